@@ -1,0 +1,127 @@
+/*
+ * The configuration: echod.conf and its drop-ins, read into the structs that the schema rows name.
+ * A config is whole or not there: every mistake of every file is reported, and any one refuses it.
+ * The caller owns it; it changes nothing outside itself (no name is resolved, no path is opened but
+ * the files it reads).
+ */
+#ifndef ECHOD_CORE_CONFIG_H
+#define ECHOD_CORE_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/log.h"
+#include "core/option.h"
+
+struct limit_settings {
+	int64_t max_connections;  /* all services together */
+	int64_t max_per_source;   /* to one service */
+	int64_t shutdown_timeout; /* ms */
+};
+
+struct main_settings {
+	char *user; /* NULL = stay who we are */
+};
+
+/* Rows that fill one struct of an instance. */
+struct config_part {
+	const struct option_row *rows;
+	size_t size; /* of the struct, bytes */
+};
+
+#define CONFIG_PARTS 4
+
+struct instance_config;
+
+/* What the loader must know of a service type; services/ gives a NULL-terminated list of them. */
+struct config_kind {
+	const char *type;
+	const char *help;                       /* one sentence */
+	struct config_part parts[CONFIG_PARTS]; /* unused ones have rows == NULL */
+	/* What no single row can see. 0, or -1 with the key that is wrong and why. May be NULL. */
+	int (*check)(
+	    const struct instance_config *instance, const char **key, char *why, size_t why_size);
+};
+
+/* One group under `services`. */
+struct instance_config {
+	char *name;
+	const struct config_kind *kind;
+	struct option_origin origin;
+	struct option_section parts[CONFIG_PARTS]; /* as in the kind */
+};
+
+#define CONFIG_GROUPS 3
+
+struct config {
+	struct option_section sections[CONFIG_GROUPS]; /* as in config_groups */
+	/* Their fields: */
+	struct main_settings *main;
+	struct log_settings *log;
+	struct limit_settings *limits;
+	/* Enabled and disabled ones, in the order of the files. */
+	struct instance_config *instances;
+	size_t instance_count;
+	struct texts files; /* all that were read, includes too; origins point into it */
+};
+
+extern const struct option_row limit_rows[], main_rows[];
+
+/* The keys beside `services`: top-level ones, and groups of them. */
+struct config_group {
+	const char *name; /* NULL = the top level itself */
+	const struct option_row *rows;
+	size_t size; /* of the struct that the rows fill, bytes */
+};
+
+extern const struct config_group config_groups[CONFIG_GROUPS];
+
+/* The mistakes that a load found, one line each: "FILE:LINE: KEY: expected …, got …". */
+struct complaints {
+	struct texts lines;
+	bool lost; /* a line could not be kept: out of memory */
+};
+
+/* Adds a line about a place; without a line number it begins "FILE: ", without a file at once. */
+void complaints_add(struct complaints *complaints, const struct option_origin *where,
+    const char *format, ...) __attribute__((format(printf, 3, 4)));
+void complaints_clear(struct complaints *complaints);
+
+/*
+ * Reads the file and its drop-ins (NAME.d/ next to NAME.conf, *.conf in C order). NULL when
+ * anything is wrong, with a complaint for each mistake (with none, memory was short). The
+ * complaints start zeroed and are the caller's to clear.
+ */
+struct config *config_load(
+    const char *file, const struct config_kind *const *kinds, struct complaints *complaints);
+void config_free(struct config *config);
+
+/* The instance of that name, or NULL. */
+struct instance_config *config_instance(const struct config *config, const char *name);
+
+bool instance_enabled(const struct instance_config *instance);
+
+/* The row of a key of that kind of service, and in *part the part that it stands in; or NULL. */
+const struct option_row *config_kind_row(
+    const struct config_kind *kind, const char *key, size_t *part);
+
+/* -T: the effective configuration, valid as a config, each value with its origin as a comment. */
+void config_print(const struct config *config, FILE *out);
+
+/*
+ * --explain: a key ("max_key", "kv.max_key", "limits.max_connections"), a group, or a service type.
+ * 0, or -1 for an unknown name; then `out` has got a line that names the nearest one.
+ */
+int config_explain(const char *key, const struct config_kind *const *kinds, FILE *out);
+
+/*
+ * Before a reload is committed: puts back into `next` each old value that only a restart can change
+ * and adds a line per such value, "KEY: needs a restart, stays VALUE". `running` stays as it is.
+ * 0, or -1 with errno ENOMEM.
+ */
+int config_keep_unreloadable(
+    const struct config *running, struct config *next, struct complaints *kept);
+
+#endif

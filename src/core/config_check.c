@@ -1,0 +1,182 @@
+/*
+ * libconfig wraps an integer that does not fit, cuts a string at an escaped NUL, takes a comment
+ * without an end for one, and exits the process when an include is a directory: all of it is
+ * looked for here.
+ */
+#include "core/config_check.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "core/config.h"
+#include "core/config_lex.h"
+#include "core/config_text.h"
+
+#define INCLUDE_DEPTH_MAX 10 /* libconfig's own limit, which it reports */
+
+struct check {
+	const char *directory;
+	struct texts *names;
+	struct complaints *complaints;
+	bool parsable; /* for all that we can see */
+};
+
+/* Whether libconfig would read the number as it is written; it wraps what its types can't hold. */
+static bool integer_fits(const struct token *token, bool as_long)
+{
+	bool hex = token->length > 1 && (token->text[1] | 0x20) == 'x';
+	long long max = as_long ? LLONG_MAX : INT_MAX, min = as_long ? LLONG_MIN : INT_MIN;
+
+	/* What follows the digits in the text is no digit: strtoll stops where the token does. */
+	errno = 0;
+	if (hex)
+		return strtoull(token->text, NULL, 16) <= (unsigned long long)max && errno == 0;
+	long long value = strtoll(token->text, NULL, 10);
+
+	return errno == 0 && value >= min && value <= max;
+}
+
+static void check_integer(
+    struct check *check, const struct option_origin *where, const struct token *token)
+{
+	bool is_long = token->text[token->length - 1] == 'L';
+	int length = token->length > 60 ? 60 : (int)token->length;
+
+	if (integer_fits(token, is_long))
+		return;
+	if (integer_fits(token, true))
+		complaints_add(check->complaints, where,
+		    "%.*s does not fit an integer; write %.*sL, or a string such as \"3G\"", length,
+		    token->text, length, token->text);
+	else
+		complaints_add(check->complaints, where,
+		    "%.*s does not fit an integer, not even one of 64 bits", length, token->text);
+}
+
+/* libconfig cuts a string at an escaped NUL without a word. */
+static void check_string(
+    struct check *check, const struct option_origin *where, const struct token *token)
+{
+	for (const char *at = token->text; at < token->text + token->length; at++)
+		if (*at == '\\' && (strncasecmp(at + 1, "x00", 3) == 0)) {
+			complaints_add(check->complaints, where, "a string can't hold \\x00");
+			return;
+		} else if (*at == '\\') {
+			at++;
+		}
+}
+
+static void check_file(
+    struct check *check, const char *file, const char *text, size_t length, unsigned depth);
+
+/* The token's path, its escapes resolved as libconfig does; allocated. */
+static char *include_path(const struct check *check, const struct token *token)
+{
+	char *path = strndup(token->text, token->length), *to = path, *joined = NULL;
+
+	if (path == NULL)
+		return NULL;
+	for (const char *from = path; *from != '\0'; from++)
+		if (*from != '\\' || from[1] == '\\' || from[1] == '"') {
+			from += *from == '\\';
+			*to++ = *from;
+		}
+	*to = '\0';
+	joined = path_join(check->directory, path);
+	free(path);
+	return joined;
+}
+
+static char *read_include(const char *path, size_t *length)
+{
+	struct stat st;
+
+	if (stat(path, &st) == -1)
+		return NULL;
+	if (!S_ISREG(st.st_mode)) {
+		errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+		return NULL;
+	}
+	return text_read(path, length);
+}
+
+static void check_include(struct check *check, const struct option_origin *where,
+    const struct token *token, unsigned depth)
+{
+	char *path = include_path(check, token), *text = NULL;
+	bool seen = path != NULL && texts_find(check->names, path) != NULL;
+	const char *name = path == NULL ? NULL : texts_intern(check->names, path);
+	char shown[256];
+	size_t length;
+
+	if (name == NULL) {
+		check->complaints->lost = true;
+	} else if (!seen && depth < INCLUDE_DEPTH_MAX) {
+		if ((text = read_include(name, &length)) != NULL) {
+			check_file(check, name, text, length, depth + 1);
+		} else {
+			int error = errno;
+
+			complaints_add(check->complaints, where, "can't include %s: %s",
+			    log_escape(shown, sizeof(shown), name, strlen(name)), strerror(error));
+			check->parsable = false;
+		}
+	}
+	free(text);
+	free(path);
+}
+
+static void check_bytes(struct check *check, const char *file, const char *text, size_t length)
+{
+	struct option_origin where = { .file = file, .line = 1 };
+
+	if (strncmp(text, "\xef\xbb\xbf", 3) == 0) {
+		complaints_add(
+		    check->complaints, &where, "the file begins with a byte order mark: remove it");
+		check->parsable = false;
+	}
+	if (strlen(text) < length) {
+		for (const char *at = text; *at != '\0'; at++)
+			where.line += *at == '\n';
+		complaints_add(check->complaints, &where, "a NUL byte in the file");
+		check->parsable = false;
+	}
+}
+
+/* What libconfig would not say, of a file and of what it includes. */
+static void check_file(
+    struct check *check, const char *file, const char *text, size_t length, unsigned depth)
+{
+	struct lexer lexer = lexer_of(text);
+	struct token token;
+
+	check_bytes(check, file, text, length);
+	while ((token = lexer_next(&lexer)).kind != TOKEN_END) {
+		struct option_origin where = { .file = file, .line = token.line };
+
+		if (token.kind == TOKEN_INTEGER) {
+			check_integer(check, &where, &token);
+		} else if (token.kind == TOKEN_STRING) {
+			check_string(check, &where, &token);
+		} else if (token.kind == TOKEN_INCLUDE) {
+			check_include(check, &where, &token, depth);
+		} else if (token.kind == TOKEN_OPEN) {
+			complaints_add(check->complaints, &where, "the %s has no end",
+			    *token.text == '/' ? "comment" : "string");
+			check->parsable = false;
+		}
+	}
+}
+
+bool config_check(const char *file, const char *text, size_t length, const char *directory,
+    struct texts *names, struct complaints *complaints)
+{
+	struct check check = { directory, names, complaints, .parsable = true };
+
+	check_file(&check, file, text, length, 0);
+	return check.parsable;
+}

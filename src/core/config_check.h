@@ -1,0 +1,18 @@
+/* Mistakes in a config's text that libconfig 1.5 would not report, or not survive. */
+#ifndef ECHOD_CORE_CONFIG_CHECK_H
+#define ECHOD_CORE_CONFIG_CHECK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct complaints;
+struct texts;
+
+/*
+ * Checks a text and what it includes, relative to `directory`; included files are added to `names`.
+ * False when there is a mistake that libconfig would stumble over: it is not to be asked then.
+ */
+bool config_check(const char *file, const char *text, size_t length, const char *directory,
+    struct texts *names, struct complaints *complaints);
+
+#endif

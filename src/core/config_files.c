@@ -1,0 +1,200 @@
+/*
+ * A file is read into memory once; our checks and libconfig see the same bytes. Only includes are
+ * opened again by libconfig, after we have looked at them.
+ */
+#include "core/config_files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/config.h"
+#include "core/config_check.h"
+#include "core/config_hint.h"
+#include "core/config_text.h"
+
+struct reader {
+	struct config_files *files;
+	struct texts *names;
+	struct complaints *complaints;
+	const char *directory; /* of the file at hand; includes are relative to it */
+};
+
+static void complain_errno(struct reader *reader, const char *file)
+{
+	struct option_origin where = { .file = file };
+
+	if (errno == ENOMEM)
+		reader->complaints->lost = true;
+	else
+		complaints_add(reader->complaints, &where, "%s", strerror(errno));
+	reader->files->broken = true;
+}
+
+/* The name that we know a file of libconfig's by: it leaves our directory out. */
+static const char *known_name(struct texts *names, const char *directory, const char *file)
+{
+	char *path = path_join(directory, file);
+	const char *name = path == NULL ? NULL : texts_intern(names, path);
+
+	free(path);
+	return name;
+}
+
+static void complain_syntax(
+    struct reader *reader, const char *name, const char *own_text, const config_t *tree)
+{
+	const char *file = config_error_file(tree), *what = config_error_text(tree);
+	struct option_origin where = { .file = name, .line = config_error_line(tree) };
+	char line[120] = "", hint[160] = "", *included = NULL;
+	const char *text = own_text;
+	size_t length;
+
+	if (file != NULL) {
+		where.file = known_name(reader->names, reader->directory, file);
+		text = included = where.file == NULL ? NULL : text_read(where.file, &length);
+	}
+	if (text != NULL)
+		text_line(text, where.line, line, sizeof(line));
+	if (text != NULL && strcmp(what, "syntax error") == 0)
+		config_hint(text, where.line, hint, sizeof(hint));
+	complaints_add(reader->complaints, &where, "%s%s%s%s%s%s", what,
+	    *line != '\0' ? ": " : " at the end of the file", line, *hint != '\0' ? " (" : "", hint,
+	    *hint != '\0' ? ")" : "");
+	free(included);
+}
+
+static void parse_text(struct reader *reader, const char *name, const char *text)
+{
+	struct config_file *file = calloc(1, sizeof(*file));
+
+	if (file == NULL) {
+		reader->complaints->lost = true;
+		return;
+	}
+	file->name = name;
+	config_init(&file->tree);
+	if (*reader->directory != '\0')
+		config_set_include_dir(&file->tree, reader->directory);
+	if (config_read_string(&file->tree, text) == CONFIG_TRUE) {
+		STAILQ_INSERT_TAIL(&reader->files->list, file, entry);
+		return;
+	}
+	complain_syntax(reader, name, text, &file->tree);
+	config_destroy(&file->tree);
+	free(file);
+	reader->files->broken = true;
+}
+
+static void read_file(struct reader *reader, const char *file)
+{
+	const char *name = texts_intern(reader->names, file);
+	char *directory = path_directory(file), *text = NULL;
+	size_t length;
+
+	if (name == NULL || directory == NULL) {
+		reader->complaints->lost = true;
+	} else if ((text = text_read(name, &length)) == NULL) {
+		complain_errno(reader, name);
+	} else {
+		reader->directory = directory;
+		if (config_check(name, text, length, directory, reader->names, reader->complaints))
+			parse_text(reader, name, text);
+		else
+			reader->files->broken = true;
+	}
+	free(text);
+	free(directory);
+}
+
+static bool ends_in_conf(const char *name)
+{
+	size_t length = strlen(name);
+
+	return length >= 5 && strcmp(name + length - 5, ".conf") == 0;
+}
+
+static int is_drop_in(const struct dirent *entry)
+{
+	return entry->d_name[0] != '.' && ends_in_conf(entry->d_name);
+}
+
+static int in_c_order(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static void read_directory(struct reader *reader, const char *directory)
+{
+	struct dirent **entries;
+	int count = scandir(directory, &entries, is_drop_in, in_c_order);
+
+	if (count == -1) {
+		if (errno != ENOENT)
+			complain_errno(reader, directory);
+		return;
+	}
+	for (int i = 0; i < count; i++) {
+		char *file = path_join(directory, entries[i]->d_name);
+
+		if (file != NULL)
+			read_file(reader, file);
+		else
+			reader->complaints->lost = true;
+		free(file);
+		free(entries[i]);
+	}
+	free(entries);
+}
+
+void config_files_read(struct config_files *files, const char *main_file, struct texts *names,
+    struct complaints *complaints)
+{
+	struct reader reader = { .files = files, .names = names, .complaints = complaints };
+	size_t length = strlen(main_file);
+	char *drop_ins = NULL;
+
+	STAILQ_INIT(&files->list);
+	files->broken = false;
+	read_file(&reader, main_file);
+	if (ends_in_conf(main_file))
+		length -= strlen(".conf");
+	if (asprintf(&drop_ins, "%.*s.d", (int)length, main_file) == -1) {
+		complaints->lost = true;
+		return;
+	}
+	read_directory(&reader, drop_ins);
+	free(drop_ins);
+}
+
+void config_files_clear(struct config_files *files)
+{
+	struct config_file *file;
+
+	while ((file = STAILQ_FIRST(&files->list)) != NULL) {
+		STAILQ_REMOVE_HEAD(&files->list, entry);
+		config_destroy(&file->tree);
+		free(file);
+	}
+}
+
+struct option_origin config_files_origin(
+    const struct config_file *file, const config_setting_t *setting, struct texts *names)
+{
+	const char *included = config_setting_source_file(setting);
+	struct option_origin origin = { .file = file->name,
+		.line = (int)config_setting_source_line(setting) };
+
+	if (included != NULL) {
+		char *directory = path_directory(file->name);
+		const char *name =
+		    directory == NULL ? NULL : known_name(names, directory, included);
+
+		if (name != NULL)
+			origin.file = name;
+		free(directory);
+	}
+	return origin;
+}

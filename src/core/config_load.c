@@ -1,0 +1,186 @@
+/*
+ * Loading: files into trees, trees into the sections that the rows describe. Mistakes are
+ * collected, not fatal, so that one run shows them all.
+ */
+#include "core/config_load.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct option_origin load_origin(
+    struct loader *loader, const struct config_file *file, const config_setting_t *setting)
+{
+	return config_files_origin(file, setting, &loader->config->files);
+}
+
+/* libconfig has wrapped an integer of that line: what it read is not worth a second complaint. */
+static bool is_wrapped(
+    const struct loader *loader, const config_setting_t *setting, const struct option_origin *where)
+{
+	char place[512];
+	int length = snprintf(place, sizeof(place), "%s:%d: ", where->file, where->line);
+
+	if (!config_setting_is_number(setting) || length >= (int)sizeof(place))
+		return false;
+	for (size_t i = 0; i < loader->text_complaints; i++)
+		if (strncmp(loader->complaints->lines.items[i], place, (size_t)length) == 0)
+			return true;
+	return false;
+}
+
+void load_value(struct loader *loader, const struct config_file *file, const char *prefix,
+    struct option_section *section, const struct option_row *row, const config_setting_t *setting)
+{
+	struct option_origin where = load_origin(loader, file, setting);
+	char why[768];
+
+	if (option_set(section, row, setting, &where, why, sizeof(why)) == -1 &&
+	    !is_wrapped(loader, setting, &where))
+		complaints_add(loader->complaints, &where, "%s%s: %s", prefix, row->key, why);
+}
+
+bool load_expects_group(struct loader *loader, const struct config_file *file,
+    const config_setting_t *setting, const char *prefix)
+{
+	struct option_origin where = load_origin(loader, file, setting);
+	char why[256];
+
+	if (config_setting_is_group(setting))
+		return true;
+	option_refuse(setting, why, sizeof(why), "a group, { ... }");
+	complaints_add(
+	    loader->complaints, &where, "%s%s: %s", prefix, config_setting_name(setting), why);
+	return false;
+}
+
+void load_complain_unknown(struct loader *loader, const struct config_file *file,
+    const config_setting_t *setting, const char *prefix, const char *near)
+{
+	struct option_origin where = load_origin(loader, file, setting);
+
+	if (near != NULL)
+		complaints_add(loader->complaints, &where,
+		    "%s%s: unknown key; did you mean \"%s\"?", prefix, config_setting_name(setting),
+		    near);
+	else
+		complaints_add(loader->complaints, &where, "%s%s: unknown key", prefix,
+		    config_setting_name(setting));
+}
+
+static void load_group(struct loader *loader, const struct config_file *file,
+    const config_setting_t *setting, size_t index)
+{
+	struct option_section *section = &loader->config->sections[index];
+	char prefix[32];
+
+	if (!load_expects_group(loader, file, setting, ""))
+		return;
+	snprintf(prefix, sizeof(prefix), "%s.", config_setting_name(setting));
+	for (int i = 0; i < config_setting_length(setting); i++) {
+		const config_setting_t *value = config_setting_get_elem(setting, (unsigned)i);
+		const char *key = config_setting_name(value);
+		const struct option_row *row = option_find(section->rows, key);
+		struct nearest nearest = { .name = key };
+
+		if (row != NULL) {
+			load_value(loader, file, prefix, section, row, value);
+		} else {
+			option_offer(&nearest, section->rows);
+			load_complain_unknown(loader, file, value, prefix, nearest.best);
+		}
+	}
+}
+
+static const char *nearest_at_top(const char *name)
+{
+	struct nearest nearest = { .name = name };
+
+	nearest_offer(&nearest, "services");
+	option_offer(&nearest, main_rows);
+	for (size_t i = 0; i < CONFIG_GROUPS; i++)
+		if (config_groups[i].name != NULL)
+			nearest_offer(&nearest, config_groups[i].name);
+	return nearest.best;
+}
+
+static void load_top(
+    struct loader *loader, const struct config_file *file, const config_setting_t *setting)
+{
+	const char *name = config_setting_name(setting);
+
+	if (strcmp(name, "services") == 0)
+		return;
+	for (size_t i = 0; i < CONFIG_GROUPS; i++) {
+		struct option_section *section = &loader->config->sections[i];
+		const char *group = config_groups[i].name;
+		const struct option_row *row =
+		    group == NULL ? option_find(section->rows, name) : NULL;
+
+		if (group != NULL && strcmp(group, name) == 0)
+			load_group(loader, file, setting, i);
+		else if (row != NULL)
+			load_value(loader, file, "", section, row, setting);
+		else
+			continue;
+		return;
+	}
+	load_complain_unknown(loader, file, setting, "", nearest_at_top(name));
+}
+
+static void load_tops(struct loader *loader)
+{
+	const struct config_file *file;
+
+	STAILQ_FOREACH (file, &loader->files.list, entry) {
+		const config_setting_t *root = config_root_setting(&file->tree);
+
+		for (int i = 0; i < config_setting_length(root); i++)
+			load_top(loader, file, config_setting_get_elem(root, (unsigned)i));
+	}
+}
+static bool init_sections(struct config *config)
+{
+	for (size_t i = 0; i < CONFIG_GROUPS; i++)
+		if (option_section_init(
+			&config->sections[i], config_groups[i].rows, config_groups[i].size) == -1)
+			return false;
+	config->main = config->sections[0].fields;
+	config->log = config->sections[1].fields;
+	config->limits = config->sections[2].fields;
+	return true;
+}
+
+static void complain_idle(struct loader *loader, const char *file)
+{
+	struct option_origin where = { .file = file };
+
+	for (size_t i = 0; i < loader->config->instance_count; i++)
+		if (instance_enabled(&loader->config->instances[i]))
+			return;
+	complaints_add(loader->complaints, &where, "no service is enabled");
+}
+
+struct config *config_load(
+    const char *file, const struct config_kind *const *kinds, struct complaints *complaints)
+{
+	struct loader loader = { .kinds = kinds, .complaints = complaints };
+
+	loader.config = calloc(1, sizeof(*loader.config));
+	if (loader.config == NULL || !init_sections(loader.config)) {
+		config_free(loader.config);
+		return NULL;
+	}
+	config_files_read(&loader.files, file, &loader.config->files, complaints);
+	loader.text_complaints = complaints->lines.count;
+	load_tops(&loader);
+	load_services(&loader);
+	if (complaints->lines.count == 0)
+		complain_idle(&loader, file);
+	config_files_clear(&loader.files);
+	if (complaints->lines.count > 0 || complaints->lost) {
+		config_free(loader.config);
+		return NULL;
+	}
+	return loader.config;
+}

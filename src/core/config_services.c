@@ -1,0 +1,293 @@
+/*
+ * Instances. A group under `services` may be spread over files and its type may stand in any of
+ * them, so the names are collected first, and each instance is then read over all files.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/config_load.h"
+
+#define PREFIX_SIZE 128
+
+static const config_setting_t *services_of(const struct config_file *file)
+{
+	return config_lookup(&file->tree, "services");
+}
+
+/* The instance's own group in a file, or NULL. */
+static const config_setting_t *group_of(const struct config_file *file, const char *name)
+{
+	const config_setting_t *services = services_of(file), *group = NULL;
+
+	if (services != NULL && config_setting_is_group(services))
+		group = config_setting_get_member(services, name);
+	return group != NULL && config_setting_is_group(group) ? group : NULL;
+}
+
+static void add_instance(
+    struct loader *loader, const char *name, const struct option_origin *origin)
+{
+	struct config *config = loader->config;
+	struct instance_config *instances, *instance;
+
+	if (config_instance(config, name) != NULL)
+		return;
+	instances = reallocarray(config->instances, config->instance_count + 1, sizeof(*instances));
+	if (instances == NULL) {
+		loader->complaints->lost = true;
+		return;
+	}
+	config->instances = instances;
+	instance = &instances[config->instance_count];
+	*instance = (struct instance_config){ .name = strdup(name), .origin = *origin };
+	if (instance->name != NULL)
+		config->instance_count++;
+	else
+		loader->complaints->lost = true;
+}
+
+static void declare(
+    struct loader *loader, const struct config_file *file, const config_setting_t *group)
+{
+	struct option_origin where = load_origin(loader, file, group);
+	const char *name = config_setting_name(group);
+
+	if (!load_expects_group(loader, file, group, "services."))
+		return;
+	if (strchr(name, '*') != NULL || strlen(name) > 64)
+		complaints_add(loader->complaints, &where,
+		    "services.%.80s: a name is made of at most 64 letters, digits, - and _", name);
+	else
+		add_instance(loader, name, &where);
+}
+
+static void declare_all(struct loader *loader)
+{
+	const struct config_file *file;
+
+	STAILQ_FOREACH (file, &loader->files.list, entry) {
+		const config_setting_t *services = services_of(file);
+
+		if (services == NULL || !load_expects_group(loader, file, services, ""))
+			continue;
+		for (int i = 0; i < config_setting_length(services); i++)
+			declare(loader, file, config_setting_get_elem(services, (unsigned)i));
+	}
+}
+
+static void complain_kind(
+    struct loader *loader, const char *path, const char *type, const struct option_origin *where)
+{
+	struct nearest nearest = { .name = type };
+	char known[512] = "", shown[80];
+
+	for (const struct config_kind *const *kind = loader->kinds; *kind != NULL; kind++) {
+		size_t at = strlen(known);
+
+		nearest_offer(&nearest, (*kind)->type);
+		snprintf(
+		    known + at, sizeof(known) - at, "%s%s", at == 0 ? "" : ", ", (*kind)->type);
+	}
+	log_escape(shown, sizeof(shown), type, strlen(type));
+	if (nearest.best != NULL)
+		complaints_add(loader->complaints, where,
+		    "%s: unknown service type \"%s\"; did you mean \"%s\"?", path, shown,
+		    nearest.best);
+	else
+		complaints_add(loader->complaints, where,
+		    "%s: unknown service type \"%s\"; the types are %s", path, shown, known);
+}
+
+/* The `type` that the last file gives, and where; NULL when none does. */
+static const config_setting_t *find_type(
+    struct loader *loader, const struct instance_config *instance, struct option_origin *where)
+{
+	const config_setting_t *type = NULL;
+	const struct config_file *file;
+
+	STAILQ_FOREACH (file, &loader->files.list, entry) {
+		const config_setting_t *group = group_of(file, instance->name);
+		const config_setting_t *setting =
+		    group == NULL ? NULL : config_setting_get_member(group, "type");
+
+		if (setting != NULL) {
+			type = setting;
+			*where = load_origin(loader, file, setting);
+		}
+	}
+	return type;
+}
+
+/* False when there is no such kind; the keys cannot be looked at then. */
+static bool resolve_kind(struct loader *loader, struct instance_config *instance)
+{
+	struct option_origin where = instance->origin;
+	const config_setting_t *setting = find_type(loader, instance, &where);
+	const char *type = setting == NULL ? instance->name : config_setting_get_string(setting);
+	char path[PREFIX_SIZE], why[256];
+
+	snprintf(
+	    path, sizeof(path), "services.%s%s", instance->name, setting == NULL ? "" : ".type");
+	if (type == NULL) {
+		option_refuse(setting, why, sizeof(why), "a string");
+		complaints_add(loader->complaints, &where, "%s: %s", path, why);
+		return false;
+	}
+	for (const struct config_kind *const *kind = loader->kinds; *kind != NULL; kind++)
+		if (strcmp((*kind)->type, type) == 0) {
+			instance->kind = *kind;
+			return true;
+		}
+	/* A file that could not be read may have said what this is. */
+	if (setting != NULL || !loader->files.broken)
+		complain_kind(loader, path, type, &where);
+	return false;
+}
+
+/* A key that this kind does not have: another kind's, or a misspelt one. */
+static void complain_key(struct loader *loader, const struct config_file *file,
+    const struct instance_config *instance, const char *prefix, const config_setting_t *setting)
+{
+	struct option_origin where = load_origin(loader, file, setting);
+	const char *key = config_setting_name(setting);
+	struct nearest nearest = { .name = key };
+	char others[256] = "";
+	size_t part;
+
+	for (const struct config_kind *const *kind = loader->kinds; *kind != NULL; kind++) {
+		size_t at = strlen(others);
+
+		if (config_kind_row(*kind, key, &part) != NULL)
+			snprintf(others + at, sizeof(others) - at, "%s%s", at == 0 ? "" : ", ",
+			    (*kind)->type);
+	}
+	for (part = 0; part < CONFIG_PARTS; part++)
+		if (instance->kind->parts[part].rows != NULL)
+			option_offer(&nearest, instance->kind->parts[part].rows);
+	if (*others == '\0')
+		load_complain_unknown(loader, file, setting, prefix, nearest.best);
+	else
+		complaints_add(loader->complaints, &where,
+		    "%s%s: not a key of type \"%s\", only of %s", prefix, key, instance->kind->type,
+		    others);
+}
+
+static void load_instance_group(struct loader *loader, struct instance_config *instance,
+    const struct config_file *file, const config_setting_t *group)
+{
+	char prefix[PREFIX_SIZE];
+	size_t part;
+
+	snprintf(prefix, sizeof(prefix), "services.%s.", instance->name);
+	for (int i = 0; i < config_setting_length(group); i++) {
+		const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
+		const char *key = config_setting_name(setting);
+		const struct option_row *row = config_kind_row(instance->kind, key, &part);
+
+		if (row != NULL)
+			load_value(loader, file, prefix, &instance->parts[part], row, setting);
+		else if (strcmp(key, "type") != 0)
+			complain_key(loader, file, instance, prefix, setting);
+	}
+}
+
+static bool init_parts(struct instance_config *instance)
+{
+	for (size_t i = 0; i < CONFIG_PARTS; i++) {
+		const struct config_part *part = &instance->kind->parts[i];
+
+		if (part->rows != NULL &&
+		    option_section_init(&instance->parts[i], part->rows, part->size) == -1)
+			return false;
+	}
+	return true;
+}
+
+/* A type that no file gave is the instance's name, and came with it. */
+static bool settle_type(struct instance_config *instance)
+{
+	char text[80];
+	size_t part;
+	const struct option_row *row = config_kind_row(instance->kind, "type", &part);
+
+	if (row == NULL || option_is_set(&instance->parts[part], row))
+		return true;
+	snprintf(text, sizeof(text), "\"%s\"", instance->kind->type);
+	return option_set_text(&instance->parts[part], row, text, &instance->origin) == 0;
+}
+
+static void check_required(struct loader *loader, const struct instance_config *instance)
+{
+	for (size_t i = 0; i < CONFIG_PARTS; i++) {
+		const struct option_section *section = &instance->parts[i];
+
+		if (section->rows == NULL)
+			continue;
+		for (const struct option_row *row = section->rows; row->key != NULL; row++)
+			if (row->flags & OPTION_REQUIRED && !option_is_set(section, row))
+				complaints_add(loader->complaints, &instance->origin,
+				    "services.%s.%s: is missing", instance->name, row->key);
+	}
+}
+
+/* Where the key was given, or else the group. */
+static struct option_origin key_origin(const struct instance_config *instance, const char *key)
+{
+	struct option_origin origin = instance->origin;
+	size_t part;
+	const struct option_row *row =
+	    key == NULL ? NULL : config_kind_row(instance->kind, key, &part);
+
+	if (row != NULL && option_origin(&instance->parts[part], row)->file != NULL)
+		origin = *option_origin(&instance->parts[part], row);
+	return origin;
+}
+
+static void check_whole(struct loader *loader, const struct instance_config *instance)
+{
+	const char *key = NULL;
+	char why[512] = "";
+	struct option_origin where;
+
+	if (instance->kind->check == NULL ||
+	    instance->kind->check(instance, &key, why, sizeof(why)) == 0)
+		return;
+	where = key_origin(instance, key);
+	complaints_add(loader->complaints, &where, "services.%s%s%s: %s", instance->name,
+	    key == NULL ? "" : ".", key == NULL ? "" : key, why);
+}
+
+static void load_instance(struct loader *loader, struct instance_config *instance)
+{
+	size_t before = loader->complaints->lines.count;
+	const struct config_file *file;
+
+	if (!resolve_kind(loader, instance))
+		return;
+	if (!init_parts(instance)) {
+		loader->complaints->lost = true;
+		return;
+	}
+	STAILQ_FOREACH (file, &loader->files.list, entry) {
+		const config_setting_t *group = group_of(file, instance->name);
+
+		if (group != NULL)
+			load_instance_group(loader, instance, file, group);
+	}
+	if (!settle_type(instance))
+		loader->complaints->lost = true;
+	if (loader->files.broken || loader->complaints->lines.count > before ||
+	    !instance_enabled(instance))
+		return;
+	check_required(loader, instance);
+	if (loader->complaints->lines.count == before)
+		check_whole(loader, instance);
+}
+
+void load_services(struct loader *loader)
+{
+	declare_all(loader);
+	for (size_t i = 0; i < loader->config->instance_count; i++)
+		load_instance(loader, &loader->config->instances[i]);
+}

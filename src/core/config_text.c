@@ -1,0 +1,91 @@
+/* A pipe is as good as a file: it is read to its end, once. */
+#include "core/config_text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/log.h"
+
+#define FILE_SIZE_MAX ((size_t)16 << 20)
+
+static char *read_all(int fd, size_t *length)
+{
+	char *text = NULL, *larger;
+	size_t capacity = 0;
+	ssize_t n;
+
+	for (*length = 0;; *length += (size_t)n) {
+		if (capacity - *length < 4096) {
+			capacity = capacity == 0 ? 8192 : capacity * 2;
+			if (capacity > FILE_SIZE_MAX) {
+				errno = EFBIG;
+				break;
+			}
+			if ((larger = realloc(text, capacity)) == NULL)
+				break;
+			text = larger;
+		}
+		n = read(fd, text + *length, capacity - *length - 2);
+		if (n <= 0) {
+			if (n == -1)
+				break;
+			/* libconfig wants a line end even behind a last comment. */
+			memcpy(text + *length, "\n", 2);
+			return text;
+		}
+	}
+	free(text);
+	return NULL;
+}
+
+char *text_read(const char *file, size_t *length)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC), saved;
+	char *text;
+
+	if (fd == -1)
+		return NULL;
+	text = read_all(fd, length);
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return text;
+}
+
+char *text_line(const char *text, int line, char *to, size_t size)
+{
+	size_t length;
+
+	for (; line > 1 && *text != '\0'; line--) {
+		text += strcspn(text, "\n");
+		text += *text == '\n';
+	}
+	text += strspn(text, " \t");
+	length = strcspn(text, "\r\n");
+	while (length > 0 && (text[length - 1] == ' ' || text[length - 1] == '\t'))
+		length--;
+	return log_escape(to, size, text, length);
+}
+
+char *path_join(const char *directory, const char *file)
+{
+	char *path;
+
+	if (*file == '/' || *directory == '\0')
+		return strdup(file);
+	return asprintf(&path, "%s%s%s", directory, strcmp(directory, "/") == 0 ? "" : "/", file) ==
+		       -1
+		   ? NULL
+		   : path;
+}
+
+char *path_directory(const char *file)
+{
+	const char *slash = strrchr(file, '/');
+
+	return strndup(file, slash == NULL ? 0 : slash == file ? 1 : (size_t)(slash - file));
+}

@@ -1,0 +1,59 @@
+/*
+ * The log: the one piece of global state. One line per call, to stderr, syslog or a file; a sink
+ * that does not take a line at once loses it (the next line that passes says how many), so that the
+ * log never blocks the loop.
+ */
+#ifndef ECHOD_CORE_LOG_H
+#define ECHOD_CORE_LOG_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/option.h"
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+struct log_settings {
+	int level;    /* enum log_level */
+	char *target; /* "stderr", "syslog" or a path */
+};
+
+extern const struct option_row log_rows[];
+
+/*
+ * Sends lines to the target from now on. 0, or -1 with errno set and the old target kept.
+ * Before the first call lines go to stderr.
+ */
+int log_open(const char *target);
+/* Opens the target's file again (after a rotation); the old one is kept when that fails. */
+int log_reopen(void);
+void log_close(void);
+
+void log_set_level(enum log_level level);
+bool log_enabled(enum log_level level);
+
+void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * A class of lines that somebody outside can provoke: a token bucket of 10 lines a second. What it
+ * holds back is counted and said with the next line that passes ("suppressed 1234 lines").
+ */
+struct log_class {
+	double tokens;
+	double refilled; /* seconds, monotonic */
+	unsigned long suppressed;
+};
+void log_limited(struct log_class *class, enum log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/*
+ * Writes foreign bytes so that they cannot forge a line or move a terminal: printable ASCII as it
+ * is, the rest as \n, \t, \\, \xHH. Always ends with NUL; cut with "..." when it does not fit.
+ */
+char *log_escape(char *to, size_t size, const void *bytes, size_t length);
+
+#endif

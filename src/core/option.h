@@ -1,0 +1,142 @@
+/*
+ * One row per configuration key: a row says how a key is called, what it may hold, where the value
+ * goes and what it is for. Parsing, range checks, messages, `-T`, `--explain`, reload and the check
+ * of the manual all come from the rows; nothing else in the tree knows a key by its name.
+ *
+ * A type is an object too, so that a folder further right can add one (net/ adds addresses and
+ * networks) without core/ knowing it.
+ */
+#ifndef ECHOD_CORE_OPTION_H
+#define ECHOD_CORE_OPTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/texts.h"
+
+struct config_setting_t;
+struct nearest;
+struct option_row;
+
+/* Where a value came from; file is NULL for a built-in default. The text belongs to the config. */
+struct option_origin {
+	const char *file;
+	int line;
+};
+
+struct option_type {
+	const char *name; /* "duration", for --explain and the manual */
+	size_t size;      /* of the field, bytes */
+	/*
+	 * Reads a setting into the field, which is zeroed before. 0, or -1 with `why` filled with
+	 * what was expected and what was found ("expected an integer from 1 to 65535, got
+	 * \"abc\"").
+	 */
+	int (*parse)(const struct option_row *row, const struct config_setting_t *setting,
+	    void *field, char *why, size_t why_size);
+	/* Writes the value as the file would have it. */
+	void (*print)(const struct option_row *row, const void *field, FILE *out);
+	/* Frees what the field owns and leaves it as zeroes; NULL when it owns nothing. */
+	void (*clear)(void *field);
+	/* What a value of the row looks like ("an integer from 1 to 9"); NULL = the type's name. */
+	void (*describe)(const struct option_row *row, char *to, size_t size);
+};
+
+/* Field types in C: bool, int64_t, int64_t ms, int64_t bytes, mode_t, int (index), char *, texts.
+ */
+extern const struct option_type option_bool, option_integer, option_duration, option_size,
+    option_mode, option_choice, option_string, option_strings;
+
+enum option_flags {
+	OPTION_RESTART = 1 << 0, /* a reload keeps the old value and says that it needs a restart */
+	OPTION_REQUIRED = 1 << 1, /* there is no default: the file must give it */
+	OPTION_EMPTY = 1 << 2,    /* an empty string is a value, too */
+};
+
+struct option_row {
+	const char *key;
+	const struct option_type *type;
+	size_t offset;              /* of the field in the struct that the section fills */
+	int64_t min, max;           /* of a number, in the field's unit; both 0 = no bounds */
+	const char *fallback;       /* the default in the file's syntax; NULL = the zero value */
+	const char *const *choices; /* of an option_choice, NULL-terminated */
+	unsigned flags;
+	const char *unit; /* "seconds", "bytes"; NULL = none */
+	const char *help; /* a sentence or two */
+};
+
+/* A row for the field of the same name: OPTION(struct x, depth, integer, .max = 9, .help = "…"). */
+#define OPTION(type_, field_, kind_, ...)                                                   \
+	{                                                                                   \
+		.key = #field_, .type = &option_##kind_, .offset = offsetof(type_, field_), \
+		__VA_ARGS__                                                                 \
+	}
+#define OPTION_END          \
+	{                   \
+		.key = NULL \
+	}
+
+/* Rows applied to one struct; origins has as many entries as there are rows. */
+struct option_section {
+	const struct option_row *rows;
+	void *fields;
+	struct option_origin *origins;
+};
+
+/*
+ * Allocates fields (zeroed, `size` bytes) and origins and sets every default. 0, or -1 with errno
+ * ENOMEM, or EINVAL for a row whose default its own type refuses.
+ */
+int option_section_init(struct option_section *section, const struct option_row *rows, size_t size);
+/* Frees all of it; zeroes are fine, too. */
+void option_section_clear(struct option_section *section);
+
+/* The row of that key, or NULL. */
+const struct option_row *option_find(const struct option_row *rows, const char *key);
+
+/* Offers all keys of the rows as what a misspelt one may have meant. */
+void option_offer(struct nearest *nearest, const struct option_row *rows);
+
+/*
+ * Sets one field from a setting. 0, and what stood there is replaced; or -1 with `why` filled and
+ * everything as it was.
+ */
+int option_set(struct option_section *section, const struct option_row *row,
+    const struct config_setting_t *setting, const struct option_origin *origin, char *why,
+    size_t why_size);
+
+/* The same from a value in the file's syntax. 0, or -1 with errno ENOMEM or EINVAL. */
+int option_set_text(struct option_section *section, const struct option_row *row, const char *text,
+    const struct option_origin *origin);
+
+const struct option_origin *option_origin(
+    const struct option_section *section, const struct option_row *row);
+
+/* Whether the row has a value at all: from a file or by default. */
+bool option_is_set(const struct option_section *section, const struct option_row *row);
+
+/* The value as the file would have it, allocated; NULL with errno ENOMEM. */
+char *option_format(const struct option_section *section, const struct option_row *row);
+
+/* Whether both sections hold the same value for the row. */
+bool option_same(
+    const struct option_section *a, const struct option_section *b, const struct option_row *row);
+
+/* Gives `to` the value and the origin that `from` has. 0, or -1 with errno ENOMEM. */
+int option_copy(
+    struct option_section *to, const struct option_section *from, const struct option_row *row);
+
+/* --explain: what it may hold, its default, what it is for. `path` is how the key is called. */
+void option_explain(const struct option_row *row, const char *path, FILE *out);
+
+/*
+ * For those who write a type (and a list of strings can be left to option_strings, its printing to
+ * option_string). Fills `why` with "expected …, got …", the latter from the setting;
+ * always -1, so that a parser can return it.
+ */
+int option_refuse(const struct config_setting_t *setting, char *why, size_t why_size,
+    const char *expected, ...) __attribute__((format(printf, 4, 5)));
+
+#endif

@@ -1,0 +1,25 @@
+/* A list of strings, each one allocated: paths, arguments, lines for a report. */
+#ifndef ECHOD_CORE_TEXTS_H
+#define ECHOD_CORE_TEXTS_H
+
+#include <stddef.h>
+
+/* Zeroed = empty. The strings stay where they are when the list grows. */
+struct texts {
+	char **items;
+	size_t count;
+};
+
+/* Appends a copy. 0, or -1 with errno ENOMEM and the list as it was. */
+int texts_add(struct texts *texts, const char *text);
+int texts_addf(struct texts *texts, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The list's own copy of an equal string, or NULL. */
+const char *texts_find(const struct texts *texts, const char *text);
+
+/* The same, and when there is none it is added. NULL with errno ENOMEM. */
+const char *texts_intern(struct texts *texts, const char *text);
+
+void texts_clear(struct texts *texts);
+
+#endif

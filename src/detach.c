@@ -1,0 +1,64 @@
+/* The child's side of the socketpair closes with it, so a child that dies early is noticed, too. */
+#include "detach.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* What the child reports, or how it died. */
+static int await_report(int report, pid_t child)
+{
+	unsigned char status;
+	ssize_t n;
+	int died;
+
+	do
+		n = recv(report, &status, 1, 0);
+	while (n == -1 && errno == EINTR);
+	if (n == 1)
+		return status;
+	if (waitpid(child, &died, 0) == child && WIFEXITED(died))
+		return WEXITSTATUS(died);
+	return EXIT_FAILURE;
+}
+
+int detach(int *status)
+{
+	int report[2];
+	pid_t child;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, report) == -1)
+		return -1;
+	if ((child = fork()) == -1) {
+		close(report[0]);
+		close(report[1]);
+		return -1;
+	}
+	if (child != 0) {
+		close(report[1]);
+		*status = await_report(report[0], child);
+		return -2;
+	}
+	close(report[0]);
+	setsid();
+	return report[1];
+}
+
+void detach_report(int report, int status)
+{
+	unsigned char byte = (unsigned char)status;
+
+	if (status == EXIT_SUCCESS) {
+		int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+		for (int fd = STDIN_FILENO; nowhere != -1 && fd <= STDERR_FILENO; fd++)
+			dup2(nowhere, fd);
+		if (nowhere > STDERR_FILENO)
+			close(nowhere);
+	}
+	send(report, &byte, 1, MSG_NOSIGNAL);
+	close(report);
+}

@@ -1,0 +1,282 @@
+/* Entries, the slots that lead to them, and the rows of slots. */
+#include "kv/bucket.h"
+
+#include "kv/account.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * A slot in one word: the entry's tag in bits 56-63, its address in bits 0-47. Linux hands out no
+ * address beyond those to a program that does not ask for it. The tag is eight bits of the hash.
+ */
+#define TAG_SHIFT 56
+#define ADDRESS_MASK 0xffffffffffffu
+
+struct spill {
+	uint32_t count, capacity;
+	uint64_t slots[];
+};
+
+static size_t entry_size(size_t key_length, size_t value_length)
+{
+	return offsetof(struct entry, bytes) + key_length + value_length;
+}
+
+static void entry_set_value(struct entry *entry, const void *value, size_t value_length)
+{
+	entry->value_length = (uint32_t)value_length;
+	if (value_length > 0) /* it may be this entry's own value */
+		memmove(entry->bytes + entry->key_length, value, value_length);
+}
+
+static struct entry *entry_new(const void *key, size_t key_length, const void *value,
+    size_t value_length, size_t instead_of, struct account *account)
+{
+	size_t size = entry_size(key_length, value_length);
+	struct entry *entry = account_alloc(account, size, instead_of);
+
+	if (entry == NULL)
+		return NULL;
+	if ((uint64_t)(uintptr_t)entry > ADDRESS_MASK) {
+		account_free(account, entry, size);
+		errno = ENOMEM;
+		return NULL;
+	}
+	entry->key_length = (uint16_t)key_length;
+	if (key_length > 0)
+		memcpy(entry->bytes, key, key_length);
+	entry_set_value(entry, value, value_length);
+	return entry;
+}
+
+static void entry_free(struct entry *entry, struct account *account)
+{
+	account_free(account, entry, entry_size(entry->key_length, entry->value_length));
+}
+
+static bool entry_has_key(const struct entry *entry, const void *key, size_t key_length)
+{
+	return entry->key_length == key_length &&
+	       (key_length == 0 || memcmp(entry->bytes, key, key_length) == 0);
+}
+
+/* Never 0, which marks a free slot. */
+static uint8_t tag_of(uint64_t hash)
+{
+	uint8_t tag = (uint8_t)(hash >> TAG_SHIFT);
+
+	return tag == 0 ? 1 : tag;
+}
+
+static uint64_t slot_new(const struct entry *entry, uint8_t tag)
+{
+	return (uint64_t)tag << TAG_SHIFT | (uint64_t)(uintptr_t)entry;
+}
+
+static uint8_t slot_tag(uint64_t slot)
+{
+	return (uint8_t)(slot >> TAG_SHIFT);
+}
+
+static struct entry *slot_entry(uint64_t slot)
+{
+	return (struct entry *)(uintptr_t)(slot & ADDRESS_MASK);
+}
+
+static uint64_t slot_at(const struct bucket *bucket, size_t n)
+{
+	if (n >= LINE_SLOTS)
+		return bucket->spill->slots[n - LINE_SLOTS];
+	return (uint64_t)bucket->tags[n] << TAG_SHIFT | (uint64_t)bucket->address_high[n] << 32 |
+	       bucket->address_low[n];
+}
+
+static void slot_put(struct bucket *bucket, size_t n, uint64_t slot)
+{
+	if (n >= LINE_SLOTS) {
+		bucket->spill->slots[n - LINE_SLOTS] = slot;
+		return;
+	}
+	bucket->tags[n] = slot_tag(slot);
+	bucket->address_high[n] = (uint16_t)(slot >> 32);
+	bucket->address_low[n] = (uint32_t)slot;
+}
+
+/* Compares all tags of the line at once: the high bit of byte n is set when that of slot n is it. */
+static uint64_t line_matches(const struct bucket *bucket, uint8_t tag)
+{
+	const uint64_t ones = 0x0101010101010101, low_bits = 0x7f7f7f7f7f7f7f7f;
+	uint64_t difference;
+
+	memcpy(&difference, bucket->tags, sizeof(difference));
+	difference = le64toh(difference) ^ ones * tag;
+	/* No carry leaves its byte: exactly the bytes that are 0 come out with the high bit set. */
+	return ~(((difference & low_bits) + low_bits) | difference | low_bits);
+}
+
+static size_t first_match(uint64_t matches)
+{
+	return (size_t)__builtin_ctzll(matches) / 8;
+}
+
+size_t bucket_count(const struct bucket *bucket)
+{
+	uint64_t free_slots = line_matches(bucket, 0);
+
+	if (free_slots != 0)
+		return first_match(free_slots);
+	return LINE_SLOTS + (bucket->spill == NULL ? 0 : bucket->spill->count);
+}
+
+struct entry *bucket_entry(const struct bucket *bucket, size_t n)
+{
+	return slot_entry(slot_at(bucket, n));
+}
+
+size_t bucket_find(const struct bucket *bucket, uint64_t hash, const void *key, size_t key_length)
+{
+	const struct spill *spill = bucket->spill;
+	uint8_t tag = tag_of(hash);
+
+	for (uint64_t left = line_matches(bucket, tag); left != 0; left &= left - 1) {
+		size_t n = first_match(left);
+
+		if (entry_has_key(bucket_entry(bucket, n), key, key_length))
+			return n;
+	}
+	for (size_t i = 0; spill != NULL && i < spill->count; i++) {
+		if (slot_tag(spill->slots[i]) == tag &&
+		    entry_has_key(slot_entry(spill->slots[i]), key, key_length))
+			return LINE_SLOTS + i;
+	}
+	return SLOT_NONE;
+}
+
+static size_t spill_size(size_t capacity)
+{
+	return offsetof(struct spill, slots) + capacity * sizeof(uint64_t);
+}
+
+/* An even number of slots: one more costs nothing, for the sake of the allocator's 16 bytes. */
+static int spill_resize(struct bucket *bucket, size_t slots, struct account *account)
+{
+	struct spill *old = bucket->spill, *spill;
+	size_t capacity = (slots + 1) / 2 * 2;
+	size_t old_size = old == NULL ? 0 : spill_size(old->capacity);
+
+	spill = account_realloc(account, old, old_size, spill_size(capacity));
+	if (spill == NULL)
+		return -1;
+	if (old == NULL)
+		spill->count = 0;
+	spill->capacity = (uint32_t)capacity;
+	bucket->spill = spill;
+	return 0;
+}
+
+static void spill_free(struct bucket *bucket, struct account *account)
+{
+	account_free(account, bucket->spill, spill_size(bucket->spill->capacity));
+	bucket->spill = NULL;
+}
+
+int bucket_reserve(struct bucket *bucket, size_t count, struct account *account)
+{
+	size_t capacity = LINE_SLOTS + (bucket->spill == NULL ? 0 : bucket->spill->capacity);
+
+	return count <= capacity ? 0 : spill_resize(bucket, count - LINE_SLOTS, account);
+}
+
+void bucket_trim(struct bucket *bucket, struct account *account)
+{
+	const struct spill *spill = bucket->spill;
+
+	if (spill == NULL)
+		return;
+	if (spill->count == 0)
+		spill_free(bucket, account);
+	else if (spill->capacity - spill->count > 1)
+		(void)spill_resize(bucket, spill->count, account); /* if not, it stays larger */
+}
+
+/* The room has been reserved. */
+static void slot_append(struct bucket *bucket, uint64_t slot)
+{
+	size_t n = bucket_count(bucket);
+
+	if (n >= LINE_SLOTS)
+		bucket->spill->count++;
+	slot_put(bucket, n, slot);
+}
+
+static void slot_remove(struct bucket *bucket, size_t n)
+{
+	size_t last = bucket_count(bucket) - 1;
+
+	slot_put(bucket, n, slot_at(bucket, last));
+	if (last >= LINE_SLOTS)
+		bucket->spill->count--;
+	else
+		bucket->tags[last] = 0;
+}
+
+int bucket_add(struct bucket *bucket, uint64_t hash, const void *key, size_t key_length,
+    const void *value, size_t value_length, struct account *account)
+{
+	struct entry *entry = entry_new(key, key_length, value, value_length, 0, account);
+
+	if (entry == NULL)
+		return -1;
+	if (bucket_reserve(bucket, bucket_count(bucket) + 1, account) == -1) {
+		entry_free(entry, account); /* free(3) keeps errno */
+		return -1;
+	}
+	slot_append(bucket, slot_new(entry, tag_of(hash)));
+	return 0;
+}
+
+int bucket_replace(struct bucket *bucket, size_t n, const void *value, size_t value_length,
+    struct account *account)
+{
+	uint64_t slot = slot_at(bucket, n);
+	struct entry *old = slot_entry(slot), *entry;
+	size_t old_size = entry_size(old->key_length, old->value_length);
+	size_t new_size = entry_size(old->key_length, value_length);
+
+	if (account_chunk(new_size) == account_chunk(old_size)) {
+		entry_set_value(old, value, value_length);
+		return 0;
+	}
+	entry = entry_new(old->bytes, old->key_length, value, value_length, old_size, account);
+	if (entry == NULL)
+		return -1;
+	slot_put(bucket, n, slot_new(entry, slot_tag(slot)));
+	entry_free(old, account);
+	return 0;
+}
+
+void bucket_delete(struct bucket *bucket, size_t n, struct account *account)
+{
+	entry_free(bucket_entry(bucket, n), account);
+	slot_remove(bucket, n);
+	bucket_trim(bucket, account);
+}
+
+void bucket_move(struct bucket *from, size_t n, struct bucket *to)
+{
+	slot_append(to, slot_at(from, n));
+	slot_remove(from, n);
+}
+
+void bucket_clear(struct bucket *bucket, struct account *account)
+{
+	for (size_t n = bucket_count(bucket); n-- > 0;)
+		entry_free(bucket_entry(bucket, n), account);
+	if (bucket->spill != NULL)
+		spill_free(bucket, account);
+	memset(bucket->tags, 0, sizeof(bucket->tags));
+}

@@ -1,0 +1,75 @@
+/*
+ * A bucket: one cache line of eight slots, and a spill, an array of just the right size, for the
+ * slots that do not fit. A slot leads to an entry, which is a key and its value in one allocation.
+ * The slots of the line and the spill are one row: those in use come first, without a gap.
+ * Everything is charged to the account that is handed in.
+ */
+#ifndef ECHOD_KV_BUCKET_H
+#define ECHOD_KV_BUCKET_H
+
+#include <assert.h>
+#include <stdalign.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct account;
+
+#define LINE_SIZE 64
+#define LINE_SLOTS 8
+
+#define SLOT_NONE SIZE_MAX
+
+/* The value follows the key. */
+struct entry {
+	uint32_t value_length;
+	uint16_t key_length;
+	uint8_t bytes[];
+};
+
+struct spill;
+
+/* All zeroes is an empty one. */
+struct bucket {
+	alignas(LINE_SIZE) uint8_t tags[LINE_SLOTS]; /* 0 = the slot is free */
+	uint32_t address_low[LINE_SLOTS];
+	uint16_t address_high[LINE_SLOTS];
+	struct spill *spill;
+};
+static_assert(sizeof(struct bucket) == LINE_SIZE, "a bucket is one cache line");
+
+/* The slots in use. */
+size_t bucket_count(const struct bucket *bucket);
+
+/* The entry of slot n. */
+struct entry *bucket_entry(const struct bucket *bucket, size_t n);
+
+/* The slot that holds the key, or SLOT_NONE. */
+size_t bucket_find(const struct bucket *bucket, uint64_t hash, const void *key, size_t key_length);
+
+/* Makes room for `count` slots in all. 0, or -1 with errno; then nothing changed. */
+int bucket_reserve(struct bucket *bucket, size_t count, struct account *account);
+
+/* Gives back the room that is not needed. */
+void bucket_trim(struct bucket *bucket, struct account *account);
+
+/*
+ * Adds an entry. 0, or -1 with errno ENOSPC or ENOMEM; then nothing changed. The key must be a new
+ * one.
+ */
+int bucket_add(struct bucket *bucket, uint64_t hash, const void *key, size_t key_length,
+    const void *value, size_t value_length, struct account *account);
+
+/* Gives the entry of slot n another value. 0, or -1 with errno; then nothing changed. */
+int bucket_replace(struct bucket *bucket, size_t n, const void *value, size_t value_length,
+    struct account *account);
+
+/* Frees the entry of slot n; the last slot takes its place. */
+void bucket_delete(struct bucket *bucket, size_t n, struct account *account);
+
+/* Moves slot n to another bucket, which has room; the last slot takes its place. */
+void bucket_move(struct bucket *from, size_t n, struct bucket *to);
+
+/* Frees all entries and the spill. */
+void bucket_clear(struct bucket *bucket, struct account *account);
+
+#endif

@@ -1,0 +1,80 @@
+/* The engine that forgets: the table, and nothing behind it. It owns the table. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "kv/engine.h"
+#include "kv/table.h"
+
+struct memory_engine {
+	struct engine engine;
+	struct table *table;
+};
+
+static struct table *table_of(struct engine *engine)
+{
+	return ((struct memory_engine *)engine)->table;
+}
+
+static void memory_get(
+    struct engine *engine, const void *key, size_t key_length, engine_answer *answer, void *client)
+{
+	struct table_value value;
+
+	if (table_get(table_of(engine), key, key_length, &value) == -1)
+		answer(client, ENGINE_NOT_FOUND, NULL, 0);
+	else
+		answer(client, ENGINE_OK, value.bytes, value.length);
+}
+
+static void memory_set(struct engine *engine, const void *key, size_t key_length, const void *value,
+    size_t value_length, engine_answer *answer, void *client)
+{
+	int result = table_set(table_of(engine), key, key_length, value, value_length);
+
+	answer(client, result == -1 ? ENGINE_FULL : ENGINE_OK, NULL, 0);
+}
+
+static void memory_del(
+    struct engine *engine, const void *key, size_t key_length, engine_answer *answer, void *client)
+{
+	int result = table_delete(table_of(engine), key, key_length);
+
+	answer(client, result == -1 ? ENGINE_NOT_FOUND : ENGINE_OK, NULL, 0);
+}
+
+static void memory_set_max_memory(struct engine *engine, size_t max_memory)
+{
+	table_set_max_memory(table_of(engine), max_memory);
+}
+
+static void memory_free(struct engine *engine)
+{
+	table_free(table_of(engine));
+	free(engine);
+}
+
+static const struct engine_ops memory_ops = {
+	.get = memory_get,
+	.set = memory_set,
+	.del = memory_del,
+	.set_max_memory = memory_set_max_memory,
+	.free = memory_free,
+};
+
+struct engine *memory_engine_new(size_t max_memory)
+{
+	struct memory_engine *memory = malloc(sizeof(*memory));
+
+	if (memory == NULL)
+		return NULL;
+	memory->engine.ops = &memory_ops;
+	memory->table = table_new(max_memory);
+	if (memory->table == NULL) {
+		int saved = errno;
+
+		free(memory);
+		errno = saved;
+		return NULL;
+	}
+	return &memory->engine;
+}

@@ -1,0 +1,58 @@
+/*
+ * The store's table: byte-string keys to byte-string values, in memory. Keyed SipHash-1-3, buckets
+ * of one cache line, one allocation per entry, and it grows bucket by bucket: no call moves more
+ * than a bounded number of entries. No sockets, no libevent, no threads.
+ */
+#ifndef ECHOD_KV_TABLE_H
+#define ECHOD_KV_TABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct table;
+
+#define TABLE_KEY_MAX 65535u
+#define TABLE_VALUE_MAX 0xffffffffu
+
+struct table_value {
+	const void *bytes; /* valid until the next call that changes the table */
+	size_t length;
+};
+
+struct table_stats {
+	size_t entries;
+	size_t memory; /* bytes: entries as allocated, buckets, directory */
+	size_t buckets;
+};
+
+/*
+ * An empty table that refuses to take more than max_memory bytes (0 = no limit).
+ * NULL with errno ENOMEM, or that of getrandom(2).
+ */
+struct table *table_new(size_t max_memory);
+void table_free(struct table *table);
+void table_set_max_memory(struct table *table, size_t max_memory);
+
+/* 0 and *value, or -1: no such key. */
+int table_get(
+    const struct table *table, const void *key, size_t key_length, struct table_value *value);
+
+/* Sets or replaces. 0, or -1 with errno ENOSPC (past max_memory), ENOMEM or E2BIG; then nothing
+ * changed. */
+int table_set(struct table *table, const void *key, size_t key_length, const void *value,
+    size_t value_length);
+
+/* 0, or -1: no such key. */
+int table_delete(struct table *table, const void *key, size_t key_length);
+
+void table_stats(const struct table *table, struct table_stats *stats);
+
+/*
+ * Calls the function for each entry until it returns non-zero, which is returned. The table must
+ * not be changed meanwhile. 0 when all were seen.
+ */
+int table_each(const struct table *table,
+    int (*each)(void *arg, const void *key, size_t key_length, const struct table_value *value),
+    void *arg);
+
+#endif

@@ -1,0 +1,233 @@
+/*
+ * echod: the options, then the phases by name. The only file that exits.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "build.h"
+#include "core/config.h"
+#include "core/log.h"
+#include "core/pidfile.h"
+#include "detach.h"
+#include "server.h"
+#include "services/service.h"
+
+#define EXIT_USAGE 2
+
+enum task { TASK_SERVE, TASK_CHECK, TASK_PRINT, TASK_EXPLAIN };
+
+struct command_line {
+	enum task task;
+	const char *config_file;
+	const char *pid_file;
+	const char *key; /* to be explained */
+	int verbosity;
+	bool detach;
+};
+
+static const char usage[] =
+    "Usage: echod [-c FILE] [-t | -T | -D] [-p FILE] [-v] [-q] [-V] [-h] [--explain KEY]\n"
+    "\n"
+    "  -c FILE        read this configuration (default: " SYSCONFDIR "/echod.conf)\n"
+    "  -t             check the configuration and leave\n"
+    "  -T             print the configuration in effect, with the origin of each value, and leave\n"
+    "  -D             go to the background once everything is bound\n"
+    "  -p FILE        write the process id to this file\n"
+    "  -v, -q         log more, log less; both may be repeated\n"
+    "  -V             print the version and the features built in\n"
+    "  -h             print this help\n"
+    "  --explain KEY  say what a configuration key or a service is for\n"
+    "\n"
+    "See echod(8) and echod.conf(5).\n";
+
+static void print_version(void)
+{
+	puts("echod " PACKAGE_VERSION);
+#ifdef HAVE_SYSTEMD
+	puts("features: systemd");
+#else
+	puts("features: none");
+#endif
+}
+
+/* Whether there is something to do; otherwise *status is what to exit with. */
+static bool parse_command_line(struct command_line *line, int argc, char **argv, int *status)
+{
+	static const struct option long_options[] = {
+		{ "explain", required_argument, NULL, 'E' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int option;
+
+	*status = EXIT_SUCCESS;
+	while ((option = getopt_long(argc, argv, "c:tTDp:vqVh", long_options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			line->config_file = optarg;
+			break;
+		case 't':
+			line->task = TASK_CHECK;
+			break;
+		case 'T':
+			line->task = TASK_PRINT;
+			break;
+		case 'E':
+			line->task = TASK_EXPLAIN;
+			line->key = optarg;
+			break;
+		case 'D':
+			line->detach = true;
+			break;
+		case 'p':
+			line->pid_file = optarg;
+			break;
+		case 'v':
+			line->verbosity++;
+			break;
+		case 'q':
+			line->verbosity--;
+			break;
+		case 'V':
+			print_version();
+			return false;
+		case 'h':
+			fputs(usage, stdout);
+			return false;
+		default:
+			fputs("Try 'echod -h'.\n", stderr);
+			*status = EXIT_USAGE;
+			return false;
+		}
+	}
+	if (optind < argc || (line->detach && line->task != TASK_SERVE)) {
+		fputs(usage, stderr);
+		*status = EXIT_USAGE;
+		return false;
+	}
+	return true;
+}
+
+/* NULL with every mistake on standard error. */
+static struct config *load(const char *file)
+{
+	struct complaints complaints = { 0 };
+	struct config *config = config_load(file, service_kinds, &complaints);
+
+	for (size_t i = 0; i < complaints.lines.count; i++)
+		fprintf(stderr, "echod: %s\n", complaints.lines.items[i]);
+	complaints_clear(&complaints);
+	return config;
+}
+
+static int check(const char *file, bool print)
+{
+	struct config *config = load(file);
+
+	if (config == NULL)
+		return EX_CONFIG;
+	if (print)
+		config_print(config, stdout);
+	else
+		printf("echod: %s: OK\n", file);
+	config_free(config);
+	return EXIT_SUCCESS;
+}
+
+static int explain(const char *key)
+{
+	return config_explain(key, service_kinds, stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* Starts, tells the waiting parent (if there is one), and serves. */
+static int start_and_run(struct server *server, const struct command_line *line, int report)
+{
+	int status = server_start(server), pid_file = -1;
+
+	if (status == EXIT_SUCCESS && line->pid_file != NULL &&
+	    (pid_file = pidfile_write(line->pid_file)) == -1) {
+		log_error("echod: %s: %s", line->pid_file,
+		    errno == EWOULDBLOCK ? "another process that lives has it" : strerror(errno));
+		status = EXIT_FAILURE;
+	}
+	if (report != -1)
+		detach_report(report, status);
+	if (status == EXIT_SUCCESS)
+		status = server_run(server);
+	if (pid_file != -1)
+		pidfile_remove(line->pid_file, pid_file);
+	return status;
+}
+
+static int serve(const struct command_line *line)
+{
+	char path[PATH_MAX];
+	struct config *config = load(line->config_file);
+	struct server *server;
+	int report = -1, status;
+
+	if (config == NULL)
+		return EX_CONFIG;
+	if (line->detach && (report = detach(&status)) < 0) {
+		config_free(config);
+		if (report == -2)
+			return status;
+		fprintf(stderr, "echod: cannot detach: %s\n", strerror(errno));
+		return EX_OSERR;
+	}
+	/* A reload must find the file wherever we go. */
+	if (realpath(line->config_file, path) == NULL)
+		snprintf(path, sizeof(path), "%s", line->config_file);
+	server = server_new(config, path, line->verbosity, line->detach);
+	if (server == NULL) {
+		config_free(config);
+		fprintf(stderr, "echod: cannot start: %s\n", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	status = start_and_run(server, line, report);
+	server_free(server);
+	log_close();
+	return status;
+}
+
+/* A descriptor 0, 1 or 2 that is closed would become a client's. */
+static void sanitize_descriptors(void)
+{
+	int fd;
+
+	while ((fd = open("/dev/null", O_RDWR)) != -1 && fd <= STDERR_FILENO)
+		continue;
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	struct command_line line = { .config_file = SYSCONFDIR "/echod.conf" };
+	int status;
+
+	sanitize_descriptors();
+	signal(SIGPIPE, SIG_IGN);
+	if (!parse_command_line(&line, argc, argv, &status))
+		return status;
+	switch (line.task) {
+	case TASK_CHECK:
+	case TASK_PRINT:
+		return check(line.config_file, line.task == TASK_PRINT);
+	case TASK_EXPLAIN:
+		return explain(line.key);
+	case TASK_SERVE:
+		break;
+	}
+	return serve(&line);
+}

@@ -1,0 +1,227 @@
+/*
+ * Networks and who is in them. A list is short and compared one by one, with no more work than a
+ * memcmp each; its texts are kept so that the effective configuration reads as it was written.
+ */
+#include "net/access.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "net/address.h"
+
+#define MAPPED_BITS 96 /* of ::ffff:0:0/96, where IPv4 lives */
+#define NO_MATCH (-1)
+
+static void map_ipv4(struct in6_addr *to, const struct in_addr *from)
+{
+	static const uint8_t before[12] = { [10] = 0xff, [11] = 0xff };
+
+	memcpy(to->s6_addr, before, sizeof(before));
+	memcpy(to->s6_addr + sizeof(before), from, sizeof(*from));
+}
+
+bool network_key(const struct sockaddr *peer, struct in6_addr *key)
+{
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+
+	switch (peer->sa_family) {
+	case AF_INET:
+		memcpy(&in, peer, sizeof(in));
+		map_ipv4(key, &in.sin_addr);
+		return true;
+	case AF_INET6:
+		memcpy(&in6, peer, sizeof(in6));
+		*key = in6.sin6_addr;
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Zeroes the bits behind the length; whether there were none set. */
+static bool clear_host_bits(struct in6_addr *address, unsigned length)
+{
+	struct in6_addr before = *address;
+
+	for (unsigned i = 0; i < sizeof(address->s6_addr); i++) {
+		unsigned bits = length > i * 8 ? length - i * 8 : 0;
+
+		if (bits < 8)
+			address->s6_addr[i] &= (uint8_t)(0xff00 >> bits);
+	}
+	return IN6_ARE_ADDR_EQUAL(&before, address);
+}
+
+/* The text up to `length` as a prefix; returns the family, or AF_UNSPEC when it is no address. */
+static int parse_prefix(struct in6_addr *prefix, const char *text, size_t length)
+{
+	char address[INET6_ADDRSTRLEN];
+	struct in_addr ipv4;
+
+	if (length >= sizeof(address))
+		return AF_UNSPEC;
+	memcpy(address, text, length);
+	address[length] = '\0';
+	if (inet_pton(AF_INET6, address, prefix) == 1)
+		return AF_INET6;
+	if (inet_pton(AF_INET, address, &ipv4) != 1)
+		return AF_UNSPEC;
+	map_ipv4(prefix, &ipv4);
+	return AF_INET;
+}
+
+static void explain_host_bits(
+    const struct in6_addr *prefix, int family, long length, char *why, size_t why_size)
+{
+	char right[INET6_ADDRSTRLEN];
+
+	inet_ntop(family, family == AF_INET ? &prefix->s6_addr[12] : &prefix->s6_addr[0], right,
+	    sizeof(right));
+	snprintf(why, why_size, "bits are set behind the prefix: write %s/%ld", right, length);
+}
+
+int network_parse(struct network *network, const char *text, char *why, size_t why_size)
+{
+	const char *slash = strchrnul(text, '/');
+	int family = parse_prefix(&network->prefix, text, (size_t)(slash - text));
+	long max = family == AF_INET ? 32 : 128;
+	long length = *slash == '/' ? decimal_parse(slash + 1, max) : max;
+
+	network->text = NULL;
+	if (family == AF_UNSPEC) {
+		snprintf(why, why_size, "expected an IPv4 or IPv6 address or ADDRESS/LENGTH");
+		return -1;
+	}
+	if (length == -1) {
+		snprintf(why, why_size, "the length behind / must be a number from 0 to %ld", max);
+		return -1;
+	}
+	network->length = (uint8_t)(length + 128 - max);
+	if (!clear_host_bits(&network->prefix, network->length)) {
+		explain_host_bits(&network->prefix, family, length, why, why_size);
+		return -1;
+	}
+	if ((network->text = strdup(text)) == NULL) {
+		snprintf(why, why_size, "out of memory");
+		return -1;
+	}
+	return 0;
+}
+
+void network_clear(struct network *network)
+{
+	free(network->text);
+	memset(network, 0, sizeof(*network));
+}
+
+static bool network_has(const struct network *network, const struct in6_addr *key)
+{
+	size_t bytes = network->length / 8;
+	unsigned bits = network->length % 8;
+
+	if (network->length < MAPPED_BITS && IN6_IS_ADDR_V4MAPPED(key))
+		return false;
+	if (memcmp(&network->prefix, key, bytes) != 0)
+		return false;
+	return bits == 0 ||
+	       (network->prefix.s6_addr[bytes] ^ key->s6_addr[bytes]) >> (8 - bits) == 0;
+}
+
+static int longest_match(const struct networks *networks, const struct in6_addr *key)
+{
+	int longest = NO_MATCH;
+
+	for (size_t i = 0; i < networks->count; i++) {
+		const struct network *network = &networks->items[i];
+
+		if (network->length > longest && network_has(network, key))
+			longest = network->length;
+	}
+	return longest;
+}
+
+bool access_allows(
+    const struct networks *allow, const struct networks *deny, const struct sockaddr *peer)
+{
+	struct in6_addr key;
+	int allowed, denied;
+
+	if (!network_key(peer, &key))
+		return peer->sa_family == AF_UNIX;
+	allowed = longest_match(allow, &key);
+	denied = longest_match(deny, &key);
+	if (allowed == NO_MATCH && denied == NO_MATCH)
+		return allow->count == 0;
+	return allowed > denied;
+}
+
+static void clear_networks(void *field)
+{
+	struct networks *networks = field;
+
+	for (size_t i = 0; i < networks->count; i++)
+		network_clear(&networks->items[i]);
+	free(networks->items);
+	memset(networks, 0, sizeof(*networks));
+}
+
+static int parse_texts(
+    struct networks *networks, const struct texts *texts, char *why, size_t why_size)
+{
+	char shown[ADDRESS_TEXT_MAX], expected[128];
+
+	networks->items = calloc(texts->count, sizeof(*networks->items));
+	if (networks->items == NULL && texts->count > 0) {
+		snprintf(why, why_size, "out of memory");
+		return -1;
+	}
+	for (; networks->count < texts->count; networks->count++) {
+		const char *text = texts->items[networks->count];
+
+		if (network_parse(
+			&networks->items[networks->count], text, expected, sizeof(expected)) == 0)
+			continue;
+		log_escape(shown, sizeof(shown), text, strlen(text));
+		snprintf(why, why_size, "\"%s\": %s", shown, expected);
+		clear_networks(networks);
+		return -1;
+	}
+	return 0;
+}
+
+static int parse_networks(const struct option_row *row, const struct config_setting_t *setting,
+    void *field, char *why, size_t why_size)
+{
+	struct texts texts = { 0 };
+	int result;
+
+	if (option_strings.parse(row, setting, &texts, why, why_size) == -1)
+		return -1;
+	result = parse_texts(field, &texts, why, why_size);
+	texts_clear(&texts);
+	return result;
+}
+
+static void print_networks(const struct option_row *row, const void *field, FILE *out)
+{
+	const struct networks *networks = field;
+
+	fputs("[ ", out);
+	for (size_t i = 0; i < networks->count; i++) {
+		fputs(i == 0 ? "" : ", ", out);
+		option_string.print(row, &networks->items[i].text, out);
+	}
+	fputs(networks->count == 0 ? "]" : " ]", out);
+}
+
+const struct option_type option_networks = {
+	.name = "a network or an array of them",
+	.size = sizeof(struct networks),
+	.parse = parse_networks,
+	.print = print_networks,
+	.clear = clear_networks,
+};

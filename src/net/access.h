@@ -1,0 +1,49 @@
+/* Who may come: allow and deny rules; the longest prefix wins, deny wins a tie. */
+#ifndef ECHOD_NET_ACCESS_H
+#define ECHOD_NET_ACCESS_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "core/option.h"
+
+/*
+ * IPv4 networks are kept as ::ffff:a.b.c.d/96+n, so that one comparison serves both families and
+ * an IPv4-mapped peer counts as IPv4. The families stay apart all the same: a shorter prefix,
+ * such as ::/0, matches IPv6 peers only, and 0.0.0.0/0 (here: /96) matches IPv4 peers only.
+ */
+struct network {
+	struct in6_addr prefix; /* bits behind the length are zero */
+	uint8_t length;         /* 0 to 128 */
+	char *text;             /* as written */
+};
+
+struct networks {
+	struct network *items;
+	size_t count;
+};
+
+/* The type of `allow` and `deny`: one string or an array; the field is a struct networks. */
+extern const struct option_type option_networks;
+
+/*
+ * "10.0.0.0/8", "::1/128", "192.0.2.1". 0, or -1 with `why` filled with what was expected; for a
+ * set host bit that is the right prefix.
+ */
+int network_parse(struct network *network, const char *text, char *why, size_t why_size);
+void network_clear(struct network *network);
+
+/* An IP socket address as the 16 bytes that networks are compared with; false = it is none. */
+bool network_key(const struct sockaddr *peer, struct in6_addr *key);
+
+/*
+ * With `allow` not empty, who matches no rule is denied. Unix peers are always allowed: their
+ * rule is the socket's mode.
+ */
+bool access_allows(
+    const struct networks *allow, const struct networks *deny, const struct sockaddr *peer);
+
+#endif

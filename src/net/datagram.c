@@ -1,0 +1,246 @@
+/*
+ * The way of a datagram: recvmmsg -> guards -> the service -> guards -> sendmmsg, one batch per turn.
+ * Buffers hold the largest UDP payload; pages that no datagram has touched cost nothing.
+ */
+#include "net/datagram.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "core/clock.h"
+#include "net/instance.h"
+#include "net/listener.h"
+#include "net/loop.h"
+
+#define BATCH 32
+#define BUFFER_SIZE 65536
+
+/* Room for either family's packet information. */
+union packet_info {
+	struct cmsghdr header;
+	char space[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+};
+
+struct datagram_batch {
+	struct mmsghdr requests[BATCH], replies[BATCH];
+	struct iovec request_bytes[BATCH], reply_bytes[BATCH];
+	struct sockaddr_storage peers[BATCH];
+	union packet_info asked[BATCH], answered[BATCH];
+	char request_buffers[BATCH][BUFFER_SIZE];
+	char reply_buffers[BATCH][BUFFER_SIZE];
+};
+
+struct datagram_batch *datagram_batch_new(void)
+{
+	return calloc(1, sizeof(struct datagram_batch));
+}
+
+void datagram_batch_free(struct datagram_batch *batch)
+{
+	free(batch);
+}
+
+/* One request of the batch on its way through. */
+struct exchange {
+	struct listener *listener;
+	struct msghdr *request, *reply;
+	size_t length;
+	struct sockaddr_storage asked; /* the address that it was sent to; AF_UNSPEC = not told */
+	int64_t now;
+};
+
+static void reset_requests(struct datagram_batch *b)
+{
+	for (int i = 0; i < BATCH; i++) {
+		b->request_bytes[i] = (struct iovec){ b->request_buffers[i], BUFFER_SIZE };
+		b->requests[i].msg_hdr = (struct msghdr){ .msg_name = &b->peers[i],
+			.msg_namelen = sizeof(b->peers[i]),
+			.msg_iov = &b->request_bytes[i],
+			.msg_iovlen = 1,
+			.msg_control = &b->asked[i],
+			.msg_controllen = sizeof(b->asked[i]) };
+	}
+}
+
+static void answer_from_ipv4(struct exchange *x, const struct cmsghdr *told)
+{
+	struct sockaddr_in *asked = (struct sockaddr_in *)&x->asked;
+	struct cmsghdr *source = x->reply->msg_control;
+	struct in_pktinfo info;
+
+	memcpy(&info, CMSG_DATA(told), sizeof(info));
+	asked->sin_family = AF_INET;
+	/* A subnet's broadcast address is told only by its not being the local one. */
+	asked->sin_addr.s_addr = info.ipi_addr.s_addr == info.ipi_spec_dst.s_addr ||
+					 IN_MULTICAST(ntohl(info.ipi_addr.s_addr))
+				     ? info.ipi_addr.s_addr
+				     : INADDR_BROADCAST;
+	info.ipi_ifindex = 0;
+	info.ipi_addr.s_addr = 0;
+	*source = *told;
+	memcpy(CMSG_DATA(source), &info, sizeof(info));
+	x->reply->msg_controllen = CMSG_SPACE(sizeof(info));
+}
+
+static void answer_from_ipv6(struct exchange *x, const struct cmsghdr *told)
+{
+	struct sockaddr_in6 *asked = (struct sockaddr_in6 *)&x->asked;
+	struct cmsghdr *source = x->reply->msg_control;
+	struct in6_pktinfo info;
+
+	memcpy(&info, CMSG_DATA(told), sizeof(info));
+	asked->sin6_family = AF_INET6;
+	asked->sin6_addr = info.ipi6_addr;
+	if (!IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
+		info.ipi6_ifindex = 0;
+	*source = *told;
+	memcpy(CMSG_DATA(source), &info, sizeof(info));
+	x->reply->msg_controllen = CMSG_SPACE(sizeof(info));
+}
+
+/* Reads which address was asked, and makes the reply leave from it. */
+static void read_asked(struct exchange *x)
+{
+	struct cmsghdr *told;
+
+	x->asked.ss_family = AF_UNSPEC;
+	x->reply->msg_controllen = 0;
+	for (told = CMSG_FIRSTHDR(x->request); told != NULL; told = CMSG_NXTHDR(x->request, told)) {
+		if (told->cmsg_level == IPPROTO_IP && told->cmsg_type == IP_PKTINFO)
+			answer_from_ipv4(x, told);
+		else if (told->cmsg_level == IPPROTO_IPV6 && told->cmsg_type == IPV6_PKTINFO)
+			answer_from_ipv6(x, told);
+	}
+	if (x->reply->msg_controllen == 0)
+		x->reply->msg_control = NULL;
+}
+
+/* The kernel leaves the name of a nameless (Unix) peer as the last datagram's was. */
+static void clear_missing_name(const struct msghdr *request)
+{
+	if (request->msg_namelen < sizeof(sa_family_t))
+		((struct sockaddr *)request->msg_name)->sa_family = AF_UNIX;
+}
+
+static bool is_unnamed(const struct msghdr *request)
+{
+	return request->msg_namelen <= sizeof(sa_family_t);
+}
+
+static void log_muted(struct instance *instance, const struct datagram *request)
+{
+	char peer[ADDRESS_TEXT_MAX];
+
+	log_info("%s %s: muted for 60 s: the same request and answer over and over", instance->name,
+	    peer_format(request->peer, request->peer_length, peer, sizeof(peer)));
+}
+
+/* The whole way of one request; DROP_NOT when its reply is ready to be sent. */
+static enum drop_reason serve(struct exchange *x)
+{
+	struct instance *instance = x->listener->instance;
+	const struct guard_rules rules = {
+		.any_port = instance->datagrams->reply_ports == REPLY_PORTS_ANY,
+		.reply_rate = instance->datagrams->reply_rate,
+		.receiver = instance->handlers->receives,
+	};
+	const struct datagram request = { x->request->msg_iov->iov_base, x->length,
+		x->request->msg_name, x->request->msg_namelen };
+	const struct datagram_route route = { request.peer, request.peer_length,
+		(const struct sockaddr *)&x->asked };
+	enum drop_reason reason;
+	ssize_t length;
+	bool muted;
+
+	if (x->request->msg_flags & MSG_TRUNC)
+		return DROP_TRUNCATED;
+	reason =
+	    guard_request(instance->guard, &rules, x->listener->loop->own_ports, &route, x->now);
+	if (reason != DROP_NOT)
+		return reason;
+	if (!access_allows(&instance->settings->allow, &instance->settings->deny, request.peer))
+		return DROP_DENIED;
+	length = instance->handlers->datagram(
+	    instance, &request, x->reply->msg_iov->iov_base, BUFFER_SIZE);
+	if (length == -1)
+		return DROP_ANSWER;
+	if (is_unnamed(x->request))
+		return DROP_UNNAMED;
+	x->reply->msg_iov->iov_len = (size_t)length;
+	reason = guard_reply(instance->guard, &rules, &route, request.bytes, request.length,
+	    x->reply->msg_iov->iov_base, (size_t)length, x->now, &muted);
+	if (muted)
+		log_muted(instance, &request);
+	return reason;
+}
+
+/* A reply that its peer's socket refuses concerns that peer only; the rest of the batch goes on. */
+static void count_unsent(struct listener *listener, const struct msghdr *reply, int error)
+{
+	struct instance *instance = listener->instance;
+	char peer[ADDRESS_TEXT_MAX];
+
+	instance->counters.drops[DROP_UNSENT]++;
+	log_limited(&instance->drop_lines, LOG_LEVEL_INFO, "%s %s: the answer was not taken: %s",
+	    instance->name, peer_format(reply->msg_name, reply->msg_namelen, peer, sizeof(peer)),
+	    strerror(error));
+}
+
+static void send_replies(struct listener *listener, struct datagram_batch *b, unsigned count)
+{
+	struct counters *counters = &listener->instance->counters;
+	unsigned at = 0;
+
+	while (at < count) {
+		int sent = sendmmsg(listener->socket.fd, &b->replies[at], count - at, MSG_DONTWAIT);
+
+		if (sent <= 0) {
+			if (sent == -1 && errno == EINTR)
+				continue;
+			count_unsent(listener, &b->replies[at].msg_hdr, errno);
+			at++;
+			continue;
+		}
+		for (int i = 0; i < sent; i++)
+			counters->bytes_out += b->replies[at + (unsigned)i].msg_len;
+		counters->datagrams_out += (unsigned)sent;
+		at += (unsigned)sent;
+	}
+}
+
+void datagram_receive(struct listener *listener)
+{
+	struct datagram_batch *b = listener->loop->batch;
+	struct counters *counters = &listener->instance->counters;
+	unsigned replies = 0;
+	int received;
+
+	reset_requests(b);
+	received = recvmmsg(listener->socket.fd, b->requests, BATCH, MSG_DONTWAIT, NULL);
+	for (int i = 0; i < received; i++) {
+		struct exchange x = { .listener = listener,
+			.request = &b->requests[i].msg_hdr,
+			.reply = &b->replies[replies].msg_hdr,
+			.length = b->requests[i].msg_len,
+			.now = clock_ms() };
+		enum drop_reason reason;
+
+		b->reply_bytes[replies] = (struct iovec){ b->reply_buffers[replies], 0 };
+		*x.reply = (struct msghdr){ .msg_name = x.request->msg_name,
+			.msg_namelen = x.request->msg_namelen,
+			.msg_iov = &b->reply_bytes[replies],
+			.msg_iovlen = 1,
+			.msg_control = &b->answered[replies] };
+		clear_missing_name(x.request);
+		read_asked(&x);
+		counters->datagrams_in++;
+		counters->bytes_in += x.length;
+		reason = serve(&x);
+		counters->drops[reason]++;
+		if (reason == DROP_NOT)
+			replies++;
+	}
+	send_replies(listener, b, replies);
+}

@@ -1,0 +1,83 @@
+/*
+ * The datagram guards: what keeps a UDP service from looping with another or from amplifying a
+ * forged request. Six checks in one order (PROTOCOLS: no loops, no amplifier); each drop has a
+ * reason, and the caller counts it. Tables are of fixed size: nothing is allocated for a peer.
+ */
+#ifndef ECHOD_NET_GUARD_H
+#define ECHOD_NET_GUARD_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+enum drop_reason {
+	DROP_NOT,       /* let it pass */
+	DROP_SOURCE,    /* port 0; an unspecified, multicast or broadcast source or target */
+	DROP_OWN_PORT,  /* from one of our own datagram ports */
+	DROP_RESPONDER, /* from a port below 1024 or of a well-known responder */
+	DROP_DENIED,    /* allow and deny rules */
+	DROP_ANSWER,    /* the service had no answer to it */
+	DROP_RATE,      /* over reply_rate */
+	DROP_REPEAT,    /* the same request and reply over and over: muted */
+	DROP_TRUNCATED, /* larger than the buffer */
+	DROP_UNNAMED,   /* a Unix peer without an address */
+	DROP_UNSENT,    /* the kernel or the peer's socket did not take the reply */
+	DROP_REASONS
+};
+
+/* "own_port", for counters and log lines. */
+const char *drop_reason_name(enum drop_reason reason);
+
+/*
+ * All ports that datagram services of this process are bound to; one per server. Zeroed = none.
+ * Sockets may share a port number (two addresses, two families, the old and the new one in a
+ * reload): it is ours until the last of them has gone, so each is counted.
+ */
+struct own_ports {
+	uint16_t sockets[65536];
+};
+void own_ports_add(struct own_ports *ports, uint16_t port);
+void own_ports_remove(struct own_ports *ports, uint16_t port);
+bool own_ports_has(const struct own_ports *ports, uint16_t port);
+
+struct guard_rules {
+	bool any_port;      /* reply_ports = "any" */
+	int64_t reply_rate; /* replies a second and source prefix, up to 10^9; 0 = no limit */
+	bool receiver;      /* broadcast and multicast targets are welcome */
+};
+
+/*
+ * A datagram's way, as the kernel told it; `to` is NULL or unspecified when it did not tell. For a
+ * Unix peer without a name it leaves `from` as it was: the caller sets the family to AF_UNIX.
+ */
+struct datagram_route {
+	const struct sockaddr *from;
+	socklen_t from_length; /* a Unix peer's name has no other end */
+	const struct sockaddr *to;
+};
+
+struct guard;
+
+/* The state of one instance. NULL with errno ENOMEM or that of getrandom(2). */
+struct guard *guard_new(void);
+void guard_free(struct guard *guard);
+
+/*
+ * Guards 1 to 3, before the service sees the datagram, and 6 for a peer that is muted. Unix peers
+ * have no port and no network: only 6 is theirs.
+ */
+enum drop_reason guard_request(const struct guard *guard, const struct guard_rules *rules,
+    const struct own_ports *own, const struct datagram_route *route, int64_t now_ms);
+
+/*
+ * Guards 5 and 6, once the service has an answer to the datagram of that route. `muted` is set:
+ * true when this very call has muted the peer, so that the caller can log it once. Loopback and
+ * Unix peers are exempt from 5.
+ */
+enum drop_reason guard_reply(struct guard *guard, const struct guard_rules *rules,
+    const struct datagram_route *route, const void *request, size_t request_length,
+    const void *reply, size_t reply_length, int64_t now_ms, bool *muted);
+
+#endif

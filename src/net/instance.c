@@ -1,0 +1,122 @@
+/* The keys that services share, and the making of an instance. */
+#include "net/instance.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "net/loop.h"
+
+static const char *const on_limit_names[] = { "reject", "queue", NULL };
+static const char *const reply_ports_names[] = { "unprivileged", "any", NULL };
+
+#define MINUTE_MS INT64_C(60000)
+#define DAY_MS (24 * 60 * MINUTE_MS)
+
+const struct option_row instance_rows[] = {
+	OPTION(struct instance_settings, enabled, bool, .fallback = "true",
+	    .help = "Whether the instance runs at all."),
+	OPTION(struct instance_settings, type, string,
+	    .help = "Which service it is; the group's name says it when this is left out."),
+	OPTION(struct instance_settings, listen, addresses,
+	    .help = "One address or several: tcp://HOST:PORT, udp://HOST:PORT, unix:///path, "
+		    "unixgram:///path, unix://@name."),
+	OPTION(struct instance_settings, allow, networks,
+	    .help = "Networks that may come; with any given, all others are denied."),
+	OPTION(struct instance_settings, deny, networks,
+	    .help = "Networks that may not come; the longest prefix wins, deny wins a tie."),
+	OPTION(struct instance_settings, backlog, integer, .min = 1, .max = 65535,
+	    .fallback = "1024", .help = "Clients that may wait in the kernel's queue."),
+	OPTION(struct instance_settings, ipv6_only, bool, .fallback = "false",
+	    .flags = OPTION_RESTART,
+	    .help = "Whether [::] leaves IPv4 alone; otherwise it serves both."),
+	OPTION(struct instance_settings, socket_mode, mode, .fallback = "\"0660\"",
+	    .flags = OPTION_RESTART, .help = "The mode of a Unix socket's path, in octal."),
+	OPTION(struct instance_settings, max_connections, integer, .min = 1, .max = 1000000,
+	    .fallback = "4096", .help = "Clients of this instance at one time."),
+	OPTION(struct instance_settings, on_limit, choice, .fallback = "\"reject\"",
+	    .choices = on_limit_names,
+	    .help =
+		"What becomes of a client over max_connections: it is told so and closed, or it "
+		"waits in the kernel's queue until another one leaves."),
+	OPTION(struct instance_settings, max_per_source, integer, .min = 0, .max = 1000000,
+	    .fallback = "0",
+	    .help = "Clients of one source address (an IPv6 one counts with its "
+		    "/64) at one time; 0 takes the value under limits."),
+	OPTION(struct instance_settings, idle_timeout, duration, .min = 0, .max = 365 * DAY_MS,
+	    .fallback = "300", .unit = "seconds",
+	    .help =
+		"A client that neither sends nor takes a byte for so long is closed; 0 = never."),
+	OPTION_END,
+};
+
+const struct option_row line_rows[] = {
+	/* The maximum keeps one answer below the output at which a client counts as a slow reader. */
+	OPTION(struct line_settings, max_line, size, .min = 16, .max = 512 * 1024,
+	    .fallback = "\"64K\"", .unit = "bytes", .help = "The longest line, without its end."),
+	OPTION(struct line_settings, line_timeout, duration, .min = 0, .max = DAY_MS,
+	    .fallback = "10", .unit = "seconds",
+	    .help = "How long a line may take from its first byte to its end; 0 = for ever."),
+	OPTION(struct line_settings, telnet, bool, .fallback = "true",
+	    .help = "Whether telnet's commands are taken out of what comes over TCP."),
+	OPTION_END,
+};
+
+const struct option_row datagram_rows[] = {
+	OPTION(struct datagram_settings, reply_ports, choice, .fallback = "\"unprivileged\"",
+	    .choices = reply_ports_names,
+	    .help =
+		"Source ports that are answered: those from 1024 up that belong to no well-known "
+		"responder, or any."),
+	OPTION(struct datagram_settings, reply_rate, integer, .min = 0, .max = 1000000000,
+	    .fallback = "1000", .unit = "replies a second",
+	    .help =
+		"The most that one source network (/24, /56) is answered; 0 = no limit. Loopback "
+		"and Unix peers are exempt."),
+	OPTION_END,
+};
+
+struct instance *instance_new(struct loop *loop, const char *name)
+{
+	struct instance *instance = calloc(1, sizeof(*instance));
+
+	if (instance == NULL)
+		return NULL;
+	instance->loop = loop;
+	TAILQ_INIT(&instance->listeners);
+	TAILQ_INIT(&instance->streams);
+	instance->name = strdup(name);
+	if (instance->name == NULL) {
+		instance_free(instance);
+		return NULL;
+	}
+	return instance;
+}
+
+void instance_free(struct instance *instance)
+{
+	if (instance == NULL)
+		return;
+	guard_free(instance->guard);
+	free(instance->name);
+	free(instance);
+}
+
+void instance_configure(struct instance *instance, struct instance_config *config,
+    const struct handlers *handlers, const struct limit_settings *limits)
+{
+	instance->config = config;
+	instance->handlers = handlers;
+	instance->settings = config->parts[PART_INSTANCE].fields;
+	instance->lines = config->parts[PART_LINES].fields;
+	instance->datagrams = config->parts[PART_DATAGRAMS].fields;
+	instance->conf = config->parts[PART_OWN].fields;
+	instance->max_per_source = instance->settings->max_per_source != 0
+				       ? instance->settings->max_per_source
+				       : limits->max_per_source;
+}
+
+bool instance_is_full(const struct instance *instance)
+{
+	return instance->stream_count >= (size_t)instance->settings->max_connections ||
+	       instance->loop->streams >= instance->loop->max_streams;
+}

@@ -1,0 +1,233 @@
+/*
+ * Lines are found where they lie: memchr over the first extent of the input, one drain for all that were
+ * served from it. Only a line that straddles two extents is moved, and only one with a telnet command in
+ * it is copied.
+ */
+#include "net/lines.h"
+
+#include <event2/buffer.h>
+#include <string.h>
+
+#include "net/stream.h"
+#include "net/telnet.h"
+
+#define LINES_PER_TURN 1024
+
+/* One turn on one stream. */
+struct framer {
+	struct lines *lines;
+	struct stream *stream;
+	const struct handlers *handlers;
+	size_t max_line;
+	bool telnet;
+	struct evbuffer *out;
+	struct lines_turn *turn;
+	int steps;
+	char *at, *end; /* what is left of the first extent */
+};
+
+static size_t typed_length(const struct lines *lines)
+{
+	return lines->telnet == NULL ? 0 : evbuffer_get_length(telnet_typed(lines->telnet));
+}
+
+static void clear_typed(struct lines *lines)
+{
+	if (lines->telnet != NULL)
+		evbuffer_drain(telnet_typed(lines->telnet), typed_length(lines));
+}
+
+/* What the line is with its beginning from before a telnet command; NULL when out of memory. */
+static char *whole_line(struct lines *lines, char *line, size_t *length)
+{
+	struct evbuffer *typed;
+
+	if (typed_length(lines) == 0)
+		return line;
+	typed = telnet_typed(lines->telnet);
+	if (evbuffer_add(typed, line, *length) == -1)
+		return NULL;
+	*length = evbuffer_get_length(typed);
+	return (char *)evbuffer_pullup(typed, -1);
+}
+
+static void answer_long_line(struct framer *f)
+{
+	if (f->handlers->long_line != NULL)
+		evbuffer_add(f->out, f->handlers->long_line, strlen(f->handlers->long_line));
+}
+
+/* A whole line, its LF at `lf`. */
+static enum verdict take_line(struct framer *f, char *lf)
+{
+	char *line = f->at;
+	size_t length = (size_t)(lf - line), content;
+	enum verdict verdict = VERDICT_CONTINUE;
+
+	f->at = lf + 1;
+	f->turn->complete = true;
+	if (f->lines->skipping) {
+		f->lines->skipping = false;
+		return VERDICT_CONTINUE;
+	}
+	if ((line = whole_line(f->lines, line, &length)) == NULL)
+		return VERDICT_ABORT;
+	if (f->telnet && length >= 2 && memcmp(line + length - 2, "\r\0", 2) == 0)
+		length--;
+	content = length > 0 && line[length - 1] == '\r' ? length - 1 : length;
+	if (content > f->max_line)
+		answer_long_line(f);
+	else
+		verdict = f->handlers->line(f->stream, f->out, line, length);
+	clear_typed(f->lines);
+	return verdict;
+}
+
+/* The telnet command that begins (or goes on) before `stop`, or NULL. */
+static char *find_command(const struct framer *f, char *from, const char *stop)
+{
+	if (!f->telnet)
+		return NULL;
+	if (f->lines->telnet != NULL && telnet_in_command(f->lines->telnet))
+		return from;
+	return memchr(from, TELNET_IAC, (size_t)(stop - from));
+}
+
+static enum verdict take_command(struct framer *f, char *command)
+{
+	struct lines *lines = f->lines;
+
+	if (lines->telnet == NULL && (lines->telnet = telnet_new()) == NULL)
+		return VERDICT_ABORT;
+	if (evbuffer_add(telnet_typed(lines->telnet), f->at, (size_t)(command - f->at)) == -1)
+		return VERDICT_ABORT;
+	f->at = command;
+	f->at += telnet_command(
+	    lines->telnet, (unsigned char *)command, (size_t)(f->end - command), f->out);
+	if (telnet_erased(lines->telnet))
+		lines->skipping = false;
+	if (lines->skipping)
+		clear_typed(lines);
+	return VERDICT_CONTINUE;
+}
+
+/* The extent ends within a line: it may be too long already. */
+static void keep_half_line(struct framer *f)
+{
+	struct lines *lines = f->lines;
+	size_t rest = (size_t)(f->end - f->at);
+
+	/* One more byte than the limit may be the CR of the line's end. */
+	if (!lines->skipping && typed_length(lines) + rest > f->max_line + 1) {
+		answer_long_line(f);
+		lines->skipping = true;
+		clear_typed(lines);
+	}
+	if (lines->skipping)
+		f->at = f->end;
+	lines->scanned = (size_t)(f->end - f->at);
+}
+
+/* Serves the lines of the first extent; what is left of it lies at f->at. */
+static enum verdict serve_extent(struct framer *f)
+{
+	char *from = f->at + f->lines->scanned;
+	bool held = false;
+
+	f->lines->scanned = 0;
+	for (;;) {
+		enum verdict verdict;
+		char *lf, *command;
+
+		if (f->steps++ == LINES_PER_TURN ||
+		    evbuffer_get_length(f->out) > STREAM_OUTPUT_HIGH) {
+			f->turn->more = true;
+			break;
+		}
+		lf = memchr(from, '\n', (size_t)(f->end - from));
+		command = find_command(f, from, lf != NULL ? lf : f->end);
+		if (command != NULL && command < f->end) {
+			verdict = take_command(f, command);
+		} else if (lf != NULL) {
+			verdict = take_line(f, lf);
+		} else {
+			keep_half_line(f);
+			break;
+		}
+		from = f->at;
+		if (verdict == VERDICT_HOLD)
+			held = true;
+		else if (verdict != VERDICT_CONTINUE)
+			return verdict;
+	}
+	return held ? VERDICT_HOLD : VERDICT_CONTINUE;
+}
+
+/* Joins a line that straddles two extents, and no more than the line; false when there is no second. */
+static bool join_extents(struct evbuffer *in)
+{
+	struct evbuffer_iovec extent[2];
+	const char *lf;
+	size_t length;
+
+	if (evbuffer_peek(in, -1, NULL, extent, 2) < 2)
+		return false;
+	lf = memchr(extent[1].iov_base, '\n', extent[1].iov_len);
+	length = extent[0].iov_len +
+		 (lf == NULL ? extent[1].iov_len : (size_t)(lf + 1 - (char *)extent[1].iov_base));
+	return evbuffer_pullup(in, (ev_ssize_t)length) != NULL;
+}
+
+enum verdict lines_serve(struct lines *lines, struct stream *stream,
+    const struct handlers *handlers, const struct line_settings *settings, bool telnet,
+    struct evbuffer *in, struct evbuffer *out, struct lines_turn *turn)
+{
+	struct framer f = { .lines = lines,
+		.stream = stream,
+		.handlers = handlers,
+		.max_line = (size_t)settings->max_line,
+		.telnet = telnet,
+		.out = out,
+		.turn = turn };
+	enum verdict verdict = VERDICT_CONTINUE;
+	struct evbuffer_iovec extent;
+
+	*turn = (struct lines_turn){ 0 };
+	while (evbuffer_peek(in, -1, NULL, &extent, 1) > 0) {
+		enum verdict last;
+
+		f.at = extent.iov_base;
+		f.end = f.at + extent.iov_len;
+		last = serve_extent(&f);
+		evbuffer_drain(in, (size_t)(f.at - (char *)extent.iov_base));
+		if (last != VERDICT_CONTINUE)
+			verdict = last;
+		if ((last != VERDICT_CONTINUE && last != VERDICT_HOLD) || turn->more)
+			break;
+		if (f.at != f.end && !join_extents(in))
+			break;
+	}
+	turn->half_line = evbuffer_get_length(in) > 0 || typed_length(lines) > 0 || lines->skipping;
+	return verdict;
+}
+
+enum verdict lines_finish(struct lines *lines, struct stream *stream,
+    const struct handlers *handlers, struct evbuffer *in, struct evbuffer *out)
+{
+	static char nothing[1];
+	size_t length = evbuffer_get_length(in);
+	char *line;
+
+	if (handlers->tail == NULL || lines->skipping || length + typed_length(lines) == 0)
+		return VERDICT_CONTINUE;
+	line = length == 0 ? nothing : (char *)evbuffer_pullup(in, -1);
+	if (line == NULL || (line = whole_line(lines, line, &length)) == NULL)
+		return VERDICT_ABORT;
+	return handlers->tail(stream, out, line, length);
+}
+
+void lines_clear(struct lines *lines)
+{
+	telnet_free(lines->telnet);
+	lines->telnet = NULL;
+}

@@ -1,0 +1,47 @@
+/*
+ * A listener: one bound address of an instance, of any transport. It accepts clients by the rules and
+ * limits of its instance, or reads its datagrams. Owns the socket and its event.
+ */
+#ifndef ECHOD_NET_LISTENER_H
+#define ECHOD_NET_LISTENER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/queue.h>
+
+#include "net/address.h"
+#include "net/socket.h"
+
+struct event;
+struct instance;
+struct loop;
+
+struct listener {
+	TAILQ_ENTRY(listener) entry; /* of its instance */
+	struct loop *loop;
+	struct instance *instance;     /* NULL until listener_start() */
+	struct endpoint wanted;        /* as the config asks, with port 0 */
+	struct socket_options options; /* as the socket was opened with */
+	struct bound_socket socket;
+	struct event *event;
+	bool kept; /* by the change that is being prepared */
+};
+
+/* Bound, but not served yet: nothing is accepted. NULL with errno and `why` filled. */
+struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
+    const struct socket_options *options, char *why, size_t why_size);
+
+/*
+ * Serves it for the instance from now on, at the end of its list; it may have served another one.
+ * 0, or -1 when out of memory.
+ */
+int listener_start(struct listener *listener, struct instance *instance);
+
+/* Closes it. Its streams, if any are left, must be gone or have another listener. */
+void listener_free(struct listener *listener);
+
+/* Rests, and works again unless its instance is full and queues. */
+void listener_pause(struct listener *listener);
+void listener_resume(struct listener *listener);
+
+#endif

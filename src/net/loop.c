@@ -1,0 +1,160 @@
+/* The making and unmaking of what all sockets share, and the pause of all listeners. */
+#include "net/loop.h"
+
+#include <event2/event.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/datagram.h"
+#include "net/deadline.h"
+#include "net/instance.h"
+#include "net/listener.h"
+#include "net/stream.h"
+
+#define PAUSE_MIN_MS 50
+#define PAUSE_MAX_MS 1000
+
+static void fatal_cb(int error)
+{
+	(void)error;
+	/* The library would call exit(1) behind our back; its own message is in the log by now. */
+	abort();
+}
+
+static void library_log_cb(int severity, const char *message)
+{
+	if (severity == EVENT_LOG_DEBUG)
+		return;
+	if (severity == EVENT_LOG_MSG)
+		log_info("libevent: %s", message);
+	else
+		log_warning("libevent: %s", message);
+}
+
+/* The environment can choose no back-end; no lock, since one thread uses the base. */
+static struct event_base *base_new(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base;
+
+	if (config == NULL)
+		return NULL;
+	event_set_fatal_callback(fatal_cb);
+	event_set_log_callback(library_log_cb);
+	event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV | EVENT_BASE_FLAG_NOLOCK);
+	base = event_base_new_with_config(config);
+	event_config_free(config);
+	return base;
+}
+
+static void resume_cb(evutil_socket_t fd, short events, void *arg)
+{
+	struct loop *loop = arg;
+
+	(void)fd;
+	(void)events;
+	loop_has_room(loop);
+}
+
+static int open_reserve(void)
+{
+	return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+struct loop *loop_new(size_t max_streams)
+{
+	struct loop *loop = calloc(1, sizeof(*loop));
+
+	if (loop == NULL)
+		return NULL;
+	TAILQ_INIT(&loop->instances);
+	loop->max_streams = max_streams;
+	loop->reserve_fd = open_reserve();
+	loop->own_ports = calloc(1, sizeof(*loop->own_ports));
+	loop->batch = datagram_batch_new();
+	loop->base = base_new();
+	if (loop->base != NULL) {
+		loop->deadlines = deadlines_new(loop->base, stream_check);
+		loop->resume = evtimer_new(loop->base, resume_cb, loop);
+	}
+	if (loop->own_ports == NULL || loop->batch == NULL || loop->deadlines == NULL ||
+	    loop->resume == NULL) {
+		loop_free(loop);
+		return NULL;
+	}
+	return loop;
+}
+
+void loop_free(struct loop *loop)
+{
+	if (loop == NULL)
+		return;
+	deadlines_free(loop->deadlines);
+	if (loop->resume != NULL)
+		event_free(loop->resume);
+	if (loop->base != NULL) {
+		event_base_loop(loop->base, EVLOOP_NONBLOCK);
+		event_base_free(loop->base);
+	}
+	datagram_batch_free(loop->batch);
+	free(loop->own_ports);
+	if (loop->reserve_fd != -1)
+		close(loop->reserve_fd);
+	free(loop);
+}
+
+/* Gives the reserve descriptor to one waiting client, to turn it away: the queue must not stand still. */
+static void shed_one(struct loop *loop, int listener_fd)
+{
+	int fd;
+
+	if (loop->reserve_fd == -1)
+		return;
+	close(loop->reserve_fd);
+	fd = accept4(listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd != -1)
+		close(fd);
+	loop->reserve_fd = open_reserve();
+}
+
+void loop_out_of_descriptors(struct loop *loop, int listener_fd, int error)
+{
+	struct instance *instance;
+	struct listener *listener;
+	struct timeval wait;
+
+	loop->pause = loop->pause == 0 ? PAUSE_MIN_MS : loop->pause * 2;
+	if (loop->pause > PAUSE_MAX_MS)
+		loop->pause = PAUSE_MAX_MS;
+	log_limited(&loop->accept_errors, LOG_LEVEL_ERROR,
+	    "accept: %s: all listeners pause for %d ms (raise the limit of open files, or lower "
+	    "limits.max_connections)",
+	    strerror(error), (int)loop->pause);
+	shed_one(loop, listener_fd);
+	TAILQ_FOREACH (instance, &loop->instances, entry)
+		TAILQ_FOREACH (listener, &instance->listeners, entry)
+			listener_pause(listener);
+	wait.tv_sec = loop->pause / 1000;
+	wait.tv_usec = loop->pause % 1000 * 1000;
+	event_add(loop->resume, &wait);
+}
+
+void loop_accepted(struct loop *loop)
+{
+	loop->pause = 0;
+}
+
+void loop_has_room(struct loop *loop)
+{
+	struct instance *instance;
+	struct listener *listener;
+
+	if (event_pending(loop->resume, EV_TIMEOUT, NULL))
+		return;
+	TAILQ_FOREACH (instance, &loop->instances, entry)
+		TAILQ_FOREACH (listener, &instance->listeners, entry)
+			listener_resume(listener);
+}

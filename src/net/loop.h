@@ -1,0 +1,55 @@
+/*
+ * What every socket of a server shares: the event base, the deadlines, the buffers for datagrams, the
+ * count of clients, and the pause that all listeners take when the process is out of descriptors.
+ */
+#ifndef ECHOD_NET_LOOP_H
+#define ECHOD_NET_LOOP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "core/log.h"
+#include "net/guard.h"
+
+struct datagram_batch;
+struct deadlines;
+struct event;
+struct event_base;
+struct instance;
+
+TAILQ_HEAD(instance_list, instance);
+
+struct loop {
+	struct event_base *base;
+	struct deadlines *deadlines;
+	struct datagram_batch *batch;
+	struct own_ports *own_ports;
+	struct instance_list instances; /* those that run */
+	size_t streams;                 /* clients of all instances */
+	size_t max_streams;
+	size_t refused; /* clients that are only being told why they can't stay */
+	uint64_t last_id;
+	struct event *left; /* activated when a client has gone; whoever set it owns it */
+	/* Out of descriptors: */
+	struct event *resume; /* NULL until the first pause */
+	int reserve_fd;       /* closed to take one client off a queue and turn it away */
+	int64_t pause;        /* ms, the current one; 0 = we accept */
+	struct log_class accept_errors;
+};
+
+/* NULL with errno when something could not be had. */
+struct loop *loop_new(size_t max_streams);
+/* Runs the callbacks that libevent still owes to freed sockets, then frees it. NULL is fine. */
+void loop_free(struct loop *loop);
+
+/* All listeners rest: 50 ms, doubling to 1 s while it does not get better. `listener_fd` sheds one client. */
+void loop_out_of_descriptors(struct loop *loop, int listener_fd, int error);
+/* An accept has worked. */
+void loop_accepted(struct loop *loop);
+
+/* A client has gone: listeners that held their queue back may have room again. */
+void loop_has_room(struct loop *loop);
+
+#endif

@@ -1,0 +1,240 @@
+/* Opening and closing of bound sockets. A Unix path is handled under a lock on its directory. */
+#include "net/socket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOCK_TRIES 500 /* of 10 ms: another echod holds the lock for microseconds */
+
+static int family_type(enum transport transport)
+{
+	return transport_is_stream(transport) ? SOCK_STREAM : SOCK_DGRAM;
+}
+
+static int set_int(int fd, int level, int name, int value)
+{
+	return setsockopt(fd, level, name, &value, sizeof(value));
+}
+
+static bool is_wildcard(const struct endpoint *e)
+{
+	return e->any.sa_family == AF_INET6 ? IN6_IS_ADDR_UNSPECIFIED(&e->in6.sin6_addr)
+					    : e->in.sin_addr.s_addr == htonl(INADDR_ANY);
+}
+
+/* A socket of many addresses is told with each datagram which of them was asked. */
+static int ask_for_packet_info(int fd, const struct endpoint *e)
+{
+	if (e->transport != TRANSPORT_UDP || !is_wildcard(e))
+		return 0;
+	if (e->any.sa_family == AF_INET6)
+		return set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+	return set_int(fd, IPPROTO_IP, IP_PKTINFO, 1);
+}
+
+static int set_options(int fd, const struct endpoint *e, const struct socket_options *options)
+{
+	if (transport_is_unix(e->transport))
+		return 0;
+	/* For UDP it would let a second server take the port away from the first. */
+	if (e->transport == TRANSPORT_TCP && set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1) == -1)
+		return -1;
+	/* Accepted sockets inherit it: answers are written whole, so nothing is gained by waiting. */
+	if (e->transport == TRANSPORT_TCP && set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1) == -1)
+		return -1;
+	if (e->any.sa_family == AF_INET6 &&
+	    set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->ipv6_only) == -1)
+		return -1;
+	return ask_for_packet_info(fd, e);
+}
+
+static bool is_path(const struct endpoint *e)
+{
+	return transport_is_unix(e->transport) && e->un.sun_path[0] != '\0';
+}
+
+/* The directory of a Unix path, locked: whoever looks at the path and replaces it does it alone. */
+static int lock_directory(const char *path)
+{
+	const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
+	char copy[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	int fd;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	if ((fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1)
+		return -1;
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) == -1; i++) {
+		if (errno != EWOULDBLOCK || i == LOCK_TRIES) {
+			int saved = errno;
+
+			close(fd);
+			errno = saved;
+			return -1;
+		}
+		nanosleep(&pause, NULL);
+	}
+	return fd;
+}
+
+/* Removes a path that no server answers on. 0, or -1 with EADDRINUSE when one does, or it is no socket. */
+static int remove_stale(const struct endpoint *e)
+{
+	struct stat st;
+	int fd, result;
+
+	if (lstat(e->un.sun_path, &st) == -1)
+		return errno == ENOENT ? 0 : -1;
+	if (!S_ISSOCK(st.st_mode)) {
+		errno = ENOTSOCK;
+		return -1;
+	}
+	fd = socket(AF_UNIX, family_type(e->transport) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd == -1)
+		return -1;
+	result = connect(fd, &e->any, e->length);
+	if (result == -1 && errno == ECONNREFUSED) {
+		close(fd);
+		return unlink(e->un.sun_path);
+	}
+	close(fd);
+	errno = EADDRINUSE;
+	return -1;
+}
+
+/* The mode stands before the name does: nobody can connect in between (CVE-2023-45145). */
+static int bind_with_mode(int fd, const struct endpoint *e, mode_t mode)
+{
+	mode_t old_mask;
+	int result;
+
+	if (!is_path(e))
+		return bind(fd, &e->any, e->length);
+	if (fchmod(fd, mode) == -1)
+		return -1;
+	old_mask = umask(0);
+	result = bind(fd, &e->any, e->length);
+	umask(old_mask);
+	return result;
+}
+
+static int bind_path(
+    struct bound_socket *s, const struct socket_options *options, const char **call)
+{
+	struct stat st;
+	int lock, result = -1, saved;
+
+	*call = "lock its directory";
+	if ((lock = lock_directory(s->endpoint.un.sun_path)) == -1)
+		return -1;
+	*call = "bind";
+	if (remove_stale(&s->endpoint) == 0 &&
+	    (result = bind_with_mode(s->fd, &s->endpoint, options->unix_mode)) == 0 &&
+	    lstat(s->endpoint.un.sun_path, &st) == 0) {
+		s->device = st.st_dev;
+		s->inode = st.st_ino;
+	}
+	/* Listen under the lock: until then a second server would find the path stale. */
+	if (result == 0 && transport_is_stream(s->endpoint.transport)) {
+		*call = "listen";
+		result = listen(s->fd, options->backlog);
+	}
+	saved = errno;
+	close(lock);
+	errno = saved;
+	return result;
+}
+
+static int bind_port(
+    struct bound_socket *s, const struct socket_options *options, const char **call)
+{
+	*call = "bind";
+	if (bind_with_mode(s->fd, &s->endpoint, options->unix_mode) == -1)
+		return -1;
+	*call = "listen";
+	if (transport_is_stream(s->endpoint.transport) && listen(s->fd, options->backlog) == -1)
+		return -1;
+	*call = "getsockname";
+	s->endpoint.length = sizeof(s->endpoint.storage);
+	return getsockname(s->fd, &s->endpoint.any, &s->endpoint.length);
+}
+
+static int open_endpoint(struct bound_socket *s, const struct endpoint *wanted,
+    const struct socket_options *options, const char **call)
+{
+	int result;
+
+	*s = (struct bound_socket){ .fd = -1, .endpoint = *wanted };
+	*call = "socket";
+	s->fd = socket(wanted->any.sa_family,
+	    family_type(wanted->transport) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (s->fd == -1)
+		return -1;
+	*call = "setsockopt";
+	result = set_options(s->fd, wanted, options);
+	if (result == 0)
+		result =
+		    is_path(wanted) ? bind_path(s, options, call) : bind_port(s, options, call);
+	if (result == -1) {
+		int saved = errno;
+
+		socket_close(s);
+		errno = saved;
+	}
+	return result;
+}
+
+/* `*` where the kernel has no IPv6. */
+static void become_ipv4(struct endpoint *e)
+{
+	in_port_t port = e->in6.sin6_port;
+
+	memset(&e->storage, 0, sizeof(e->storage));
+	e->in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = port };
+	e->length = sizeof(e->in);
+}
+
+int socket_open(struct bound_socket *s, const struct endpoint *wanted,
+    const struct socket_options *options, char *why, size_t why_size)
+{
+	const char *call = "";
+	char text[ADDRESS_TEXT_MAX];
+	int result = open_endpoint(s, wanted, options, &call);
+
+	if (result == -1 && wanted->wildcard && errno == EAFNOSUPPORT) {
+		struct endpoint ipv4 = *wanted;
+
+		become_ipv4(&ipv4);
+		result = open_endpoint(s, &ipv4, options, &call);
+	}
+	if (result == -1) {
+		int saved = errno;
+
+		snprintf(why, why_size, "cannot %s %s: %s", call,
+		    endpoint_format(wanted, text, sizeof(text)),
+		    saved == ENOTSOCK ? "the path exists and is no socket" : strerror(saved));
+		errno = saved;
+	}
+	return result;
+}
+
+void socket_close(struct bound_socket *s)
+{
+	struct stat st;
+
+	if (s->fd == -1)
+		return;
+	if (s->inode != 0 && lstat(s->endpoint.un.sun_path, &st) == 0 && st.st_dev == s->device &&
+	    st.st_ino == s->inode)
+		unlink(s->endpoint.un.sun_path);
+	close(s->fd);
+	s->fd = -1;
+}

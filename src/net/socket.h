@@ -1,0 +1,38 @@
+/*
+ * Sockets bound to an endpoint: options, Unix paths taken over safely and given back. Knows nothing of
+ * events or services.
+ */
+#ifndef ECHOD_NET_SOCKET_H
+#define ECHOD_NET_SOCKET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "net/address.h"
+
+struct socket_options {
+	int backlog;
+	bool ipv6_only;
+	mode_t unix_mode;
+};
+
+/* A bound (and, if it is a stream's, listening) socket; the owner closes it with socket_close(). */
+struct bound_socket {
+	int fd;
+	struct endpoint endpoint; /* with the real port */
+	dev_t device;             /* of a Unix path: whether it is still ours when we leave */
+	ino_t inode;
+};
+
+/*
+ * Opens, binds and listens; non-blocking and close-on-exec. A stale Unix path is replaced, a live
+ * server's never. 0, or -1 with errno and `why` filled (it names the call that failed).
+ */
+int socket_open(struct bound_socket *socket, const struct endpoint *wanted,
+    const struct socket_options *options, char *why, size_t why_size);
+
+/* Closes it and removes its Unix path if that is still ours. */
+void socket_close(struct bound_socket *socket);
+
+#endif

@@ -1,0 +1,357 @@
+/*
+ * The life of a server. Signals come through the loop, so that a handler is ordinary code; a reload is a
+ * change that change.c prepares and commits.
+ */
+#include "server.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+
+#include "change.h"
+#include "core/notify.h"
+#include "core/privilege.h"
+#include "net/listener.h"
+#include "net/stream.h"
+#include "services/service.h"
+#include "status.h"
+
+#define SPARE_DESCRIPTORS 64 /* beside those of clients: listeners, the log, the loop itself */
+
+/* --- signals --- */
+
+static void stop_cb(evutil_socket_t signal, short events, void *arg);
+
+static void reload_cb(evutil_socket_t signal, short events, void *arg)
+{
+	struct texts mistakes = { 0 };
+
+	(void)signal;
+	(void)events;
+	server_reload(arg, &mistakes);
+	texts_clear(&mistakes);
+}
+
+static void reopen_cb(evutil_socket_t signal, short events, void *arg)
+{
+	(void)signal;
+	(void)events;
+	(void)arg;
+	if (log_reopen() == -1)
+		log_error(
+		    "log: cannot open the file again, the old one stays: %s", strerror(errno));
+	else
+		log_info("log: reopened");
+}
+
+static void dump_cb(evutil_socket_t signal, short events, void *arg)
+{
+	struct server *server = arg;
+
+	(void)signal;
+	(void)events;
+	status_log(server->loop);
+}
+
+static const struct {
+	int number;
+	event_callback_fn handler;
+} signals[SERVER_SIGNALS] = {
+	{ SIGHUP, reload_cb },
+	{ SIGTERM, stop_cb },
+	{ SIGINT, stop_cb },
+	{ SIGUSR1, reopen_cb },
+	{ SIGUSR2, dump_cb },
+};
+
+static int watch_signals(struct server *server)
+{
+	for (int i = 0; i < SERVER_SIGNALS; i++) {
+		server->signals[i] =
+		    evsignal_new(server->loop->base, signals[i].number, signals[i].handler, server);
+		if (server->signals[i] == NULL || event_add(server->signals[i], NULL) == -1)
+			return -1;
+	}
+	return 0;
+}
+
+/* --- stopping --- */
+
+static bool has_clients(const struct server *server)
+{
+	return server->loop->streams + server->loop->refused > 0;
+}
+
+/* Clients have left that somebody was waiting for. */
+static void left_cb(evutil_socket_t fd, short events, void *arg)
+{
+	struct server *server = arg;
+
+	(void)fd;
+	(void)events;
+	retired_reap(&server->retired);
+	if (server->stopping && !has_clients(server))
+		event_base_loopbreak(server->loop->base);
+}
+
+static void stop_timer_cb(evutil_socket_t fd, short events, void *arg)
+{
+	struct server *server = arg;
+
+	(void)fd;
+	(void)events;
+	log_warning("echod: %zu clients are left after shutdown_timeout, they are cut off",
+	    server->loop->streams + server->loop->refused);
+	event_base_loopbreak(server->loop->base);
+}
+
+static void close_listeners(struct instance *instance)
+{
+	struct listener *listener;
+
+	while ((listener = TAILQ_FIRST(&instance->listeners)) != NULL) {
+		streams_leave(instance, listener, CLOSE_SHUTDOWN);
+		listener_free(listener);
+	}
+}
+
+static void begin_stop(struct server *server)
+{
+	int64_t wait = server->config->limits->shutdown_timeout;
+	const struct timeval tv = { .tv_sec = wait / 1000, .tv_usec = wait % 1000 * 1000 };
+	struct instance *instance;
+
+	log_info("echod: stopping");
+	notify_stopping();
+	server->stopping = true;
+	TAILQ_FOREACH (instance, &server->loop->instances, entry) {
+		close_listeners(instance);
+		streams_drain(instance, CLOSE_SHUTDOWN);
+	}
+	retired_drain(&server->retired, CLOSE_SHUTDOWN);
+	if (has_clients(server))
+		evtimer_add(server->stop_timer, &tv);
+	else
+		event_base_loopbreak(server->loop->base);
+}
+
+static void stop_cb(evutil_socket_t signal, short events, void *arg)
+{
+	struct server *server = arg;
+
+	(void)signal;
+	(void)events;
+	if (server->stopping)
+		event_base_loopbreak(server->loop->base);
+	else
+		begin_stop(server);
+}
+
+/* --- starting and reloading --- */
+
+/* As many descriptors as we may have; says so when they don't reach for max_connections. */
+static void raise_descriptor_limit(int64_t max_connections)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_max != RLIM_INFINITY &&
+	    (uint64_t)max_connections + SPARE_DESCRIPTORS > limit.rlim_max)
+		log_warning("echod: limits.max_connections is %" PRId64
+			    ", but only %ju files may be open at a time",
+		    max_connections, (uintmax_t)limit.rlim_max);
+}
+
+static void use_log_level(const struct server *server)
+{
+	int level = server->config->log->level + server->verbosity;
+
+	if (level < LOG_LEVEL_ERROR)
+		level = LOG_LEVEL_ERROR;
+	if (level > LOG_LEVEL_DEBUG)
+		level = LOG_LEVEL_DEBUG;
+	log_set_level((enum log_level)level);
+}
+
+struct server *server_new(
+    struct config *config, const char *config_file, int verbosity, bool detached)
+{
+	struct server *server = calloc(1, sizeof(*server));
+
+	if (server == NULL)
+		return NULL;
+	LIST_INIT(&server->retired);
+	server->config_file = config_file;
+	server->verbosity = verbosity;
+	server->detached = detached;
+	server->config = config;
+	server->loop = loop_new((size_t)config->limits->max_connections);
+	if (server->loop != NULL) {
+		server->left = event_new(server->loop->base, -1, 0, left_cb, server);
+		server->stop_timer = evtimer_new(server->loop->base, stop_timer_cb, server);
+		server->loop->left = server->left;
+	}
+	if (server->left == NULL || server->stop_timer == NULL) {
+		server->config = NULL; /* it stays the caller's */
+		server_free(server);
+		return NULL;
+	}
+	return server;
+}
+
+static void log_mistakes(const char *subject, const struct texts *mistakes)
+{
+	for (size_t i = 0; i < mistakes->count; i++)
+		log_error("%s: %s", subject, mistakes->items[i]);
+}
+
+int server_start(struct server *server)
+{
+	struct config *config = server->config;
+	struct texts mistakes = { 0 };
+	struct change *change;
+	char why[256];
+	int status;
+
+	use_log_level(server);
+	raise_descriptor_limit(config->limits->max_connections);
+	server->config = NULL; /* a start is a change from nothing */
+	change = change_prepare(server, config, &mistakes, &status);
+	if (change == NULL) {
+		server->config = config;
+		log_mistakes("echod", &mistakes);
+		texts_clear(&mistakes);
+		return status;
+	}
+	change_commit(change);
+	if (privilege_drop(config->main->user, why, sizeof(why)) == -1) {
+		log_error("echod: %s", why);
+		return EX_NOPERM;
+	}
+	if (watch_signals(server) == -1) {
+		log_error("echod: cannot watch signals: %s", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	return 0;
+}
+
+/* A config that could be in force: read, and with what only a restart changes put back. */
+static struct config *load_next(struct server *server, struct texts *mistakes)
+{
+	struct complaints complaints = { 0 }, kept = { 0 };
+	struct config *next = config_load(server->config_file, service_kinds, &complaints);
+
+	for (size_t i = 0; i < complaints.lines.count; i++)
+		texts_add(mistakes, complaints.lines.items[i]);
+	complaints_clear(&complaints);
+	if (next == NULL)
+		return NULL;
+	if (config_keep_unreloadable(server->config, next, &kept) == -1) {
+		texts_add(mistakes, "out of memory");
+		config_free(next);
+		next = NULL;
+	}
+	for (size_t i = 0; i < kept.lines.count; i++)
+		log_warning("reload: %s", kept.lines.items[i]);
+	complaints_clear(&kept);
+	return next;
+}
+
+int server_reload(struct server *server, struct texts *mistakes)
+{
+	struct config *next;
+	struct change *change = NULL;
+	int status;
+
+	if (server->stopping)
+		return -1;
+	notify_reloading();
+	next = load_next(server, mistakes);
+	if (next != NULL)
+		change = change_prepare(server, next, mistakes, &status);
+	if (change != NULL) {
+		change_commit(change);
+		use_log_level(server);
+		log_info("reload: done");
+	} else {
+		config_free(next);
+		log_mistakes("reload", mistakes);
+		log_error("reload: failed, the running configuration stays");
+	}
+	notify_ready(
+	    change != NULL ? "Reloaded" : "Reload failed, the old configuration is in force");
+	return change != NULL ? 0 : -1;
+}
+
+static void count_addresses(const struct loop *loop, size_t *services, size_t *addresses)
+{
+	const struct instance *instance;
+	const struct listener *listener;
+
+	*services = *addresses = 0;
+	TAILQ_FOREACH (instance, &loop->instances, entry) {
+		++*services;
+		TAILQ_FOREACH (listener, &instance->listeners, entry)
+			++*addresses;
+	}
+}
+
+int server_run(struct server *server)
+{
+	size_t services, addresses;
+
+	count_addresses(server->loop, &services, &addresses);
+	log_info("echod: ready (%zu services, %zu addresses)", services, addresses);
+	notify_ready("Ready");
+	if (event_base_dispatch(server->loop->base) == -1) {
+		log_error("echod: the event loop failed: %s", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	log_info("echod: stopped");
+	return EXIT_SUCCESS;
+}
+
+/* --- the end --- */
+
+static void free_event(struct event *event)
+{
+	if (event != NULL)
+		event_free(event);
+}
+
+static void free_instances(struct loop *loop)
+{
+	struct instance *instance;
+
+	while ((instance = TAILQ_FIRST(&loop->instances)) != NULL) {
+		streams_abort(instance, CLOSE_SHUTDOWN);
+		close_listeners(instance);
+		TAILQ_REMOVE(&loop->instances, instance, entry);
+		service_stop(instance);
+	}
+}
+
+void server_free(struct server *server)
+{
+	if (server == NULL)
+		return;
+	for (int i = 0; i < SERVER_SIGNALS; i++)
+		free_event(server->signals[i]);
+	if (server->loop != NULL) {
+		retired_abort(&server->retired, CLOSE_SHUTDOWN);
+		free_instances(server->loop);
+	}
+	free_event(server->stop_timer);
+	free_event(server->left);
+	loop_free(server->loop);
+	config_free(server->config);
+	free(server);
+}

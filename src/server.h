@@ -1,0 +1,48 @@
+/*
+ * The server: start -> reload -> drain -> stop. Everything of one running daemon hangs on it, so that a test
+ * can run two in one process.
+ */
+#ifndef ECHOD_SERVER_H
+#define ECHOD_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/config.h"
+#include "net/loop.h"
+#include "retired.h"
+
+struct event;
+
+#define SERVER_SIGNALS 5
+
+struct server {
+	const char *config_file; /* absolute */
+	int verbosity;           /* levels more (or, negative, fewer) than the config says */
+	bool detached;           /* stderr leads nowhere: syslog takes its place */
+	struct config *config;   /* in force */
+	struct loop *loop;
+	struct event *signals[SERVER_SIGNALS];
+	struct event *left;          /* streams have ended that somebody waits for */
+	struct event *stop_timer;    /* while stopping */
+	struct retired_list retired; /* what reloads have taken away, while it still has clients */
+	bool stopping;
+};
+
+/* Takes the config; nothing is bound yet. NULL when out of memory, and the config stays the caller's. */
+struct server *server_new(
+    struct config *config, const char *config_file, int verbosity, bool detached);
+
+/* Binds and starts everything; mistakes are logged. 0, or the exit status. */
+int server_start(struct server *server);
+
+/* Says that it is ready, serves until it is stopped, and returns the exit status. */
+int server_run(struct server *server);
+
+/* Frees all in the reverse order; clients that are left are cut off. NULL is fine. */
+void server_free(struct server *server);
+
+/* Reads the config again. 0 with the change in force, or -1 with the old one whole and the mistakes. */
+int server_reload(struct server *server, struct texts *mistakes);
+
+#endif

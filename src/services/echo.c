@@ -1,0 +1,55 @@
+/* echo (RFC 862): what comes goes back, byte for byte. */
+#include <event2/buffer.h>
+#include <string.h>
+
+#include "services/service.h"
+
+struct echo_conf {
+	int mode;
+};
+
+enum { MODE_STREAM, MODE_ONCE };
+static const char *const modes[] = { "stream", "once", NULL };
+
+static const struct option_row rows[] = {
+	OPTION(struct echo_conf, mode, choice, .fallback = "\"stream\"", .choices = modes,
+	    .help = "Echo until the client leaves, or echo its first bytes and close."),
+	OPTION_END,
+};
+
+static enum verdict echo_data(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
+{
+	(void)stream;
+	return evbuffer_add_buffer(out, in) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
+}
+
+static enum verdict echo_once(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
+{
+	return echo_data(stream, in, out) == VERDICT_ABORT ? VERDICT_ABORT : VERDICT_CLOSE;
+}
+
+static ssize_t echo_datagram(
+    struct instance *instance, const struct datagram *request, char *reply, size_t size)
+{
+	(void)instance;
+	(void)size;
+	memcpy(reply, request->bytes, request->length);
+	return (ssize_t)request->length;
+}
+
+static const struct handlers handlers[] = {
+	[MODE_STREAM] = { .data = echo_data, .datagram = echo_datagram },
+	[MODE_ONCE] = { .data = echo_once, .datagram = echo_datagram },
+};
+
+static const struct handlers *choose(const void *conf)
+{
+	return &handlers[((const struct echo_conf *)conf)->mode];
+}
+
+const struct service_ops service_echo = {
+	.kind = SERVICE_KIND("echo", "Sends back what comes, byte for byte (RFC 862).",
+	    SERVICE_DATAGRAMS, SERVICE_OWN(rows, struct echo_conf)),
+	.transports = SERVICE_BOTH,
+	.choose = choose,
+};

@@ -1,0 +1,75 @@
+/*
+ * A service: one const struct service_ops in one file, and one row in services.def. It gets bytes and
+ * says verdicts; of the network it sees what this header gives it: no descriptor, no address family, no
+ * event.
+ */
+#ifndef ECHOD_SERVICES_SERVICE_H
+#define ECHOD_SERVICES_SERVICE_H
+
+#include <stddef.h>
+
+#include "core/config.h"
+#include "core/log.h"
+#include "core/option.h"
+#include "net/instance.h"
+#include "net/stream.h"
+
+enum service_transports {
+	SERVICE_STREAM = 1 << 0,
+	SERVICE_DATAGRAM = 1 << 1,
+	SERVICE_BOTH = SERVICE_STREAM | SERVICE_DATAGRAM
+};
+
+struct service_ops {
+	struct config_kind kind; /* see SERVICE_KIND */
+	unsigned transports;
+	const struct handlers *handlers;
+	/* Instead of handlers, for a service whose modes have handlers of their own. */
+	const struct handlers *(*choose)(const void *conf);
+	/* What no single option sees. 0, or -1 with the key and why. */
+	int (*check)(
+	    const struct instance_config *config, const char **key, char *why, size_t why_size);
+	/* Once per instance, before its first listener serves; sets instance->state. */
+	int (*start)(struct instance *instance, char *why, size_t why_size);
+	/* Its last client has gone. */
+	void (*stop)(struct instance *instance);
+	/* A reload has put another instance->conf in force. */
+	void (*reload)(struct instance *instance);
+};
+
+/* The config side of a service: its name, a sentence, and the parts that its group is made of. */
+#define SERVICE_KIND(type_, help_, ...)                                                       \
+	{                                                                                     \
+		.type = (type_), .help = (help_), .parts = { SERVICE_INSTANCE, __VA_ARGS__ }, \
+		.check = service_check                                                        \
+	}
+#define SERVICE_INSTANCE [PART_INSTANCE] = { instance_rows, sizeof(struct instance_settings) }
+#define SERVICE_LINES [PART_LINES] = { line_rows, sizeof(struct line_settings) }
+#define SERVICE_DATAGRAMS [PART_DATAGRAMS] = { datagram_rows, sizeof(struct datagram_settings) }
+#define SERVICE_OWN(rows, type) [PART_OWN] = { rows, sizeof(type) }
+
+/* The kinds of all services, NULL-terminated, for config_load(). */
+extern const struct config_kind *const service_kinds[];
+
+/* The service that a group of the config has chosen. */
+const struct service_ops *service_of(const struct config_kind *kind);
+/* Its handlers under these settings. */
+const struct handlers *service_handlers(const struct instance_config *config);
+
+/* Stops the instance's service and frees the instance; its clients and listeners have gone. */
+void service_stop(struct instance *instance);
+
+/* The check of every kind: an address to listen on, of a transport that the service has. */
+int service_check(
+    const struct instance_config *config, const char **key, char *why, size_t why_size);
+
+/* White space is the six ASCII characters 09-0D and 20. */
+bool is_space(char byte);
+/* Takes white space off both ends; the bytes stay where they are. */
+void strip(const char **bytes, size_t *length);
+
+#define SERVICE(name) extern const struct service_ops service_##name;
+#include "services/services.def"
+#undef SERVICE
+
+#endif

@@ -1,0 +1,265 @@
+/*
+ * time: one JSON request, one JSON answer; a datagram each, or a line each over a stream. The common
+ * request is known by its bytes; all others go through jansson, and both write their answer by the same
+ * function.
+ */
+#include <event2/buffer.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "services/service.h"
+
+#define DEPTH_MAX 32
+#define ANSWER_MAX 64 /* an answer without an id */
+
+enum format { FORMAT_PLAIN, FORMAT_ISO8601, FORMAT_UNIX };
+
+/* What a request asks for. */
+struct question {
+	bool utc;
+	enum format format;
+	const json_t *id; /* borrowed from the request; NULL = none */
+};
+
+/* The text of the second that was last told: localtime and strftime cost more than all the rest. */
+struct second {
+	time_t at;
+	char text[sizeof("2026-11-21 00:58:17")];
+};
+
+static const char canonical[] = "{\"type\": \"time\"}";
+static const char unknown_request[] = "{\"error\": \"unknown request\"}";
+static const char invalid_json[] = "{\"error\": \"invalid JSON\"}";
+
+static int start(struct instance *instance, char *why, size_t why_size)
+{
+	instance->state = calloc(1, sizeof(struct second));
+	if (instance->state == NULL)
+		snprintf(why, why_size, "out of memory");
+	return instance->state == NULL ? -1 : 0;
+}
+
+static void stop(struct instance *instance)
+{
+	free(instance->state);
+}
+
+static int write_plain(struct second *second, const struct timespec *now, char *to, size_t size)
+{
+	struct tm tm;
+
+	if (second->at != now->tv_sec) {
+		if (localtime_r(&now->tv_sec, &tm) == NULL)
+			return -1;
+		strftime(second->text, sizeof(second->text), "%F %T", &tm);
+		second->at = now->tv_sec;
+	}
+	return snprintf(to, size, "{\"time\": \"%s.%06ld\"}", second->text, now->tv_nsec / 1000);
+}
+
+/* The offset as ISO 8601 has it, +HH:MM. */
+static int write_zoned(
+    const struct question *question, const struct timespec *now, char *to, size_t size)
+{
+	bool iso = question->format == FORMAT_ISO8601;
+	char text[32], offset[32] = "";
+	struct tm tm;
+
+	if ((question->utc ? gmtime_r(&now->tv_sec, &tm) : localtime_r(&now->tv_sec, &tm)) == NULL)
+		return -1;
+	strftime(text, sizeof(text), iso ? "%FT%T" : "%F %T", &tm);
+	if (iso)
+		snprintf(offset, sizeof(offset), "%c%02ld:%02ld", tm.tm_gmtoff < 0 ? '-' : '+',
+		    labs(tm.tm_gmtoff) / 3600, labs(tm.tm_gmtoff) / 60 % 60);
+	return snprintf(to, size, "{\"time\": \"%s.%06ld%s\"}", text, now->tv_nsec / 1000, offset);
+}
+
+/* The answer without an id. Returns its length, or -1. */
+static int write_time(struct second *second, const struct question *question, char *to, size_t size)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (question->format == FORMAT_UNIX)
+		return snprintf(
+		    to, size, "{\"time\": %lld.%06ld}", (long long)now.tv_sec, now.tv_nsec / 1000);
+	if (question->format == FORMAT_PLAIN && !question->utc)
+		return write_plain(second, &now, to, size);
+	return write_zoned(question, &now, to, size);
+}
+
+/* Puts `, "id": …}` in the place of the closing brace. */
+static ssize_t append_id(const json_t *id, char *to, size_t length, size_t size)
+{
+	static const char key[] = ", \"id\": ";
+	size_t at = length - 1 + sizeof(key) - 1, dumped;
+
+	if (at >= size)
+		return -1;
+	memcpy(to + length - 1, key, sizeof(key) - 1);
+	dumped = json_dumpb(id, to + at, size - at, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+	if (dumped == 0 || dumped >= size - at)
+		return -1;
+	to[at + dumped] = '}';
+	return (ssize_t)(at + dumped + 1);
+}
+
+static ssize_t write_answer(
+    struct second *second, const struct question *question, char *to, size_t size)
+{
+	int length = write_time(second, question, to, size);
+
+	if (length == -1 || question->id == NULL)
+		return length;
+	return append_id(question->id, to, (size_t)length, size);
+}
+
+static ssize_t write_error(const char *text, char *to, size_t size)
+{
+	size_t length = strlen(text);
+
+	if (length > size)
+		return -1;
+	memcpy(to, text, length);
+	return (ssize_t)length;
+}
+
+/* jansson would go 2048 deep; brackets inside strings don't count. */
+static bool is_too_deep(const char *bytes, size_t length)
+{
+	int depth = 0;
+	bool quoted = false;
+
+	for (size_t i = 0; i < length; i++) {
+		char byte = bytes[i];
+
+		if (quoted && byte == '\\')
+			i++;
+		else if (byte == '"')
+			quoted = !quoted;
+		else if (!quoted && (byte == '[' || byte == '{') && ++depth > DEPTH_MAX)
+			return true;
+		else if (!quoted && (byte == ']' || byte == '}'))
+			depth--;
+	}
+	return false;
+}
+
+/* Whether the key is missing or one of the names; *index is then which (missing = 0). */
+static bool read_choice(
+    const json_t *request, const char *key, const char *const *names, int *index)
+{
+	const json_t *value = json_object_get(request, key);
+
+	*index = 0;
+	if (value == NULL)
+		return true;
+	for (int i = 0; names[i] != NULL; i++) {
+		if (json_is_string(value) && strcmp(json_string_value(value), names[i]) == 0) {
+			*index = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Whether the object asks for the time, in ways that we know. */
+static bool read_question(const json_t *request, struct question *question)
+{
+	static const char *const zones[] = { "local", "utc", NULL };
+	static const char *const formats[] = { "plain", "iso8601", "unix", NULL };
+	const json_t *type = json_object_get(request, "type");
+	int zone, format;
+
+	if (!json_is_string(type) || strcmp(json_string_value(type), "time") != 0 ||
+	    !read_choice(request, "tz", zones, &zone) ||
+	    !read_choice(request, "format", formats, &format))
+		return false;
+	question->utc = zone == 1;
+	question->format = (enum format)format;
+	question->id = json_object_get(request, "id");
+	return true;
+}
+
+/* An answer of a time service, ours or another's: to answer it would begin a loop. */
+static bool is_answer(const json_t *request)
+{
+	return json_is_object(request) && json_object_get(request, "type") == NULL &&
+	       (json_object_get(request, "error") != NULL ||
+		   json_object_get(request, "time") != NULL);
+}
+
+static ssize_t answer_json(struct second *second, const json_t *request, char *reply, size_t size)
+{
+	struct question question = { 0 };
+
+	if (is_answer(request))
+		return -1;
+	if (!read_question(request, &question))
+		return write_error(unknown_request, reply, size);
+	return write_answer(second, &question, reply, size);
+}
+
+/* The answer's length, or -1 for none. */
+static ssize_t answer(
+    struct second *second, const char *bytes, size_t length, char *reply, size_t size)
+{
+	static const struct question plain = { 0 };
+	json_t *request;
+	ssize_t answered;
+
+	if (length == sizeof(canonical) - 1 && memcmp(bytes, canonical, length) == 0)
+		return write_answer(second, &plain, reply, size);
+	if (is_too_deep(bytes, length))
+		return write_error(invalid_json, reply, size);
+	request = json_loadb(bytes, length, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+	if (request == NULL)
+		return write_error(invalid_json, reply, size);
+	answered = answer_json(second, request, reply, size);
+	json_decref(request);
+	return answered;
+}
+
+static ssize_t time_datagram(
+    struct instance *instance, const struct datagram *request, char *reply, size_t size)
+{
+	if (request->length == 0)
+		return -1;
+	return answer(instance->state, request->bytes, request->length, reply, size);
+}
+
+/* An id comes back no longer than it came, but escapes can grow to six bytes for one. */
+static enum verdict time_line(
+    struct stream *stream, struct evbuffer *out, char *line, size_t length)
+{
+	struct evbuffer_iovec space;
+	size_t size = ANSWER_MAX + 6 * length;
+	ssize_t answered;
+
+	if (evbuffer_reserve_space(out, (ev_ssize_t)size, &space, 1) != 1)
+		return VERDICT_ABORT;
+	answered = answer(stream_instance(stream)->state, line, length, space.iov_base, size - 1);
+	if (answered == -1)
+		return VERDICT_CONTINUE;
+	((char *)space.iov_base)[answered] = '\n';
+	space.iov_len = (size_t)answered + 1;
+	return evbuffer_commit_space(out, &space, 1) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
+}
+
+static const struct handlers handlers = {
+	.line = time_line,
+	.long_line = "{\"error\": \"invalid JSON\"}\n",
+	.datagram = time_datagram,
+};
+
+const struct service_ops service_time = {
+	.kind = SERVICE_KIND("time", "Tells the time as JSON, a datagram or a line per request.",
+	    SERVICE_LINES, SERVICE_DATAGRAMS),
+	.transports = SERVICE_BOTH,
+	.handlers = &handlers,
+	.start = start,
+	.stop = stop,
+};

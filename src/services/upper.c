@@ -1,0 +1,111 @@
+/* upper: a to z become A to Z, and nothing else changes. */
+#include <event2/buffer.h>
+#include <string.h>
+
+#include "services/service.h"
+
+struct upper_conf {
+	int mode;
+};
+
+enum { MODE_STREAM, MODE_LINE, MODE_ONCE };
+static const char *const modes[] = { "stream", "line", "once", NULL };
+
+static const struct option_row rows[] = {
+	OPTION(struct upper_conf, mode, choice, .fallback = "\"stream\"", .choices = modes,
+	    .help =
+		"Answer bytes as they come, or line by line, or strip and answer the first bytes "
+		"and close."),
+	OPTION_END,
+};
+
+/* In a form that the compiler turns into vector instructions. */
+static void to_upper(char *to, const char *from, size_t length)
+{
+	for (size_t i = 0; i < length; i++) {
+		unsigned char byte = (unsigned char)from[i];
+
+		to[i] = (char)(byte - ((unsigned char)(byte - 'a') < 26 ? 'a' - 'A' : 0));
+	}
+}
+
+/* Every extent in place, then all of it moves over without a copy. */
+static enum verdict upper_data(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
+{
+	struct evbuffer_iovec extent;
+	struct evbuffer_ptr at;
+
+	(void)stream;
+	evbuffer_ptr_set(in, &at, 0, EVBUFFER_PTR_SET);
+	while (evbuffer_peek(in, -1, &at, &extent, 1) > 0) {
+		to_upper(extent.iov_base, extent.iov_base, extent.iov_len);
+		if (evbuffer_ptr_set(in, &at, extent.iov_len, EVBUFFER_PTR_ADD) == -1)
+			break;
+	}
+	return evbuffer_add_buffer(out, in) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
+}
+
+static enum verdict upper_once(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
+{
+	size_t length = evbuffer_get_length(in);
+	char *bytes = (char *)evbuffer_pullup(in, -1);
+	const char *stripped = bytes;
+
+	(void)stream;
+	if (bytes == NULL)
+		return VERDICT_ABORT;
+	to_upper(bytes, bytes, length);
+	strip(&stripped, &length);
+	return evbuffer_add(out, stripped, length) == -1 ? VERDICT_ABORT : VERDICT_CLOSE;
+}
+
+/* The last line, which has no end, is answered too. */
+static enum verdict upper_tail(
+    struct stream *stream, struct evbuffer *out, char *line, size_t length)
+{
+	(void)stream;
+	to_upper(line, line, length);
+	return evbuffer_add(out, line, length) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
+}
+
+static enum verdict upper_line(
+    struct stream *stream, struct evbuffer *out, char *line, size_t length)
+{
+	if (upper_tail(stream, out, line, length) == VERDICT_ABORT)
+		return VERDICT_ABORT;
+	return evbuffer_add(out, "\n", 1) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
+}
+
+static ssize_t upper_datagram(
+    struct instance *instance, const struct datagram *request, char *reply, size_t size)
+{
+	const char *bytes = request->bytes;
+	size_t length = request->length;
+
+	(void)instance;
+	(void)size;
+	strip(&bytes, &length);
+	to_upper(reply, bytes, length);
+	return (ssize_t)length;
+}
+
+static const struct handlers handlers[] = {
+	[MODE_STREAM] = { .data = upper_data, .datagram = upper_datagram },
+	[MODE_LINE] = { .line = upper_line,
+	    .tail = upper_tail,
+	    .long_line = "ERROR: line too long\n",
+	    .datagram = upper_datagram },
+	[MODE_ONCE] = { .data = upper_once, .datagram = upper_datagram },
+};
+
+static const struct handlers *choose(const void *conf)
+{
+	return &handlers[((const struct upper_conf *)conf)->mode];
+}
+
+const struct service_ops service_upper = {
+	.kind = SERVICE_KIND("upper", "Sends back what comes in upper case: bytes a to z only.",
+	    SERVICE_LINES, SERVICE_DATAGRAMS, SERVICE_OWN(rows, struct upper_conf)),
+	.transports = SERVICE_BOTH,
+	.choose = choose,
+};

@@ -1,0 +1,276 @@
+"""Addresses: families, wildcards, names, Unix sockets that are left over, taken or stolen."""
+
+import os
+import shlex
+import socket
+import stat
+
+import pytest
+
+import harness
+from harness import Address, connect
+from transports import needs_ipv6, needs_root
+
+ECHO = "echo"
+
+
+def echo(listen, **settings):
+    return {ECHO: {"listen": listen, **settings}}
+
+
+def says_hello(client):
+    with client:
+        client.send(b"hello")
+        return (client.exactly(5) if hasattr(client, "exactly") else client.receive()) == b"hello"
+
+
+def test_port_0_takes_a_free_port_and_says_which(echod):
+    server = echod(echo(["tcp://127.0.0.1:0", "tcp://127.0.0.1:0"]))
+    ports = [address.port for address in server.addresses(ECHO)]
+    assert len(set(ports)) == 2 and 0 not in ports
+
+
+def test_chosen_port(echod):
+    port = harness.free_port()
+    server = echod(echo([f"tcp://127.0.0.1:{port}", f"udp://127.0.0.1:{port}"]))
+    assert [a.port for a in server.addresses(ECHO)] == [port, port]
+    assert says_hello(server.connect(ECHO, "tcp")) and says_hello(server.connect(ECHO, "udp"))
+
+
+@needs_ipv6
+@pytest.mark.parametrize("listen", ["tcp://*:0", "tcp://[::]:0", "udp://*:0", "udp://[::]:0"])
+def test_dual_stack_wildcard(echod, listen):
+    server = echod(echo(listen))
+    assert len(server.addresses(ECHO)) == 1
+    for host in ("127.0.0.1", "127.0.0.2", "::1"):
+        assert says_hello(server.connect(ECHO, host=host)), host
+
+
+@needs_ipv6
+def test_ipv4_client_of_a_dual_stack_listener_is_shown_as_ipv4(echod):
+    server = echod(echo("tcp://[::]:0"))
+    with server.connect(ECHO, host="127.0.0.1") as client:
+        name = client.name
+        client.ask(b"hello")
+    server.log.wait(rf"debug echo {name}: closed")
+
+
+@needs_ipv6
+def test_ipv6_peer_is_shown_in_brackets(echod):
+    server = echod(echo("tcp://[::1]:0"))
+    with server.connect(ECHO) as client:
+        port = client.sock.getsockname()[1]
+        client.ask(b"hello")
+    server.log.wait(rf"debug echo \[::1\]:{port}: closed")
+
+
+@needs_ipv6
+def test_ipv6_only(echod):
+    server = echod(echo("tcp://[::]:0", ipv6_only=True))
+    assert says_hello(server.connect(ECHO, host="::1"))
+    with pytest.raises(ConnectionRefusedError):
+        server.connect(ECHO, host="127.0.0.1")
+
+
+@needs_ipv6
+def test_both_families_on_one_port(echod):
+    port = harness.free_port()
+    server = echod(echo([f"tcp://0.0.0.0:{port}", f"tcp://[::1]:{port}"]))
+    assert says_hello(server.connect(ECHO, host="127.0.0.1"))
+    assert says_hello(server.connect(ECHO, host="::1"))
+
+
+def test_name(echod):
+    server = echod(echo("tcp://localhost:0"))
+    found = socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)
+    assert {a.host for a in server.addresses(ECHO)} == {entry[4][0] for entry in found}
+    assert says_hello(server.connect(ECHO))
+
+
+@needs_root
+@needs_ipv6
+def test_every_address_of_a_name_is_bound(echod, workdir, write):
+    """In a mount namespace of its own the daemon sees another /etc/hosts."""
+    hosts = write("hosts", "127.0.0.1 many.test\n127.0.0.3 many.test\n::1 many.test\n")
+    script = f'mount --bind {shlex.quote(str(hosts))} /etc/hosts && exec "$0" "$@"'
+    wrapper = ["unshare", "--mount", "sh", "-c", script]
+    if os.system("unshare --mount true 2>/dev/null") != 0:
+        pytest.skip("no mount namespaces here")
+    server = echod(echo("tcp://many.test:0"), wrapper=wrapper)
+    assert sorted(a.host for a in server.addresses(ECHO)) == ["127.0.0.1", "127.0.0.3", "::1"]
+    for address in server.addresses(ECHO):
+        assert says_hello(connect(address))
+
+
+def test_unknown_name_is_an_error(fleet):
+    server = fleet.launch(echo("tcp://no-such-host.invalid:0"))
+    server.wait_stopped_with(69, "no-such-host.invalid")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "127.45.6.7"])
+@pytest.mark.parametrize("listen", ["udp://0.0.0.0:0", "udp://*:0"])
+def test_datagram_answer_leaves_from_the_asked_address(echod, listen, host):
+    server = echod(echo(listen))
+    assert says_hello(server.connect(ECHO, host=host)), "a connected client drops other sources"
+
+
+# --- ports in use ---
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["tcp", "udp"])
+def test_port_in_use(fleet, kind):
+    with socket.socket(type=kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            taken.listen()
+        scheme = "tcp" if kind == socket.SOCK_STREAM else "udp"
+        address = f"{scheme}://127.0.0.1:{taken.getsockname()[1]}"
+        server = fleet.launch(echo([f"{scheme}://127.0.0.1:0", address]))
+        server.wait_stopped_with(69, address)
+
+
+def test_restart_on_the_port_that_was_just_left(echod):
+    listen = f"tcp://127.0.0.1:{harness.free_port()}"
+    first = echod(echo(listen))
+    clients = [first.connect(ECHO) for _ in range(5)]
+    for client in clients:
+        client.ask(b"hello")
+    first.stop()  # closes first: its side stays in TIME_WAIT
+    for client in clients:
+        assert client.rest() == b""
+        client.close()
+    assert says_hello(echod(echo(listen)).connect(ECHO))
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_two_instances_on_one_port(fleet, transport):
+    listen = f"{transport}://127.0.0.1:{harness.free_port()}"
+    server = fleet.launch({"one": {"type": "echo", "listen": listen},
+                           "two": {"type": "echo", "listen": listen}})  # fmt: skip
+    server.wait_stopped_with((69, 78), listen)
+
+
+# --- Unix sockets ---
+
+
+UNIX_KINDS = pytest.mark.parametrize(
+    "scheme, kind",
+    [("unix", socket.SOCK_STREAM), ("unixgram", socket.SOCK_DGRAM)],
+    ids=["unix", "unixgram"],
+)
+
+
+def bound_socket(path, kind):
+    """A socket at the path, as another program would have it."""
+    sock = socket.socket(socket.AF_UNIX, kind)
+    sock.bind(str(path))
+    if kind == socket.SOCK_STREAM:
+        sock.listen()
+    return sock
+
+
+@UNIX_KINDS
+def test_stale_socket_is_taken_over(echod, workdir, scheme, kind):
+    path = workdir / "socket"
+    bound_socket(path, kind).close()
+    assert path.is_socket()
+    assert says_hello(echod(echo(f"{scheme}://{path}")).connect(ECHO))
+
+
+@UNIX_KINDS
+def test_socket_of_a_killed_daemon_is_taken_over(echod, scheme, kind):
+    first = echod(echo(f"{scheme}://$DIR/socket"))
+    first.kill()
+    assert says_hello(echod(echo(f"{scheme}://$DIR/socket")).connect(ECHO))
+
+
+@UNIX_KINDS
+def test_live_socket_is_left_alone(fleet, workdir, scheme, kind):
+    path = workdir / "socket"
+    with bound_socket(path, kind) as live:
+        inode = path.stat().st_ino
+        fleet.launch(echo(f"{scheme}://{path}")).wait_stopped_with(69, str(path))
+        assert path.stat().st_ino == inode
+        client = socket.socket(socket.AF_UNIX, kind)
+        client.connect(str(path))
+        client.send(b"hello")
+        server = live.accept()[0] if kind == socket.SOCK_STREAM else live
+        assert server.recv(100) == b"hello"
+        client.close()
+        server.close()
+
+
+@UNIX_KINDS
+def test_second_daemon_does_not_steal_the_first_ones_socket(fleet, scheme, kind):
+    first = fleet.start(echo(f"{scheme}://$DIR/socket"))
+    second = fleet.launch(echo(f"{scheme}://$DIR/socket"))
+    second.wait_stopped_with(69, str(first.directory / "socket"))
+    assert says_hello(first.connect(ECHO))
+
+
+@UNIX_KINDS
+def test_two_instances_on_one_path(fleet, workdir, scheme, kind):
+    listen = f"{scheme}://$DIR/socket"
+    server = fleet.launch({"one": {"type": "echo", "listen": listen},
+                           "two": {"type": "echo", "listen": listen}})  # fmt: skip
+    server.wait_stopped_with((69, 78), str(workdir / "socket"))
+    assert not (workdir / "socket").exists()
+
+
+def test_abstract_name_in_use(fleet):
+    first = fleet.start(echo("unix://@$ID"))
+    second = fleet.launch(echo(str(first.address(ECHO))))
+    second.wait_stopped_with(69, first.address(ECHO).path)
+    assert says_hello(first.connect(ECHO))
+
+
+def test_file_that_is_no_socket_is_left_alone(fleet, write):
+    path = write("precious", "data")
+    fleet.launch(echo(f"unix://{path}")).wait_stopped_with(69, str(path))
+    assert path.read_text() == "data"
+
+
+def test_missing_directory_is_named(fleet):
+    server = fleet.launch(echo("unix://$DIR/not/there"))
+    server.wait_stopped_with(69, "not/there")
+
+
+def test_path_that_is_too_long_is_an_error(fleet):
+    fleet.launch(echo("unix://$DIR/" + "x" * 200)).wait_stopped_with((69, 78), "xxx")
+
+
+@UNIX_KINDS
+def test_socket_is_removed_at_exit(echod, workdir, scheme, kind):
+    server = echod(echo(f"{scheme}://$DIR/socket"))
+    assert (workdir / "socket").is_socket()
+    server.stop()
+    assert [path.name for path in workdir.iterdir()] == [server.config.name]
+
+
+@UNIX_KINDS
+def test_somebody_elses_socket_is_not_removed_at_exit(echod, workdir, scheme, kind):
+    path = workdir / "socket"
+    server = echod(echo(f"{scheme}://{path}"))
+    path.unlink()
+    with bound_socket(path, kind):
+        server.stop()
+        assert path.is_socket()
+
+
+@UNIX_KINDS
+@pytest.mark.parametrize("mode", [None, "0600", "0666", "0777"])
+def test_socket_mode(echod, workdir, scheme, kind, mode):
+    old = os.umask(0o077)
+    try:
+        settings = {} if mode is None else {"socket_mode": mode}
+        echod(echo(f"{scheme}://$DIR/socket", **settings))
+    finally:
+        os.umask(old)
+    got = stat.S_IMODE((workdir / "socket").stat().st_mode)
+    assert got == int(mode or "0660", 8), oct(got)
+
+
+def test_address_texts_of_the_log_can_be_parsed_again(echod):
+    server = echod(echo(["tcp://127.0.0.1:0", "unix://$DIR/s", "unix://@$ID"]))
+    for address in server.addresses(ECHO):
+        assert Address.parse(str(address)) == address

@@ -1,0 +1,356 @@
+"""The configuration: -t, -T, --explain, every kind of mistake, drop-ins, the shipped file."""
+
+import os
+import re
+
+import pytest
+
+import harness
+from harness import run_echod, to_config
+
+GOOD = to_config({"echo": {"listen": "tcp://127.0.0.1:0"}})
+
+
+@pytest.fixture
+def check(write):
+    """Runs -t on a config text."""
+    return lambda text: run_echod("-c", write("test.conf", text), "-t")
+
+
+# --- -t ---
+
+
+def test_good_file_is_ok(check, workdir):
+    result = check(GOOD)
+    assert result.stdout == f"echod: {workdir}/test.conf: OK\n"
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_every_key_of_every_service_is_taken(check):
+    common = {
+        "enabled": True, "listen": ["tcp://127.0.0.1:0"], "allow": ["10.0.0.0/8", "::1/128"],
+        "deny": ["192.0.2.1"], "backlog": 10, "ipv6_only": True, "socket_mode": "0600",
+        "max_connections": 5, "on_limit": "queue", "max_per_source": 2, "idle_timeout": "5m",
+    }  # fmt: skip
+    lines = {"max_line": "4K", "line_timeout": "500ms", "telnet": False}
+    datagrams = {"reply_ports": "any", "reply_rate": 0}
+    services = {
+        "echo": {**common, **datagrams, "mode": "once"},
+        "upper": {**common, **lines, **datagrams, "mode": "line"},
+        "time": {**common, **lines, **datagrams},
+        "kv": {**common, **lines, "max_memory": "1G", "max_key": 10, "max_value": 100},
+        "other-name": {"type": "echo", "listen": "unix:///run/x.sock"},
+    }
+    limits = {"max_connections": 10, "max_per_source": 5, "shutdown_timeout": "30s"}
+    log = {"level": "debug", "target": "syslog"}
+    result = check(to_config(services, limits=limits, log=log, user="nobody"))
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("value", ["5", '"500ms"', '"30s"', '"5m"', "0"])
+def test_durations(check, value):
+    result = check('services = { echo = { listen = "tcp://*:0"; idle_timeout = %s; }; };' % value)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("value", ["4096", '"64K"', '"1M"', '"1G"'])
+def test_sizes(check, value):
+    result = check('services = { kv = { listen = "tcp://*:0"; max_memory = %s; }; };' % value)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["tcp://127.0.0.1:80", "tcp://[::1]:80", "tcp://*:0", "tcp://some.host.example:80",
+     "udp://[::]:9", "unix:///run/x", "unixgram:///run/x", "unix://@name", "unixgram://@name"],
+)  # fmt: skip
+def test_addresses(check, address):
+    result = check(to_config({"echo": {"listen": address}}))
+    assert result.returncode == 0, result.stderr
+
+
+def test_check_has_no_side_effects(check, workdir):
+    """No socket is made, no log file opened, no name resolved, no port taken."""
+    text = to_config(
+        {"echo": {"listen": [f"unix://{workdir}/socket", "tcp://no-such-host.invalid:1"]}},
+        log={"target": f"{workdir}/log"},
+    )
+    assert check(text).returncode == 0
+    assert os.listdir(workdir) == ["test.conf"]
+
+
+def test_disabled_service_is_checked_but_not_started(echod, check):
+    wrong = {"echo": {"listen": "tcp://127.0.0.1:0", "enabled": False, "mode": "twice"}}
+    assert check(to_config(wrong)).returncode == 78
+    server = echod({"echo": {"listen": "tcp://127.0.0.1:0", "enabled": False},
+                    "kv": {"listen": "tcp://127.0.0.1:0"}})  # fmt: skip
+    assert server.addresses("echo") == []
+
+
+# --- mistakes: the line, the key, what was expected ---
+
+
+def service(settings, name="echo"):
+    """Line 1 opens the group; settings stand on line 2 and on."""
+    return f'services = {{ {name} = {{\n{settings}\n}}; }};\n'
+
+
+def listening(setting, name="echo"):
+    return service(f'{setting}\nlisten = "tcp://127.0.0.1:0";', name)
+
+
+BAD = {
+    "unknown-key": (listening("idel_timeout = 5;"), 2, ["idel_timeout", "idle_timeout"]),
+    "unknown-key-of-another-service": (listening("max_memory = 5;"), 2, ["max_memory"]),
+    "unknown-group": ("limts = { };\n" + GOOD, 1, ["limts", "limits"]),
+    "unknown-log-key": ('log = {\nlevl = "info"; };\n' + GOOD, 2, ["levl", "level"]),
+    "unknown-type": (listening('type = "ehco";'), 2, ["ehco", "echo"]),
+    "unknown-name-without-type": (service("enabled = true;", "ecko"), 1, ["ecko", "echo"]),
+    "unknown-choice": (listening('mode = "strem";'), 2, ["mode", "stream"]),
+    "unknown-level": ('log = {\nlevel = "loud"; };\n' + GOOD, 2, ["level", "warning"]),
+    "string-for-bool": (listening('enabled = "yes";'), 2, ["enabled", "true"]),
+    "int-for-bool": (listening("enabled = 1;"), 2, ["enabled", "true"]),
+    "string-for-int": (listening('max_connections = "many";'), 2, ["max_connections"]),
+    "float-for-int": (listening("max_connections = 1.5;"), 2, ["max_connections"]),
+    "negative": (listening("max_connections = -1;"), 2, ["max_connections"]),
+    "group-for-int": (listening("backlog = { };"), 2, ["backlog"]),
+    "wraps-to-negative": (listening("max_connections = 3000000000;"), 2, ["max_connections"]),
+    "wraps-to-one": (listening("max_connections = 4294967297;"), 2, ["max_connections"]),
+    "wraps-64-bits": (
+        listening("max_connections = 99999999999999999999;"), 2, ["max_connections"],
+    ),
+    "wraps-with-l": (listening("max_connections = 4294967297L;"), 2, ["max_connections"]),
+    "mode-as-int": (listening("socket_mode = 0660;"), 2, ["socket_mode", '"0660"']),
+    "mode-not-octal": (listening('socket_mode = "0689";'), 2, ["socket_mode"]),
+    "mode-too-large": (listening('socket_mode = "10660";'), 2, ["socket_mode"]),
+    "duration-unit": (listening('idle_timeout = "5 parsecs";'), 2, ["idle_timeout"]),
+    "duration-negative": (listening("idle_timeout = -5;"), 2, ["idle_timeout"]),
+    "size-unit": (listening('max_memory = "5Q";', "kv"), 2, ["max_memory"]),
+    "size-overflow": (listening('max_memory = "99999999999G";', "kv"), 2, ["max_memory"]),
+    "listen-missing": (service("enabled = true;"), 1, ["listen"]),
+    "listen-a-number": (service("listen = 5566;"), 2, ["listen"]),
+    "listen-array-of-numbers": (service("listen = [ 5566 ];"), 2, ["listen"]),
+    "port-missing": (service('listen = "tcp://127.0.0.1";'), 2, ["listen", "port"]),
+    "port-too-large": (service('listen = "tcp://127.0.0.1:65536";'), 2, ["listen", "65535"]),
+    "port-a-word": (service('listen = "tcp://127.0.0.1:http";'), 2, ["listen", "port"]),
+    "scheme-unknown": (service('listen = "sctp://127.0.0.1:1";'), 2, ["listen", "tcp://"]),
+    "scheme-missing": (service('listen = "127.0.0.1:1";'), 2, ["listen", "tcp://"]),
+    "ipv6-without-brackets": (service('listen = "tcp://::1:80";'), 2, ["listen", "["]),
+    "unix-relative": (service('listen = "unix://run/x";'), 2, ["listen"]),
+    "datagrams-for-kv": (service('listen = "udp://127.0.0.1:0";', "kv"), 2, ["listen", "udp"]),
+    "unixgram-for-kv": (service('listen = "unixgram:///run/x";', "kv"), 2, ["listen"]),
+    "network-host-bits": (listening('allow = [ "10.0.0.1/8" ];'), 2, ["allow", "10.0.0.1/8"]),
+    "network-prefix": (listening('deny = [ "10.0.0.0/33" ];'), 2, ["deny", "33"]),
+    "network-a-name": (listening('deny = [ "localhost" ];'), 2, ["deny", "localhost"]),
+    "one-of-many": (
+        service('listen = [\n"tcp://127.0.0.1:0",\n"tcp://127.0.0.1:x" ];'), None, ["listen"],
+    ),
+    "duplicate-key": (listening("backlog = 1;\nbacklog = 2;"), 3, ["backlog"]),
+    "syntax-yes": (listening("enabled = yes;"), 2, ["yes"]),
+    "syntax-unit": (listening("idle_timeout = 30s;"), 2, ["30s"]),
+    "syntax-unquoted-address": (service("listen = tcp://127.0.0.1:0;"), 2, ["tcp"]),
+    "syntax-trailing-comma": (service('listen = [ "tcp://*:0", ];'), 2, []),
+    "syntax-unfinished": ("services = {\n", None, []),
+    "services-not-a-group": ("services = 5;\n", 1, ["services"]),
+    "service-not-a-group": ("services = {\necho = 5; };\n", 2, ["echo"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text, line, needles", BAD.values(), ids=BAD.keys())
+def test_mistake_is_reported_with_its_place(check, workdir, text, line, needles):
+    result = check(text)
+    assert result.returncode == 78, result
+    assert result.stdout == ""
+    place = rf"^echod: {re.escape(str(workdir))}/test\.conf:{line or '[0-9]+'}: "
+    messages = [m for m in result.stderr.splitlines() if re.match(place, m)]
+    assert messages, result.stderr
+    for needle in needles:
+        assert any(needle in message for message in messages), result.stderr
+
+
+def test_expected_and_got_are_told(check):
+    result = check(listening("max_connections = 3000000000;"))
+    assert "expected" in result.stderr and "3000000000" in result.stderr
+
+
+def test_all_mistakes_are_reported_at_once(check):
+    result = check(listening('backlog = "x";\nidel_timeout = 1;\nmode = 5;'))
+    places = re.findall(r"test\.conf:(\d+): ", result.stderr)
+    assert {"2", "3", "4"} <= set(places)
+
+
+def test_file_without_services(check):
+    result = check("services = { };\n")
+    assert result.returncode == 78 and "service" in result.stderr
+
+
+def test_missing_file():
+    result = run_echod("-c", "/nonexistent/echod.conf", "-t")
+    assert result.returncode == 78
+    assert "/nonexistent/echod.conf" in result.stderr
+
+
+def test_empty_file(check):
+    assert check("").returncode == 78
+
+
+def test_byte_order_mark(check):
+    assert check("\ufeff" + GOOD).returncode == 78
+
+
+def test_start_with_a_bad_file_fails_like_the_check(fleet):
+    server = fleet.launch(listening("idel_timeout = 5;"))
+    server.wait_stopped_with(78, "idel_timeout")
+
+
+# --- -T and --explain ---
+
+
+def test_effective_configuration_is_a_configuration(check, workdir):
+    text = to_config(
+        {"echo": {"listen": ["tcp://127.0.0.1:0", "unix://@x"], "idle_timeout": "500ms"},
+         "shout": {"type": "upper", "listen": "udp://*:0", "allow": ["10.0.0.0/8"]},
+         "kv": {"listen": "tcp://[::1]:0", "max_memory": "64M", "socket_mode": "0600"}},
+        limits={"max_per_source": 7},
+    )  # fmt: skip
+    assert check(text).returncode == 0
+    first = run_echod("-c", workdir / "test.conf", "-T")
+    assert (first.returncode, first.stderr) == (0, "")
+    assert check(first.stdout).returncode == 0
+    second = run_echod("-c", workdir / "test.conf", "-T")
+    assert without_comments(second.stdout) == without_comments(first.stdout)
+
+
+def without_comments(text):
+    return [re.sub(r"\s*#.*", "", line) for line in text.splitlines()]
+
+
+def test_effective_configuration_says_where_a_value_comes_from(write, workdir):
+    path = write("test.conf", listening("backlog = 7;"))
+    write("test.d/10.conf", "services = { echo = {\nidle_timeout = 9; }; };")
+    output = run_echod("-c", path, "-T").stdout
+    assert re.search(rf"backlog = 7;.*{re.escape(str(path))}:2", output)
+    assert re.search(rf"idle_timeout = .*{re.escape(str(workdir))}/test\.d/10\.conf:2", output)
+    assert re.search(r"socket_mode = \"0660\";.*default", output)
+
+
+@pytest.mark.parametrize("key", ["max_key", "kv.max_key", "limits.max_connections", "listen", "kv"])
+def test_explain(key):
+    result = run_echod("--explain", key)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert key.split(".")[-1] in result.stdout and len(result.stdout) > 40
+
+
+def test_explain_names_the_nearest_key():
+    result = run_echod("--explain", "idel_timeout")
+    assert result.returncode != 0
+    assert "idle_timeout" in result.stdout + result.stderr
+
+
+# --- drop-ins ---
+
+
+def test_drop_in_adds_a_service(echod, write, workdir):
+    write("echod.d/50-kv.conf", to_config({"kv": {"listen": f"unix://{workdir}/kv"}}))
+    write("echod.d/ignored.conf.bak", "nonsense")
+    write("echod.d/README", "nonsense")
+    write("echod.conf", GOOD)
+    result = run_echod("-c", workdir / "echod.conf", "-T")
+    assert result.returncode == 0, result.stderr
+    assert "kv" in result.stdout and "nonsense" not in result.stdout
+
+
+def test_drop_ins_are_read_in_c_order_and_the_last_wins(write, workdir):
+    path = write("test.conf", listening("backlog = 1;"))
+    for name, value in (("2.conf", 2), ("10.conf", 10), ("B.conf", 66), ("a.conf", 97)):
+        write(f"test.d/{name}", f"services = {{ echo = {{ backlog = {value}; }}; }};")
+    assert "backlog = 97;" in run_echod("-c", path, "-T").stdout
+    (workdir / "test.d/a.conf").unlink()
+    assert "backlog = 66;" in run_echod("-c", path, "-T").stdout
+    (workdir / "test.d/B.conf").unlink()
+    assert "backlog = 2;" in run_echod("-c", path, "-T").stdout
+
+
+def test_mistake_in_a_drop_in_names_the_drop_in(write, workdir):
+    path = write("test.conf", GOOD)
+    write("test.d/1.conf", "services = { echo = {\n\nbacklogg = 1; }; };")
+    result = run_echod("-c", path, "-t")
+    assert result.returncode == 78
+    assert f"{workdir}/test.d/1.conf:3: " in result.stderr and "backlogg" in result.stderr
+
+
+def test_drop_in_takes_effect(fleet, write):
+    server = fleet.launch({"echo": {"listen": "unix://$DIR/echo"}})
+    server.wait_ready()
+    write(
+        f"{server.id}.d/1.conf",
+        to_config({"kv": {"listen": f"unix://{server.directory}/kv"}}),
+    )
+    assert server.reload()
+    with server.kv() as client:
+        assert client.ask(b"SET a 1") == b"OK"
+
+
+# --- the shipped file ---
+
+
+SHIPPED = harness.SOURCE_TREE / "conf/echod.conf"
+# `#key = value;`, `# name = {`, `#};`: a comment that would be a setting, not prose
+COMMENTED = re.compile(
+    r"^(\s*)#\s?(\s*(?:[a-z_][a-z_0-9-]* = .*[;{,\[]|\};?|\];|\".*\",?(?: \];)?))(\s*#.*)?$"
+)
+
+needs_shipped = pytest.mark.skipif(not SHIPPED.exists(), reason="no conf/echod.conf yet")
+
+
+def commented_blocks(lines):
+    """[first, last] of each setting that is commented out, groups and arrays whole."""
+    blocks, number = [], 0
+    while number < len(lines):
+        found = COMMENTED.match(lines[number])
+        if not found:
+            number += 1
+            continue
+        first, depth = number, 0
+        while True:
+            text = COMMENTED.match(lines[number])
+            assert text, f"line {number + 1} is inside a commented group, but no setting"
+            depth += sum(map(text[2].count, "{[")) - sum(map(text[2].count, "}]"))
+            number += 1
+            if depth <= 0:
+                break
+        blocks.append((first, number))
+    return blocks
+
+
+def uncommented(lines, blocks):
+    """The file with these blocks un-commented; an active line with the same key gives way."""
+    result = list(lines)
+    for first, last in blocks:
+        for number in range(first, last):
+            found = COMMENTED.match(lines[number])
+            result[number] = found[1] + found[2]
+    return "\n".join(result) + "\n"
+
+
+@needs_shipped
+def test_shipped_file_is_ok():
+    result = run_echod("-c", SHIPPED, "-t")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@needs_shipped
+def test_every_commented_setting_of_the_shipped_file_works(check):
+    lines = SHIPPED.read_text().splitlines()
+    blocks = commented_blocks(lines)
+    assert len(blocks) > 5, "the shipped file shows what can be set"
+    for block in blocks:
+        result = check(uncommented(lines, [block]))
+        assert result.returncode == 0, f"un-commented from line {block[0] + 1}: {result.stderr}"
+
+
+@needs_shipped
+def test_all_commented_settings_of_the_shipped_file_work_together(check):
+    lines = SHIPPED.read_text().splitlines()
+    result = check(uncommented(lines, commented_blocks(lines)))
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,275 @@
+"""Datagrams: no loops, no amplifier, nothing truncated."""
+
+import os
+import random
+import select
+import socket
+import struct
+import time
+
+import pytest
+
+from harness import DEADLINE
+from transports import needs_root
+
+UDP = "udp://127.0.0.1:0"
+
+
+def loopback_host():
+    """An address of 127.0.0.0/8 that no other test uses: well-known ports are free there."""
+    return f"127.{random.randint(16, 250)}.{random.randint(0, 250)}.{random.randint(1, 250)}"
+
+
+def forge(source_port, target_port, payload, source="127.0.0.1", target="127.0.0.1"):
+    """Sends a datagram that claims to come from another socket's port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
+        raw.bind((source, 0))
+        header = struct.pack("!HHHH", source_port, target_port, 8 + len(payload), 0)
+        raw.sendto(header + payload, (target, 0))
+
+
+class Sniffer:
+    """Sees every IPv4 datagram that arrives on this host."""
+
+    def __init__(self):
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+        self.sock.settimeout(DEADLINE)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.sock.close()
+
+    def packet(self):
+        packet = self.sock.recv(1 << 16)
+        start = 4 * (packet[0] & 15)
+        return *struct.unpack("!HH", packet[start : start + 4]), packet[start + 8 :]
+
+    def until(self, last):
+        """(source port, target port, payload) of all until one with the payload `last`."""
+        seen = []
+        while not seen or seen[-1][2] != last:
+            seen.append(self.packet())
+        return seen
+
+
+def is_answered(server, name="echo", host=None, **options):
+    """Whether an answer comes before that to a later question of somebody else."""
+    with server.connect(name, host=host, **options) as client:
+        client.send(b"hello")
+        with server.connect(name, host=host) as fence:
+            fence.ask(b"fence")
+        return bool(select.select([client.sock], [], [], 0)[0])
+
+
+# --- 1: sources and targets that cannot be answered ---
+
+
+@needs_root
+def test_source_port_0_is_dropped(echod):
+    server = echod({"echo": {"listen": UDP}})
+    port = server.address("echo").port
+    with Sniffer() as sniffer, server.connect("echo") as client:
+        forge(0, port, b"to nobody")
+        client.ask(b"fence")
+        seen = sniffer.until(b"fence")
+    assert (port, 0, b"to nobody") not in seen
+
+
+def test_broadcast_is_not_answered(echod):
+    server = echod({"echo": {"listen": "udp://0.0.0.0:0"}})
+    port = server.address("echo").port
+    with socket.socket(type=socket.SOCK_DGRAM) as shouter:
+        shouter.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        shouter.bind(("127.0.0.1", 0))
+        shouter.sendto(b"anybody there?", ("127.255.255.255", port))
+        with server.connect("echo", host="127.0.0.1") as fence:
+            fence.ask(b"fence")
+        assert not select.select([shouter], [], [], 0)[0]
+
+
+# --- 2: echod's own ports ---
+
+
+@needs_root
+def test_own_ports_are_not_answered(echod):
+    server = echod({"echo": {"listen": UDP}, "time": {"listen": UDP}})
+    echo, clock = server.address("echo").port, server.address("time").port
+    with Sniffer() as sniffer, server.connect("echo") as client:
+        forge(clock, echo, b'{"type": "time"}')
+        forge(echo, clock, b'{"type": "time"}')
+        forge(echo, echo, b"self")
+        client.ask(b"fence")
+        seen = sniffer.until(b"fence")
+    loops = [packet for packet in seen if packet[0] in (echo, clock) and packet[1] in (echo, clock)]
+    assert len(loops) == 3, "only what the test has forged"
+
+
+# --- 3: ports of other responders ---
+
+
+@pytest.mark.parametrize("port", [7, 53, 1023, 1900, 3702, 5353, 11211])
+@pytest.mark.parametrize("reply_ports", ["unprivileged", "any"])
+def test_responders_ports(echod, port, reply_ports):
+    if port < 1024 and os.geteuid() != 0:
+        pytest.skip("needs root")
+    server = echod({"echo": {"listen": "udp://0.0.0.0:0", "reply_ports": reply_ports}})
+    source = (loopback_host(), port)
+    assert is_answered(server, host="127.0.0.1", source=source) == (reply_ports == "any")
+
+
+@pytest.mark.parametrize("port", [1899, 1901, 5354, 11210])
+def test_ports_beside_them_are_answered(echod, port):
+    server = echod({"echo": {"listen": "udp://0.0.0.0:0"}})
+    assert is_answered(server, host="127.0.0.1", source=(loopback_host(), port))
+
+
+# --- loops between two daemons ---
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "first, second, payload",
+    [("echo", "echo", b"ping"), ("echo", "time", b"ping"), ("time", "time", b"ping"),
+     ("echo", "upper", b"PING"), ("echo", "time", b'{"type": "x"}')],
+    ids=["echo-echo", "echo-time", "time-time", "echo-upper", "echo-time-valid"],
+)  # fmt: skip
+def test_loop_between_two_daemons_ends(echod, first, second, payload):
+    one, two = echod({first: {"listen": UDP}}), echod({second: {"listen": UDP}})
+    ports = (one.address(first).port, two.address(second).port)
+    with Sniffer() as sniffer:
+        forge(ports[0], ports[1], payload)
+        forge(ports[1], ports[0], payload)
+        seen = packets_until_quiet(sniffer, ports)
+    assert seen <= 120, "a handful of datagrams, not a loop"
+
+
+def packets_until_quiet(sniffer, ports):
+    """The packets between both ports, until none has come for a while."""
+    seen = 0
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        if not select.select([sniffer.sock], [], [], 0.1)[0]:
+            continue
+        source, target, _ = sniffer.packet()
+        if source in ports and target in ports:
+            seen += 1
+            end = time.monotonic() + 0.5
+            assert seen < 5000, "the loop goes on"
+    return seen
+
+
+# --- 6: repeats ---
+
+
+def test_same_question_over_and_over_is_muted(echod):
+    server = echod({"echo": {"listen": UDP}})
+    with server.connect("echo") as client, server.connect("echo") as other:
+        for _ in range(20):
+            assert client.ask(b"same") == b"same"
+        for _ in range(80):
+            client.send(b"same")
+        assert other.ask(b"fence") == b"fence"
+        assert len(client.received()) <= 1
+        server.log.wait(rf"echo 127\.0\.0\.1:{client.port}: .*muted")
+        assert len(server.log.matches("muted")) == 1
+
+
+def test_different_questions_are_not_muted(echod):
+    server = echod({"echo": {"listen": UDP}})
+    with server.connect("echo") as client:
+        for number in range(500):
+            assert client.ask(b"%d" % number) == b"%d" % number
+
+
+def test_loopback_is_exempt_from_the_reply_rate(echod):
+    server = echod({"echo": {"listen": UDP, "reply_rate": 1}})
+    with server.connect("echo") as client:
+        for number in range(100):
+            assert client.ask(b"%d" % number) == b"%d" % number
+
+
+def own_address():
+    """An IPv4 address of this host outside the loopback, or None."""
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))
+        except OSError:
+            return None
+        return probe.getsockname()[0]
+
+
+@pytest.mark.parametrize("rate, most", [(5, 15), (0, 60)], ids=["limited", "no-limit"])
+def test_reply_rate(echod, rate, most):
+    host = own_address()
+    if host is None or host.startswith("127."):
+        pytest.skip("no address but the loopback")
+    server = echod({"echo": {"listen": "udp://0.0.0.0:0", "reply_rate": rate}})
+    with server.connect("echo", host=host, source=(host, 0)) as client:
+        for number in range(60):
+            client.send(b"%d" % number)
+        with server.connect("echo", host="127.0.0.1") as fence:
+            fence.ask(b"fence")
+        answers = len(client.received())
+    assert min(5, most) <= answers <= most
+    assert rate or answers == 60
+
+
+# --- whole or not at all ---
+
+
+@pytest.mark.parametrize("size", [65_507, 65_536, 70_000, 150_000])
+def test_unix_datagram_is_answered_whole_or_not_at_all(echod, size):
+    server = echod({"echo": {"listen": "unixgram://$DIR/echo"}})
+    data = os.urandom(size)
+    with server.connect("echo") as client, server.connect("echo") as fence:
+        client.send(data)
+        fence.ask(b"fence")
+        assert client.received() in ([data], []), "truncated"
+        assert client.ask(b"next") == b"next"
+
+
+def test_unix_client_without_an_address_is_dropped(echod):
+    server = echod({"echo": {"listen": "unixgram://$DIR/echo"}})
+    with server.connect("echo", named=False) as nameless, server.connect("echo") as named:
+        nameless.send(b"hello")
+        assert named.ask(b"fence") == b"fence"
+
+
+def test_client_that_is_gone_before_its_answer_is_one_log_line(echod, workdir):
+    server = echod({"echo": {"listen": "unixgram://$DIR/echo"}})
+    with server.connect("echo") as leaver, server.connect("echo") as stays:
+        os.unlink(leaver.path)
+        leaver.send(b"hello")
+        assert stays.ask(b"fence") == b"fence"
+        server.log.wait(r"echo .*(No such file|ENOENT)")
+
+
+def test_client_that_does_not_read_its_answers_blocks_nobody(echod):
+    server = echod({"echo": {"listen": "unixgram://$DIR/echo"}})
+    with server.connect("echo") as deaf, server.connect("echo") as other:
+        deaf.sock.settimeout(DEADLINE)
+        for number in range(500):
+            deaf.send(b"%d" % number)
+        assert other.ask(b"fence") == b"fence"
+
+
+def test_closed_udp_client_does_not_disturb_the_next(echod):
+    """Its ICMP error must not be taken for the end of the service's socket."""
+    server = echod({"echo": {"listen": UDP}})
+    for number in range(20):
+        with server.connect("echo") as leaver:
+            leaver.send(b"%d" % number)
+    with server.connect("echo") as client:
+        assert client.ask(b"hello") == b"hello"
+
+
+def test_abstract_autobound_client_is_answered(echod):
+    server = echod({"echo": {"listen": "unixgram://$DIR/echo"}})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.settimeout(DEADLINE)
+        client.bind("")
+        client.connect(server.address("echo").path)
+        client.send(b"hello")
+        assert client.recv(100) == b"hello"

@@ -1,0 +1,85 @@
+"""Whatever bytes come: the daemon stays up, and the next client is served."""
+
+import random
+import threading
+
+import pytest
+
+from harness import Failure
+
+SERVICES = {
+    "kv": {"listen": "tcp://127.0.0.1:0", "max_line": 2000, "max_memory": "1M"},
+    "upper": {"listen": ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"], "mode": "line"},
+    "time": {"listen": ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]},
+}
+TOKENS = [
+    b"SET ", b"GET ", b"DEL ", b"a", b"key", b" ", b"\t", b"\n", b"\n", b"\r\n", b"\r\0", b"\0",
+    b"\xff", b"\xff\xff", b"\xff\xf4", b"\xff\xf6", b"\xff\xfd\x06", b"\xff\xfb\x01", b"\xff\xfa",
+    b"\xff\xf0", b"{", b"}", b'{"type": "time"}', b'{"type": "time", "id": [', b"[", b'"',
+    b"x" * 500, b"\x16\x03", b"*1", b"HTTP/1.1", b"\xc3", b"\xed\xa0\x80",
+]  # fmt: skip
+
+
+def garbage(seed, tokens):
+    chance = random.Random(seed)
+    return b"".join(chance.choice(TOKENS) for _ in range(tokens))
+
+
+@pytest.mark.parametrize("name", ["kv", "upper", "time"])
+def test_stream_of_garbage(echod, name):
+    server = echod(SERVICES)
+    for seed in range(30):
+        with server.connect(name, "tcp") as client:
+            try:
+                client.exchange(garbage(seed, 400), half_close=True)
+            except (ConnectionError, Failure):
+                pass  # it may be thrown out
+    assert is_served(server, name)
+
+
+def is_served(server, name):
+    with server.connect(name, "tcp") as client:
+        if name == "kv":
+            client.line()
+        return len(client.ask(b"[]")) > 0
+
+
+def test_garbage_in_tiny_pieces_from_many_clients(echod):
+    server = echod(SERVICES)
+
+    def dribble(seed):
+        data = garbage(seed, 100)
+        with server.connect("kv", "tcp") as client:
+            try:
+                for at in range(0, len(data), 3):
+                    client.send(data[at : at + 3])
+                client.half_close()
+                client.rest()
+            except ConnectionError:
+                pass
+
+    threads = [threading.Thread(target=dribble, args=(seed,)) for seed in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert is_served(server, "kv")
+
+
+@pytest.mark.parametrize("name", ["upper", "time"])
+def test_datagrams_of_garbage(echod, name):
+    server = echod(SERVICES)
+    for seed in range(300):
+        with server.connect(name, "udp") as client:
+            client.send(garbage(seed, 1 + seed % 50))
+    with server.connect(name, "udp") as client:
+        assert client.ask(b"[1]")
+
+
+def test_clients_that_reset_in_the_middle_of_everything(echod):
+    server = echod(SERVICES)
+    for number in range(100):
+        client = server.kv()
+        client.send(b"SET a 1\nGET a\n" * number * 10 + b"SET b ")
+        client.reset()
+    assert is_served(server, "kv")

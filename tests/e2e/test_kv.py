@@ -1,0 +1,312 @@
+"""kv: every row of the protocol, limits, pipelines, splits and impostors."""
+
+import os
+
+import pytest
+
+from transports import every_stream
+
+OK, MISSING = b"OK\n", b"NOT_FOUND\n"
+EMPTY, UNKNOWN = b"ERROR: empty command\n", b"ERROR: unknown command\n"
+UNIX = "unix://$DIR/kv"
+
+
+@pytest.fixture
+def kv(echod):
+    """A client of a fresh store over a Unix socket (no telnet: all bytes are data)."""
+    with echod({"kv": {"listen": UNIX}}).kv() as client:
+        yield client
+
+
+def store(echod, **settings):
+    return echod({"kv": {"listen": UNIX, **settings}})
+
+
+# Requests on one connection to an empty store, and all that comes back.
+DIALOGUES = {
+    "set-get": (b"SET a 1\nGET a\n", OK + b"1\n"),
+    "set-replaces": (b"SET a 1\nSET a 22\nGET a\n", OK + OK + b"22\n"),
+    "get-missing": (b"GET a\n", MISSING),
+    "del": (b"SET a 1\nDEL a\nGET a\nDEL a\n", OK + b"DELETED\n" + MISSING + MISSING),
+    "keys-are-case-sensitive": (b"SET a 1\nGET A\n", OK + MISSING),
+    "cr-lf": (b"SET a 1\r\nGET a\r\n", OK + b"1\n"),
+    "cr-inside-is-data": (b"SET a x\ry\nGET a\n", OK + b"x\ry\n"),
+    "verb-in-lower-case": (b"set a 1\nget a\ndel a\n", OK + b"1\nDELETED\n"),
+    "verb-in-mixed-case": (b"sEt a 1\nGeT a\n", OK + b"1\n"),
+    "inner-white-space-kept": (
+        b"SET a  hello   big  world \nGET a\n",
+        OK + b"hello   big  world\n",
+    ),
+    "stripped": (b" \t\v\f\rSET a 1 \t\v\f\r\n\v GET a \f\n", OK + b"1\n"),
+    "runs-of-any-white-space-separate": (b"SET\t\v \fa\r\t1\nGET\f\va\n", OK + b"1\n"),
+    "inner-tabs-kept": (b"SET a 1\t\v2\nGET a\n", OK + b"1\t\v2\n"),
+    "empty": (b"\n", EMPTY),
+    "empty-cr": (b"\r\n", EMPTY),
+    "white-space-only": (b" \t\v\f\r \n", EMPTY),
+    "unknown-verb": (b"FOO a\n", UNKNOWN),
+    "verb-with-tail": (b"SETX a b\nGETa\n", UNKNOWN * 2),
+    "too-few-words": (b"GET\nDEL\nSET\nSET a\nSET a \n", UNKNOWN * 5),
+    "too-many-words": (b"GET a b\nDEL a b\n", UNKNOWN * 2),
+    "no-break-space-is-no-white-space": (b"GET\xa0a\n", UNKNOWN),
+    "value-bye": (b"SET a BYE\nGET a\nGET a\n", OK + b"BYE\nBYE\n"),
+    "value-like-an-answer": (b"SET a NOT_FOUND\nGET a\n", OK + b"NOT_FOUND\n"),
+    "value-like-a-command": (b"SET a QUIT\nGET a\n", OK + b"QUIT\n"),
+    "key-like-a-command": (b"SET QUIT 1\nGET QUIT\n", OK + b"1\n"),
+    "value-http": (b"SET note HTTP/1.1\nGET note\n", OK + b"HTTP/1.1\n"),
+    "value-star": (b"SET a *1\n*1\n", OK + UNKNOWN),
+    "nul-in-key-and-value": (b"SET k\0 v\0w\nGET k\0\nGET k\n", OK + b"v\0w\n" + MISSING),
+    "nul-is-no-white-space": (b"\0\nGET a\0\n", UNKNOWN + MISSING),
+    "not-utf-8": (b"SET \xff\xfe \x80\xc3\nGET \xff\xfe\n", OK + b"\x80\xc3\n"),
+    "last-line-without-lf": (b"SET a 1\nGET a", OK),
+    "only-half-a-line": (b"SET a", b""),
+    "nothing": (b"", b""),
+    "quit": (b"QUIT\n", b"BYE\n"),
+    "quit-with-words": (b"quit right now\n", b"BYE\n"),
+    "quit-with-white-space": (b"  QUIT  \r\n", b"BYE\n"),
+    "what-follows-quit-is-ignored": (b"GET a\nQUIT\nGET a\nFOO\n", MISSING + b"BYE\n"),
+    "quitter-is-no-quit": (b"QUITTER\n", UNKNOWN),
+}
+
+
+@pytest.mark.parametrize("request_, answer", DIALOGUES.values(), ids=DIALOGUES.keys())
+def test_dialogue(kv, request_, answer):
+    assert kv.exchange(request_, half_close=True) == answer
+
+
+@every_stream
+def test_server_speaks_first_on_every_transport(echod, listen):
+    with echod({"kv": {"listen": listen}}).kv() as client:
+        assert client.ask(b"SET a 1") == b"OK"
+        assert client.ask(b"GET a") == b"1"
+        assert client.ask(b"QUIT") == b"BYE"
+        assert client.rest() == b""
+
+
+def test_clients_on_all_transports_share_one_store(echod):
+    server = echod({"kv": {"listen": ["tcp://127.0.0.1:0", UNIX]}})
+    with server.kv(transport="tcp") as writer, server.kv(transport="unix") as reader:
+        assert writer.ask(b"SET a 1") == b"OK"
+        assert reader.ask(b"GET a") == b"1"
+
+
+def test_instances_have_stores_of_their_own(echod):
+    server = echod({"one": {"type": "kv", "listen": "unix://$DIR/1"},
+                    "two": {"type": "kv", "listen": "unix://$DIR/2"}})  # fmt: skip
+    with server.kv("one") as one, server.kv("two") as two:
+        assert one.ask(b"SET a 1") == b"OK"
+        assert two.ask(b"GET a") == b"NOT_FOUND"
+
+
+def test_data_survive_their_client(echod):
+    server = store(echod)
+    with server.kv() as client:
+        client.ask(b"SET a 1")
+    server.wait_closed("client_eof")
+    with server.kv() as client:
+        assert client.ask(b"GET a") == b"1"
+
+
+def test_quit_is_the_logged_reason(echod):
+    server = store(echod)
+    with server.kv() as client:
+        client.ask(b"QUIT")
+    server.wait_closed("quit")
+
+
+def test_nothing_after_quit_is_executed(echod):
+    server = store(echod)
+    with server.kv() as quitter:
+        quitter.send(b"QUIT\nSET a 1\n")
+        assert quitter.rest() == b"BYE\n"
+    with server.kv() as client:
+        assert client.ask(b"GET a") == b"NOT_FOUND"
+
+
+def test_a_half_line_is_not_executed(echod):
+    server = store(echod)
+    with server.kv() as half:
+        half.send(b"SET a 1")
+        half.half_close()
+        assert half.rest() == b""
+    with server.kv() as client:
+        assert client.ask(b"GET a") == b"NOT_FOUND"
+
+
+@every_stream
+def test_a_client_that_still_sends_gets_its_goodbye(echod, listen):
+    with echod({"kv": {"listen": listen}}).kv() as client:
+        client.send(b"QUIT\n" + b"x" * 100_000)
+        client.send_some(b"y" * 1_000_000)
+        assert client.rest() == b"BYE\n"
+
+
+def test_every_byte_in_key_and_value(kv):
+    plain = bytes(byte for byte in range(256) if byte not in b"\t\n\v\f\r ")
+    assert kv.ask(b"SET " + plain + b" " + plain) == b"OK"
+    assert kv.ask(b"GET " + plain) == plain
+
+
+# --- pipelines and splits ---
+
+
+@every_stream
+def test_100000_pipelined_commands_are_answered_in_order(echod, listen):
+    requests = b"".join(b"SET key%d value%d\nGET key%d\n" % (n, n, n) for n in range(50_000))
+    answers = b"".join(b"OK\nvalue%d\n" % n for n in range(50_000))
+    with echod({"kv": {"listen": listen}}).kv() as client:
+        assert client.exchange(requests, half_close=True) == answers
+
+
+SCRIPT = (
+    b"SET a 1\nGET a\r\n\n  SET b  two words \r\nGET b\nDEL a\nGET a\nNONSENSE\nGET\nquit\nGET b\n"
+)
+SCRIPT_ANSWERS = (
+    b"OK\n1\nERROR: empty command\nOK\ntwo words\nDELETED\nNOT_FOUND\n"
+    b"ERROR: unknown command\nERROR: unknown command\nBYE\n"
+)
+
+
+def test_bytes_that_come_one_by_one(kv):
+    script = SCRIPT[: SCRIPT.index(b"quit") + len(b"quit\n")]
+    for byte in script:
+        kv.send_read(bytes([byte]))
+    assert kv.rest() == SCRIPT_ANSWERS
+
+
+def test_every_split_in_two(echod):
+    server = store(echod)
+    for at in range(1, SCRIPT.index(b"quit")):
+        with server.kv() as client:
+            client.send_read(SCRIPT[:at])
+            client.send(SCRIPT[at:])
+            assert client.rest() == SCRIPT_ANSWERS, f"split before byte {at}"
+        with server.kv() as client:
+            client.ask(b"DEL b")
+
+
+def test_a_pipeline_of_large_values_reaches_a_client_that_reads(echod):
+    server = store(echod, max_value=60_000)
+    value = os.urandom(30_000).hex().encode()
+    with server.kv() as client:
+        assert client.ask(b"SET big " + value) == b"OK"
+        answers = client.exchange(b"GET big\n" * 500, half_close=True)
+        assert answers == (value + b"\n") * 500
+
+
+# --- limits ---
+
+
+def test_key_over_the_limit(echod):
+    with store(echod, max_key=8).kv() as client:
+        assert client.ask(b"SET 12345678 x") == b"OK"
+        assert client.ask(b"SET 123456789 x") == b"ERROR: key too long"
+        assert client.ask(b"GET 123456789") == b"ERROR: key too long"
+        assert client.ask(b"DEL 123456789") == b"ERROR: key too long"
+        assert client.ask(b"GET 12345678") == b"x"
+
+
+def test_default_key_limit_is_250(kv):
+    assert kv.ask(b"SET " + b"k" * 250 + b" x") == b"OK"
+    assert kv.ask(b"SET " + b"k" * 251 + b" x") == b"ERROR: key too long"
+
+
+def test_value_over_the_limit(echod):
+    with store(echod, max_value=8).kv() as client:
+        assert client.ask(b"SET a 12345678") == b"OK"
+        assert client.ask(b"SET a 123456789") == b"ERROR: value too long"
+        assert client.ask(b"GET a") == b"12345678"
+
+
+def test_line_over_the_limit_is_skipped_to_its_end(echod):
+    with store(echod, max_line=300).kv() as client:
+        assert client.ask(b"SET a " + b"v" * 280) == b"OK"
+        assert client.ask(b"SET b " + b"v" * 310) == b"ERROR: line too long"
+        assert client.ask(b"SET b " + b"v" * 1_000_000) == b"ERROR: line too long"
+        assert client.ask(b"GET b") == b"NOT_FOUND"
+        assert client.ask(b"GET a") == b"v" * 280
+
+
+def test_line_over_the_limit_that_comes_in_pieces_is_one_error(echod):
+    with store(echod, max_line=300).kv() as client:
+        for _ in range(20):
+            client.send_read(b"v" * 100)
+        client.send(b"\nGET a\n")
+        assert client.lines(2) == [b"ERROR: line too long\n", MISSING]
+
+
+def test_default_line_limit_lets_the_largest_value_through_that_fits(kv):
+    value = b"v" * 65_000
+    assert kv.ask(b"SET a " + value) == b"OK"
+    assert kv.ask(b"GET a") == value
+    assert kv.ask(b"SET a " + b"v" * 66_000) == b"ERROR: line too long"
+
+
+def test_full_store_refuses_and_keeps_what_it_has(echod):
+    with store(echod, max_memory="1M").kv() as client:
+        value = b"v" * 1000
+        answers = [client.ask(b"SET key%d %s" % (n, value)) for n in range(1200)]
+        stored = answers.count(b"OK")
+        assert 500 < stored < 1100
+        assert set(answers[stored:]) == {b"ERROR: store is full"}
+        assert client.ask(b"GET key0") == value
+        assert client.ask(b"SET key0 " + b"w" * 9000) == b"ERROR: store is full"
+        assert client.ask(b"GET key0") == value
+        for n in range(20):
+            assert client.ask(b"DEL key%d" % n) == b"DELETED"
+        assert client.ask(b"SET fresh " + value) == b"OK"
+
+
+# --- impostors: other protocols on this port ---
+
+
+HTTP = b"ERROR: this is the echod key-value port, not HTTP\n"
+TLS = b"ERROR: this is the echod key-value port, not TLS\n"
+RESP = b"ERROR: this is the echod key-value port, not RESP\n"
+EVIL = b"SET evil 1\r\n"
+
+IMPOSTORS = {
+    "http-get": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + EVIL, HTTP),
+    "http-1.0": (b"GET /index.html HTTP/1.0\r\n\r\n" + EVIL, HTTP),
+    "http-post": (b"POST /a HTTP/1.1\r\nContent-Length: 12\r\n\r\n" + EVIL, HTTP),
+    "http-put": (b"PUT /a HTTP/1.1\r\n" + EVIL, HTTP),
+    "http-head": (b"HEAD / HTTP/1.1\r\n" + EVIL, HTTP),
+    "http-delete": (b"DELETE /a HTTP/1.1\r\n" + EVIL, HTTP),
+    "http-options": (b"OPTIONS * HTTP/1.1\r\n" + EVIL, HTTP),
+    "http-patch": (b"PATCH /a HTTP/1.1\r\n" + EVIL, HTTP),
+    "http-connect": (b"CONNECT a:80 HTTP/1.1\r\n" + EVIL, HTTP),
+    "http-trace": (b"TRACE / HTTP/1.1\r\n" + EVIL, HTTP),
+    "http-2-preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + EVIL, HTTP),
+    "http-later-on": (b"GET a\nPOST / HTTP/1.1\r\n" + EVIL, MISSING + HTTP),
+    "tls": (b"\x16\x03\x01\x02\x00\x01\x00\n" + EVIL, TLS),
+    "tls-1.3": (b"\x16\x03\x03 a b\n" + EVIL, TLS),
+    "resp": (b"*3\r\n$3\r\nSET\r\n$4\r\nevil\r\n$1\r\n1\r\n" + EVIL, RESP),
+    "resp-ping": (b"*1\r\n$4\r\nPING\r\n" + EVIL, RESP),
+}
+
+
+@pytest.mark.parametrize("request_, answer", IMPOSTORS.values(), ids=IMPOSTORS.keys())
+def test_impostor_is_told_so_and_executes_nothing(echod, request_, answer):
+    server = store(echod)
+    with server.kv() as impostor:
+        impostor.send(request_)
+        assert impostor.rest() == answer
+    server.wait_closed("protocol")
+    with server.kv() as client:
+        assert client.ask(b"GET evil") == b"NOT_FOUND"
+
+
+HARMLESS = {
+    "http-as-a-value": (b"SET note HTTP/1.1\n", OK),
+    "http-method-in-four-words": (b"POST / x HTTP/1.1\n", UNKNOWN),
+    "other-http-version": (b"POST / HTTP/1.11\n", UNKNOWN),
+    "no-http-method": (b"FETCH / HTTP/1.1\n", UNKNOWN),
+    "star-later-on": (b"\n*1\n", EMPTY + UNKNOWN),
+    "star-and-no-number": (b"*x\n", UNKNOWN),
+    "tls-later-on": (b"\n\x16\x03\x01\n", EMPTY + UNKNOWN),
+}
+
+
+@pytest.mark.parametrize("request_, answer", HARMLESS.values(), ids=HARMLESS.keys())
+def test_what_only_resembles_another_protocol_goes_on(kv, request_, answer):
+    kv.send(request_ + b"GET a\n")
+    assert kv.exactly(len(answer + MISSING)) == answer + MISSING

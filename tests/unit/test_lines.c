@@ -1,0 +1,309 @@
+/*
+ * Framing, with every split of its input: however the bytes are cut into reads, and however the buffer
+ * holds them, the same lines and the same telnet answers come out.
+ */
+#include <check.h>
+#include <event2/buffer.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "net/lines.h"
+#include "net/stream.h"
+
+#define MAX_LINE 32
+
+/* Each line as "<line>", so that a missing or a second one shows. */
+static enum verdict show_line(
+    struct stream *stream, struct evbuffer *out, char *line, size_t length)
+{
+	(void)stream;
+	if (length == 4 && memcmp(line, "stop", 4) == 0)
+		return VERDICT_CLOSE;
+	if (length == 4 && memcmp(line, "hold", 4) == 0)
+		return VERDICT_HOLD;
+	evbuffer_add(out, "<", 1);
+	evbuffer_add(out, line, length);
+	evbuffer_add(out, ">", 1);
+	return VERDICT_CONTINUE;
+}
+
+static enum verdict show_tail(
+    struct stream *stream, struct evbuffer *out, char *line, size_t length)
+{
+	(void)stream;
+	evbuffer_add(out, "(", 1);
+	evbuffer_add(out, line, length);
+	evbuffer_add(out, ")", 1);
+	return VERDICT_CONTINUE;
+}
+
+static const struct handlers handlers = {
+	.line = show_line, .tail = show_tail, .long_line = "<long>"
+};
+static const struct line_settings settings = { .max_line = MAX_LINE };
+
+/* A connection of the test: its framing and its two buffers. */
+struct wire {
+	struct lines lines;
+	struct evbuffer *in, *out;
+	bool telnet;
+};
+
+static void wire_open(struct wire *wire, bool telnet)
+{
+	*wire = (struct wire){ .in = evbuffer_new(), .out = evbuffer_new(), .telnet = telnet };
+}
+
+static void wire_close(struct wire *wire)
+{
+	lines_clear(&wire->lines);
+	evbuffer_free(wire->in);
+	evbuffer_free(wire->out);
+}
+
+/* A buffer of its own, moved over, stays an extent of its own. */
+static void add_extent(struct evbuffer *in, const char *bytes, size_t length)
+{
+	struct evbuffer *extent = evbuffer_new();
+
+	evbuffer_add(extent, bytes, length);
+	evbuffer_add_buffer(in, extent);
+	evbuffer_free(extent);
+}
+
+/* One read: bytes in an extent of their own, or behind those that are there already. */
+static enum verdict feed(struct wire *wire, const char *bytes, size_t length, bool own_extent)
+{
+	struct lines_turn turn;
+	enum verdict verdict;
+
+	if (own_extent)
+		add_extent(wire->in, bytes, length);
+	else
+		evbuffer_add(wire->in, bytes, length);
+	do
+		verdict = lines_serve(&wire->lines, NULL, &handlers, &settings, wire->telnet,
+		    wire->in, wire->out, &turn);
+	while (verdict == VERDICT_CONTINUE && turn.more);
+	return verdict;
+}
+
+static void finish(struct wire *wire)
+{
+	lines_finish(&wire->lines, NULL, &handlers, wire->in, wire->out);
+}
+
+static void expect_output(struct wire *wire, const char *expected, size_t length)
+{
+	ck_assert_uint_eq(evbuffer_get_length(wire->out), length);
+	ck_assert_mem_eq(evbuffer_pullup(wire->out, -1), expected, length);
+}
+
+#define BYTES(text) (text), sizeof(text) - 1
+
+static const struct {
+	const char *in;
+	size_t in_length;
+	const char *out;
+	size_t out_length;
+	bool telnet;
+} cases[] = {
+	{ BYTES("one\ntwo\n"), BYTES("<one><two>"), true },
+	{ BYTES("\n\n"), BYTES("<><>"), true },
+	{ BYTES("cr\r\nlf\n"), BYTES("<cr\r><lf>"), true },
+	{ BYTES("no end"), BYTES("(no end)"), true },
+	{ BYTES("one\nrest"), BYTES("<one>(rest)"), true },
+	{ BYTES("a\0b\n"), BYTES("<a\0b>"), true },
+	{ BYTES(""), BYTES(""), true },
+	/* 32 bytes are allowed, a CR behind them too */
+	{ BYTES("12345678901234567890123456789012\n"), BYTES("<12345678901234567890123456789012>"),
+	    true },
+	{ BYTES("12345678901234567890123456789012\r\n"),
+	    BYTES("<12345678901234567890123456789012\r>"), true },
+	{ BYTES("123456789012345678901234567890123\nnext\n"), BYTES("<long><next>"), true },
+	{ BYTES("123456789012345678901234567890123456789012345678901234567890\nnext\n"),
+	    BYTES("<long><next>"), true },
+	{ BYTES("123456789012345678901234567890123456"), BYTES("<long>"), true },
+	/* telnet: the command is gone, the line is whole */
+	{ BYTES("he\xff\xf1llo\n"), BYTES("<hello>"), true },
+	{ BYTES("he\xff\xffllo\n"), BYTES("<he\xffllo>"), true },
+	{ BYTES("\xff\xfd\x01x\n"), BYTES("\xff\xfc\x01<x>"), true },
+	{ BYTES("\xff\xfb\x01x\n"), BYTES("\xff\xfe\x01<x>"), true },
+	{ BYTES("\xff\xfd\x01\xff\xfd\x01x\n"), BYTES("\xff\xfc\x01<x>"), true },
+	{ BYTES("\xff\xfc\x01\xff\xfe\x01x\n"), BYTES("<x>"), true },
+	{ BYTES("\xff\xfa\x18\x01\n\xff\xff\n\xff\xf0x\n"), BYTES("<x>"), true },
+	{ BYTES("\xff\xfd\x06\xff\xfd\x06"), BYTES("\xff\xfc\x06\xff\xfc\x06"), true },
+	{ BYTES("half\xff\xf4\xff\xfd\x06whole\n"), BYTES("\xff\xfc\x06<whole>"), true },
+	{ BYTES("half\xff\xf3whole\n"), BYTES("<whole>"), true },
+	{ BYTES("half\xff\xedwhole\n"), BYTES("<whole>"), true },
+	{ BYTES("a\n\xff\xf6"
+		"b\n"),
+	    BYTES("<a>[yes]<b>"), true },
+	{ BYTES("tail\xff\xf1 end"), BYTES("(tail end)"), true },
+	{ BYTES("cr nul\r\0\n"), BYTES("<cr nul\r>"), true },
+	{ BYTES("1234567890\xff\xf1"
+		"12345678901234567890123\nnext\n"),
+	    BYTES("<long><next>"), true },
+	{ BYTES("123456789012345678901234567890123456\xff\xf4new\n"), BYTES("<long><new>"), true },
+	/* without telnet the bytes are bytes */
+	{ BYTES("he\xff\xf1llo\xff\xfd\x01\n"), BYTES("<he\xff\xf1llo\xff\xfd\x01>"), false },
+	{ BYTES("cr nul\r\0\n"), BYTES("<cr nul\r\0>"), false },
+};
+
+START_TEST(whole)
+{
+	struct wire wire;
+
+	wire_open(&wire, cases[_i].telnet);
+	feed(&wire, cases[_i].in, cases[_i].in_length, false);
+	finish(&wire);
+	expect_output(&wire, cases[_i].out, cases[_i].out_length);
+	wire_close(&wire);
+}
+END_TEST
+
+static void split_in_three(int row, size_t first, size_t second, bool own_extents)
+{
+	const char *in = cases[row].in;
+	struct wire wire;
+
+	wire_open(&wire, cases[row].telnet);
+	feed(&wire, in, first, own_extents);
+	feed(&wire, in + first, second - first, own_extents);
+	feed(&wire, in + second, cases[row].in_length - second, own_extents);
+	finish(&wire);
+	expect_output(&wire, cases[row].out, cases[row].out_length);
+	wire_close(&wire);
+}
+
+START_TEST(every_split_in_three)
+{
+	for (size_t first = 0; first <= cases[_i].in_length; first++) {
+		for (size_t second = first; second <= cases[_i].in_length; second++) {
+			split_in_three(_i, first, second, false);
+			split_in_three(_i, first, second, true);
+		}
+	}
+}
+END_TEST
+
+START_TEST(byte_by_byte)
+{
+	struct wire wire;
+
+	wire_open(&wire, cases[_i].telnet);
+	for (size_t i = 0; i < cases[_i].in_length; i++)
+		feed(&wire, cases[_i].in + i, 1, i % 2 == 0);
+	finish(&wire);
+	expect_output(&wire, cases[_i].out, cases[_i].out_length);
+	wire_close(&wire);
+}
+END_TEST
+
+START_TEST(stops_at_a_verdict)
+{
+	struct wire wire;
+
+	wire_open(&wire, true);
+	ck_assert_int_eq(feed(&wire, BYTES("a\nstop\nb\n"), false), VERDICT_CLOSE);
+	expect_output(&wire, BYTES("<a>"));
+	wire_close(&wire);
+}
+END_TEST
+
+START_TEST(hold_hands_over_the_rest)
+{
+	struct wire wire;
+
+	wire_open(&wire, true);
+	ck_assert_int_eq(feed(&wire, BYTES("a\nhold\nb\n"), false), VERDICT_HOLD);
+	expect_output(&wire, BYTES("<a><b>"));
+	wire_close(&wire);
+}
+END_TEST
+
+START_TEST(a_turn_is_bounded)
+{
+	struct lines_turn turn;
+	struct wire wire;
+	int turns = 1;
+
+	wire_open(&wire, true);
+	for (int i = 0; i < 5000; i++)
+		evbuffer_add(wire.in, "x\n", 2);
+	while (lines_serve(&wire.lines, NULL, &handlers, &settings, true, wire.in, wire.out,
+		   &turn) == VERDICT_CONTINUE &&
+	       turn.more)
+		turns++;
+	ck_assert_uint_eq(evbuffer_get_length(wire.out), 15000);
+	ck_assert_int_eq(turns, 5);
+	wire_close(&wire);
+}
+END_TEST
+
+START_TEST(a_full_output_ends_the_turn)
+{
+	struct lines_turn turn;
+	struct wire wire;
+
+	wire_open(&wire, true);
+	evbuffer_expand(wire.out, STREAM_OUTPUT_HIGH + 1);
+	for (size_t i = 0; i <= STREAM_OUTPUT_HIGH; i++)
+		evbuffer_add(wire.out, ".", 1);
+	evbuffer_add(wire.in, "x\n", 2);
+	lines_serve(&wire.lines, NULL, &handlers, &settings, true, wire.in, wire.out, &turn);
+	ck_assert(turn.more);
+	ck_assert_uint_eq(evbuffer_get_length(wire.in), 2);
+	evbuffer_drain(wire.out, STREAM_OUTPUT_HIGH + 1);
+	lines_serve(&wire.lines, NULL, &handlers, &settings, true, wire.in, wire.out, &turn);
+	ck_assert(!turn.more);
+	expect_output(&wire, BYTES("<x>"));
+	wire_close(&wire);
+}
+END_TEST
+
+START_TEST(tells_of_a_half_line)
+{
+	struct lines_turn turn;
+	struct wire wire;
+
+	wire_open(&wire, true);
+	evbuffer_add(wire.in, "a\nb", 3);
+	lines_serve(&wire.lines, NULL, &handlers, &settings, true, wire.in, wire.out, &turn);
+	ck_assert(turn.complete && turn.half_line);
+	evbuffer_add(wire.in, "\xff\xf1", 2);
+	lines_serve(&wire.lines, NULL, &handlers, &settings, true, wire.in, wire.out, &turn);
+	ck_assert(!turn.complete && turn.half_line);
+	evbuffer_add(wire.in, "\n", 1);
+	lines_serve(&wire.lines, NULL, &handlers, &settings, true, wire.in, wire.out, &turn);
+	ck_assert(turn.complete && !turn.half_line);
+	wire_close(&wire);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("lines");
+	TCase *framing = tcase_create("framing"), *turns = tcase_create("turns");
+	SRunner *runner;
+	int failed, rows = (int)(sizeof(cases) / sizeof(cases[0]));
+
+	tcase_set_timeout(framing, 60);
+	tcase_add_loop_test(framing, whole, 0, rows);
+	tcase_add_loop_test(framing, every_split_in_three, 0, rows);
+	tcase_add_loop_test(framing, byte_by_byte, 0, rows);
+	tcase_add_test(turns, stops_at_a_verdict);
+	tcase_add_test(turns, hold_hands_over_the_rest);
+	tcase_add_test(turns, a_turn_is_bounded);
+	tcase_add_test(turns, a_full_output_ends_the_turn);
+	tcase_add_test(turns, tells_of_a_half_line);
+	suite_add_tcase(suite, framing);
+	suite_add_tcase(suite, turns);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}

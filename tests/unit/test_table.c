@@ -1,0 +1,585 @@
+/*
+ * The table against a model of a small universe of keys, and its promises one by one: limits,
+ * memory, bounded work, and staying whole when an allocation fails.
+ */
+#include "kv/table.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* An assertion for inner loops: libcheck writes each of its own to a file. */
+#define require(condition)                                      \
+	do {                                                    \
+		if (!(condition))                               \
+			ck_abort_msg("not so: %s", #condition); \
+	} while (0)
+
+/* --- allocations that fail on request; a sanitizer has an allocator of its own --- */
+
+static bool table_at_work;
+
+#ifndef __SANITIZE_ADDRESS__
+#define CAN_FAIL_ALLOCATIONS 1
+
+/* While the table is at work, one allocation in so many fails; 0 = none. */
+static unsigned failure_period, failure_count;
+
+void *__libc_malloc(size_t size);
+void *__libc_realloc(void *memory, size_t size);
+void *__libc_memalign(size_t alignment, size_t size);
+
+static bool allocation_fails(void)
+{
+	if (!table_at_work || failure_period == 0 || ++failure_count % failure_period != 0)
+		return false;
+	errno = ENOMEM;
+	return true;
+}
+
+void *malloc(size_t size)
+{
+	return allocation_fails() ? NULL : __libc_malloc(size);
+}
+
+void *realloc(void *memory, size_t size)
+{
+	return allocation_fails() ? NULL : __libc_realloc(memory, size);
+}
+
+void *aligned_alloc(size_t alignment, size_t size)
+{
+	return allocation_fails() ? NULL : __libc_memalign(alignment, size);
+}
+#endif
+
+/* --- the model: every key of the universe has a version, and that says what its value is --- */
+
+#define UNIVERSE 20000
+#define KEY_SIZE 12
+#define VALUE_SIZE 300
+
+struct model {
+	struct table *table;
+	unsigned versions[UNIVERSE]; /* 0 = not there */
+	bool seen[UNIVERSE];
+	size_t entries;
+	size_t empty;          /* the memory of the table without any */
+	unsigned long refused; /* table_set() calls */
+	uint64_t random;
+};
+
+static uint64_t model_random(struct model *model)
+{
+	model->random ^= model->random << 13;
+	model->random ^= model->random >> 7;
+	model->random ^= model->random << 17;
+	return model->random;
+}
+
+static size_t memory_of(const struct table *table)
+{
+	struct table_stats stats;
+
+	table_stats(table, &stats);
+	return stats.memory;
+}
+
+/* TABLE_SEED repeats a run. */
+static struct model *model_new(void)
+{
+	struct model *model = calloc(1, sizeof(*model));
+	const char *seed = getenv("TABLE_SEED");
+	uint64_t number = seed != NULL ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
+
+	ck_assert_ptr_nonnull(model);
+	model->table = table_new(0);
+	ck_assert_ptr_nonnull(model->table);
+	model->empty = memory_of(model->table);
+	printf("TABLE_SEED=%llu\n", (unsigned long long)number);
+	fflush(stdout);
+	model->random = (number + 1) * 0x9e3779b97f4a7c15 | 1;
+	return model;
+}
+
+/* Keys full of NULs, each the beginning of others. */
+static size_t key_of(unsigned number, char key[KEY_SIZE])
+{
+	memset(key, 0, KEY_SIZE);
+	memcpy(key, &number, sizeof(number));
+	return sizeof(number) + number % (KEY_SIZE - sizeof(number) + 1);
+}
+
+static size_t value_of(unsigned number, unsigned version, char value[VALUE_SIZE])
+{
+	unsigned mixed = (number * 31 + version) * 2654435761u;
+
+	memset(value, (int)(mixed >> 24), VALUE_SIZE);
+	return (mixed >> 8) % VALUE_SIZE;
+}
+
+static void assert_value(const struct table_value *value, unsigned number, unsigned version)
+{
+	char bytes[VALUE_SIZE];
+	size_t length = value_of(number, version, bytes);
+
+	require(value->length == length);
+	require(memcmp(value->bytes, bytes, length) == 0);
+}
+
+static void model_check_key(const struct model *model, unsigned number)
+{
+	struct table_value value;
+	char key[KEY_SIZE];
+	int found = table_get(model->table, key, key_of(number, key), &value);
+
+	require((found == 0) == (model->versions[number] != 0));
+	if (found == 0)
+		assert_value(&value, number, model->versions[number]);
+}
+
+static void model_set(struct model *model, unsigned number)
+{
+	char key[KEY_SIZE], value[VALUE_SIZE];
+	unsigned version = model->versions[number] + 1;
+	size_t key_length = key_of(number, key), length = value_of(number, version, value);
+	int done;
+
+	table_at_work = true;
+	done = table_set(model->table, key, key_length, value, length);
+	table_at_work = false;
+	if (done == -1) {
+		require(errno == ENOMEM || errno == ENOSPC);
+		model->refused++;
+		return;
+	}
+	model->entries += model->versions[number] == 0;
+	model->versions[number] = version;
+}
+
+static void model_delete(struct model *model, unsigned number)
+{
+	char key[KEY_SIZE];
+	size_t key_length = key_of(number, key);
+	int done;
+
+	table_at_work = true;
+	done = table_delete(model->table, key, key_length);
+	table_at_work = false;
+	require((done == 0) == (model->versions[number] != 0));
+	model->entries -= model->versions[number] != 0;
+	model->versions[number] = 0;
+}
+
+static int see(void *arg, const void *key, size_t key_length, const struct table_value *value)
+{
+	struct model *model = arg;
+	char expected[KEY_SIZE];
+	unsigned number;
+
+	require(key_length >= sizeof(number));
+	memcpy(&number, key, sizeof(number));
+	require(number < UNIVERSE);
+	require(key_length == key_of(number, expected));
+	require(memcmp(key, expected, key_length) == 0);
+	require(!model->seen[number]);
+	model->seen[number] = true;
+	assert_value(value, number, model->versions[number]);
+	return 0;
+}
+
+/* Each entry once, none too many, every key found or not as it should be. */
+static void model_check(struct model *model)
+{
+	struct table_stats stats;
+
+	memset(model->seen, 0, sizeof(model->seen));
+	require(table_each(model->table, see, model) == 0);
+	for (unsigned number = 0; number < UNIVERSE; number++) {
+		require(model->seen[number] == (model->versions[number] != 0));
+		model_check_key(model, number);
+	}
+	table_stats(model->table, &stats);
+	require(stats.entries == model->entries);
+}
+
+/* A key in so many of ten thousand operations is set, the others are deleted. */
+static void model_run(struct model *model, unsigned operations, unsigned sets)
+{
+	while (operations-- > 0) {
+		unsigned number = (unsigned)(model_random(model) >> 20) % UNIVERSE;
+
+		if (model_random(model) >> 20 & 1)
+			model_check_key(model, number);
+		if ((model_random(model) >> 20) % 10000 < sets)
+			model_set(model, number);
+		else
+			model_delete(model, number);
+	}
+	model_check(model);
+}
+
+/* Deletes everything, which gives all memory back. */
+static void model_free_emptied(struct model *model)
+{
+	for (unsigned number = 0; number < UNIVERSE; number++)
+		model_delete(model, number);
+	ck_assert_uint_eq(memory_of(model->table), model->empty);
+	table_free(model->table);
+	free(model);
+}
+
+static int set_text(struct table *table, const char *key, const char *value)
+{
+	return table_set(table, key, strlen(key), value, strlen(value));
+}
+
+static void assert_text(const struct table *table, const char *key, const char *text)
+{
+	struct table_value value;
+
+	ck_assert_int_eq(table_get(table, key, strlen(key), &value), 0);
+	ck_assert_uint_eq(value.length, strlen(text));
+	ck_assert(memcmp(value.bytes, text, value.length) == 0);
+}
+
+/* --- the tests --- */
+
+START_TEST(an_empty_table)
+{
+	struct table *table = table_new(0);
+	struct table_value value;
+	struct table_stats stats;
+
+	ck_assert_int_eq(table_get(table, "a", 1, &value), -1);
+	ck_assert_int_eq(table_delete(table, "a", 1), -1);
+	table_stats(table, &stats);
+	ck_assert_uint_eq(stats.entries, 0);
+	ck_assert_uint_eq(stats.buckets, 1);
+	table_free(table);
+	table_free(NULL);
+}
+END_TEST
+
+START_TEST(behaves_like_the_model)
+{
+	struct model *model = model_new();
+
+	for (int round = 0; round < 3; round++) {
+		model_run(model, 200000, 9900); /* fills up */
+		model_run(model, 200000, 5000);
+		model_run(model, 200000, 1000);
+		model_run(model, 100000, 10); /* nearly empties */
+	}
+	ck_assert_uint_eq(model->refused, 0);
+	model_free_emptied(model);
+}
+END_TEST
+
+START_TEST(behaves_like_the_model_when_full)
+{
+	struct model *model = model_new();
+
+	table_set_max_memory(model->table, 1000000);
+	for (int round = 0; round < 5; round++) {
+		model_run(model, 50000, 9000);
+		ck_assert_uint_gt(memory_of(model->table), 900000);
+		ck_assert_uint_le(memory_of(model->table), 1000000);
+		model_run(model, 20000, 3000);
+	}
+	ck_assert_uint_gt(model->refused, 0);
+	model_free_emptied(model);
+}
+END_TEST
+
+#ifdef CAN_FAIL_ALLOCATIONS
+START_TEST(stays_whole_without_memory)
+{
+	struct model *model = model_new();
+
+	for (unsigned period = 1; period < 8; period++) {
+		model->refused = 0;
+		failure_period = period;
+		model_run(model, 40000, 9000);
+		ck_assert_uint_gt(model->refused, 0);
+		model_run(model, 80000, 200);
+		failure_period = 0;
+		model_run(model, 20000, 9000);
+	}
+	model_free_emptied(model);
+}
+END_TEST
+#endif
+
+START_TEST(keys_are_bytes)
+{
+	struct table *table = table_new(0);
+	struct table_value value;
+
+	ck_assert_int_eq(table_set(table, "a\0b", 3, "1", 1), 0);
+	ck_assert_int_eq(table_set(table, "a\0c", 3, "2", 1), 0);
+	ck_assert_int_eq(table_set(table, "a", 1, "3", 1), 0);
+	ck_assert_int_eq(table_set(table, "a\0", 2, "4", 1), 0);
+	ck_assert_int_eq(table_set(table, "", 0, "5", 1), 0);
+	ck_assert_int_eq(table_get(table, "a\0b", 3, &value), 0);
+	ck_assert(memcmp(value.bytes, "1", 1) == 0);
+	ck_assert_int_eq(table_get(table, "a\0", 2, &value), 0);
+	ck_assert(memcmp(value.bytes, "4", 1) == 0);
+	assert_text(table, "", "5");
+	assert_text(table, "a", "3");
+	ck_assert_int_eq(table_delete(table, NULL, 0), 0);
+	ck_assert_int_eq(table_get(table, "", 0, &value), -1);
+	table_free(table);
+}
+END_TEST
+
+/* Many enough that some share bucket and tag. */
+START_TEST(the_beginning_of_a_key_is_another_key)
+{
+	struct table *table = table_new(0);
+	char key[4096] = { 0 };
+	struct table_value value;
+
+	ck_assert_int_eq(table_set(table, key, sizeof(key), "v", 1), 0);
+	for (size_t length = 0; length < sizeof(key); length++)
+		require(table_get(table, key, length, &value) == -1);
+	ck_assert_int_eq(table_get(table, key, sizeof(key), &value), 0);
+	table_free(table);
+}
+END_TEST
+
+START_TEST(a_value_may_be_empty)
+{
+	struct table *table = table_new(0);
+
+	ck_assert_int_eq(table_set(table, "key", 3, NULL, 0), 0);
+	assert_text(table, "key", "");
+	ck_assert_int_eq(set_text(table, "key", "value"), 0);
+	assert_text(table, "key", "value");
+	ck_assert_int_eq(table_set(table, "key", 3, NULL, 0), 0);
+	assert_text(table, "key", "");
+	table_free(table);
+}
+END_TEST
+
+START_TEST(lengths_have_limits)
+{
+	struct table *table = table_new(0);
+	size_t empty = memory_of(table);
+	char *key = calloc(1, TABLE_KEY_MAX + 1), *bytes = calloc(1, 1 << 20);
+	struct table_value value;
+
+	bytes[(1 << 20) - 1] = 'z';
+	ck_assert_int_eq(table_set(table, key, TABLE_KEY_MAX + 1, "v", 1), -1);
+	ck_assert_int_eq(errno, E2BIG);
+	errno = 0;
+	ck_assert_int_eq(table_set(table, "k", 1, "v", (size_t)TABLE_VALUE_MAX + 1), -1);
+	ck_assert_int_eq(errno, E2BIG);
+	ck_assert_uint_eq(memory_of(table), empty);
+
+	ck_assert_int_eq(table_set(table, key, TABLE_KEY_MAX, bytes, 1 << 20), 0);
+	ck_assert_int_eq(table_get(table, key, TABLE_KEY_MAX, &value), 0);
+	ck_assert_uint_eq(value.length, 1 << 20);
+	ck_assert(memcmp(value.bytes, bytes, 1 << 20) == 0);
+	ck_assert_int_eq(table_get(table, key, TABLE_KEY_MAX - 1, &value), -1);
+	/* A key that is too long for the table is not taken for its first bytes. */
+	ck_assert_int_eq(table_get(table, key, TABLE_KEY_MAX + 1, &value), -1);
+	ck_assert_int_eq(table_delete(table, key, TABLE_KEY_MAX), 0);
+	ck_assert_uint_eq(memory_of(table), empty);
+	free(key);
+	free(bytes);
+	table_free(table);
+}
+END_TEST
+
+START_TEST(a_value_may_come_from_the_table)
+{
+	struct table *table = table_new(0);
+	struct table_value value;
+
+	ck_assert_int_eq(set_text(table, "key", "0123456789012345678901234567890123456789"), 0);
+	ck_assert_int_eq(table_get(table, "key", 3, &value), 0);
+	ck_assert_int_eq(
+	    table_set(table, "key", 3, (const char *)value.bytes + 1, value.length - 1), 0);
+	assert_text(table, "key", "123456789012345678901234567890123456789");
+	ck_assert_int_eq(table_get(table, "key", 3, &value), 0);
+	ck_assert_int_eq(table_set(table, "key", 3, (const char *)value.bytes + 30, 9), 0);
+	assert_text(table, "key", "123456789");
+	table_free(table);
+}
+END_TEST
+
+/* Memory that one more entry of that value takes. */
+static size_t entry_cost(size_t value_length)
+{
+	struct table *table = table_new(0);
+	size_t empty = memory_of(table), cost;
+	char value[200] = { 0 };
+
+	ck_assert_int_eq(table_set(table, "a", 1, value, value_length), 0);
+	cost = memory_of(table) - empty;
+	table_free(table);
+	return cost;
+}
+
+START_TEST(max_memory_is_exact)
+{
+	struct table *table = table_new(0);
+	char bytes[200] = { 0 };
+	size_t limit = memory_of(table) + entry_cost(100);
+	struct table_value value;
+
+	table_set_max_memory(table, limit - 1);
+	ck_assert_int_eq(table_set(table, "a", 1, bytes, 100), -1);
+	ck_assert_int_eq(errno, ENOSPC);
+	ck_assert_int_eq(table_get(table, "a", 1, &value), -1);
+	ck_assert_uint_eq(memory_of(table), limit - entry_cost(100));
+
+	table_set_max_memory(table, limit);
+	ck_assert_int_eq(table_set(table, "a", 1, bytes, 100), 0);
+	ck_assert_uint_eq(memory_of(table), limit);
+	ck_assert_int_eq(table_set(table, "b", 1, bytes, 0), -1);
+	ck_assert_int_eq(errno, ENOSPC);
+	ck_assert_int_eq(table_set(table, "a", 1, bytes, 150), -1);
+	ck_assert_int_eq(errno, ENOSPC);
+	ck_assert_int_eq(table_get(table, "a", 1, &value), 0);
+	ck_assert_uint_eq(value.length, 100);
+	ck_assert_int_eq(table_set(table, "a", 1, bytes, 100), 0);
+	ck_assert_int_eq(table_delete(table, "a", 1), 0);
+	ck_assert_int_eq(table_set(table, "b", 1, bytes, 100), 0);
+	table_free(table);
+}
+END_TEST
+
+START_TEST(a_lowered_limit_lets_values_shrink)
+{
+	struct table *table = table_new(0);
+	char bytes[200] = { 0 };
+	struct table_value value;
+
+	ck_assert_int_eq(table_set(table, "a", 1, bytes, 200), 0);
+	table_set_max_memory(table, 1);
+	ck_assert_int_eq(table_set(table, "a", 1, bytes, 100), 0);
+	ck_assert_int_eq(table_get(table, "a", 1, &value), 0);
+	ck_assert_uint_eq(value.length, 100);
+	ck_assert_int_eq(table_set(table, "a", 1, bytes, 200), -1);
+	ck_assert_int_eq(errno, ENOSPC);
+	ck_assert_int_eq(table_delete(table, "a", 1), 0);
+	table_set_max_memory(table, 0);
+	ck_assert_int_eq(table_set(table, "a", 1, bytes, 200), 0);
+	table_free(table);
+}
+END_TEST
+
+static int stop_at_third(
+    void *arg, const void *key, size_t key_length, const struct table_value *value)
+{
+	int *calls = arg;
+
+	(void)key;
+	(void)key_length;
+	(void)value;
+	return ++*calls == 3 ? 77 : 0;
+}
+
+START_TEST(each_stops_when_told)
+{
+	struct table *table = table_new(0);
+	int calls = 0;
+
+	for (unsigned number = 0; number < 10; number++)
+		ck_assert_int_eq(table_set(table, &number, sizeof(number), "v", 1), 0);
+	ck_assert_int_eq(table_each(table, stop_at_third, &calls), 77);
+	ck_assert_int_eq(calls, 3);
+	table_free(table);
+}
+END_TEST
+
+#define MANY 300000
+
+/* One bucket per call at most, both ways, and the load stays between its bounds. */
+START_TEST(grows_and_shrinks_by_one_bucket)
+{
+	struct table *table = table_new(0);
+	struct table_stats before, after;
+	size_t empty = memory_of(table);
+
+	table_stats(table, &before);
+	for (unsigned number = 0; number < MANY; number++, before = after) {
+		require(table_set(table, &number, sizeof(number), "v", 1) == 0);
+		table_stats(table, &after);
+		require(after.buckets <= before.buckets + 1);
+		require(after.buckets >= before.buckets);
+		require(after.memory <= before.memory + 64000);
+		require(after.entries <= after.buckets * 6);
+	}
+	ck_assert_uint_le(after.buckets, MANY / 6 + 1);
+	for (unsigned number = 0; number < MANY; number++, before = after) {
+		require(table_delete(table, &number, sizeof(number)) == 0);
+		table_stats(table, &after);
+		require(after.buckets <= before.buckets);
+		require(after.buckets >= before.buckets - 1);
+		require(after.entries + 3 >= (after.buckets - 1) * 3);
+	}
+	ck_assert_uint_eq(after.buckets, 1);
+	ck_assert_uint_eq(after.memory, empty);
+	table_free(table);
+}
+END_TEST
+
+/* 14-byte keys and 64-byte values take 32 bytes beyond that at most, wherever in a doubling. */
+START_TEST(costs_little_memory)
+{
+	struct table *table = table_new(0);
+	char key[15], value[64] = { 0 };
+
+	for (unsigned number = 1; number <= MANY; number++) {
+		snprintf(key, sizeof(key), "key:%010u", number);
+		require(table_set(table, key, 14, value, sizeof(value)) == 0);
+		if (number >= MANY / 3 && number % 1000 == 0)
+			require(memory_of(table) < (size_t)number * (78 + 31));
+	}
+	table_free(table);
+}
+END_TEST
+
+static Suite *table_suite(void)
+{
+	Suite *s = suite_create("table");
+	TCase *tc = tcase_create("table");
+
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, an_empty_table);
+	tcase_add_test(tc, behaves_like_the_model);
+	tcase_add_test(tc, behaves_like_the_model_when_full);
+#ifdef CAN_FAIL_ALLOCATIONS
+	tcase_add_test(tc, stays_whole_without_memory);
+#endif
+	tcase_add_test(tc, keys_are_bytes);
+	tcase_add_test(tc, the_beginning_of_a_key_is_another_key);
+	tcase_add_test(tc, a_value_may_be_empty);
+	tcase_add_test(tc, lengths_have_limits);
+	tcase_add_test(tc, a_value_may_come_from_the_table);
+	tcase_add_test(tc, max_memory_is_exact);
+	tcase_add_test(tc, a_lowered_limit_lets_values_shrink);
+	tcase_add_test(tc, each_stops_when_told);
+	tcase_add_test(tc, grows_and_shrinks_by_one_bucket);
+	tcase_add_test(tc, costs_little_memory);
+	suite_add_tcase(s, tc);
+	return s;
+}
+
+int main(void)
+{
+	SRunner *sr = srunner_create(table_suite());
+	int failed;
+
+	srunner_run_all(sr, CK_ENV);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed != 0;
+}
