@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -216,6 +217,8 @@ int main(int argc, char **argv)
 	struct command_line line = { .config_file = SYSCONFDIR "/echod.conf" };
 	int status;
 
+	/* Small chunks freed by the million are else put in order by one large malloc, at once: 25 ms. */
+	mallopt(M_MXFAST, 0);
 	sanitize_descriptors();
 	signal(SIGPIPE, SIG_IGN);
 	if (!parse_command_line(&line, argc, argv, &status))

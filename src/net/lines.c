@@ -93,6 +93,18 @@ static char *find_command(const struct framer *f, char *from, const char *stop)
 	return memchr(from, TELNET_IAC, (size_t)(stop - from));
 }
 
+/* A line of that length has not ended yet: it may be too long already. */
+static void check_half_line(struct framer *f, size_t length)
+{
+	/* One more byte than the limit may be the CR of the line's end. */
+	if (!f->lines->skipping && length > f->max_line + 1) {
+		answer_long_line(f);
+		f->lines->skipping = true;
+	}
+	if (f->lines->skipping)
+		clear_typed(f->lines);
+}
+
 static enum verdict take_command(struct framer *f, char *command)
 {
 	struct lines *lines = f->lines;
@@ -101,31 +113,24 @@ static enum verdict take_command(struct framer *f, char *command)
 		return VERDICT_ABORT;
 	if (evbuffer_add(telnet_typed(lines->telnet), f->at, (size_t)(command - f->at)) == -1)
 		return VERDICT_ABORT;
+	check_half_line(f, typed_length(lines));
 	f->at = command;
 	f->at += telnet_command(
 	    lines->telnet, (unsigned char *)command, (size_t)(f->end - command), f->out);
 	if (telnet_erased(lines->telnet))
 		lines->skipping = false;
-	if (lines->skipping)
-		clear_typed(lines);
 	return VERDICT_CONTINUE;
 }
 
-/* The extent ends within a line: it may be too long already. */
+/* The extent ends within a line. */
 static void keep_half_line(struct framer *f)
 {
-	struct lines *lines = f->lines;
 	size_t rest = (size_t)(f->end - f->at);
 
-	/* One more byte than the limit may be the CR of the line's end. */
-	if (!lines->skipping && typed_length(lines) + rest > f->max_line + 1) {
-		answer_long_line(f);
-		lines->skipping = true;
-		clear_typed(lines);
-	}
-	if (lines->skipping)
+	check_half_line(f, typed_length(f->lines) + rest);
+	if (f->lines->skipping)
 		f->at = f->end;
-	lines->scanned = (size_t)(f->end - f->at);
+	f->lines->scanned = (size_t)(f->end - f->at);
 }
 
 /* Serves the lines of the first extent; what is left of it lies at f->at. */
@@ -170,7 +175,8 @@ static bool join_extents(struct evbuffer *in)
 	const char *lf;
 	size_t length;
 
-	if (evbuffer_peek(in, -1, NULL, extent, 2) < 2)
+	/* Behind the last byte there may be an extent that a read has reserved and not used. */
+	if (evbuffer_peek(in, -1, NULL, extent, 2) < 2 || extent[1].iov_len == 0)
 		return false;
 	lf = memchr(extent[1].iov_base, '\n', extent[1].iov_len);
 	length = extent[0].iov_len +
@@ -193,7 +199,7 @@ enum verdict lines_serve(struct lines *lines, struct stream *stream,
 	struct evbuffer_iovec extent;
 
 	*turn = (struct lines_turn){ 0 };
-	while (evbuffer_peek(in, -1, NULL, &extent, 1) > 0) {
+	while (evbuffer_get_length(in) > 0 && evbuffer_peek(in, -1, NULL, &extent, 1) > 0) {
 		enum verdict last;
 
 		f.at = extent.iov_base;

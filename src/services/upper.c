@@ -37,7 +37,7 @@ static enum verdict upper_data(struct stream *stream, struct evbuffer *in, struc
 
 	(void)stream;
 	evbuffer_ptr_set(in, &at, 0, EVBUFFER_PTR_SET);
-	while (evbuffer_peek(in, -1, &at, &extent, 1) > 0) {
+	while (evbuffer_peek(in, -1, &at, &extent, 1) > 0 && extent.iov_len > 0) {
 		to_upper(extent.iov_base, extent.iov_base, extent.iov_len);
 		if (evbuffer_ptr_set(in, &at, extent.iov_len, EVBUFFER_PTR_ADD) == -1)
 			break;

@@ -206,7 +206,8 @@ static const struct {
 	    "main.conf:2: services.echo.lisen: unknown key; did you mean \"listen\"?\n" },
 	{ "services = { echo = { listen = \"a\";\n max_key = 5; max_line = 5; }; };",
 	    "main.conf:2: services.echo.max_key: not a key of type \"echo\", only of kv\n"
-	    "main.conf:2: services.echo.max_line: not a key of type \"echo\", only of upper, kv\n" },
+	    "main.conf:2: services.echo.max_line: not a key of type \"echo\", "
+	    "only of upper, kv\n" },
 	{ "services = { ech = { listen = \"a\"; }; };",
 	    "main.conf:1: services.ech: unknown service type \"ech\"; did you mean \"echo\"?\n" },
 	{ "services = { shout = {\n type = \"no\\nsuch\"; }; };",
@@ -323,7 +324,8 @@ START_TEST(test_good)
 	    "/* 9999999999 */ # 9999999999 \"\n// 9999999999 '\n"
 	    "user = \"9999999999 \\\" 9999999999 # /* //\"\n"
 	    "log : { level = \"debug\", target = \"sys\" \"log\" }\n"
-	    "limits = { max_connections = 10L; max_per_source = 0x10; shutdown_timeout = \"2m\" };\n"
+	    "limits = { max_connections = 10L; max_per_source = 0x10;\n"
+	    "shutdown_timeout = \"2m\" };\n"
 	    "services = { shout = { type = \"upper\"; listen = [ \"a\", \"b\" ]; };\n"
 	    "kv = { listen = \"c\"; max_value = 40000L; idle_timeout = 3000000000L; };\n"
 	    "echo = { enabled = false; }; }; # no end of line");

@@ -98,7 +98,8 @@ static void finish(struct wire *wire)
 static void expect_output(struct wire *wire, const char *expected, size_t length)
 {
 	ck_assert_uint_eq(evbuffer_get_length(wire->out), length);
-	ck_assert_mem_eq(evbuffer_pullup(wire->out, -1), expected, length);
+	if (length > 0)
+		ck_assert_mem_eq(evbuffer_pullup(wire->out, -1), expected, length);
 }
 
 #define BYTES(text) (text), sizeof(text) - 1
