@@ -101,7 +101,7 @@ struct datagram {
 struct handlers {
 	size_t conn_size; /* of its state per stream, bytes */
 	enum verdict (*open)(struct stream *stream, struct evbuffer *out);
-	/* Raw bytes: takes what it wants out of `in`. */
+	/* Raw bytes: takes what it wants out of `in`; past 128 KiB left lying the client is not read. */
 	enum verdict (*data)(struct stream *stream, struct evbuffer *in, struct evbuffer *out);
 	/* One line without its LF; the bytes may be changed in place. A CR before the LF is still there. */
 	enum verdict (*line)(
@@ -109,6 +109,10 @@ struct handlers {
 	/* The bytes after the last LF, at the client's EOF; only with line. */
 	enum verdict (*tail)(
 	    struct stream *stream, struct evbuffer *out, char *line, size_t length);
+	/* The client has closed its side and all input is taken; CONTINUE = we have more to say yet. */
+	enum verdict (*eof)(struct stream *stream, struct evbuffer *out);
+	/* At the start and whenever the output is short: may add to it, and is called again if it did. */
+	enum verdict (*room)(struct stream *stream, struct evbuffer *out);
 	void (*close)(struct stream *stream);
 	const char *long_line; /* the answer to a line over max_line */
 	const char *refusal;   /* what a client over the limit is told */

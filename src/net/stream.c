@@ -60,6 +60,7 @@ struct stream {
 	uint8_t reason;                /* enum close_reason, once it is closing */
 	bool telnet : 1, refused : 1;  /* what it is */
 	bool reading : 1, writing : 1; /* what the bufferevent waits for */
+	bool producing : 1;            /* the service may have more to say once there is room */
 	bool more : 1;                 /* complete lines wait in the input for the next turn */
 	bool held : 1;                 /* by VERDICT_HOLD */
 	bool eof : 1;                  /* from the client */
@@ -279,7 +280,7 @@ static void flush(struct stream *s)
 		return;
 	}
 	readable = s->closing || (left <= STREAM_OUTPUT_HIGH && s->unread <= INPUT_HIGH);
-	if (wait_for(s, readable && !s->eof, left > 0) == -1) {
+	if (wait_for(s, readable && !s->eof, left > 0 || s->producing) == -1) {
 		stream_end(s, CLOSE_RESET);
 		return;
 	}
@@ -301,7 +302,7 @@ static void begin_close(struct stream *s, enum close_reason reason)
 	if (!s->draining)
 		s->reason = reason;
 	s->closing = true;
-	s->more = false;
+	s->more = s->producing = false;
 	s->line_since = 0;
 	s->unread = 0;
 	evbuffer_drain(in, evbuffer_get_length(in));
@@ -356,10 +357,18 @@ static enum verdict serve_end(struct stream *s, struct evbuffer *in, struct evbu
 		verdict = lines_finish(&s->lines, s, s->handlers, in, out);
 	if (verdict == VERDICT_ABORT)
 		return verdict;
+	if (s->handlers->eof != NULL && !s->draining)
+		return s->handlers->eof(s, out);
 	if (!s->draining)
 		s->reason = CLOSE_CLIENT_EOF;
 	s->draining = true;
 	return VERDICT_CLOSE;
+}
+
+/* Whether the service has taken all that it can take. */
+static bool is_used_up(const struct stream *s, struct evbuffer *in)
+{
+	return s->handlers->line != NULL ? !s->more : evbuffer_get_length(in) == 0;
 }
 
 /* One turn: the service gets what has come, and its answers leave at once. */
@@ -371,7 +380,7 @@ static void turn(struct stream *s)
 	enum verdict verdict;
 
 	verdict = s->handlers->line != NULL ? serve_lines(s, in, out) : serve_data(s, in, out);
-	if (verdict == VERDICT_CONTINUE && !s->more && (s->eof || s->draining))
+	if (verdict == VERDICT_CONTINUE && is_used_up(s, in) && (s->eof || s->draining))
 		verdict = serve_end(s, in, out);
 	s->unread = evbuffer_get_length(in);
 	s->bytes_made += evbuffer_get_length(out) - before;
@@ -416,14 +425,28 @@ static void read_cb(struct bufferevent *bev, void *arg)
 		turn(s);
 }
 
-/* The socket took some of the output: enough to go on with the input? */
+/* The output is short: the service may say more. What it adds to is asked again when that has left. */
+static enum verdict produce(struct stream *s, struct evbuffer *out)
+{
+	size_t before = evbuffer_get_length(out), added;
+	enum verdict verdict = s->handlers->room(s, out);
+
+	added = evbuffer_get_length(out) - before;
+	s->bytes_made += added;
+	s->producing = added > 0;
+	return verdict;
+}
+
+/* The socket took some of the output, or would take some: go on with the service, or with the input. */
 static void write_cb(struct bufferevent *bev, void *arg)
 {
 	struct stream *s = arg;
+	enum verdict verdict = VERDICT_CONTINUE;
 
-	(void)bev;
 	s->active = clock_ms();
-	flush(s);
+	if (s->handlers->room != NULL && !s->closing && !s->held)
+		verdict = produce(s, bufferevent_get_output(bev));
+	settle(s, verdict);
 }
 
 static void event_cb(struct bufferevent *bev, short events, void *arg)
@@ -497,6 +520,7 @@ void stream_open(struct instance *instance, struct listener *listener, int fd,
 	instance->stream_count++;
 	instance->loop->streams++;
 	file_deadline(s, s->opened);
+	s->producing = s->handlers->room != NULL;
 	if (s->handlers->open != NULL)
 		verdict = s->handlers->open(s, bufferevent_get_output(s->bev));
 	s->bytes_made = evbuffer_get_length(bufferevent_get_output(s->bev));
@@ -592,6 +616,42 @@ void stream_release(struct stream *s)
 	s->held = false;
 	s->active = clock_ms();
 	turn(s);
+}
+
+void stream_send(struct stream *s, struct evbuffer *bytes, enum verdict verdict)
+{
+	if (s->closing)
+		return;
+	s->bytes_made += evbuffer_get_length(bytes);
+	s->active = clock_ms();
+	if (evbuffer_add_buffer(bufferevent_get_output(s->bev), bytes) == -1)
+		verdict = VERDICT_ABORT;
+	settle(s, verdict);
+}
+
+void stream_resume(struct stream *s)
+{
+	if (!s->closing && !s->held)
+		turn(s);
+}
+
+bool stream_has_room(const struct stream *s)
+{
+	return evbuffer_get_length(bufferevent_get_output(s->bev)) <= STREAM_OUTPUT_HIGH;
+}
+
+socklen_t stream_local(const struct stream *s, struct sockaddr_storage *local)
+{
+	socklen_t length = sizeof(*local);
+
+	if (getsockname(bufferevent_getfd(s->bev), (struct sockaddr *)local, &length) == -1)
+		return 0;
+	return sockaddr_unmap((struct sockaddr *)local, length);
+}
+
+socklen_t stream_peer_length(const struct stream *s)
+{
+	return s->peer_length;
 }
 
 void *stream_state(struct stream *s)

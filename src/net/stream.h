@@ -39,10 +39,23 @@ void streams_recheck(struct instance *instance);
 /* Lets the replies go that VERDICT_HOLD kept back, and reads on. */
 void stream_release(struct stream *stream);
 
+/*
+ * For a service that speaks outside of its handlers: moves the bytes behind the output and settles the
+ * verdict, which may end the stream (and call the close handler) before this returns.
+ */
+void stream_send(struct stream *stream, struct evbuffer *bytes, enum verdict verdict);
+/* Hands over input that the data handler has left lying; it too may end the stream. */
+void stream_resume(struct stream *stream);
+/* Whether the client keeps up with its output; if not, the room handler is called once it has. */
+bool stream_has_room(const struct stream *stream);
+
 /* What the service kept for this client: conn_size bytes, zeroed at the start. */
 void *stream_state(struct stream *stream);
 struct instance *stream_instance(const struct stream *stream);
 const struct sockaddr *stream_peer(const struct stream *stream);
+socklen_t stream_peer_length(const struct stream *stream);
+/* The address that the client has connected to; returns its length, 0 = it is not known. */
+socklen_t stream_local(const struct stream *stream, struct sockaddr_storage *local);
 
 /* The deadlines' check of a stream. */
 void stream_check(struct deadline *deadline, int64_t now_ms);
