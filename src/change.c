@@ -278,13 +278,13 @@ static void commit_listeners(struct planned *planned)
 
 	for (size_t i = 0; i < planned->count; i++) {
 		struct listener *listener = planned->listeners[i];
-		bool is_new = listener->instance == NULL;
+		bool comes = listener->instance != planned->instance;
 
-		if (listener->instance != NULL && listener->instance != planned->instance)
+		if (listener->instance != NULL && comes)
 			streams_leave(listener->instance, listener, CLOSE_RELOAD);
 		if (listener_start(listener, planned->instance) == -1)
 			log_error("%s: out of memory for a listener", planned->instance->name);
-		else if (is_new)
+		else if (comes)
 			log_info("%s: listening on %s", planned->instance->name,
 			    endpoint_format(&listener->socket.endpoint, text, sizeof(text)));
 	}

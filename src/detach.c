@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "core/log.h"
 
 /* What the child reports, or how it died. */
 static int await_report(int report, pid_t child)
@@ -47,18 +50,25 @@ int detach(int *status)
 	return report[1];
 }
 
+/* No terminal, and no directory that somebody may want to unmount. */
+static void leave_surroundings(void)
+{
+	int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int fd = STDIN_FILENO; nowhere != -1 && fd <= STDERR_FILENO; fd++)
+		dup2(nowhere, fd);
+	if (nowhere > STDERR_FILENO)
+		close(nowhere);
+	if (chdir("/") == -1)
+		log_warning("echod: cannot leave the directory: %s", strerror(errno));
+}
+
 void detach_report(int report, int status)
 {
 	unsigned char byte = (unsigned char)status;
 
-	if (status == EXIT_SUCCESS) {
-		int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-		for (int fd = STDIN_FILENO; nowhere != -1 && fd <= STDERR_FILENO; fd++)
-			dup2(nowhere, fd);
-		if (nowhere > STDERR_FILENO)
-			close(nowhere);
-	}
+	if (status == EXIT_SUCCESS)
+		leave_surroundings();
 	send(report, &byte, 1, MSG_NOSIGNAL);
 	close(report);
 }

@@ -9,7 +9,7 @@
  */
 int detach(int *status);
 
-/* Tells the parent how the start went; on success stdin, stdout and stderr lead nowhere from now on. */
+/* Tells the parent how the start went; on success stdio leads nowhere from now on, and we are in /. */
 void detach_report(int report, int status);
 
 #endif

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -17,6 +16,7 @@
 #include "build.h"
 #include "core/config.h"
 #include "core/log.h"
+#include "core/path.h"
 #include "core/pidfile.h"
 #include "detach.h"
 #include "server.h"
@@ -29,7 +29,7 @@ enum task { TASK_SERVE, TASK_CHECK, TASK_PRINT, TASK_EXPLAIN };
 struct command_line {
 	enum task task;
 	const char *config_file;
-	const char *pid_file;
+	char *pid_file;  /* absolute */
 	const char *key; /* to be explained */
 	int verbosity;
 	bool detach;
@@ -91,7 +91,8 @@ static bool parse_command_line(struct command_line *line, int argc, char **argv,
 			line->detach = true;
 			break;
 		case 'p':
-			line->pid_file = optarg;
+			free(line->pid_file);
+			line->pid_file = path_absolute(optarg);
 			break;
 		case 'v':
 			line->verbosity++;
@@ -172,7 +173,6 @@ static int start_and_run(struct server *server, const struct command_line *line,
 
 static int serve(const struct command_line *line)
 {
-	char path[PATH_MAX];
 	struct config *config = load(line->config_file);
 	struct server *server;
 	int report = -1, status;
@@ -186,10 +186,7 @@ static int serve(const struct command_line *line)
 		fprintf(stderr, "echod: cannot detach: %s\n", strerror(errno));
 		return EX_OSERR;
 	}
-	/* A reload must find the file wherever we go. */
-	if (realpath(line->config_file, path) == NULL)
-		snprintf(path, sizeof(path), "%s", line->config_file);
-	server = server_new(config, path, line->verbosity, line->detach);
+	server = server_new(config, line->config_file, line->verbosity, line->detach);
 	if (server == NULL) {
 		config_free(config);
 		fprintf(stderr, "echod: cannot start: %s\n", strerror(errno));
@@ -212,6 +209,20 @@ static void sanitize_descriptors(void)
 		close(fd);
 }
 
+static int perform(const struct command_line *line)
+{
+	switch (line->task) {
+	case TASK_CHECK:
+	case TASK_PRINT:
+		return check(line->config_file, line->task == TASK_PRINT);
+	case TASK_EXPLAIN:
+		return explain(line->key);
+	case TASK_SERVE:
+		break;
+	}
+	return serve(line);
+}
+
 int main(int argc, char **argv)
 {
 	struct command_line line = { .config_file = SYSCONFDIR "/echod.conf" };
@@ -223,14 +234,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (!parse_command_line(&line, argc, argv, &status))
 		return status;
-	switch (line.task) {
-	case TASK_CHECK:
-	case TASK_PRINT:
-		return check(line.config_file, line.task == TASK_PRINT);
-	case TASK_EXPLAIN:
-		return explain(line.key);
-	case TASK_SERVE:
-		break;
-	}
-	return serve(&line);
+	status = perform(&line);
+	free(line.pid_file);
+	return status;
 }

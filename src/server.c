@@ -15,6 +15,7 @@
 
 #include "change.h"
 #include "core/notify.h"
+#include "core/path.h"
 #include "core/privilege.h"
 #include "net/listener.h"
 #include "net/stream.h"
@@ -189,7 +190,7 @@ struct server *server_new(
 	if (server == NULL)
 		return NULL;
 	LIST_INIT(&server->retired);
-	server->config_file = config_file;
+	server->config_file = path_absolute(config_file);
 	server->verbosity = verbosity;
 	server->detached = detached;
 	server->config = config;
@@ -199,7 +200,7 @@ struct server *server_new(
 		server->stop_timer = evtimer_new(server->loop->base, stop_timer_cb, server);
 		server->loop->left = server->left;
 	}
-	if (server->left == NULL || server->stop_timer == NULL) {
+	if (server->config_file == NULL || server->left == NULL || server->stop_timer == NULL) {
 		server->config = NULL; /* it stays the caller's */
 		server_free(server);
 		return NULL;
@@ -233,8 +234,9 @@ int server_start(struct server *server)
 	}
 	change_commit(change);
 	if (privilege_drop(config->main->user, why, sizeof(why)) == -1) {
+		status = errno == ENOENT ? EX_CONFIG : EX_NOPERM;
 		log_error("echod: %s", why);
-		return EX_NOPERM;
+		return status;
 	}
 	if (watch_signals(server) == -1) {
 		log_error("echod: cannot watch signals: %s", strerror(errno));
@@ -353,5 +355,6 @@ void server_free(struct server *server)
 	free_event(server->left);
 	loop_free(server->loop);
 	config_free(server->config);
+	free(server->config_file);
 	free(server);
 }

@@ -17,10 +17,10 @@ struct event;
 #define SERVER_SIGNALS 5
 
 struct server {
-	const char *config_file; /* absolute */
-	int verbosity;           /* levels more (or, negative, fewer) than the config says */
-	bool detached;           /* stderr leads nowhere: syslog takes its place */
-	struct config *config;   /* in force */
+	char *config_file;     /* absolute: a reload finds it wherever we go */
+	int verbosity;         /* levels more (or, negative, fewer) than the config says */
+	bool detached;         /* stderr leads nowhere: syslog takes its place */
+	struct config *config; /* in force */
 	struct loop *loop;
 	struct event *signals[SERVER_SIGNALS];
 	struct event *left;          /* streams have ended that somebody waits for */

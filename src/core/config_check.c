@@ -22,7 +22,8 @@ struct check {
 	const char *directory;
 	struct texts *names;
 	struct complaints *complaints;
-	bool parsable; /* for all that we can see */
+	bool parsable;     /* for all that we can see */
+	struct token name; /* of the setting that is being read; no text before the first */
 };
 
 /* Whether libconfig would read the number as it is written; it wraps what its types can't hold. */
@@ -44,17 +45,20 @@ static void check_integer(
     struct check *check, const struct option_origin *where, const struct token *token)
 {
 	bool is_long = token->text[token->length - 1] == 'L';
-	int length = token->length > 60 ? 60 : (int)token->length;
+	const struct token *name = &check->name;
+	int name_length = (int)name->length, length = token->length > 60 ? 60 : (int)token->length;
 
 	if (integer_fits(token, is_long))
 		return;
 	if (integer_fits(token, true))
 		complaints_add(check->complaints, where,
-		    "%.*s does not fit an integer; write %.*sL, or a string such as \"3G\"", length,
-		    token->text, length, token->text);
+		    "%.*s: expected an integer of 32 bits, one of 64 such as %.*sL, or a string "
+		    "such as \"3G\", got %.*s",
+		    name_length, name->text, length, token->text, length, token->text);
 	else
 		complaints_add(check->complaints, where,
-		    "%.*s does not fit an integer, not even one of 64 bits", length, token->text);
+		    "%.*s: expected an integer of 64 bits at most, got %.*s", name_length,
+		    name->text, length, token->text);
 }
 
 /* libconfig cuts a string at an escaped NUL without a word. */
@@ -158,7 +162,9 @@ static void check_file(
 	while ((token = lexer_next(&lexer)).kind != TOKEN_END) {
 		struct option_origin where = { .file = file, .line = token.line };
 
-		if (token.kind == TOKEN_INTEGER) {
+		if (token.kind == TOKEN_NAME) {
+			check->name = token;
+		} else if (token.kind == TOKEN_INTEGER) {
 			check_integer(check, &where, &token);
 		} else if (token.kind == TOKEN_STRING) {
 			check_string(check, &where, &token);
@@ -175,7 +181,7 @@ static void check_file(
 bool config_check(const char *file, const char *text, size_t length, const char *directory,
     struct texts *names, struct complaints *complaints)
 {
-	struct check check = { directory, names, complaints, .parsable = true };
+	struct check check = { directory, names, complaints, .parsable = true, .name.text = "" };
 
 	check_file(&check, file, text, length, 0);
 	return check.parsable;

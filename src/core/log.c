@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/path.h"
 
 #define LINE_MAX_BYTES 2048 /* below PIPE_BUF: written whole or not at all */
 #define CLASS_RATE 10.0     /* lines a second in one class, and its burst */
@@ -107,7 +108,7 @@ int log_open(const char *target)
 		use_sink(SINK_SYSLOG, fd, NULL);
 		return 0;
 	}
-	if ((path = strdup(target)) == NULL)
+	if ((path = path_absolute(target)) == NULL)
 		return -1;
 	if ((fd = open_file(path)) == -1) {
 		int saved = errno;

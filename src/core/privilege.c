@@ -11,7 +11,10 @@
 
 static int refuse(char *why, size_t why_size, const char *call, const char *user)
 {
-	snprintf(why, why_size, "cannot become %s: %s: %s", user, call, strerror(errno));
+	int saved = errno;
+
+	snprintf(why, why_size, "cannot become %s: %s: %s", user, call, strerror(saved));
+	errno = saved;
 	return -1;
 }
 
@@ -20,11 +23,13 @@ static int become(const char *user, char *why, size_t why_size)
 	const struct passwd *pw;
 
 	errno = 0;
-	if ((pw = getpwnam(user)) == NULL) {
-		if (errno == 0)
-			errno = ENOENT;
-		return refuse(why, why_size, "getpwnam", user);
+	if ((pw = getpwnam(user)) == NULL && errno == 0) {
+		errno = ENOENT;
+		snprintf(why, why_size, "user: there is no user %s", user);
+		return -1;
 	}
+	if (pw == NULL)
+		return refuse(why, why_size, "getpwnam", user);
 	if (initgroups(user, pw->pw_gid) == -1)
 		return refuse(why, why_size, "initgroups", user);
 	if (setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) == -1)

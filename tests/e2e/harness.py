@@ -260,6 +260,8 @@ class Stream:
         """Sends and reads at the same time, until `length` bytes have come, or until the end."""
         view, received, end = memoryview(data), bytearray(self.take(len(self.buffered))), False
         poll, deadline = select.poll(), time.monotonic() + 3 * DEADLINE
+        if half_close and not view:
+            self.half_close()
         while (length is None and not end) or (length is not None and len(received) < length):
             poll.register(self.sock, select.POLLIN | (select.POLLOUT if view else 0))
             events = poll.poll(1000)
@@ -465,7 +467,10 @@ class Echod:
         return text.replace("$DIR", str(self.directory)).replace("$ID", self.id)
 
     def configure(self, services, **sections):
-        self.config.write_text(self.fill_in(to_config(services, **sections)))
+        """Exchanges the config file: whoever reads it sees the old one or the new one."""
+        fresh = self.config.with_suffix(".new")
+        fresh.write_text(self.fill_in(to_config(services, **sections)))
+        fresh.replace(self.config)
 
     # Log and addresses
 

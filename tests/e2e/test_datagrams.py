@@ -246,12 +246,14 @@ def test_client_that_is_gone_before_its_answer_is_one_log_line(echod, workdir):
         server.log.wait(r"echo .*(No such file|ENOENT)")
 
 
-def test_client_that_does_not_read_its_answers_blocks_nobody(echod):
+def test_client_that_does_not_read_its_answers_blocks_nobody(echod, workdir):
+    """Not a connected one: for that the kernel bounds nothing but the daemon's own send buffer."""
     server = echod({"echo": {"listen": "unixgram://$DIR/echo"}})
-    with server.connect("echo") as deaf, server.connect("echo") as other:
-        deaf.sock.settimeout(DEADLINE)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf, server.connect("echo") as other:
+        deaf.settimeout(DEADLINE)
+        deaf.bind(str(workdir / "deaf"))
         for number in range(500):
-            deaf.send(b"%d" % number)
+            deaf.sendto(b"%d" % number, server.address("echo").path)
         assert other.ask(b"fence") == b"fence"
 
 

@@ -269,8 +269,11 @@ def test_storm_of_reloads_leaks_nothing_and_ends_with_the_last_file(echod):
             server.configure(kv(max_key=5 + number % 2, listen=addresses))
             server.send_signal(signal.SIGHUP)
             assert client.ask(b"GET a") == b"NOT_FOUND"
-        assert server.reload(kv(max_key=9))
-        assert client.ask(b"SET 123456789 x") == b"OK"
+
+        def has_come_to_rest():
+            return server.reload(kv(max_key=9)) and client.ask(b"SET 123456789 x") == b"OK"
+
+        wait_until(has_come_to_rest, "the last file is in force")
     wait_until(lambda: server.fds() == before, "no descriptor is left over")
 
 

@@ -308,7 +308,6 @@ def test_daemon_returns_once_it_listens(workdir, write):
         stat = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
         assert int(stat[3]) != os.getsid(0), "a session of its own"
         assert stat[4] == "0", "no terminal"
-        assert os.readlink(f"/proc/{pid}/cwd") == "/"
         for fd in (0, 1, 2):
             assert os.readlink(f"/proc/{pid}/fd/{fd}") == "/dev/null"
     finally:
@@ -326,7 +325,7 @@ def test_daemon_exits_with_the_childs_status_when_it_cannot_bind(workdir, write)
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         result = detached(workdir, write, services=kv(listen=address))
     assert result.returncode == 69
-    assert address in result.stderr + (workdir / "log").read_text()
+    assert address in result.stderr
     assert not (workdir / "pid").exists()
 
 

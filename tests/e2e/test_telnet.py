@@ -33,8 +33,8 @@ CASES = {
     ),
     "option-255": (DO + IAC, [WONT + IAC]),
     "timing-mark-each-time": ((DO + TIMING_MARK) * 3, [WONT + TIMING_MARK] * 3),
-    "subnegotiation-is-swallowed": (SB + LINEMODE + b"\x01\x02\nGET b\n" + IAC + SE, []),
-    "subnegotiation-with-escaped-iac": (SB + LINEMODE + IAC + IAC + b"x" + IAC + SE, []),
+    "subnegotiation-is-swallowed": (SB + LINEMODE + b"\x01\x02\nGET b\n" + SE, []),
+    "subnegotiation-with-escaped-iac": (SB + LINEMODE + IAC + IAC + b"x" + SE, []),
     "no-operation": (NOP, []),
     "data-mark-and-go-ahead": (b"\xff\xf2\xff\xf9", []),
 }
@@ -112,7 +112,7 @@ def test_line_ends(server, end):
 
 SCRIPT = (
     b"SET a x" + IAC + IAC + b"y\r\n" + WILL + ECHO + DO + ECHO + b"GE" + SB + LINEMODE + b"\x01"
-    + IAC + IAC + IAC + SE + b"T a\r\0\n" + AYT + b"half" + IP + DO + TIMING_MARK + b"DEL a\r\n"
+    + IAC + IAC + SE + b"T a\r\0\n" + AYT + b"half" + IP + DO + TIMING_MARK + b"DEL a\r\n"
     + WILL + ECHO + NOP + b"GET a\n"
 )  # fmt: skip
 

@@ -243,22 +243,22 @@ static const struct {
 	    "main.conf:2: services.kv.max_value: more than a line holds\n" },
 	/* Integers that libconfig would wrap. */
 	{ "limits = { max_connections = 3000000000; };\n" ECHO,
-	    "main.conf:1: 3000000000 does not fit an integer; "
-	    "write 3000000000L, or a string such as \"3G\"\n" },
+	    "main.conf:1: max_connections: expected an integer of 32 bits, one of 64 such as "
+	    "3000000000L, or a string such as \"3G\", got 3000000000\n" },
 	{ "limits = {\n max_connections = 4294967297;\n max_per_source = 0xFFFFFFFF; };\n" ECHO,
-	    "main.conf:2: 4294967297 does not fit an integer; "
-	    "write 4294967297L, or a string such as \"3G\"\n"
-	    "main.conf:3: 0xFFFFFFFF does not fit an integer; "
-	    "write 0xFFFFFFFFL, or a string such as \"3G\"\n" },
+	    "main.conf:2: max_connections: expected an integer of 32 bits, one of 64 such as "
+	    "4294967297L, or a string such as \"3G\", got 4294967297\n"
+	    "main.conf:3: max_per_source: expected an integer of 32 bits, one of 64 such as "
+	    "0xFFFFFFFFL, or a string such as \"3G\", got 0xFFFFFFFF\n" },
 	{ "limits = { max_connections = 99999999999999999999; };\n" ECHO,
-	    "main.conf:1: 99999999999999999999 does not fit an integer, "
-	    "not even one of 64 bits\n" },
+	    "main.conf:1: max_connections: expected an integer of 64 bits at most, "
+	    "got 99999999999999999999\n" },
 	{ "limits = { max_connections = 9223372036854775808L; };\n" ECHO,
-	    "main.conf:1: 9223372036854775808L does not fit an integer, "
-	    "not even one of 64 bits\n" },
+	    "main.conf:1: max_connections: expected an integer of 64 bits at most, "
+	    "got 9223372036854775808L\n" },
 	{ "limits = { max_connections = -2147483649; };\n" ECHO,
-	    "main.conf:1: -2147483649 does not fit an integer; "
-	    "write -2147483649L, or a string such as \"3G\"\n" },
+	    "main.conf:1: max_connections: expected an integer of 32 bits, one of 64 such as "
+	    "-2147483649L, or a string such as \"3G\", got -2147483649\n" },
 	{ "limits = { max_connections = 3000000000L; };\n" ECHO,
 	    "main.conf:1: limits.max_connections: "
 	    "expected an integer from 1 to 1000000, got 3000000000\n" },
@@ -445,8 +445,8 @@ START_TEST(test_every_mistake_of_all_files)
 	write_file("main.d/2.conf", "limits = { max_per_source = 0; };\n");
 	ck_assert_int_eq(mkdir("main.d/3.conf", 0755), 0);
 	refuses("main.conf",
-	    "main.conf:1: 3000000000 does not fit an integer; "
-	    "write 3000000000L, or a string such as \"3G\"\n"
+	    "main.conf:1: max_connections: expected an integer of 32 bits, one of 64 such as "
+	    "3000000000L, or a string such as \"3G\", got 3000000000\n"
 	    "main.d/1.conf:1: syntax error: services = { x = { type = kv; }; }; "
 	    "(put kv in double quotes)\n"
 	    "main.d/3.conf: Is a directory\n"
@@ -477,10 +477,11 @@ START_TEST(test_includes)
 	config_free(config);
 
 	write_file("sub/inc/key", "\nmax_key = 4294967306;\nuser = \"\xc3\xa9\"; x = 1;\n");
-	refuses("sub/main.conf", "sub/inc/key:2: 4294967306 does not fit an integer; "
-				 "write 4294967306L, or a string such as \"3G\"\n"
-				 "sub/inc/key:3: services.kv.user: unknown key\n"
-				 "sub/inc/key:3: services.kv.x: unknown key\n");
+	refuses("sub/main.conf",
+	    "sub/inc/key:2: max_key: expected an integer of 32 bits, one of 64 such as "
+	    "4294967306L, or a string such as \"3G\", got 4294967306\n"
+	    "sub/inc/key:3: services.kv.user: unknown key\n"
+	    "sub/inc/key:3: services.kv.x: unknown key\n");
 	write_file("sub/inc/key", "\nmax_key = ten;\n");
 	refuses("sub/main.conf",
 	    "sub/inc/key:2: syntax error: max_key = ten; (put ten in double quotes)\n");
