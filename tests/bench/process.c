@@ -24,7 +24,7 @@ static int read_file(const char *path, char *to, size_t size)
 /* schedstat(5): nanoseconds on a CPU, first of three numbers. */
 static int64_t thread_schedstat(const char *thread)
 {
-	char path[320], text[128];
+	char path[400], text[128];
 
 	snprintf(path, sizeof(path), "%s/schedstat", thread);
 	return read_file(path, text, sizeof(text)) == -1 ? -1 : strtoll(text, NULL, 10);
@@ -33,19 +33,20 @@ static int64_t thread_schedstat(const char *thread)
 /* proc(5), stat: utime and stime are fields 14 and 15; the name, field 2, may hold anything. */
 static int64_t thread_ticks(const char *thread)
 {
-	char path[320], text[1024], *at;
+	char path[400], text[1024], *at;
 	unsigned long user, system;
 
 	snprintf(path, sizeof(path), "%s/stat", thread);
 	if (read_file(path, text, sizeof(text)) == -1 || (at = strrchr(text, ')')) == NULL ||
-	    sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+	    sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) !=
+		2)
 		return -1;
 	return (int64_t)(user + system) * (1000000000 / sysconf(_SC_CLK_TCK));
 }
 
 int64_t process_cpu_ns(pid_t pid)
 {
-	char threads[64], thread[300];
+	char threads[64], thread[64 + 256];
 	const struct dirent *entry;
 	int64_t sum = 0;
 	DIR *directory;

@@ -33,15 +33,16 @@ static const struct dialect {
 	{ "memcached-get", "", "get " K "\r\n", "VALUE " K " 0 " L "\r\n" V "\r\nEND\r\n" },
 	{ "memcached-set", "", "set " K " 0 0 " L "\r\n" V "\r\n", "STORED\r\n" },
 };
+#define DIALECTS (sizeof(dialects) / sizeof(dialects[0]))
 
-const char *workload_dialects(void)
+const char *workload_dialect(size_t n)
 {
-	return "echo time kv-get kv-set redis-get redis-set memcached-get memcached-set";
+	return n < DIALECTS ? dialects[n].name : NULL;
 }
 
 static const struct dialect *find_dialect(const char *name)
 {
-	for (size_t i = 0; i < sizeof(dialects) / sizeof(dialects[0]); i++)
+	for (size_t i = 0; i < DIALECTS; i++)
 		if (strcmp(dialects[i].name, name) == 0)
 			return &dialects[i];
 	return NULL;
@@ -50,16 +51,13 @@ static const struct dialect *find_dialect(const char *name)
 /* What one mark of a template stands for. */
 static struct piece piece_of_mark(const struct workload *w, char mark)
 {
-	switch (mark) {
-	case K[0]:
+	if (mark == *K)
 		return (struct piece){ PIECE_KEY, NULL, KEY_LENGTH };
-	case V[0]:
+	if (mark == *V)
 		return (struct piece){ PIECE_VALUE, NULL, w->size };
-	case D[0]:
+	if (mark == *D)
 		return (struct piece){ PIECE_DATE, NULL, sizeof(DATE_LIKE) - 1 };
-	default:
-		return (struct piece){ PIECE_TEXT, w->length_text, strlen(w->length_text) };
-	}
+	return (struct piece){ PIECE_TEXT, w->length_text, strlen(w->length_text) };
 }
 
 static void take_apart(struct template *template, const struct workload *w, const char *text)

@@ -14,7 +14,8 @@
 #define TEMPLATE_PIECES 8
 
 /* A template, taken apart once so that making a request is a few memcpy()s. */
-struct template {
+struct template
+{
 	struct piece {
 		enum piece_kind { PIECE_TEXT, PIECE_KEY, PIECE_VALUE, PIECE_DATE } kind;
 		const char *text;
@@ -35,12 +36,12 @@ struct workload {
 	char *filling; /* what values consist of behind their number */
 };
 
-/* The names of all dialects ("echo", "kv-get", ...), separated by blanks; a constant. */
-const char *workload_dialects(void);
+/* The name of dialect n ("echo", "kv-get", ...); NULL behind the last. */
+const char *workload_dialect(size_t n);
 
 /* 0, or -1: no such dialect, or out of memory. */
-int workload_init(struct workload *workload, const char *dialect, size_t size, uint64_t keys,
-    bool in_order);
+int workload_init(
+    struct workload *workload, const char *dialect, size_t size, uint64_t keys, bool in_order);
 void workload_clear(struct workload *workload);
 
 /* The number of the next request. */

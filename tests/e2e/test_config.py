@@ -218,11 +218,13 @@ def test_effective_configuration_is_a_configuration(check, workdir):
     assert (first.returncode, first.stderr) == (0, "")
     assert check(first.stdout).returncode == 0
     second = run_echod("-c", workdir / "test.conf", "-T")
-    assert without_comments(second.stdout) == without_comments(first.stdout)
+    assert values(second.stdout) == values(first.stdout)
 
 
-def without_comments(text):
-    return [re.sub(r"\s*#.*", "", line) for line in text.splitlines()]
+def values(text):
+    """The lines of -T without comments, and without empty lists: those are the same as none."""
+    lines = [re.sub(r"\s*#.*", "", line) for line in text.splitlines()]
+    return [line for line in lines if line and not line.endswith(" = [ ];")]
 
 
 def test_effective_configuration_says_where_a_value_comes_from(write, workdir):
@@ -322,7 +324,7 @@ def test_commented_setting_of_the_shipped_file_works_and_is_the_default(check, w
     assert (result.returncode, result.stderr) == (0, "")
     if not text.splitlines()[number].startswith("user"):  # it has no default
         changed = run_echod("-c", workdir / "test.conf", "-T").stdout
-        assert without_comments(changed) == without_comments(run_echod("-c", SHIPPED, "-T").stdout)
+        assert values(changed) == values(run_echod("-c", SHIPPED, "-T").stdout)
 
 
 def test_all_commented_settings_of_the_shipped_file_work_together(check):
@@ -330,9 +332,7 @@ def test_all_commented_settings_of_the_shipped_file_work_together(check):
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(
-    "path", sorted(SHIPPED.parent.glob("examples/*.conf")), ids=os.path.basename
-)
-def test_example_is_ok(path):
-    result = run_echod("-c", path, "-t")
-    assert (result.returncode, result.stderr) == (0, "")
+def test_examples_are_ok():
+    for path in SHIPPED.parent.glob("examples/*.conf"):
+        result = run_echod("-c", path, "-t")
+        assert (result.returncode, result.stderr) == (0, ""), path
