@@ -53,12 +53,12 @@ static enum verdict obey(struct stream *stream, struct evbuffer *out, char *line
 	return VERDICT_CONTINUE;
 }
 
-/* Says "x" a hundred times, once each time that there is room, and then that it is done. */
-static enum verdict say_hundred(struct stream *stream, struct evbuffer *out)
+/* Says "x" fifty times, once each time that there is room, and then that it is done. */
+static enum verdict say_fifty(struct stream *stream, struct evbuffer *out)
 {
 	int *said = stream_state(stream);
 
-	if (*said == 100)
+	if (*said == 50)
 		return VERDICT_CLOSE;
 	++*said;
 	evbuffer_add(out, "x", 1);
@@ -79,7 +79,7 @@ static enum verdict take_one(struct stream *stream, struct evbuffer *in, struct 
 static const struct handlers line_handlers = {
 	.open = note_open, .line = obey, .close = note_close, .refusal = "no\n"
 };
-static const struct handlers room_handlers = { .conn_size = sizeof(int), .room = say_hundred };
+static const struct handlers room_handlers = { .conn_size = sizeof(int), .room = say_fifty };
 static const struct handlers data_handlers = {
 	.open = note_open, .data = take_one, .close = note_close
 };
@@ -249,10 +249,10 @@ END_TEST
 
 START_TEST(room_is_asked_until_it_is_done)
 {
-	char expected[101];
+	char expected[51];
 
-	memset(expected, 'x', 100);
-	expected[100] = '\0';
+	memset(expected, 'x', 50);
+	expected[50] = '\0';
 	connect_client(&room_handlers);
 	expect_bytes(expected);
 	expect_eof();
