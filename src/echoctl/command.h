@@ -1,0 +1,35 @@
+/* What echoctl.c and its commands share: the options, the exit statuses, how an error is told. */
+#ifndef ECHOD_ECHOCTL_COMMAND_H
+#define ECHOD_ECHOCTL_COMMAND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Exit statuses; scripts rely on them. */
+enum {
+	STATUS_OK = 0,
+	STATUS_NO = 1,     /* the peer says no, does not answer, or something failed here */
+	STATUS_USAGE = 2,  /* wrong command line */
+	STATUS_NOBODY = 3, /* refused, no such path or host, timed out connecting */
+};
+
+/* What the options of all commands say; times in microseconds. */
+struct options {
+	const char *socket; /* -s: where the daemon's control service listens */
+	bool json;          /* -j */
+	long count;         /* -n; 0 = no limit */
+	int64_t interval;   /* -i */
+	int64_t patience;   /* -w: how long to wait for the peer; INT64_MAX = for ever */
+	const char *interface; /* -I: where a multicast group is joined; NULL = the kernel decides */
+	bool raw;              /* -r */
+};
+
+/* Commands get the arguments behind their options, as many as their row allows. */
+int send_command(const struct options *options, int count, char **arguments);
+int ping_command(const struct options *options, int count, char **arguments);
+int listen_command(const struct options *options, int count, char **arguments);
+
+/* Writes "echoctl: ..." and a line feed to standard error. */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,158 @@
+/* Connecting: every endpoint of an address in turn, each with a deadline. */
+#include "echoctl/connection.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "echoctl/command.h"
+#include "echoctl/wait.h"
+
+#define RETRY_US 20000 /* a Unix stream server with a full backlog does not tell when it has room */
+
+static int set_flag(int fd, int level, int name)
+{
+	int on = 1;
+
+	return setsockopt(fd, level, name, &on, sizeof(on));
+}
+
+/* Without a name of its own a Unix datagram socket cannot be answered: the kernel makes one up. */
+static int bind_some_name(int fd)
+{
+	struct sockaddr_un unnamed = { .sun_family = AF_UNIX };
+
+	return bind(fd, (struct sockaddr *)&unnamed, offsetof(struct sockaddr_un, sun_path));
+}
+
+static int prepare(int fd, enum transport transport)
+{
+	switch (transport) {
+	case TRANSPORT_TCP:
+		return set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
+	case TRANSPORT_UDP:
+		return set_flag(fd, SOL_SOCKET, SO_BROADCAST);
+	case TRANSPORT_UNIXGRAM:
+		return bind_some_name(fd);
+	case TRANSPORT_UNIX:
+		break;
+	}
+	return 0;
+}
+
+static int await_connected(int fd, const struct waiting *waiting)
+{
+	struct pollfd writable = { .fd = fd, .events = POLLOUT };
+	socklen_t length = sizeof(int);
+	int ready = wait_poll(waiting, &writable, 1), error;
+
+	if (ready == 1 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0)
+		errno = error;
+	else if (ready == 0)
+		errno = ETIMEDOUT;
+	return ready == 1 && errno == 0 ? 0 : -1;
+}
+
+static int connect_socket(int fd, const struct endpoint *endpoint, const struct waiting *waiting)
+{
+	struct waiting pause = *waiting;
+
+	while (connect(fd, &endpoint->any, endpoint->length) == -1) {
+		if (errno == EINPROGRESS)
+			return await_connected(fd, waiting);
+		if (errno != EAGAIN)
+			return -1;
+		if (clock_us() >= waiting->deadline) {
+			errno = ETIMEDOUT;
+			return -1;
+		}
+		pause.deadline = clock_us() + RETRY_US;
+		wait_poll(&pause, NULL, 0);
+	}
+	return 0;
+}
+
+static int connect_endpoint(const struct connection *c, const struct endpoint *endpoint)
+{
+	int type = transport_is_stream(endpoint->transport) ? SOCK_STREAM : SOCK_DGRAM;
+	int fd = socket(endpoint->any.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int64_t now = clock_us();
+	const struct waiting waiting = { c->address.text, now, wait_deadline(now, c->patience) };
+
+	if (fd == -1)
+		return -1;
+	if (prepare(fd, endpoint->transport) == -1 ||
+	    connect_socket(fd, endpoint, &waiting) == -1) {
+		int saved = errno;
+
+		close(fd);
+		errno = saved;
+		return -1;
+	}
+	return fd;
+}
+
+int connection_next(struct connection *c)
+{
+	int fd = -1;
+
+	errno = ECONNREFUSED;
+	while (fd == -1 && c->next < c->endpoints.count) {
+		c->endpoint = &c->endpoints.items[c->next++];
+		fd = connect_endpoint(c, c->endpoint);
+	}
+	if (fd == -1)
+		return -1;
+	if (c->fd != -1)
+		close(c->fd);
+	c->fd = fd;
+	endpoint_format(c->endpoint, c->peer, sizeof(c->peer));
+	return 0;
+}
+
+int connection_open(struct connection *c, const char *address, int64_t patience)
+{
+	char shown[ADDRESS_TEXT_MAX];
+	const char *why;
+
+	*c = (struct connection){ .fd = -1, .patience = patience };
+	if (address_parse(&c->address, address, &why) == -1) {
+		log_escape(shown, sizeof(shown), address, strlen(address));
+		complain("\"%s\": %s", shown, why);
+		return STATUS_USAGE;
+	}
+	if (address_resolve(&c->address, &c->endpoints, &why) == -1) {
+		complain("%s: %s", address, why);
+		return STATUS_NOBODY;
+	}
+	return connection_next(c) == 0 ? STATUS_OK : connection_complain(c, errno);
+}
+
+void connection_close(struct connection *c)
+{
+	if (c->fd != -1)
+		close(c->fd);
+	endpoints_clear(&c->endpoints);
+	address_clear(&c->address);
+}
+
+int connection_complain(const struct connection *c, int error)
+{
+	complain("%s: %s", c->address.text, strerror(error));
+	switch (error) {
+	case ECONNREFUSED:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case ENOENT:
+	case ENOTDIR:
+	case ETIMEDOUT:
+		return STATUS_NOBODY;
+	default:
+		return STATUS_NO;
+	}
+}

@@ -1,0 +1,39 @@
+/* A client's socket, connected to the first endpoint of an address that takes it. */
+#ifndef ECHOD_ECHOCTL_CONNECTION_H
+#define ECHOD_ECHOCTL_CONNECTION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "net/address.h"
+
+struct connection {
+	int fd; /* non-blocking */
+	struct address address;
+	char peer[ADDRESS_TEXT_MAX]; /* the endpoint in use, as text */
+	const struct endpoint *endpoint;
+
+	struct endpoints endpoints;
+	size_t next; /* endpoint to try */
+	int64_t patience;
+};
+
+/*
+ * Parses the address and connects, waiting at most `patience` (microseconds) for each of its endpoints.
+ * STATUS_OK, or another status after a complaint. connection_close() is due in any case.
+ */
+int connection_open(struct connection *connection, const char *address, int64_t patience);
+
+/*
+ * Leaves the endpoint for the next one that takes us: a datagram socket learns only by its first
+ * message that nobody is there. 0, or -1 with errno; ECONNREFUSED when there is no further one, and
+ * the connection then stays as it is.
+ */
+int connection_next(struct connection *connection);
+
+void connection_close(struct connection *connection);
+
+/* Says what went wrong with the address, and returns the status for that errno. */
+int connection_complain(const struct connection *connection, int error);
+
+#endif

@@ -1,0 +1,267 @@
+/*
+ * echoctl: the table of commands, and the command line. To add a command is to add a row; its options
+ * and the number of its arguments are checked here, so that its handler need not.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "build.h"
+#include "core/log.h"
+#include "core/nearest.h"
+#include "echoctl/command.h"
+#include "echoctl/probes.h"
+#include "net/address.h"
+
+#define SECOND_US 1000000
+#define DAY_SECONDS 86400
+#define SHORTEST_SECONDS 0.001
+
+struct command {
+	const char *name;
+	const char *options;   /* for getopt(3) */
+	const char *arguments; /* for people */
+	const char *help;
+	int least, most; /* arguments */
+	int (*run)(const struct options *options, int count, char **arguments);
+};
+
+static const struct command commands[] = {
+	/* TEXT may begin with a hyphen: send's options end at the address. */
+	{ "send", "+:w:jh", "[-w SECONDS] ADDRESS [TEXT...]",
+	    "send a line, a datagram or the standard input, and print the answer", 1, INT_MAX,
+	    send_command },
+	{ "ping", ":n:i:w:jh", "[-n COUNT] [-i SECONDS] [-w SECONDS] ADDRESS",
+	    "measure the round-trip time to an echo service", 1, 1, ping_command },
+	{ "listen", ":n:I:rjh", "[-n COUNT] [-I INTERFACE] [-r] ADDRESS",
+	    "print the datagrams that come to an address or a multicast group", 1, 1,
+	    listen_command },
+};
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static const char general_options[] = "+:s:jhV";
+
+void complain(const char *format, ...)
+{
+	va_list args;
+
+	fputs("echoctl: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+static void print_usage(FILE *to)
+{
+	fputs("Usage: echoctl [-s SOCKET] [-j] COMMAND [ARGUMENT...]\n\nCommands:\n", to);
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
+	fputs("\n"
+	      "  -s SOCKET  the socket of the daemon's control service\n"
+	      "  -j         print JSON\n"
+	      "  -V         print the version\n"
+	      "  -h         print this help; behind a command, print what it takes\n"
+	      "\n"
+	      "An ADDRESS is written as in the configuration: tcp://127.0.0.1:5566, udp://[::1]:5566,\n"
+	      "unix:///path, unixgram://@name. See echoctl(1).\n",
+	    to);
+}
+
+static void print_command_usage(const struct command *command, FILE *to)
+{
+	fprintf(to, "Usage: echoctl [-j] %s %s\n\n%s: %s\n", command->name, command->arguments,
+	    command->name, command->help);
+}
+
+static bool parse_count(const char *text, long *count)
+{
+	if ((*count = decimal_parse(text, PROBE_SEQUENCE_MAX)) > 0)
+		return true;
+	complain("-n: expected a number from 1 to %d, got \"%s\"", PROBE_SEQUENCE_MAX, text);
+	return false;
+}
+
+static bool parse_seconds(char letter, const char *text, int64_t *us)
+{
+	char *end;
+	double seconds = strtod(text, &end);
+
+	/* strtod(3) also takes "inf", "0x1p3" and blanks. */
+	if (text[strspn(text, "0123456789.")] == '\0' && end != text && *end == '\0' &&
+	    seconds >= SHORTEST_SECONDS && seconds <= DAY_SECONDS) {
+		*us = (int64_t)(seconds * SECOND_US);
+		return true;
+	}
+	complain("-%c: expected seconds from %g to %d, got \"%s\"", letter, SHORTEST_SECONDS,
+	    DAY_SECONDS, text);
+	return false;
+}
+
+/* Whether the value is one. */
+static bool set_option(struct options *options, int letter)
+{
+	switch (letter) {
+	case 's':
+		options->socket = optarg;
+		return true;
+	case 'j':
+		options->json = true;
+		return true;
+	case 'n':
+		return parse_count(optarg, &options->count);
+	case 'i':
+		return parse_seconds('i', optarg, &options->interval);
+	case 'w':
+		if (strcmp(optarg, "0") != 0)
+			return parse_seconds('w', optarg, &options->patience);
+		options->patience = INT64_MAX;
+		return true;
+	case 'I':
+		options->interface = optarg;
+		return true;
+	case 'r':
+		options->raw = true;
+		return true;
+	case ':':
+		complain("-%c: its value is missing", optopt);
+		return false;
+	default:
+		if (isgraph(optopt))
+			complain("unknown option -%c", optopt);
+		else
+			complain("unknown option %s", optind > 1 ? "--" : "");
+		return false;
+	}
+}
+
+/* Whether to go on; otherwise *status is what to exit with. `command` is NULL before it is known. */
+static bool parse_options(struct options *options, const struct command *command, int argc,
+    char **argv, int *status)
+{
+	static const struct option long_options[] = {
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	const char *known = command == NULL ? general_options : command->options;
+	int letter;
+
+	optind = 0; /* a second round begins */
+	while ((letter = getopt_long(argc, argv, known, long_options, NULL)) != -1) {
+		*status = STATUS_OK;
+		if (letter == 'h' && command == NULL) {
+			print_usage(stdout);
+			return false;
+		}
+		if (letter == 'h') {
+			print_command_usage(command, stdout);
+			return false;
+		}
+		if (letter == 'V') {
+			puts("echoctl " PACKAGE_VERSION);
+			return false;
+		}
+		if (!set_option(options, letter)) {
+			*status = STATUS_USAGE;
+			return false;
+		}
+	}
+	return true;
+}
+
+/* NULL after a complaint. */
+static const struct command *find_command(const char *name)
+{
+	struct nearest nearest = { .name = name };
+	char shown[64];
+
+	for (size_t i = 0; i < COMMANDS; i++) {
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+		nearest_offer(&nearest, commands[i].name);
+	}
+	log_escape(shown, sizeof(shown), name, strlen(name));
+	if (nearest.best != NULL)
+		complain("unknown command \"%s\"; did you mean \"%s\"?", shown, nearest.best);
+	else
+		complain("unknown command \"%s\"", shown);
+	fputs("The commands are:", stderr);
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(stderr, "%s %s", i == 0 ? "" : ",", commands[i].name);
+	fputs(".\n", stderr);
+	return NULL;
+}
+
+static int run(struct options *options, int argc, char **argv)
+{
+	const struct command *command = find_command(argv[0]);
+	int status;
+
+	if (command == NULL)
+		return STATUS_USAGE;
+	if (!parse_options(options, command, argc, argv, &status)) {
+		if (status == STATUS_USAGE)
+			print_command_usage(command, stderr);
+		return status;
+	}
+	argc -= optind;
+	argv += optind;
+	if (argc < command->least || argc > command->most) {
+		complain("%s: %s", command->name,
+		    argc < command->least ? "an argument is missing" : "too many arguments");
+		print_command_usage(command, stderr);
+		return STATUS_USAGE;
+	}
+	return command->run(options, argc, argv);
+}
+
+/* A socket must not become standard output because that was closed. */
+static void occupy_standard_descriptors(void)
+{
+	int fd;
+
+	while ((fd = open("/dev/null", O_RDWR)) != -1 && fd <= STDERR_FILENO)
+		continue;
+	if (fd != -1)
+		close(fd);
+}
+
+/* An answer that did not reach the disk is not "ok". */
+static int check_output(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	complain("cannot write the output: %s", strerror(errno));
+	return status == STATUS_OK ? STATUS_NO : status;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = {
+		.socket = "unix:///run/echod/control.sock",
+		.interval = SECOND_US,
+		.patience = 5 * SECOND_US,
+	};
+	int status;
+
+	occupy_standard_descriptors();
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (!parse_options(&options, NULL, argc, argv, &status)) {
+		if (status == STATUS_USAGE)
+			print_usage(stderr);
+		return check_output(status);
+	}
+	if (optind == argc) {
+		print_usage(stderr);
+		return STATUS_USAGE;
+	}
+	return check_output(run(&options, argc - optind, argv + optind));
+}

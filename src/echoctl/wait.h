@@ -1,0 +1,31 @@
+/* Waiting: for descriptors, with a deadline and a word to the person who waits; and for Ctrl-C. */
+#ifndef ECHOD_ECHOCTL_WAIT_H
+#define ECHOD_ECHOCTL_WAIT_H
+
+#include <poll.h>
+#include <stdint.h>
+
+/* Times are those of clock_us(). */
+struct waiting {
+	const char *what;  /* whom for; NULL = silently */
+	int64_t since;     /* when it began */
+	int64_t deadline;  /* INT64_MAX = never */
+};
+
+/*
+ * poll(2) until the deadline. From the second second on, a line on the terminal says what is waited
+ * for; it is erased before this returns. The number of ready descriptors, 0 at the deadline, -1 with
+ * errno.
+ */
+int wait_poll(const struct waiting *waiting, struct pollfd *fds, nfds_t count);
+
+/* `patience` from now on, INT64_MAX being for ever. */
+int64_t wait_deadline(int64_t since, int64_t patience);
+
+/*
+ * A descriptor that becomes readable at SIGINT, SIGTERM or SIGHUP, which end nothing by themselves
+ * any more; it stays open until the process ends. -1 with errno.
+ */
+int wait_signals(void);
+
+#endif

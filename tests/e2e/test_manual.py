@@ -1,0 +1,84 @@
+"""The manual against the program: every key with its default, every option, every service."""
+
+import re
+import subprocess
+
+import pytest
+
+import harness
+
+ECHOD = harness.find_echod()
+KEYS_MANUAL = (harness.SOURCE_TREE / "conf/echod.conf.5.in").read_text()
+DAEMON_MANUAL = (harness.SOURCE_TREE / "src/echod.8.in").read_text()
+SERVICES = re.findall(
+    r"SERVICE\((\w+)\)", (harness.SOURCE_TREE / "src/services/services.def").read_text()
+)
+GROUPS = {
+    "log": ["level", "target"],
+    "limits": ["max_connections", "max_per_source", "shutdown_timeout"],
+}
+
+
+def explained(topic):
+    """The rows of a service or a key: {key: default or None}."""
+    output = subprocess.run(
+        [ECHOD, "--explain", topic], capture_output=True, text=True, check=True
+    ).stdout
+    rows = re.findall(r"^([\w.]+)(?: \(\w+\))?: .*; (?:default (.*)|not set by default|required)$",
+                      output, re.M)
+    assert rows, output
+    return {key.split(".")[-1]: default or None for key, default in rows}
+
+
+def documented(key):
+    """What the manual gives as the key's defaults, once per place."""
+    found = re.findall(rf"^\.It Cm {key}\n(.*)$", KEYS_MANUAL, re.M)
+    assert found, f"{key} is not in echod.conf(5)"
+    return [re.search(r"(?:default: (.*)|no default)\.$", line)[1] for line in found]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_key_of_a_service_stands_in_the_manual(service):
+    for key, default in explained(service).items():
+        assert default in documented(key), key
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_key_of_a_group_stands_in_the_manual(group):
+    for key in GROUPS[group]:
+        assert explained(f"{group}.{key}")[key] in documented(key), key
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_stands_in_the_manual(service):
+    assert re.search(rf"^\.(?:Ss|It|Sh).*\b{service}\b", KEYS_MANUAL, re.M)
+
+
+def test_no_key_of_the_manual_is_unknown():
+    for key in re.findall(r"^\.It Cm (\w+)\n", KEYS_MANUAL, re.M):
+        subprocess.run([ECHOD, "--explain", key], capture_output=True, check=True)
+
+
+def test_every_option_stands_in_the_manual():
+    usage = subprocess.run([ECHOD, "-h"], capture_output=True, text=True, check=True).stdout
+    options = set(re.findall(r"(?<![\w-])-(\w)\b", usage))
+    assert options >= {"c", "t", "T", "D", "p", "v", "q", "V", "h"}
+    for option in options:
+        assert re.search(rf"^\.It Fl .*\b{option}\b", DAEMON_MANUAL, re.M), option
+    assert re.search(r"^\.It Fl Fl explain", DAEMON_MANUAL, re.M) or "explain" in DAEMON_MANUAL
+
+
+@pytest.mark.parametrize("status", [0, 1, 2, 69, 77, 78])
+def test_every_exit_status_stands_in_the_manual(status):
+    assert re.search(rf"^\.It (?:Li )?{status}\b", DAEMON_MANUAL, re.M)
+
+
+@pytest.mark.parametrize("manual", ["src/echod.8.in", "conf/echod.conf.5.in"])
+@pytest.mark.skipif(not harness.shutil.which("man"), reason="man is not installed")
+def test_manual_renders_without_a_warning(manual):
+    result = subprocess.run(
+        ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z",
+         str(harness.SOURCE_TREE / manual)],
+        capture_output=True, text=True, env={"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"},
+    )
+    assert result.returncode == 0 and result.stderr == ""
