@@ -28,7 +28,7 @@
 #include "core/path.h"
 
 #define LINE_MAX_BYTES 2048 /* below PIPE_BUF: written whole or not at all */
-#define CLASS_RATE 10.0     /* lines a second in one class, and its burst */
+#define CLASS_RATE 10       /* lines a second in a class that does not say its own */
 
 enum sink { SINK_STDERR, SINK_JOURNAL, SINK_SYSLOG, SINK_FILE };
 
@@ -273,13 +273,14 @@ DEFINE_LOG(log_debug, LOG_LEVEL_DEBUG)
 static bool class_admits(struct log_class *class)
 {
 	double now = (double)clock_us() / 1e6;
+	double rate = class->rate != 0 ? class->rate : CLASS_RATE;
 
 	if (class->refilled == 0)
-		class->tokens = CLASS_RATE;
+		class->tokens = rate;
 	else
-		class->tokens += (now - class->refilled) * CLASS_RATE;
-	if (class->tokens > CLASS_RATE)
-		class->tokens = CLASS_RATE;
+		class->tokens += (now - class->refilled) * rate;
+	if (class->tokens > rate)
+		class->tokens = rate;
 	class->refilled = now;
 	if (class->tokens < 1) {
 		class->suppressed++;

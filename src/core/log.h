@@ -39,10 +39,11 @@ void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /*
- * A class of lines that somebody outside can provoke: a token bucket of 10 lines a second. What it
+ * A class of lines that somebody outside can provoke: a token bucket of `rate` lines a second. What it
  * holds back is counted and said with the next line that passes ("suppressed 1234 lines").
  */
 struct log_class {
+	unsigned rate; /* also the burst; 0 = 10 */
 	double tokens;
 	double refilled; /* seconds, monotonic */
 	unsigned long suppressed;

@@ -51,11 +51,12 @@ static int await_connected(int fd, const struct waiting *waiting)
 	socklen_t length = sizeof(int);
 	int ready = wait_poll(waiting, &writable, 1), error;
 
-	if (ready == 1 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0)
-		errno = error;
-	else if (ready == 0)
+	if (ready == 0)
 		errno = ETIMEDOUT;
-	return ready == 1 && errno == 0 ? 0 : -1;
+	if (ready != 1 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == -1)
+		return -1;
+	errno = error;
+	return error == 0 ? 0 : -1;
 }
 
 static int connect_socket(int fd, const struct endpoint *endpoint, const struct waiting *waiting)

@@ -2,7 +2,6 @@
  * echoctl: the table of commands, and the command line. To add a command is to add a row; its options
  * and the number of its arguments are checked here, so that its handler need not.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -106,7 +105,7 @@ static bool parse_seconds(char letter, const char *text, int64_t *us)
 }
 
 /* Whether the value is one. */
-static bool set_option(struct options *options, int letter)
+static bool set_option(struct options *options, int letter, char **argv)
 {
 	switch (letter) {
 	case 's':
@@ -133,11 +132,11 @@ static bool set_option(struct options *options, int letter)
 	case ':':
 		complain("-%c: its value is missing", optopt);
 		return false;
-	default:
-		if (isgraph(optopt))
+	default: /* a letter, or 0 for a long option, which getopt has passed by */
+		if (optopt != 0)
 			complain("unknown option -%c", optopt);
 		else
-			complain("unknown option %s", optind > 1 ? "--" : "");
+			complain("unknown option %s", argv[optind - 1]);
 		return false;
 	}
 }
@@ -169,7 +168,7 @@ static bool parse_options(struct options *options, const struct command *command
 			puts("echoctl " PACKAGE_VERSION);
 			return false;
 		}
-		if (!set_option(options, letter)) {
+		if (!set_option(options, letter, argv)) {
 			*status = STATUS_USAGE;
 			return false;
 		}

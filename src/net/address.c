@@ -231,6 +231,11 @@ void address_clear(struct address *address)
 	memset(address, 0, sizeof(*address));
 }
 
+bool address_is_name(const struct address *address)
+{
+	return address->host != NULL && !host_is_numeric(address->host);
+}
+
 static void clear_addresses(void *field)
 {
 	struct addresses *addresses = field;

@@ -75,6 +75,9 @@ struct endpoints {
 int address_parse(struct address *address, const char *text, const char **why);
 void address_clear(struct address *address);
 
+/* Whether it is a name that only a resolver can tell the meaning of. */
+bool address_is_name(const struct address *address);
+
 /* A number in decimal digits and nothing else, 0 to `max`; -1 = it is not one. */
 long decimal_parse(const char *text, long max);
 

@@ -137,15 +137,22 @@ static void log_muted(struct instance *instance, const struct datagram *request)
 	    peer_format(request->peer, request->peer_length, peer, sizeof(peer)));
 }
 
+static struct guard_rules rules_of(const struct instance *instance)
+{
+	const struct datagram_settings *settings = instance->datagrams;
+
+	if (settings == NULL)
+		return (struct guard_rules){ .receiver = instance->handlers->receives };
+	return (struct guard_rules){ .any_port = settings->reply_ports == REPLY_PORTS_ANY,
+		.reply_rate = settings->reply_rate,
+		.receiver = instance->handlers->receives };
+}
+
 /* The whole way of one request; DROP_NOT when its reply is ready to be sent. */
 static enum drop_reason serve(struct exchange *x)
 {
 	struct instance *instance = x->listener->instance;
-	const struct guard_rules rules = {
-		.any_port = instance->datagrams->reply_ports == REPLY_PORTS_ANY,
-		.reply_rate = instance->datagrams->reply_rate,
-		.receiver = instance->handlers->receives,
-	};
+	const struct guard_rules rules = rules_of(instance);
 	const struct datagram request = { x->request->msg_iov->iov_base, x->length,
 		x->request->msg_name, x->request->msg_namelen };
 	const struct datagram_route route = { request.peer, request.peer_length,

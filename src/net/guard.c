@@ -220,7 +220,9 @@ enum drop_reason guard_request(const struct guard *guard, const struct guard_rul
 
 		if (source_is_bad(route->from, &source))
 			return DROP_SOURCE;
-		if (!rules->receiver && target_is_group(route->to))
+		if (rules->receiver)
+			return DROP_NOT;
+		if (target_is_group(route->to))
 			return DROP_SOURCE;
 		if (own_ports_has(own, port))
 			return DROP_OWN_PORT;

@@ -45,7 +45,7 @@ bool own_ports_has(const struct own_ports *ports, uint16_t port);
 struct guard_rules {
 	bool any_port;      /* reply_ports = "any" */
 	int64_t reply_rate; /* replies a second and source prefix, up to 10^9; 0 = no limit */
-	bool receiver;      /* broadcast and multicast targets are welcome */
+	bool receiver;      /* answers nothing: any target and any source port are welcome */
 };
 
 /*

@@ -142,7 +142,7 @@ struct instance {
 	struct instance_config *config;
 	const struct instance_settings *settings;
 	const struct line_settings *lines;         /* NULL for a service without lines */
-	const struct datagram_settings *datagrams; /* NULL for one without datagrams */
+	const struct datagram_settings *datagrams; /* NULL for one that answers none */
 	int64_t max_per_source;
 	const void *conf; /* the service's own settings */
 	void *state;      /* the service's own, from its start() to its stop() */

@@ -5,6 +5,7 @@
 #ifndef ECHOD_NET_SOCKET_H
 #define ECHOD_NET_SOCKET_H
 
+#include <net/if.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -15,6 +16,7 @@ struct socket_options {
 	int backlog;
 	bool ipv6_only;
 	mode_t unix_mode;
+	char interface[IF_NAMESIZE]; /* that a multicast group is joined on; "" = as routed */
 };
 
 /* A bound (and, if it is a stream's, listening) socket; the owner closes it with socket_close(). */
@@ -23,11 +25,12 @@ struct bound_socket {
 	struct endpoint endpoint; /* with the real port */
 	dev_t device;             /* of a Unix path: whether it is still ours when we leave */
 	ino_t inode;
+	unsigned interface; /* the index of the one that the options name; 0 = none */
 };
 
 /*
  * Opens, binds and listens; non-blocking and close-on-exec. A stale Unix path is replaced, a live
- * server's never. 0, or -1 with errno and `why` filled (it names the call that failed).
+ * server's never; a multicast group is joined. 0, or -1 with errno and `why` filled (it names the call that failed).
  */
 int socket_open(struct bound_socket *socket, const struct endpoint *wanted,
     const struct socket_options *options, char *why, size_t why_size);

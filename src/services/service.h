@@ -22,10 +22,14 @@ enum service_transports {
 
 struct service_ops {
 	struct config_kind kind; /* see SERVICE_KIND */
-	unsigned transports;
+	unsigned transports; /* that it can listen on; 0 = it listens to nobody */
+	/* Why it has no other transports, for whoever asks for one; NULL = it goes without saying. */
+	const char *transports_why;
 	const struct handlers *handlers;
 	/* Instead of handlers, for a service whose modes have handlers of their own. */
 	const struct handlers *(*choose)(const void *conf);
+	/* The interface for multicast, of a service that has such a key; NULL = as routed. */
+	const char *(*interface)(const void *conf);
 	/* What no single option sees. 0, or -1 with the key and why. */
 	int (*check)(
 	    const struct instance_config *config, const char **key, char *why, size_t why_size);
@@ -56,10 +60,13 @@ const struct service_ops *service_of(const struct config_kind *kind);
 /* Its handlers under these settings. */
 const struct handlers *service_handlers(const struct instance_config *config);
 
+/* The interface that its groups are joined on under these settings; "" = as routed. */
+const char *service_interface(const struct instance_config *config);
+
 /* Stops the instance's service and frees the instance; its clients and listeners have gone. */
 void service_stop(struct instance *instance);
 
-/* The check of every kind: an address to listen on, of a transport that the service has. */
+/* The check of every kind: addresses to listen on, of a transport that the service has. */
 int service_check(
     const struct instance_config *config, const char **key, char *why, size_t why_size);
 

@@ -42,8 +42,8 @@ def test_what_clients_provoke_is_limited_and_counted(echod):
     for _ in range(300):
         with server.connect("kv") as client:
             assert client.rest() == b""
-    lines = len(server.log.matches("closed: denied"))
-    assert 5 <= lines < 200
+    server.wait_closed("denied", count=5)
+    assert len(server.log.matches("closed: denied")) < 200
 
     def is_told():
         with server.connect("kv") as client:

@@ -137,7 +137,8 @@ static const struct {
 	{ "2001:db8::1", 4242, "ff02::1", true, false, DROP_NOT },
 	/* 2: our own ports, whatever the address */
 	{ "192.0.2.1", 9001, NULL, false, false, DROP_OWN_PORT },
-	{ "::1", 9001, NULL, true, true, DROP_OWN_PORT },
+	{ "::1", 9001, NULL, false, true, DROP_OWN_PORT },
+	{ "::1", 9001, NULL, true, false, DROP_NOT },
 	/* 3: responders */
 	{ "192.0.2.1", 1, NULL, false, false, DROP_RESPONDER },
 	{ "192.0.2.1", 1023, NULL, false, false, DROP_RESPONDER },
@@ -148,6 +149,7 @@ static const struct {
 	{ "192.0.2.1", 11211, NULL, false, false, DROP_RESPONDER },
 	{ "192.0.2.1", 1, NULL, false, true, DROP_NOT },
 	{ "192.0.2.1", 11211, NULL, false, true, DROP_NOT },
+	{ "192.0.2.1", 5353, NULL, true, false, DROP_NOT },
 	/* In this order. */
 	{ "192.0.2.1", 53, NULL, false, false, DROP_OWN_PORT },
 	{ "224.0.0.1", 9001, NULL, false, false, DROP_SOURCE },
