@@ -137,7 +137,6 @@ static void keep_half_line(struct framer *f)
 static enum verdict serve_extent(struct framer *f)
 {
 	char *from = f->at + f->lines->scanned;
-	bool held = false;
 
 	f->lines->scanned = 0;
 	for (;;) {
@@ -161,11 +160,11 @@ static enum verdict serve_extent(struct framer *f)
 		}
 		from = f->at;
 		if (verdict == VERDICT_HOLD)
-			held = true;
+			f->turn->held = true;
 		else if (verdict != VERDICT_CONTINUE)
 			return verdict;
 	}
-	return held ? VERDICT_HOLD : VERDICT_CONTINUE;
+	return VERDICT_CONTINUE;
 }
 
 /* Joins a line that straddles two extents, and no more than the line; false when there is no second. */
@@ -200,15 +199,11 @@ enum verdict lines_serve(struct lines *lines, struct stream *stream,
 
 	*turn = (struct lines_turn){ 0 };
 	while (evbuffer_get_length(in) > 0 && evbuffer_peek(in, -1, NULL, &extent, 1) > 0) {
-		enum verdict last;
-
 		f.at = extent.iov_base;
 		f.end = f.at + extent.iov_len;
-		last = serve_extent(&f);
+		verdict = serve_extent(&f);
 		evbuffer_drain(in, (size_t)(f.at - (char *)extent.iov_base));
-		if (last != VERDICT_CONTINUE)
-			verdict = last;
-		if ((last != VERDICT_CONTINUE && last != VERDICT_HOLD) || turn->more)
+		if (verdict != VERDICT_CONTINUE || turn->more)
 			break;
 		if (f.at != f.end && !join_extents(in))
 			break;

@@ -62,7 +62,7 @@ struct stream {
 	bool reading : 1, writing : 1; /* what the bufferevent waits for */
 	bool producing : 1;            /* the service may have more to say once there is room */
 	bool more : 1;                 /* complete lines wait in the input for the next turn */
-	bool held : 1;                 /* by VERDICT_HOLD */
+	bool held : 1;                 /* by VERDICT_HOLD: nothing is read or sent */
 	bool eof : 1;                  /* from the client */
 	bool draining : 1;             /* closes once its input is answered, for `reason` */
 	bool closing : 1;              /* closes once its output is sent; input is dropped */
@@ -336,6 +336,7 @@ static enum verdict serve_lines(struct stream *s, struct evbuffer *in, struct ev
 	    lines_serve(&s->lines, s, s->handlers, s->instance->lines, s->telnet, in, out, &turn);
 
 	s->more = turn.more;
+	s->held = turn.held;
 	if (!turn.half_line || turn.more)
 		s->line_since = 0;
 	else if (turn.complete || s->line_since == 0)
@@ -380,7 +381,7 @@ static void turn(struct stream *s)
 	enum verdict verdict;
 
 	verdict = s->handlers->line != NULL ? serve_lines(s, in, out) : serve_data(s, in, out);
-	if (verdict == VERDICT_CONTINUE && is_used_up(s, in) && (s->eof || s->draining))
+	if (verdict == VERDICT_CONTINUE && !s->held && is_used_up(s, in) && (s->eof || s->draining))
 		verdict = serve_end(s, in, out);
 	s->unread = evbuffer_get_length(in);
 	s->bytes_made += evbuffer_get_length(out) - before;
@@ -615,7 +616,10 @@ void stream_release(struct stream *s)
 		return;
 	s->held = false;
 	s->active = clock_ms();
-	turn(s);
+	if (s->closing)
+		flush(s);
+	else
+		turn(s);
 }
 
 void stream_send(struct stream *s, struct evbuffer *bytes, enum verdict verdict)

@@ -216,10 +216,15 @@ END_TEST
 
 START_TEST(hold_hands_over_the_rest)
 {
+	struct lines_turn turn;
 	struct wire wire;
 
 	wire_open(&wire, true);
-	ck_assert_int_eq(feed(&wire, BYTES("a\nhold\nb\n"), false), VERDICT_HOLD);
+	evbuffer_add(wire.in, "a\nhold\nb\n", 9);
+	ck_assert_int_eq(
+	    lines_serve(&wire.lines, NULL, &handlers, &settings, true, wire.in, wire.out, &turn),
+	    VERDICT_CONTINUE);
+	ck_assert(turn.held && !turn.more);
 	expect_output(&wire, BYTES("<a><b>"));
 	wire_close(&wire);
 }

@@ -184,6 +184,20 @@ START_TEST(an_eof_is_noticed_after_the_release)
 }
 END_TEST
 
+START_TEST(a_goodbye_behind_a_held_reply_is_held)
+{
+	connect_client(&line_handlers);
+	expect_bytes("hello\n");
+	say("hold\nbye\nnever\n");
+	expect_bytes("");
+	stream_release(opened);
+	expect_bytes("hold\nbye\n");
+	expect_eof();
+	shutdown(client, SHUT_WR);
+	expect_end(CLOSE_QUIT);
+}
+END_TEST
+
 START_TEST(close_waits_for_the_client)
 {
 	connect_client(&line_handlers);
@@ -301,6 +315,7 @@ int main(void)
 	tcase_add_checked_fixture(verdicts, setup, teardown);
 	tcase_add_test(verdicts, held_replies_wait_for_the_release);
 	tcase_add_test(verdicts, an_eof_is_noticed_after_the_release);
+	tcase_add_test(verdicts, a_goodbye_behind_a_held_reply_is_held);
 	tcase_add_test(verdicts, close_waits_for_the_client);
 	tcase_add_loop_test(verdicts, reasons, 0, 4);
 	tcase_add_test(verdicts, a_drained_stream_answers_what_was_sent);
