@@ -224,6 +224,11 @@ int server_start(struct server *server)
 
 	use_log_level(server);
 	raise_descriptor_limit(config->limits->max_connections);
+	/* Before anything is bound: from here on a TERM ends in an orderly stop, by the loop's first turn. */
+	if (watch_signals(server) == -1) {
+		log_error("echod: cannot watch signals: %s", strerror(errno));
+		return EXIT_FAILURE;
+	}
 	server->config = NULL; /* a start is a change from nothing */
 	change = change_prepare(server, config, &mistakes, &status);
 	if (change == NULL) {
@@ -237,10 +242,6 @@ int server_start(struct server *server)
 		status = errno == ENOENT ? EX_CONFIG : EX_NOPERM;
 		log_error("echod: %s", why);
 		return status;
-	}
-	if (watch_signals(server) == -1) {
-		log_error("echod: cannot watch signals: %s", strerror(errno));
-		return EXIT_FAILURE;
 	}
 	return 0;
 }

@@ -114,6 +114,7 @@ struct handlers {
 	/* At the start and whenever the output is short: may add to it, and is called again if it did. */
 	enum verdict (*room)(struct stream *stream, struct evbuffer *out);
 	void (*close)(struct stream *stream);
+	bool sends_files;      /* its output may hold parts of files */
 	const char *long_line; /* the answer to a line over max_line */
 	const char *refusal;   /* what a client over the limit is told */
 	/* Fills the reply and returns its length; -1 = no answer. */

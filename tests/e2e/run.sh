@@ -12,5 +12,6 @@ for module in pytest xdist; do
 	fi
 done
 export PYTHONDONTWRITEBYTECODE=1
-exec $python -m pytest --rootdir="$tests" -p no:cacheprovider --tap -n "${ECHOD_TEST_JOBS:-2}" \
-	"$@" "$tests"
+# Neither plug-in may leave its directory behind.
+exec $python -m pytest --rootdir="$tests" -p no:cacheprovider -p no:tmpdir --tap \
+	-n "${ECHOD_TEST_JOBS:-2}" "$@" "$tests"

@@ -72,8 +72,9 @@ def test_datagrams_of_garbage(echod, name):
     for seed in range(300):
         with server.connect(name, "udp") as client:
             client.send(garbage(seed, 1 + seed % 50))
-    with server.connect(name, "udp") as client:
-        assert client.ask(b"[1]")
+        if seed % 10 == 9:  # before the kernel's queue is full
+            with server.connect(name, "udp") as client:
+                assert client.ask(b"[%d]" % seed)
 
 
 def test_clients_that_reset_in_the_middle_of_everything(echod):

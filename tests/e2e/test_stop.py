@@ -177,10 +177,24 @@ def test_stop_during_a_burst_of_new_clients(echod):
         sock.close()
 
 
-def test_stop_right_after_the_start(fleet):
-    server = fleet.launch(kv())
+def start_in_progress(fleet):
+    """With many sockets to bind, the first line comes long before the last."""
+    server = fleet.launch({"kv": {"listen": [f"unix://$DIR/{n}" for n in range(200)]}})
     server.log.wait("listening on")
+    return server
+
+
+def test_stop_in_the_middle_of_the_start(fleet, workdir):
+    server = start_in_progress(fleet)
     server.stop()
+    assert [path for path in workdir.iterdir() if path.is_socket()] == []
+
+
+def test_reload_in_the_middle_of_the_start(fleet):
+    server = start_in_progress(fleet)
+    server.send_signal(signal.SIGHUP)
+    server.wait_ready()
+    server.kv().close()
 
 
 def test_reload_while_draining_is_harmless(echod):
