@@ -73,8 +73,8 @@ static void change_free(struct change *change)
 }
 
 /* A running listener of that address; with port 0 only one's own will do. */
-static struct listener *find_listener(
-    struct loop *loop, const struct planned *planned, const struct endpoint *wanted)
+static struct listener *find_listener(struct loop *loop, const struct planned *planned,
+    const struct endpoint *wanted, const struct socket_options *options)
 {
 	bool any_port = !transport_is_unix(wanted->transport) && endpoint_port(wanted) == 0;
 	struct instance *instance;
@@ -84,7 +84,8 @@ static struct listener *find_listener(
 		if (any_port && instance != planned->instance)
 			continue;
 		TAILQ_FOREACH (listener, &instance->listeners, entry)
-			if (!listener->kept && endpoint_equal(&listener->wanted, wanted))
+			if (!listener->kept && endpoint_equal(&listener->wanted, wanted) &&
+			    strcmp(listener->options.interface, options->interface) == 0)
 				return listener;
 	}
 	return NULL;
@@ -94,12 +95,16 @@ static int plan_listener(struct change *change, struct planned *planned,
     const struct endpoint *wanted, char *why, size_t why_size)
 {
 	const struct instance_settings *settings = planned->config->parts[PART_INSTANCE].fields;
-	const struct socket_options options = { .backlog = (int)settings->backlog,
+	struct socket_options options = { .backlog = (int)settings->backlog,
 		.ipv6_only = settings->ipv6_only,
 		.unix_mode = settings->socket_mode };
 	struct loop *loop = change->server->loop;
-	struct listener *listener = find_listener(loop, planned, wanted);
+	struct listener *listener;
 
+	if (endpoint_is_group(wanted))
+		snprintf(options.interface, sizeof(options.interface), "%s",
+		    service_interface(planned->config));
+	listener = find_listener(loop, planned, wanted, &options);
 	if (listener == NULL)
 		listener = listener_new(loop, wanted, &options, why, why_size);
 	else
@@ -274,19 +279,13 @@ static void close_unwanted(struct instance *instance)
 
 static void commit_listeners(struct planned *planned)
 {
-	char text[ADDRESS_TEXT_MAX];
-
 	for (size_t i = 0; i < planned->count; i++) {
 		struct listener *listener = planned->listeners[i];
-		bool comes = listener->instance != planned->instance;
 
-		if (listener->instance != NULL && comes)
+		if (listener->instance != NULL && listener->instance != planned->instance)
 			streams_leave(listener->instance, listener, CLOSE_RELOAD);
 		if (listener_start(listener, planned->instance) == -1)
 			log_error("%s: out of memory for a listener", planned->instance->name);
-		else if (comes)
-			log_info("%s: listening on %s", planned->instance->name,
-			    endpoint_format(&listener->socket.endpoint, text, sizeof(text)));
 	}
 }
 

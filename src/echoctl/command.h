@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct address;
+
 /* Exit statuses; scripts rely on them. */
 enum {
 	STATUS_OK = 0,
@@ -20,8 +22,9 @@ struct options {
 	long count;         /* -n; 0 = no limit */
 	int64_t interval;   /* -i */
 	int64_t patience;   /* -w: how long to wait for the peer; INT64_MAX = for ever */
-	const char *interface; /* -I: where a multicast group is joined; NULL = the kernel decides */
-	bool raw;              /* -r */
+	const char
+	    *interface; /* -I: where a multicast group is joined; NULL = the kernel decides */
+	bool raw;       /* -r */
 };
 
 /* Commands get the arguments behind their options, as many as their row allows. */
@@ -31,5 +34,8 @@ int listen_command(const struct options *options, int count, char **arguments);
 
 /* Writes "echoctl: ..." and a line feed to standard error. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* As address_parse(), but with a complaint. The address is zeroed when it is none. */
+int parse_address_argument(struct address *address, const char *text);
 
 #endif

@@ -3,13 +3,11 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/clock.h"
-#include "core/log.h"
 #include "echoctl/command.h"
 #include "echoctl/wait.h"
 
@@ -118,15 +116,11 @@ int connection_next(struct connection *c)
 
 int connection_open(struct connection *c, const char *address, int64_t patience)
 {
-	char shown[ADDRESS_TEXT_MAX];
 	const char *why;
 
 	*c = (struct connection){ .fd = -1, .patience = patience };
-	if (address_parse(&c->address, address, &why) == -1) {
-		log_escape(shown, sizeof(shown), address, strlen(address));
-		complain("\"%s\": %s", shown, why);
+	if (parse_address_argument(&c->address, address) == -1)
 		return STATUS_USAGE;
-	}
 	if (address_resolve(&c->address, &c->endpoints, &why) == -1) {
 		complain("%s: %s", address, why);
 		return STATUS_NOBODY;

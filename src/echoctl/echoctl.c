@@ -34,12 +34,12 @@ struct command {
 
 static const struct command commands[] = {
 	/* TEXT may begin with a hyphen: send's options end at the address. */
-	{ "send", "+:w:jh", "[-w SECONDS] ADDRESS [TEXT...]",
+	{ "send", "+:w:jh", "[-j] [-w SECONDS] ADDRESS [TEXT...]",
 	    "send a line, a datagram or the standard input, and print the answer", 1, INT_MAX,
 	    send_command },
-	{ "ping", ":n:i:w:jh", "[-n COUNT] [-i SECONDS] [-w SECONDS] ADDRESS",
+	{ "ping", ":n:i:w:jh", "[-j] [-n COUNT] [-i SECONDS] [-w SECONDS] ADDRESS",
 	    "measure the round-trip time to an echo service", 1, 1, ping_command },
-	{ "listen", ":n:I:rjh", "[-n COUNT] [-I INTERFACE] [-r] ADDRESS",
+	{ "listen", ":n:I:rjh", "[-j] [-n COUNT] [-I INTERFACE] [-r] ADDRESS",
 	    "print the datagrams that come to an address or a multicast group", 1, 1,
 	    listen_command },
 };
@@ -58,26 +58,47 @@ void complain(const char *format, ...)
 	fputc('\n', stderr);
 }
 
+int parse_address_argument(struct address *address, const char *text)
+{
+	char shown[ADDRESS_TEXT_MAX];
+	const char *why;
+
+	if (address_parse(address, text, &why) == 0)
+		return 0;
+	complain("\"%s\": %s", log_escape(shown, sizeof(shown), text, strlen(text)), why);
+	return -1;
+}
+
 static void print_usage(FILE *to)
 {
 	fputs("Usage: echoctl [-s SOCKET] [-j] COMMAND [ARGUMENT...]\n\nCommands:\n", to);
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
-	fputs("\n"
-	      "  -s SOCKET  the socket of the daemon's control service\n"
-	      "  -j         print JSON\n"
-	      "  -V         print the version\n"
-	      "  -h         print this help; behind a command, print what it takes\n"
-	      "\n"
-	      "An ADDRESS is written as in the configuration: tcp://127.0.0.1:5566, udp://[::1]:5566,\n"
-	      "unix:///path, unixgram://@name. See echoctl(1).\n",
+	fputs(
+	    "\n"
+	    "  -s SOCKET  the socket of the daemon's control service\n"
+	    "  -j         print JSON\n"
+	    "  -V         print the version\n"
+	    "  -h         print this help; behind a command, print what it takes\n"
+	    "\n"
+	    "An ADDRESS is written as in the configuration: tcp://127.0.0.1:5566, udp://[::1]:5566,\n"
+	    "unix:///path, unixgram://@name. See echoctl(1).\n",
 	    to);
 }
 
 static void print_command_usage(const struct command *command, FILE *to)
 {
-	fprintf(to, "Usage: echoctl [-j] %s %s\n\n%s: %s\n", command->name, command->arguments,
-	    command->name, command->help);
+	fprintf(to, "Usage: echoctl %s %s\n", command->name, command->arguments);
+}
+
+static void print_help(const struct command *command)
+{
+	if (command == NULL) {
+		print_usage(stdout);
+		return;
+	}
+	print_command_usage(command, stdout);
+	printf("\n%s: %s.\n", command->name, command->help);
 }
 
 static bool parse_count(const char *text, long *count)
@@ -142,8 +163,8 @@ static bool set_option(struct options *options, int letter, char **argv)
 }
 
 /* Whether to go on; otherwise *status is what to exit with. `command` is NULL before it is known. */
-static bool parse_options(struct options *options, const struct command *command, int argc,
-    char **argv, int *status)
+static bool parse_options(
+    struct options *options, const struct command *command, int argc, char **argv, int *status)
 {
 	static const struct option long_options[] = {
 		{ "help", no_argument, NULL, 'h' },
@@ -156,12 +177,8 @@ static bool parse_options(struct options *options, const struct command *command
 	optind = 0; /* a second round begins */
 	while ((letter = getopt_long(argc, argv, known, long_options, NULL)) != -1) {
 		*status = STATUS_OK;
-		if (letter == 'h' && command == NULL) {
-			print_usage(stdout);
-			return false;
-		}
 		if (letter == 'h') {
-			print_command_usage(command, stdout);
+			print_help(command);
 			return false;
 		}
 		if (letter == 'V') {
@@ -169,6 +186,8 @@ static bool parse_options(struct options *options, const struct command *command
 			return false;
 		}
 		if (!set_option(options, letter, argv)) {
+			fprintf(stderr, "Try 'echoctl%s%s -h'.\n", command == NULL ? "" : " ",
+			    command == NULL ? "" : command->name);
 			*status = STATUS_USAGE;
 			return false;
 		}
@@ -206,11 +225,8 @@ static int run(struct options *options, int argc, char **argv)
 
 	if (command == NULL)
 		return STATUS_USAGE;
-	if (!parse_options(options, command, argc, argv, &status)) {
-		if (status == STATUS_USAGE)
-			print_command_usage(command, stderr);
+	if (!parse_options(options, command, argc, argv, &status))
 		return status;
-	}
 	argc -= optind;
 	argv += optind;
 	if (argc < command->least || argc > command->most) {
@@ -238,7 +254,8 @@ static int check_output(int status)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return status;
-	complain("cannot write the output: %s", strerror(errno));
+	if (errno != EPIPE) /* whoever read it has had enough */
+		complain("cannot write the output: %s", strerror(errno));
 	return status == STATUS_OK ? STATUS_NO : status;
 }
 
@@ -253,11 +270,8 @@ int main(int argc, char **argv)
 
 	occupy_standard_descriptors();
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (!parse_options(&options, NULL, argc, argv, &status)) {
-		if (status == STATUS_USAGE)
-			print_usage(stderr);
+	if (!parse_options(&options, NULL, argc, argv, &status))
 		return check_output(status);
-	}
 	if (optind == argc) {
 		print_usage(stderr);
 		return STATUS_USAGE;

@@ -7,9 +7,9 @@
 
 /* Times are those of clock_us(). */
 struct waiting {
-	const char *what;  /* whom for; NULL = silently */
-	int64_t since;     /* when it began */
-	int64_t deadline;  /* INT64_MAX = never */
+	const char *what; /* whom for; NULL = silently */
+	int64_t since;    /* when it began */
+	int64_t deadline; /* INT64_MAX = never */
 };
 
 /*
@@ -23,8 +23,9 @@ int wait_poll(const struct waiting *waiting, struct pollfd *fds, nfds_t count);
 int64_t wait_deadline(int64_t since, int64_t patience);
 
 /*
- * A descriptor that becomes readable at SIGINT, SIGTERM or SIGHUP, which end nothing by themselves
- * any more; it stays open until the process ends. -1 with errno.
+ * A descriptor that becomes readable at SIGINT, SIGTERM, SIGHUP, and SIGPIPE of an output that nobody
+ * reads any more. They end nothing by themselves from now on. It stays open until the process ends.
+ * -1 with errno.
  */
 int wait_signals(void);
 

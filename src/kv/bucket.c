@@ -156,6 +156,16 @@ size_t bucket_find(const struct bucket *bucket, uint64_t hash, const void *key, 
 	return SLOT_NONE;
 }
 
+void bucket_prefetch(const struct bucket *bucket, uint64_t hash)
+{
+	for (uint64_t left = line_matches(bucket, tag_of(hash)); left != 0; left &= left - 1) {
+		const char *entry = (const char *)bucket_entry(bucket, first_match(left));
+
+		__builtin_prefetch(entry);
+		__builtin_prefetch(entry + LINE_SIZE);
+	}
+}
+
 static size_t spill_size(size_t capacity)
 {
 	return offsetof(struct spill, slots) + capacity * sizeof(uint64_t);

@@ -46,6 +46,9 @@ struct entry *bucket_entry(const struct bucket *bucket, size_t n);
 /* The slot that holds the key, or SLOT_NONE. */
 size_t bucket_find(const struct bucket *bucket, uint64_t hash, const void *key, size_t key_length);
 
+/* Asks for the entries that bucket_find() would look at, those of the spill aside. */
+void bucket_prefetch(const struct bucket *bucket, uint64_t hash);
+
 /* Makes room for `count` slots in all. 0, or -1 with errno; then nothing changed. */
 int bucket_reserve(struct bucket *bucket, size_t count, struct account *account);
 

@@ -19,8 +19,11 @@ typedef void engine_answer(
     void *client, enum engine_status status, const void *value, size_t length);
 
 struct engine;
+struct table_key;
 
 struct engine_ops {
+	/* A hint: requests with these keys come next. */
+	void (*expect)(struct engine *engine, const struct table_key *keys, size_t count);
 	void (*get)(struct engine *engine, const void *key, size_t key_length,
 	    engine_answer *answer, void *client);
 	void (*set)(struct engine *engine, const void *key, size_t key_length, const void *value,

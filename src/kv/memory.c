@@ -15,6 +15,11 @@ static struct table *table_of(struct engine *engine)
 	return ((struct memory_engine *)engine)->table;
 }
 
+static void memory_expect(struct engine *engine, const struct table_key *keys, size_t count)
+{
+	table_prefetch(table_of(engine), keys, count);
+}
+
 static void memory_get(
     struct engine *engine, const void *key, size_t key_length, engine_answer *answer, void *client)
 {
@@ -54,6 +59,7 @@ static void memory_free(struct engine *engine)
 }
 
 static const struct engine_ops memory_ops = {
+	.expect = memory_expect,
 	.get = memory_get,
 	.set = memory_set,
 	.del = memory_del,

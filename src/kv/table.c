@@ -230,6 +230,24 @@ int table_get(
 	return 0;
 }
 
+#define PREFETCH_MAX 16
+
+void table_prefetch(const struct table *table, const struct table_key *keys, size_t count)
+{
+	uint64_t hashes[PREFETCH_MAX];
+	const struct bucket *buckets[PREFETCH_MAX];
+
+	if (count > PREFETCH_MAX)
+		count = PREFETCH_MAX;
+	for (size_t i = 0; i < count; i++) {
+		hashes[i] = siphash13(&table->hash_key, keys[i].bytes, keys[i].length);
+		buckets[i] = bucket_of(table, hashes[i]);
+		__builtin_prefetch(buckets[i]);
+	}
+	for (size_t i = 0; i < count; i++)
+		bucket_prefetch(buckets[i], hashes[i]);
+}
+
 int table_set(
     struct table *table, const void *key, size_t key_length, const void *value, size_t value_length)
 {

@@ -37,6 +37,17 @@ void table_set_max_memory(struct table *table, size_t max_memory);
 int table_get(
     const struct table *table, const void *key, size_t key_length, struct table_value *value);
 
+struct table_key {
+	const void *bytes;
+	size_t length;
+};
+
+/*
+ * Asks the processor to fetch what calls with these keys will look at. A lookup waits twice for memory;
+ * sixteen that were announced together wait twice in all.
+ */
+void table_prefetch(const struct table *table, const struct table_key *keys, size_t count);
+
 /* Sets or replaces. 0, or -1 with errno ENOSPC (past max_memory), ENOMEM or E2BIG; then nothing
  * changed. */
 int table_set(struct table *table, const void *key, size_t key_length, const void *value,

@@ -148,7 +148,7 @@ static struct guard_rules rules_of(const struct instance *instance)
 		.receiver = instance->handlers->receives };
 }
 
-/* The whole way of one request; DROP_NOT when its reply is ready to be sent. */
+/* The whole way of one request; DROP_NOT when its reply, if the service gives any, is ready to be sent. */
 static enum drop_reason serve(struct exchange *x)
 {
 	struct instance *instance = x->listener->instance;
@@ -171,6 +171,8 @@ static enum drop_reason serve(struct exchange *x)
 		return DROP_DENIED;
 	length = instance->handlers->datagram(
 	    instance, &request, x->reply->msg_iov->iov_base, BUFFER_SIZE);
+	if (instance->handlers->receives)
+		return DROP_NOT;
 	if (length == -1)
 		return DROP_ANSWER;
 	if (is_unnamed(x->request))
@@ -246,7 +248,7 @@ void datagram_receive(struct listener *listener)
 		counters->bytes_in += x.length;
 		reason = serve(&x);
 		counters->drops[reason]++;
-		if (reason == DROP_NOT)
+		if (reason == DROP_NOT && !listener->instance->handlers->receives)
 			replies++;
 	}
 	send_replies(listener, b, replies);

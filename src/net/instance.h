@@ -97,6 +97,14 @@ struct datagram {
 	socklen_t peer_length;
 };
 
+/* A line that lies in the input. */
+struct line {
+	const char *bytes;
+	size_t length;
+};
+
+#define EXPECT_MAX 16
+
 /* What a service does with what comes; each may be NULL. */
 struct handlers {
 	size_t conn_size; /* of its state per stream, bytes */
@@ -106,6 +114,8 @@ struct handlers {
 	/* One line without its LF; the bytes may be changed in place. A CR before the LF is still there. */
 	enum verdict (*line)(
 	    struct stream *stream, struct evbuffer *out, char *line, size_t length);
+	/* A hint, when several lines have come at once: these come next. */
+	void (*expect)(struct stream *stream, const struct line *lines, size_t count);
 	/* The bytes after the last LF, at the client's EOF; only with line. */
 	enum verdict (*tail)(
 	    struct stream *stream, struct evbuffer *out, char *line, size_t length);

@@ -23,6 +23,7 @@ struct framer {
 	struct evbuffer *out;
 	struct lines_turn *turn;
 	int steps;
+	int expected;   /* lines to come that the service has been told of */
 	char *at, *end; /* what is left of the first extent */
 };
 
@@ -55,6 +56,22 @@ static void answer_long_line(struct framer *f)
 {
 	if (f->handlers->long_line != NULL)
 		evbuffer_add(f->out, f->handlers->long_line, strlen(f->handlers->long_line));
+}
+
+/* Tells the service of the lines that lie ahead, so that it waits for memory once for all of them. */
+static void look_ahead(struct framer *f, const char *from)
+{
+	struct line lines[EXPECT_MAX];
+	const char *lf;
+	int count = 0;
+
+	while (count < EXPECT_MAX && (lf = memchr(from, '\n', (size_t)(f->end - from))) != NULL) {
+		lines[count++] = (struct line){ from, (size_t)(lf - from) };
+		from = lf + 1;
+	}
+	if (count > 1)
+		f->handlers->expect(f->stream, lines, (size_t)count);
+	f->expected = count - 1; /* the first is served at once */
 }
 
 /* A whole line, its LF at `lf`. */
@@ -148,6 +165,8 @@ static enum verdict serve_extent(struct framer *f)
 			f->turn->more = true;
 			break;
 		}
+		if (f->expected-- <= 0 && f->handlers->expect != NULL)
+			look_ahead(f, from);
 		lf = memchr(from, '\n', (size_t)(f->end - from));
 		command = find_command(f, from, lf != NULL ? lf : f->end);
 		if (command != NULL && command < f->end) {

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,9 +11,11 @@
 #include "net/datagram.h"
 #include "net/instance.h"
 #include "net/loop.h"
+#include "net/multicast.h"
 #include "net/stream.h"
 
 #define ACCEPTS_PER_TURN 16
+#define WATCH_SECONDS 2 /* of a multicast group's network */
 
 /* Address and length of whoever is at the other end. */
 struct peer {
@@ -103,6 +106,28 @@ static void claim_port(
 		claim(listener->loop->own_ports, endpoint_port(endpoint));
 }
 
+/* 0, or -1 with errno and why. */
+static int open_socket(struct listener *listener, char *why, size_t why_size)
+{
+	int result =
+	    socket_open(&listener->socket, &listener->wanted, &listener->options, why, why_size);
+
+	if (result == 0)
+		claim_port(listener, own_ports_add);
+	return result;
+}
+
+static void close_socket(struct listener *listener)
+{
+	if (listener->event != NULL)
+		event_free(listener->event);
+	listener->event = NULL;
+	if (listener->socket.fd == -1)
+		return;
+	claim_port(listener, own_ports_remove);
+	socket_close(&listener->socket);
+}
+
 struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
     const struct socket_options *options, char *why, size_t why_size)
 {
@@ -115,20 +140,90 @@ struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
 	listener->loop = loop;
 	listener->wanted = *wanted;
 	listener->options = *options;
-	if (socket_open(&listener->socket, wanted, options, why, why_size) == -1) {
+	if (open_socket(listener, why, why_size) == -1 &&
+	    !(endpoint_is_group(wanted) && multicast_is_absent(errno))) {
 		int saved = errno;
 
 		free(listener);
 		errno = saved;
 		return NULL;
 	}
-	claim_port(listener, own_ports_add);
 	return listener;
+}
+
+/* Waits for what comes to the bound socket. 0, or -1 when out of memory. */
+static int serve(struct listener *listener)
+{
+	bool stream = transport_is_stream(listener->wanted.transport);
+
+	listener->event = event_new(listener->loop->base, listener->socket.fd, EV_READ | EV_PERSIST,
+	    stream ? accept_cb : datagram_cb, listener);
+	return listener->event == NULL ? -1 : event_add(listener->event, NULL);
+}
+
+static void log_listening(const struct listener *listener)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	log_info("%s: listening on %s", listener->instance->name,
+	    endpoint_format(&listener->socket.endpoint, text, sizeof(text)));
+}
+
+/* --- waiting for a group's network --- */
+
+static void try_again(struct listener *listener)
+{
+	char why[256];
+
+	if (open_socket(listener, why, sizeof(why)) == -1) {
+		if (errno != listener->absent)
+			log_warning("%s: %s; tried again every %d s", listener->instance->name, why,
+			    WATCH_SECONDS);
+		listener->absent = errno;
+		return;
+	}
+	listener->absent = 0;
+	if (serve(listener) == -1)
+		close_socket(listener);
+	else
+		log_listening(listener);
+}
+
+/* The kernel forgets the membership with the interface; one of the same name is another one. */
+static bool has_lost_interface(const struct listener *listener)
+{
+	return listener->socket.interface != 0 &&
+	       if_nametoindex(listener->options.interface) != listener->socket.interface;
+}
+
+static void watch_cb(evutil_socket_t fd, short events, void *arg)
+{
+	const struct timeval pause = { .tv_sec = WATCH_SECONDS };
+	struct listener *listener = arg;
+
+	(void)fd;
+	(void)events;
+	if (has_lost_interface(listener))
+		close_socket(listener);
+	if (listener->socket.fd == -1)
+		try_again(listener);
+	if (listener->socket.fd == -1 || listener->socket.interface != 0)
+		event_add(listener->watch, &pause);
+}
+
+static int watch(struct listener *listener)
+{
+	const struct timeval at_once = { 0 };
+
+	if (listener->watch == NULL)
+		listener->watch = evtimer_new(listener->loop->base, watch_cb, listener);
+	return listener->watch == NULL ? -1 : event_add(listener->watch, &at_once);
 }
 
 int listener_start(struct listener *listener, struct instance *instance)
 {
 	bool stream = transport_is_stream(listener->wanted.transport);
+	bool comes = listener->instance != instance;
 
 	if (!stream && instance->guard == NULL && (instance->guard = guard_new()) == NULL)
 		return -1;
@@ -136,10 +231,15 @@ int listener_start(struct listener *listener, struct instance *instance)
 		TAILQ_REMOVE(&listener->instance->listeners, listener, entry);
 	listener->instance = instance;
 	TAILQ_INSERT_TAIL(&instance->listeners, listener, entry);
-	if (listener->event == NULL)
-		listener->event = event_new(instance->loop->base, listener->socket.fd,
-		    EV_READ | EV_PERSIST, stream ? accept_cb : datagram_cb, listener);
-	return listener->event == NULL ? -1 : event_add(listener->event, NULL);
+	if (endpoint_is_group(&listener->wanted) && watch(listener) == -1)
+		return -1;
+	if (listener->socket.fd == -1)
+		return 0;
+	if (listener->event == NULL ? serve(listener) : event_add(listener->event, NULL))
+		return -1;
+	if (comes)
+		log_listening(listener);
+	return 0;
 }
 
 void listener_free(struct listener *listener)
@@ -148,10 +248,9 @@ void listener_free(struct listener *listener)
 		return;
 	if (listener->instance != NULL)
 		TAILQ_REMOVE(&listener->instance->listeners, listener, entry);
-	if (listener->event != NULL)
-		event_free(listener->event);
-	claim_port(listener, own_ports_remove);
-	socket_close(&listener->socket);
+	if (listener->watch != NULL)
+		event_free(listener->watch);
+	close_socket(listener);
 	free(listener);
 }
 
@@ -163,6 +262,7 @@ void listener_pause(struct listener *listener)
 
 void listener_resume(struct listener *listener)
 {
-	if (!queues(listener->instance) && !event_pending(listener->event, EV_READ, NULL))
+	if (listener->event != NULL && !queues(listener->instance) &&
+	    !event_pending(listener->event, EV_READ, NULL))
 		event_add(listener->event, NULL);
 }

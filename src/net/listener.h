@@ -23,17 +23,23 @@ struct listener {
 	struct endpoint wanted;        /* as the config asks, with port 0 */
 	struct socket_options options; /* as the socket was opened with */
 	struct bound_socket socket;
-	struct event *event;
-	bool kept; /* by the change that is being prepared */
+	struct event *event; /* NULL = it is not served, or it waits */
+	/* Of a multicast group: tries again while its network is not there, and sees it go. */
+	struct event *watch;
+	int absent; /* errno of the last try, while it waits */
+	bool kept;  /* by the change that is being prepared */
 };
 
-/* Bound, but not served yet: nothing is accepted. NULL with errno and `why` filled. */
+/*
+ * Bound, but not served yet: nothing is accepted. A multicast group whose interface or route is not there
+ * yet waits for it. NULL with errno and `why` filled.
+ */
 struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
     const struct socket_options *options, char *why, size_t why_size);
 
 /*
- * Serves it for the instance from now on, at the end of its list; it may have served another one.
- * 0, or -1 when out of memory.
+ * Serves it for the instance from now on, at the end of its list; it may have served another one. Logs
+ * the address, once it is bound. 0, or -1 when out of memory.
  */
 int listener_start(struct listener *listener, struct instance *instance);
 

@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "net/multicast.h"
+
 #define LOCK_TRIES 500 /* of 10 ms: another echod holds the lock for microseconds */
 
 static int family_type(enum transport transport)
@@ -23,6 +25,11 @@ static int family_type(enum transport transport)
 static int set_int(int fd, int level, int name, int value)
 {
 	return setsockopt(fd, level, name, &value, sizeof(value));
+}
+
+bool endpoint_is_group(const struct endpoint *e)
+{
+	return e->transport == TRANSPORT_UDP && multicast_is_group(&e->any);
 }
 
 static bool is_wildcard(const struct endpoint *e)
@@ -45,8 +52,9 @@ static int set_options(int fd, const struct endpoint *e, const struct socket_opt
 {
 	if (transport_is_unix(e->transport))
 		return 0;
-	/* For UDP it would let a second server take the port away from the first. */
-	if (e->transport == TRANSPORT_TCP && set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1) == -1)
+	/* For unicast UDP it would let a second server take the port away from the first. */
+	if ((e->transport == TRANSPORT_TCP || endpoint_is_group(e)) &&
+	    set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1) == -1)
 		return -1;
 	/* Accepted sockets inherit it: answers are written whole, so nothing is gained by waiting. */
 	if (e->transport == TRANSPORT_TCP && set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1) == -1)
@@ -167,6 +175,43 @@ static int bind_port(
 	return getsockname(s->fd, &s->endpoint.any, &s->endpoint.length);
 }
 
+static bool lacks_zone(const struct endpoint *e)
+{
+	return e->any.sa_family == AF_INET6 && e->in6.sin6_scope_id == 0 &&
+	       (IN6_IS_ADDR_MC_LINKLOCAL(&e->in6.sin6_addr) ||
+		   IN6_IS_ADDR_MC_NODELOCAL(&e->in6.sin6_addr));
+}
+
+/* Bound to the group itself, so that only its datagrams come. */
+static int bind_group(
+    struct bound_socket *s, const struct socket_options *options, const char **call)
+{
+	unsigned interface = 0;
+
+	*call = "join";
+	if (options->interface[0] != '\0' && (interface = if_nametoindex(options->interface)) == 0)
+		return -1;
+	if (lacks_zone(&s->endpoint))
+		s->endpoint.in6.sin6_scope_id = interface;
+	if (bind_port(s, options, call) == -1)
+		return -1;
+	*call = "join";
+	s->interface = interface;
+	if (interface == 0 && s->endpoint.any.sa_family == AF_INET6)
+		interface = s->endpoint.in6.sin6_scope_id;
+	return multicast_join(s->fd, &s->endpoint.any, s->endpoint.length, interface);
+}
+
+static int bind_endpoint(
+    struct bound_socket *s, const struct socket_options *options, const char **call)
+{
+	if (is_path(&s->endpoint))
+		return bind_path(s, options, call);
+	if (endpoint_is_group(&s->endpoint))
+		return bind_group(s, options, call);
+	return bind_port(s, options, call);
+}
+
 static int open_endpoint(struct bound_socket *s, const struct endpoint *wanted,
     const struct socket_options *options, const char **call)
 {
@@ -181,8 +226,7 @@ static int open_endpoint(struct bound_socket *s, const struct endpoint *wanted,
 	*call = "setsockopt";
 	result = set_options(s->fd, wanted, options);
 	if (result == 0)
-		result =
-		    is_path(wanted) ? bind_path(s, options, call) : bind_port(s, options, call);
+		result = bind_endpoint(s, options, call);
 	if (result == -1) {
 		int saved = errno;
 

@@ -30,10 +30,14 @@ struct bound_socket {
 
 /*
  * Opens, binds and listens; non-blocking and close-on-exec. A stale Unix path is replaced, a live
- * server's never; a multicast group is joined. 0, or -1 with errno and `why` filled (it names the call that failed).
+ * server's never; a multicast group is joined. 0, or -1 with errno and `why` filled (it names the call
+ * that failed).
  */
 int socket_open(struct bound_socket *socket, const struct endpoint *wanted,
     const struct socket_options *options, char *why, size_t why_size);
+
+/* Whether it is a multicast group: a UDP one, since only datagrams go to groups. */
+bool endpoint_is_group(const struct endpoint *endpoint);
 
 /* Closes it and removes its Unix path if that is still ours. */
 void socket_close(struct bound_socket *socket);

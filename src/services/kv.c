@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "kv/engine.h"
+#include "kv/table.h"
 #include "services/service.h"
 
 struct kv_conf {
@@ -219,6 +220,24 @@ static enum verdict kv_line(struct stream *stream, struct evbuffer *out, char *l
 	return run(stream_instance(stream), &words, out);
 }
 
+/* The keys of the lines to come; a line without one costs a glance at an empty key's place. */
+static void kv_expect(struct stream *stream, const struct line *lines, size_t count)
+{
+	struct engine *engine = stream_instance(stream)->state;
+	struct table_key keys[EXPECT_MAX];
+
+	for (size_t i = 0; i < count; i++) {
+		const char *bytes = lines[i].bytes;
+		size_t length = lines[i].length;
+		struct words words;
+
+		strip(&bytes, &length);
+		split(&words, bytes, length);
+		keys[i] = (struct table_key){ words.key, words.key_length };
+	}
+	engine->ops->expect(engine, keys, count);
+}
+
 static enum verdict kv_open(struct stream *stream, struct evbuffer *out)
 {
 	(void)stream;
@@ -256,6 +275,7 @@ static const struct handlers handlers = {
 	.conn_size = sizeof(struct kv_client),
 	.open = kv_open,
 	.line = kv_line,
+	.expect = kv_expect,
 	.long_line = "ERROR: line too long\n",
 	.refusal = "ERROR: too many connections\n",
 };

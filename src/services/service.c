@@ -1,7 +1,11 @@
 /* The table of services, and what holds for all of them. */
 #include "services/service.h"
 
+#include <net/if.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "net/multicast.h"
 
 const struct config_kind *const service_kinds[] = {
 #define SERVICE(name) &service_##name.kind,
@@ -23,6 +27,15 @@ const struct handlers *service_handlers(const struct instance_config *config)
 	return ops->choose != NULL ? ops->choose(config->parts[PART_OWN].fields) : ops->handlers;
 }
 
+const char *service_interface(const struct instance_config *config)
+{
+	const struct service_ops *ops = service_of(config->kind);
+	const char *name =
+	    ops->interface == NULL ? NULL : ops->interface(config->parts[PART_OWN].fields);
+
+	return name == NULL ? "" : name;
+}
+
 void service_stop(struct instance *instance)
 {
 	const struct service_ops *ops = service_of(instance->config->kind);
@@ -39,9 +52,63 @@ static int check_transport(
 
 	if (ops->transports & (stream ? SERVICE_STREAM : SERVICE_DATAGRAM))
 		return 0;
-	snprintf(why, why_size, "expected %s, got \"%s\": %s is a service for %s only",
+	snprintf(why, why_size, "expected %s, got \"%s\": %s is a service for %s only%s%s",
 	    stream ? "udp:// or unixgram://" : "tcp:// or unix://", address->text, ops->kind.type,
-	    stream ? "datagrams" : "streams");
+	    stream ? "datagrams" : "streams", ops->transports_why == NULL ? "" : ": ",
+	    ops->transports_why == NULL ? "" : ops->transports_why);
+	return -1;
+}
+
+/* Groups are for who answers nothing, and a link-local one is a group on one interface. */
+static int check_group(
+    const struct instance_config *config, const struct address *address, char *why, size_t why_size)
+{
+	if (address->transport != TRANSPORT_UDP || !multicast_names_group(address))
+		return 0;
+	if (!service_handlers(config)->receives)
+		snprintf(why, why_size, "\"%s\" is a multicast group: only a receiver joins one",
+		    address->text);
+	else if (multicast_needs_interface(address) && *service_interface(config) == '\0')
+		snprintf(why, why_size,
+		    "\"%s\" is a link-local group and needs an interface: add the key interface",
+		    address->text);
+	else
+		return 0;
+	return -1;
+}
+
+static int check_listen(
+    const struct service_ops *ops, const struct instance_config *config, char *why, size_t why_size)
+{
+	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
+
+	if (ops->transports == 0) {
+		if (settings->listen.count == 0)
+			return 0;
+		snprintf(why, why_size, "expected none: %s listens to nobody, %s", ops->kind.type,
+		    ops->transports_why);
+		return -1;
+	}
+	if (settings->enabled && settings->listen.count == 0) {
+		snprintf(why, why_size,
+		    "expected an address such as \"tcp://127.0.0.1:5566\", got none");
+		return -1;
+	}
+	for (size_t i = 0; i < settings->listen.count; i++)
+		if (check_transport(ops, &settings->listen.items[i], why, why_size) == -1 ||
+		    check_group(config, &settings->listen.items[i], why, why_size) == -1)
+			return -1;
+	return 0;
+}
+
+static int check_interface(const struct instance_config *config, char *why, size_t why_size)
+{
+	const char *name = service_interface(config);
+
+	if (strlen(name) < IF_NAMESIZE)
+		return 0;
+	snprintf(why, why_size, "expected the name of an interface, at most %d bytes, got \"%s\"",
+	    IF_NAMESIZE - 1, name);
 	return -1;
 }
 
@@ -49,23 +116,14 @@ int service_check(
     const struct instance_config *config, const char **key, char *why, size_t why_size)
 {
 	const struct service_ops *ops = service_of(config->kind);
-	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
 
 	*key = "listen";
-	if (settings->enabled && settings->listen.count == 0) {
-		snprintf(why, why_size,
-		    "expected an address such as \"tcp://127.0.0.1:5566\", got none");
+	if (check_listen(ops, config, why, why_size) == -1)
 		return -1;
-	}
-	for (size_t i = 0; i < settings->listen.count; i++)
-		if (check_transport(ops, &settings->listen.items[i], why, why_size) == -1)
-			return -1;
+	*key = "interface";
+	if (check_interface(config, why, why_size) == -1)
+		return -1;
 	return ops->check != NULL ? ops->check(config, key, why, why_size) : 0;
-}
-
-bool is_space(char byte)
-{
-	return byte == ' ' || (byte >= '\t' && byte <= '\r');
 }
 
 void strip(const char **bytes, size_t *length)

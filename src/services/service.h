@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "core/option.h"
 #include "net/instance.h"
+#include "net/sender.h"
 #include "net/stream.h"
 
 enum service_transports {
@@ -22,7 +23,7 @@ enum service_transports {
 
 struct service_ops {
 	struct config_kind kind; /* see SERVICE_KIND */
-	unsigned transports; /* that it can listen on; 0 = it listens to nobody */
+	unsigned transports;     /* that it can listen on; 0 = it listens to nobody */
 	/* Why it has no other transports, for whoever asks for one; NULL = it goes without saying. */
 	const char *transports_why;
 	const struct handlers *handlers;
@@ -71,7 +72,11 @@ int service_check(
     const struct instance_config *config, const char **key, char *why, size_t why_size);
 
 /* White space is the six ASCII characters 09-0D and 20. */
-bool is_space(char byte);
+static inline bool is_space(char byte)
+{
+	return byte == ' ' || (byte >= '\t' && byte <= '\r');
+}
+
 /* Takes white space off both ends; the bytes stay where they are. */
 void strip(const char **bytes, size_t *length);
 

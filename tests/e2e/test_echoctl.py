@@ -1,6 +1,8 @@
 """echoctl: the client commands over every transport, their output and their exit statuses."""
 
+import array
 import contextlib
+import fcntl
 import json
 import os
 import pty
@@ -9,6 +11,7 @@ import select
 import signal
 import socket
 import subprocess
+import termios
 import threading
 import time
 from pathlib import Path
@@ -86,6 +89,12 @@ class Running:
     def write(self, data):
         self.process.stdin.write(data)
         self.process.stdin.flush()
+
+    def unread_input(self):
+        """Bytes that it has not read yet."""
+        left = array.array("i", [0])
+        fcntl.ioctl(self.process.stdin, termios.FIONREAD, left)
+        return left[0]
 
     def finish(self, number=None, status=OK):
         """What it still had to say, after that signal."""
@@ -219,6 +228,22 @@ def test_send_ends_when_the_peer_does_not_want_the_rest(echod):
         client.write(b"first\n")
         assert client.line() == "first"
         assert client.finish() == ("", "")
+
+
+def test_send_takes_the_answer_of_a_peer_that_takes_no_more(workdir):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.settimeout(DEADLINE)
+        listener.bind(f"{workdir}/peer")
+        listener.listen()
+        with Running("send", f"unix://{workdir}/peer") as client, listener.accept()[0] as peer:
+            client.write(b"first\n")
+            assert peer.recv(100) == b"first\n"
+            peer.shutdown(socket.SHUT_RD)
+            client.write(b"second\n")
+            harness.wait_until(lambda: client.unread_input() == 0, "echoctl reads its input")
+            peer.sendall(b"enough")
+            peer.shutdown(socket.SHUT_WR)
+            assert client.finish() == ("enough", "")
 
 
 def test_send_to_a_peer_that_keeps_its_side_open():
@@ -482,17 +507,27 @@ def test_ping_tells_the_end_of_the_connection(echod):
     assert errors == f"echoctl: {server.address('echo')}: the peer has closed the connection\n"
 
 
-def test_ping_goes_on_when_the_service_comes_back():
-    port = nobody()
-    with Running("ping", "-i", "0.05", f"udp://127.0.0.1:{port}") as ping:
-        assert ping.line("stderr").endswith("Connection refused")
-        with socket.socket(type=socket.SOCK_DGRAM) as server:
-            server.bind(("127.0.0.1", port))
-            server.settimeout(DEADLINE)
-            server.sendto(*server.recvfrom(100))
-            assert ping.line().startswith("PING")
-            assert ANSWER.fullmatch(ping.line())
-            ping.finish(signal.SIGINT)
+def sequence(line):
+    return int(ANSWER.fullmatch(line)[2])
+
+
+@pytest.mark.parametrize("listen", ["udp://127.0.0.1:{port}", "unixgram://{workdir}/echo"])
+def test_ping_goes_on_when_the_service_comes_back(echod, workdir, listen):
+    listen = listen.format(port=nobody(), workdir=workdir)
+    first = echod({"echo": {"listen": listen}})
+    with Running("ping", "-i", "0.02", listen) as ping:
+        assert ping.line().startswith("PING")
+        answered = sequence(ping.line())
+        first.stop()
+        assert re.fullmatch(
+            f"echoctl: {listen}: (Connection refused|No such file or directory)",
+            ping.line("stderr"),
+        )
+        second = echod({"echo": {"listen": listen}})
+        while (after := sequence(ping.line())) == answered + 1:
+            answered = after  # by the first one
+        ping.finish(signal.SIGINT)
+        second.stop()
 
 
 # --- listen ---

@@ -73,7 +73,7 @@ def test_every_exit_status_stands_in_the_manual(status):
     assert re.search(rf"^\.It (?:Li )?{status}\b", DAEMON_MANUAL, re.M)
 
 
-@pytest.mark.parametrize("manual", ["src/echod.8.in", "conf/echod.conf.5.in"])
+@pytest.mark.parametrize("manual", ["src/echod.8.in", "src/echoctl/echoctl.1.in", "conf/echod.conf.5.in"])
 @pytest.mark.skipif(not harness.shutil.which("man"), reason="man is not installed")
 def test_manual_renders_without_a_warning(manual):
     result = subprocess.run(

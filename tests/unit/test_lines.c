@@ -270,6 +270,41 @@ START_TEST(a_full_output_ends_the_turn)
 }
 END_TEST
 
+static size_t expected_lines, expected_bytes;
+
+static void note_expected(struct stream *stream, const struct line *expected, size_t count)
+{
+	(void)stream;
+	for (size_t i = 0; i < count; i++) {
+		ck_assert_ptr_null(memchr(expected[i].bytes, '\n', expected[i].length));
+		ck_assert_int_eq(expected[i].bytes[expected[i].length], '\n');
+		expected_bytes += expected[i].length;
+	}
+	expected_lines += count;
+}
+
+/* Every line of a pipeline is announced once, and a lone line is not worth it. */
+START_TEST(lines_ahead_are_announced)
+{
+	static const struct handlers expecting = { .line = show_line, .expect = note_expected };
+	struct lines_turn turn;
+	struct wire wire;
+
+	wire_open(&wire, true);
+	expected_lines = expected_bytes = 0;
+	for (int i = 0; i < 100; i++)
+		evbuffer_add(wire.in, "abc\n", 4);
+	lines_serve(&wire.lines, NULL, &expecting, &settings, true, wire.in, wire.out, &turn);
+	ck_assert_uint_eq(expected_lines, 100);
+	ck_assert_uint_eq(expected_bytes, 300);
+	evbuffer_add(wire.in, "alone\n", 6);
+	lines_serve(&wire.lines, NULL, &expecting, &settings, true, wire.in, wire.out, &turn);
+	ck_assert_uint_eq(expected_lines, 100);
+	ck_assert_uint_eq(evbuffer_get_length(wire.out), 507);
+	wire_close(&wire);
+}
+END_TEST
+
 START_TEST(tells_of_a_half_line)
 {
 	struct lines_turn turn;
@@ -304,6 +339,7 @@ int main(void)
 	tcase_add_test(turns, hold_hands_over_the_rest);
 	tcase_add_test(turns, a_turn_is_bounded);
 	tcase_add_test(turns, a_full_output_ends_the_turn);
+	tcase_add_test(turns, lines_ahead_are_announced);
 	tcase_add_test(turns, tells_of_a_half_line);
 	suite_add_tcase(suite, framing);
 	suite_add_tcase(suite, turns);

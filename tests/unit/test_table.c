@@ -315,6 +315,26 @@ START_TEST(stays_whole_without_memory)
 END_TEST
 #endif
 
+/* A hint changes nothing: known keys, unknown ones, an empty one, and more than it takes. */
+START_TEST(a_prefetch_is_only_a_hint)
+{
+	struct table *table = table_new(0);
+	struct table_key keys[40];
+	struct table_value value;
+
+	for (size_t i = 0; i < 40; i++)
+		keys[i] =
+		    (struct table_key){ "0123456789abcdefghijklmnopqrstuvwxyz----" + i, i % 3 };
+	table_prefetch(table, keys, 40);
+	ck_assert_int_eq(table_set(table, "1", 1, "one", 3), 0);
+	table_prefetch(table, keys, 40);
+	ck_assert_int_eq(table_get(table, "1", 1, &value), 0);
+	ck_assert_mem_eq(value.bytes, "one", 3);
+	ck_assert_int_eq(table_get(table, "2", 1, &value), -1);
+	table_free(table);
+}
+END_TEST
+
 START_TEST(keys_are_bytes)
 {
 	struct table *table = table_new(0);
@@ -559,6 +579,7 @@ static Suite *table_suite(void)
 #ifdef CAN_FAIL_ALLOCATIONS
 	tcase_add_test(tc, stays_whole_without_memory);
 #endif
+	tcase_add_test(tc, a_prefetch_is_only_a_hint);
 	tcase_add_test(tc, keys_are_bytes);
 	tcase_add_test(tc, the_beginning_of_a_key_is_another_key);
 	tcase_add_test(tc, a_value_may_be_empty);

@@ -1,0 +1,208 @@
+/* echoctl listen: binds a datagram address or joins a multicast group, and prints what comes. */
+#include <errno.h>
+#include <net/if.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "core/log.h"
+#include "echoctl/command.h"
+#include "echoctl/json_output.h"
+#include "echoctl/wait.h"
+#include "net/address.h"
+#include "net/multicast.h"
+#include "net/socket.h"
+
+#define DATAGRAM_MAX (1 << 20)           /* more than the kernel lets through */
+#define SHOWN_MAX (4 * DATAGRAM_MAX + 1) /* \xHH for each byte */
+
+struct receiver {
+	const struct options *options;
+	struct socket_options socket_options;
+	struct bound_socket *sockets;
+	size_t count;
+	struct pollfd *fds;  /* one more: the signals */
+	char *bytes, *shown; /* the latest datagram, and escaped */
+	long received;
+};
+
+/* --- binding --- */
+
+static int bind_endpoint(struct receiver *r, const struct endpoint *endpoint)
+{
+	struct bound_socket *socket = &r->sockets[r->count];
+	char text[ADDRESS_TEXT_MAX], why[256];
+
+	if (r->options->interface != NULL && !multicast_is_group(&endpoint->any)) {
+		complain("-I: only multicast groups are joined on an interface");
+		return STATUS_USAGE;
+	}
+	if (socket_open(socket, endpoint, &r->socket_options, why, sizeof(why)) == -1) {
+		complain("%s%s", why,
+		    errno == ENODEV && r->options->interface == NULL ? "; try -I INTERFACE" : "");
+		return STATUS_NO;
+	}
+	fprintf(
+	    stderr, "listening on %s\n", endpoint_format(&socket->endpoint, text, sizeof(text)));
+	r->fds[r->count++] = (struct pollfd){ .fd = socket->fd, .events = POLLIN };
+	return STATUS_OK;
+}
+
+static int allocate(struct receiver *r, size_t sockets)
+{
+	r->sockets = calloc(sockets, sizeof(*r->sockets));
+	r->fds = calloc(sockets + 1, sizeof(*r->fds));
+	r->bytes = malloc(DATAGRAM_MAX);
+	r->shown = malloc(SHOWN_MAX);
+	if (r->sockets != NULL && r->fds != NULL && r->bytes != NULL && r->shown != NULL)
+		return 0;
+	complain("out of memory");
+	return -1;
+}
+
+/* All endpoints that the address has. A status, after a complaint if it is not STATUS_OK. */
+static int bind_address(struct receiver *r, const struct address *address)
+{
+	struct endpoints endpoints;
+	const char *why;
+	int status = STATUS_OK;
+
+	if (address_resolve(address, &endpoints, &why) == -1) {
+		complain("%s: %s", address->text, why);
+		return STATUS_NO;
+	}
+	if (allocate(r, endpoints.count) == -1)
+		status = STATUS_NO;
+	for (size_t i = 0; i < endpoints.count && status == STATUS_OK; i++)
+		status = bind_endpoint(r, &endpoints.items[i]);
+	endpoints_clear(&endpoints);
+	return status;
+}
+
+/* --- printing --- */
+
+/* UTC, as in the daemon's log. */
+static void format_time(char *to, size_t size)
+{
+	struct timespec now;
+	struct tm tm;
+	char seconds[32];
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	strftime(seconds, sizeof(seconds), "%FT%T", gmtime_r(&now.tv_sec, &tm));
+	snprintf(to, size, "%s.%03ldZ", seconds, now.tv_nsec / 1000000);
+}
+
+/* A line, without the datagram's own line feed at its end. */
+static void print_line(struct receiver *r, const char *when, const char *from, size_t length)
+{
+	if (length > 0 && r->bytes[length - 1] == '\n')
+		length--;
+	log_escape(r->shown, SHOWN_MAX, r->bytes, length);
+	printf("%s %s: %s\n", when, from, r->shown);
+}
+
+static void print_datagram(struct receiver *r, const char *from, size_t length)
+{
+	char when[48];
+	json_t *object;
+
+	format_time(when, sizeof(when));
+	if (r->options->raw) {
+		fwrite(r->bytes, 1, length, stdout);
+		fflush(stdout);
+	} else if (r->options->json) {
+		object = json_pack("{s:s, s:s}", "time", when, "from", from);
+		json_print(json_with_bytes(object, r->bytes, length));
+	} else {
+		print_line(r, when, from, length);
+	}
+}
+
+/* --- receiving --- */
+
+static int receive(struct receiver *r, int fd)
+{
+	struct sockaddr_storage from = { 0 };
+	socklen_t from_length = sizeof(from);
+	char text[ADDRESS_TEXT_MAX];
+	ssize_t n = recvfrom(fd, r->bytes, DATAGRAM_MAX, 0, (struct sockaddr *)&from, &from_length);
+
+	if (n == -1)
+		return errno == EAGAIN ? 0 : -1;
+	peer_format((struct sockaddr *)&from, from_length, text, sizeof(text));
+	print_datagram(r, text, (size_t)n);
+	r->received++;
+	return 0;
+}
+
+static bool is_done(const struct receiver *r)
+{
+	return (r->options->count > 0 && r->received == r->options->count) || ferror(stdout);
+}
+
+static int run(struct receiver *r, int signals)
+{
+	const struct waiting waiting = { .deadline = INT64_MAX };
+
+	r->fds[r->count] = (struct pollfd){ .fd = signals, .events = POLLIN };
+	while (!is_done(r)) {
+		if (wait_poll(&waiting, r->fds, r->count + 1) == -1)
+			return -1;
+		for (size_t i = 0; i < r->count && !is_done(r); i++)
+			if (r->fds[i].revents != 0 && receive(r, r->fds[i].fd) == -1)
+				return -1;
+		if (r->fds[r->count].revents != 0)
+			break;
+	}
+	return 0;
+}
+
+/* --- the command --- */
+
+static int listen_on(struct receiver *r, const struct address *address)
+{
+	int signals = wait_signals();
+	int status = bind_address(r, address);
+
+	if (status == STATUS_OK && (signals == -1 || run(r, signals) == -1)) {
+		complain("%s: %s", address->text, strerror(errno));
+		status = STATUS_NO;
+	}
+	for (size_t i = 0; i < r->count; i++)
+		socket_close(&r->sockets[i]);
+	free(r->sockets);
+	free(r->fds);
+	free(r->bytes);
+	free(r->shown);
+	return status;
+}
+
+int listen_command(const struct options *options, int count, char **arguments)
+{
+	struct receiver receiver = { .options = options, .socket_options.unix_mode = 0660 };
+	struct address address;
+	int status;
+
+	(void)count;
+	if (options->interface != NULL && if_nametoindex(options->interface) == 0) {
+		complain("-I: there is no interface \"%s\"", options->interface);
+		return STATUS_USAGE;
+	}
+	if (options->interface != NULL) /* one that exists fits */
+		strcpy(receiver.socket_options.interface, options->interface);
+	if (parse_address_argument(&address, arguments[0]) == -1)
+		return STATUS_USAGE;
+	if (!transport_is_stream(address.transport)) {
+		status = listen_on(&receiver, &address);
+	} else {
+		complain(
+		    "%s: only datagrams are listened for: udp:// or unixgram://", address.text);
+		status = STATUS_USAGE;
+	}
+	address_clear(&address);
+	return status;
+}

@@ -1,0 +1,324 @@
+/*
+ * echoctl ping: probes to an echo service, and how long they take to come back. Each probe is a line of
+ * 64 bytes that no other run and no other probe has: what comes back is known by its bytes.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "echoctl/command.h"
+#include "echoctl/connection.h"
+#include "echoctl/ping_report.h"
+#include "echoctl/probes.h"
+#include "echoctl/wait.h"
+
+#define PROBE_BYTES 64
+#define PROBE_FORMAT "echoctl ping seq=%09u key=%s\n"
+#define KEY_DIGITS 32
+#define ANSWER_MAX 2048 /* of a datagram: enough to see that it is longer than a probe */
+
+struct ping {
+	const struct options *options;
+	struct connection connection;
+	struct probes probes;
+	struct ping_report report;
+	char key[KEY_DIGITS + 1]; /* of this run */
+	int64_t started, next;    /* when the first was sent, when the next one is */
+
+	char partial[PROBE_BYTES]; /* a stream's next answer, as far as it has come */
+	size_t partial_length;
+	unsigned frames; /* answers of a stream, which come in order */
+
+	int status; /* of what went wrong last */
+	bool over;  /* by something that went wrong */
+};
+
+static int make_key(char key[KEY_DIGITS + 1])
+{
+	unsigned char random[KEY_DIGITS / 2];
+
+	if (getrandom(random, sizeof(random), 0) != sizeof(random))
+		return -1;
+	for (size_t i = 0; i < sizeof(random); i++)
+		snprintf(key + 2 * i, 3, "%02x", random[i]);
+	return 0;
+}
+
+static void write_probe(const struct ping *ping, unsigned sequence, char to[PROBE_BYTES + 1])
+{
+	snprintf(to, PROBE_BYTES + 1, PROBE_FORMAT, sequence, ping->key);
+}
+
+/* The sequence number of a probe of ours, or 0. */
+static unsigned read_probe(const struct ping *ping, const char *bytes, size_t length)
+{
+	char text[PROBE_BYTES + 1] = "", expected[PROBE_BYTES + 1];
+	unsigned sequence;
+
+	if (length != PROBE_BYTES)
+		return 0;
+	memcpy(text, bytes, PROBE_BYTES);
+	if (sscanf(text, "echoctl ping seq=%9u", &sequence) != 1)
+		return 0;
+	write_probe(ping, sequence, expected);
+	return memcmp(bytes, expected, PROBE_BYTES) == 0 ? sequence : 0;
+}
+
+static void fail(struct ping *ping, const char *why)
+{
+	complain("%s: %s", ping->connection.address.text, why);
+	ping->status = STATUS_NO;
+	ping->over = true;
+}
+
+static void complain_foreign(struct ping *ping, const char *bytes, size_t length)
+{
+	char shown[PROBE_BYTES];
+
+	log_escape(shown, sizeof(shown), bytes, length);
+	complain("%s: not an echo: it answered \"%s\"", ping->connection.address.text, shown);
+	ping->status = STATUS_NO;
+}
+
+static void accept_answer(struct ping *ping, unsigned sequence)
+{
+	double ms;
+	enum probe_answer kind = probes_receive(&ping->probes, sequence, clock_us(), &ms);
+
+	if (kind != PROBE_UNKNOWN)
+		report_answer(&ping->report, sequence, kind, ms);
+}
+
+/* --- sending --- */
+
+/* A datagram that was refused: on to another endpoint of the name, unless this one has answered before. */
+static void handle_refusal(struct ping *ping, int error)
+{
+	char probe[PROBE_BYTES + 1];
+
+	if (error == ECONNREFUSED && ping->probes.received == 0 &&
+	    connection_next(&ping->connection) == 0) {
+		write_probe(ping, ping->probes.sent, probe);
+		send(ping->connection.fd, probe, PROBE_BYTES, MSG_NOSIGNAL);
+		return;
+	}
+	while (probes_oldest(&ping->probes) != NULL)
+		probes_give_up(&ping->probes);
+	ping->status = connection_complain(&ping->connection, error);
+}
+
+/* A Unix datagram socket whose peer has gone is connected to the one that has the address by now. */
+static ssize_t transmit(const struct connection *c, const char *probe)
+{
+	ssize_t n = send(c->fd, probe, PROBE_BYTES, MSG_NOSIGNAL);
+
+	if (n != -1 || c->address.transport != TRANSPORT_UNIXGRAM ||
+	    (errno != ECONNREFUSED && errno != ENOTCONN))
+		return n;
+	if (connect(c->fd, &c->endpoint->any, c->endpoint->length) == -1)
+		return -1;
+	return send(c->fd, probe, PROBE_BYTES, MSG_NOSIGNAL);
+}
+
+static void send_probe(struct ping *ping)
+{
+	char probe[PROBE_BYTES + 1];
+	unsigned sequence = probes_send(&ping->probes, clock_us());
+	ssize_t n;
+
+	write_probe(ping, sequence, probe);
+	n = transmit(&ping->connection, probe);
+	if (n == PROBE_BYTES)
+		return;
+	if (!transport_is_stream(ping->connection.address.transport)) {
+		if (errno != EAGAIN) /* a full queue has lost it, as any other on the way may */
+			handle_refusal(ping, errno);
+		return;
+	}
+	if (n != -1 || errno == EAGAIN)
+		fail(ping, "the peer takes no more");
+	else
+		fail(ping, strerror(errno));
+}
+
+static bool all_sent(const struct ping *ping)
+{
+	long count = ping->options->count;
+
+	return ping->probes.sent == (count == 0 ? PROBE_SEQUENCE_MAX : count);
+}
+
+/* The next one is due an interval after the last one was; what was missed is not made up for. */
+static void send_due(struct ping *ping)
+{
+	int64_t now = clock_us();
+
+	if (all_sent(ping) || probes_full(&ping->probes) || now < ping->next)
+		return;
+	ping->next += ping->options->interval;
+	if (ping->next < now)
+		ping->next = now;
+	send_probe(ping);
+}
+
+/* --- receiving --- */
+
+static void receive_datagram(struct ping *ping)
+{
+	char bytes[ANSWER_MAX];
+	ssize_t n = recv(ping->connection.fd, bytes, sizeof(bytes), 0);
+	unsigned sequence;
+
+	if (n == -1) {
+		if (errno != EAGAIN)
+			handle_refusal(ping, errno);
+		return;
+	}
+	sequence = read_probe(ping, bytes, (size_t)n);
+	if (sequence == 0)
+		complain_foreign(ping, bytes, (size_t)n);
+	else
+		accept_answer(ping, sequence);
+}
+
+/* Compares what has come with the next probe in order: a stream loses and swaps nothing. */
+static void check_partial(struct ping *ping)
+{
+	char expected[PROBE_BYTES + 1];
+
+	write_probe(ping, ping->frames + 1, expected);
+	if (memcmp(ping->partial, expected, ping->partial_length) != 0) {
+		complain_foreign(ping, ping->partial, ping->partial_length);
+		ping->over = true;
+	} else if (ping->partial_length == PROBE_BYTES) {
+		ping->partial_length = 0;
+		accept_answer(ping, ++ping->frames);
+	}
+}
+
+static void receive_stream(struct ping *ping)
+{
+	ssize_t n = recv(ping->connection.fd, ping->partial + ping->partial_length,
+	    PROBE_BYTES - ping->partial_length, 0);
+
+	if (n == -1) {
+		if (errno != EAGAIN)
+			fail(ping, strerror(errno));
+		return;
+	}
+	ping->partial_length += (size_t)n;
+	if (n == 0)
+		fail(ping, "the peer has closed the connection");
+	else
+		check_partial(ping);
+}
+
+/* --- the run --- */
+
+static void give_up_overdue(struct ping *ping)
+{
+	int64_t patience = ping->options->patience, now = clock_us();
+	const struct probe *oldest;
+
+	while ((oldest = probes_oldest(&ping->probes)) != NULL &&
+	       wait_deadline(oldest->sent_at, patience) <= now)
+		report_lost(&ping->report, probes_give_up(&ping->probes), patience);
+}
+
+/* Until an answer, a signal, the time for the next probe or the end of patience for the oldest. */
+static int await_event(struct ping *ping, struct pollfd fds[2])
+{
+	const struct probe *oldest = probes_oldest(&ping->probes);
+	struct waiting waiting = { .deadline = INT64_MAX };
+
+	if (oldest != NULL) {
+		waiting.what = ping->connection.address.text;
+		waiting.since = oldest->sent_at;
+		waiting.deadline = wait_deadline(oldest->sent_at, ping->options->patience);
+	}
+	if (!all_sent(ping) && !probes_full(&ping->probes) && ping->next < waiting.deadline)
+		waiting.deadline = ping->next;
+	fds[0].fd = ping->connection.fd; /* may be another one by now */
+	return wait_poll(&waiting, fds, 2);
+}
+
+static bool is_over(const struct ping *ping)
+{
+	return ping->over || ferror(stdout) ||
+	       (all_sent(ping) && probes_oldest(&ping->probes) == NULL);
+}
+
+static void run(struct ping *ping, int signals)
+{
+	bool is_stream = transport_is_stream(ping->connection.address.transport);
+	struct pollfd fds[2] = { { .events = POLLIN }, { .fd = signals, .events = POLLIN } };
+
+	ping->started = ping->next = clock_us();
+	for (;;) {
+		send_due(ping);
+		give_up_overdue(ping);
+		if (is_over(ping))
+			return;
+		if (await_event(ping, fds) == -1) {
+			fail(ping, strerror(errno));
+			return;
+		}
+		if (fds[1].revents != 0)
+			return;
+		if (fds[0].revents != 0)
+			(is_stream ? receive_stream : receive_datagram)(ping);
+	}
+}
+
+/* As ping(8): one answer is enough, but a stream that broke or was no echo is not. */
+static int exit_status(const struct ping *ping)
+{
+	if (ping->probes.received > 0 && !ping->over)
+		return STATUS_OK;
+	return ping->status != STATUS_OK ? ping->status : STATUS_NO;
+}
+
+static int start(struct ping *ping)
+{
+	int signals = wait_signals();
+
+	if (signals == -1 || make_key(ping->key) == -1) {
+		complain("cannot start: %s", strerror(errno));
+		return STATUS_NO;
+	}
+	ping->report = (struct ping_report){
+		.json = ping->options->json,
+		.address = ping->connection.address.text,
+		.peer = ping->connection.peer,
+		.bytes = PROBE_BYTES,
+	};
+	report_start(&ping->report);
+	run(ping, signals);
+	report_summary(&ping->report, &ping->probes, clock_us() - ping->started);
+	return exit_status(ping);
+}
+
+int ping_command(const struct options *options, int count, char **arguments)
+{
+	struct ping *ping = calloc(1, sizeof(*ping));
+	int status;
+
+	(void)count;
+	if (ping == NULL) {
+		complain("out of memory");
+		return STATUS_NO;
+	}
+	ping->options = options;
+	status = connection_open(&ping->connection, arguments[0], options->patience);
+	if (status == STATUS_OK)
+		status = start(ping);
+	connection_close(&ping->connection);
+	free(ping);
+	return status;
+}

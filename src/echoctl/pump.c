@@ -1,0 +1,115 @@
+/* The pump: one buffer towards the peer, and none back, for the output may block. */
+#include "echoctl/pump.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "echoctl/wait.h"
+
+#define PIECE 65536
+
+/*
+ * The peer takes no more, but its answer may still be there to be read. That it was cut off, the
+ * kernel tells only once: to whoever of send and recv comes first.
+ */
+static void drop_input(struct pump *pump)
+{
+	pump->reset = errno == ECONNRESET;
+	pump->input = -1;
+	pump->text_length = 0;
+}
+
+static int push(struct pump *pump)
+{
+	ssize_t n = send(pump->fd, pump->text, pump->text_length, MSG_NOSIGNAL);
+
+	if (n == -1 && (errno == EPIPE || errno == ECONNRESET)) {
+		drop_input(pump);
+		return 0;
+	}
+	if (n == -1)
+		return errno == EAGAIN || errno == EINTR ? 0 : -1;
+	pump->text += n;
+	pump->text_length -= (size_t)n;
+	if (pump->text_length == 0 && pump->input == -1)
+		shutdown(pump->fd, SHUT_WR);
+	return 0;
+}
+
+/* What is read next goes into the buffer, which has been sent. */
+static int refill(struct pump *pump, char *buffer)
+{
+	ssize_t n = read(pump->input, buffer, PIECE);
+
+	if (n == -1)
+		return errno == EAGAIN || errno == EINTR ? 0 : -1;
+	if (n == 0) {
+		pump->input = -1;
+		shutdown(pump->fd, SHUT_WR);
+	}
+	pump->text = buffer;
+	pump->text_length = (size_t)n;
+	pump->offered += (size_t)n;
+	return 0;
+}
+
+/* Whether the pump goes on; otherwise *end says how it ends. */
+static bool pull(struct pump *pump, enum pump_end *end)
+{
+	char buffer[PIECE];
+	ssize_t n = recv(pump->fd, buffer, sizeof(buffer), 0);
+
+	if (n == 0 && pump->reset) {
+		n = -1;
+		errno = ECONNRESET;
+	}
+	*end = n == 0 ? PUMP_CLOSED : PUMP_FAILED;
+	if (n <= 0)
+		return n == -1 && (errno == EAGAIN || errno == EINTR);
+	pump->received += (size_t)n;
+	*end = PUMP_NO_OUTPUT;
+	return fwrite(buffer, 1, (size_t)n, pump->output) == (size_t)n && fflush(pump->output) == 0;
+}
+
+/* Waits for whatever can go on. As poll(2), and 0 when the peer was silent for too long. */
+static int await(const struct pump *pump, struct pollfd fds[2], int64_t since)
+{
+	bool sending = pump->text_length > 0, reading = !sending && pump->input != -1;
+	struct waiting waiting = { .since = since, .deadline = INT64_MAX };
+
+	fds[0] = (struct pollfd){ .fd = pump->fd, .events = POLLIN | (sending ? POLLOUT : 0) };
+	fds[1] = (struct pollfd){ .fd = reading ? pump->input : -1, .events = POLLIN };
+	if (!reading)
+		waiting.deadline = wait_deadline(since, pump->patience);
+	/* On a terminal the answer may have left the cursor within a line, which is to stay. */
+	if (!reading && pump->received == 0)
+		waiting.what = pump->what;
+	return wait_poll(&waiting, fds, 2);
+}
+
+enum pump_end pump_run(struct pump *pump)
+{
+	char buffer[PIECE];
+	struct pollfd fds[2];
+	int64_t since = clock_us();
+	enum pump_end end;
+	int ready;
+
+	pump->offered = pump->text_length;
+	if (pump->text_length == 0 && pump->input == -1)
+		shutdown(pump->fd, SHUT_WR);
+	while ((ready = await(pump, fds, since)) > 0) {
+		since = clock_us();
+		if ((fds[0].revents & POLLOUT) && push(pump) == -1)
+			return PUMP_FAILED;
+		if (fds[0].revents & (POLLIN | POLLHUP | POLLERR) && !pull(pump, &end))
+			return end;
+		if (fds[1].revents != 0 && refill(pump, buffer) == -1)
+			return PUMP_NO_INPUT;
+	}
+	return ready == 0 ? PUMP_SILENT : PUMP_FAILED;
+}

@@ -1,0 +1,123 @@
+/*
+ * Whoever comes last frees a lookup: the loop after it has joined the thread, or the thread when it
+ * finds that it was abandoned.
+ */
+#include "net/lookup.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "net/address.h"
+
+enum { RUNNING, FINISHED, ABANDONED };
+
+struct lookup {
+	struct address address;
+	struct endpoints found;
+	char why[128]; /* nothing was found */
+	pthread_t thread;
+	atomic_int state;
+	int finished_fd; /* an eventfd */
+	struct event *event;
+	lookup_done *done;
+	void *arg;
+};
+
+static void lookup_free(struct lookup *lookup)
+{
+	int saved = errno;
+
+	endpoints_clear(&lookup->found);
+	address_clear(&lookup->address);
+	if (lookup->finished_fd != -1)
+		close(lookup->finished_fd);
+	free(lookup);
+	errno = saved;
+}
+
+static void *run(void *arg)
+{
+	struct lookup *lookup = arg;
+	const char *why;
+
+	if (address_resolve(&lookup->address, &lookup->found, &why) == -1)
+		snprintf(lookup->why, sizeof(lookup->why), "%s", why);
+	if (atomic_exchange(&lookup->state, FINISHED) == ABANDONED)
+		lookup_free(lookup);
+	else
+		eventfd_write(lookup->finished_fd, 1);
+	return NULL;
+}
+
+static void finished_cb(evutil_socket_t fd, short events, void *arg)
+{
+	struct lookup *lookup = arg;
+	struct endpoints found = lookup->found;
+
+	(void)fd;
+	(void)events;
+	pthread_join(lookup->thread, NULL);
+	event_free(lookup->event);
+	lookup->found = (struct endpoints){ 0 };
+	lookup->done(lookup->arg, &found, lookup->why);
+	lookup_free(lookup);
+}
+
+/* Signals are the loop's: the thread takes none. */
+static int start_thread(struct lookup *lookup)
+{
+	sigset_t all, before;
+	int error;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&lookup->thread, NULL, run, lookup);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	errno = error;
+	return error == 0 ? 0 : -1;
+}
+
+struct lookup *lookup_start(
+    struct event_base *base, const struct address *address, lookup_done *done, void *arg)
+{
+	struct lookup *lookup = calloc(1, sizeof(*lookup));
+	const char *why;
+
+	if (lookup == NULL)
+		return NULL;
+	lookup->done = done;
+	lookup->arg = arg;
+	lookup->finished_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (lookup->finished_fd != -1 && address_parse(&lookup->address, address->text, &why) == 0)
+		lookup->event = event_new(base, lookup->finished_fd, EV_READ, finished_cb, lookup);
+	if (lookup->event != NULL && event_add(lookup->event, NULL) == 0 &&
+	    start_thread(lookup) == 0)
+		return lookup;
+	if (lookup->event != NULL)
+		event_free(lookup->event);
+	lookup_free(lookup);
+	return NULL;
+}
+
+void lookup_cancel(struct lookup *lookup)
+{
+	pthread_t thread;
+
+	if (lookup == NULL)
+		return;
+	thread = lookup->thread;
+	event_free(lookup->event);
+	if (atomic_exchange(&lookup->state, ABANDONED) == RUNNING) {
+		pthread_detach(thread);
+	} else {
+		pthread_join(thread, NULL);
+		lookup_free(lookup);
+	}
+}

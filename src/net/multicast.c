@@ -1,0 +1,98 @@
+/* Groups and link-local addresses of both families, and the joining of a group. */
+#include "net/multicast.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "net/access.h"
+#include "net/address.h"
+
+static uint32_t ipv4_of(const struct in6_addr *mapped)
+{
+	uint32_t address;
+
+	memcpy(&address, &mapped->s6_addr[12], sizeof(address));
+	return ntohl(address);
+}
+
+static bool is_group(const struct in6_addr *address)
+{
+	return IN6_IS_ADDR_V4MAPPED(address) ? IN_MULTICAST(ipv4_of(address))
+					     : IN6_IS_ADDR_MULTICAST(address);
+}
+
+/* The kernel asks for the interface of these. */
+static bool is_of_one_link(const struct in6_addr *address)
+{
+	return IN6_IS_ADDR_LINKLOCAL(address) || IN6_IS_ADDR_MC_LINKLOCAL(address) ||
+	       IN6_IS_ADDR_MC_NODELOCAL(address);
+}
+
+bool multicast_is_group(const struct sockaddr *address)
+{
+	struct in6_addr key;
+
+	return network_key(address, &key) && is_group(&key);
+}
+
+bool multicast_takes_interface(const struct sockaddr *address)
+{
+	struct in6_addr key;
+
+	if (!network_key(address, &key))
+		return false;
+	if (IN6_IS_ADDR_V4MAPPED(&key))
+		return is_group(&key) || ipv4_of(&key) == INADDR_BROADCAST;
+	return is_group(&key) || IN6_IS_ADDR_LINKLOCAL(&key);
+}
+
+/* The address in figures, without its zone; false for a name, `*` and a Unix path. */
+static bool read_host(const struct address *address, struct in6_addr *to)
+{
+	char bare[INET6_ADDRSTRLEN], mapped[INET6_ADDRSTRLEN + sizeof("::ffff:")];
+
+	if (address->host == NULL)
+		return false;
+	snprintf(bare, sizeof(bare), "%.*s", (int)strcspn(address->host, "%"), address->host);
+	snprintf(mapped, sizeof(mapped), "::ffff:%s", bare);
+	return inet_pton(AF_INET6, bare, to) == 1 ||
+	       (strchr(bare, ':') == NULL && inet_pton(AF_INET6, mapped, to) == 1);
+}
+
+bool multicast_names_group(const struct address *address)
+{
+	struct in6_addr host;
+
+	return read_host(address, &host) && is_group(&host);
+}
+
+bool multicast_needs_interface(const struct address *address)
+{
+	struct in6_addr host;
+
+	return read_host(address, &host) && is_of_one_link(&host) &&
+	       strchr(address->host, '%') == NULL;
+}
+
+int multicast_join(int fd, const struct sockaddr *group, socklen_t length, unsigned interface)
+{
+	bool ipv6 = group->sa_family == AF_INET6;
+	int level = ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, off = 0;
+	struct group_req request = { .gr_interface = interface };
+
+	/* A socket hears by default what any other one of this host has joined elsewhere. */
+	if (setsockopt(
+		fd, level, ipv6 ? IPV6_MULTICAST_ALL : IP_MULTICAST_ALL, &off, sizeof(off)) == -1)
+		return -1;
+	memcpy(&request.gr_group, group, length);
+	return setsockopt(fd, level, MCAST_JOIN_GROUP, &request, sizeof(request));
+}
+
+bool multicast_is_absent(int error)
+{
+	return error == ENODEV || error == ENXIO || error == EADDRNOTAVAIL ||
+	       error == ENETUNREACH || error == ENETDOWN;
+}

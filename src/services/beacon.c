@@ -1,0 +1,131 @@
+/* beacon: says the same, or the time, to its addresses at every interval. It listens to nobody. */
+#include <string.h>
+#include <time.h>
+
+#include "services/service.h"
+
+struct beacon_conf {
+	struct addresses send_to;
+	int64_t interval; /* ms */
+	char *payload;    /* NULL = the time */
+	int64_t ttl;
+	char *interface; /* NULL = as routed */
+};
+
+static const struct option_row rows[] = {
+	OPTION(struct beacon_conf, send_to, addresses, .flags = OPTION_REQUIRED,
+	    .help = "One address or several: udp://HOST:PORT (broadcast and multicast, too), "
+		    "unixgram:///path, unixgram://@name."),
+	OPTION(struct beacon_conf, interval, duration, .min = 100, .max = INT64_C(86400000),
+	    .fallback = "5", .unit = "seconds", .help = "The time from one datagram to the next."),
+	OPTION(struct beacon_conf, payload, string, .flags = OPTION_EMPTY,
+	    .help = "What is sent, as it is; without it the time, such as 1431473025.72 and a line "
+		    "feed."),
+	OPTION(struct beacon_conf, ttl, integer, .min = 0, .max = 255, .fallback = "2",
+	    .help = "How far multicast goes: 0 = this host, 1 = its links, each router takes one "
+		    "more."),
+	OPTION(struct beacon_conf, interface, string,
+	    .help = "The interface that multicast, 255.255.255.255 and IPv6 link-local addresses "
+		    "are sent by; without it the routing table says."),
+	OPTION_END,
+};
+
+static size_t write_time(char *to, size_t size)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (size_t)snprintf(
+	    to, size, "%lld.%02ld\n", (long long)now.tv_sec, now.tv_nsec / 10000000);
+}
+
+static size_t payload(const struct instance *instance, char *to, size_t size)
+{
+	const struct beacon_conf *conf = instance->conf;
+	size_t length;
+
+	if (conf->payload == NULL)
+		return write_time(to, size);
+	length = strlen(conf->payload);
+	memcpy(to, conf->payload, length);
+	return length;
+}
+
+static struct sender_settings settings_of(const struct instance *instance)
+{
+	const struct beacon_conf *conf = instance->conf;
+
+	return (struct sender_settings){ .to = &conf->send_to,
+		.interval = conf->interval,
+		.ttl = (int)conf->ttl,
+		.interface = conf->interface,
+		.payload = payload };
+}
+
+static int start(struct instance *instance, char *why, size_t why_size)
+{
+	const struct sender_settings settings = settings_of(instance);
+
+	instance->state = sender_new(instance, &settings);
+	if (instance->state == NULL)
+		snprintf(why, why_size, "out of memory");
+	return instance->state == NULL ? -1 : 0;
+}
+
+static void reload(struct instance *instance)
+{
+	const struct sender_settings settings = settings_of(instance);
+
+	sender_configure(instance->state, &settings);
+}
+
+static void stop(struct instance *instance)
+{
+	sender_free(instance->state);
+}
+
+static int check(const struct instance_config *config, const char **key, char *why, size_t why_size)
+{
+	const struct beacon_conf *conf = config->parts[PART_OWN].fields;
+
+	*key = "payload";
+	if (conf->payload != NULL && strlen(conf->payload) > SENDER_PAYLOAD_MAX) {
+		snprintf(why, why_size, "expected at most %d bytes, got %zu", SENDER_PAYLOAD_MAX,
+		    strlen(conf->payload));
+		return -1;
+	}
+	*key = "send_to";
+	if (conf->send_to.count == 0)
+		snprintf(why, why_size,
+		    "expected an address such as \"udp://192.0.2.1:9100\", got none");
+	for (size_t i = 0; i < conf->send_to.count; i++) {
+		const struct address *address = &conf->send_to.items[i];
+		const char *reason = sender_refuses(address, conf->interface);
+
+		if (reason == NULL)
+			continue;
+		snprintf(why, why_size, "\"%s\": %s", address->text, reason);
+		return -1;
+	}
+	return conf->send_to.count == 0 ? -1 : 0;
+}
+
+static const char *interface(const void *conf)
+{
+	return ((const struct beacon_conf *)conf)->interface;
+}
+
+/* Nobody comes to a beacon. */
+static const struct handlers handlers = { 0 };
+
+const struct service_ops service_beacon = {
+	.kind = SERVICE_KIND("beacon", "Sends a datagram to its addresses at every interval.",
+	    SERVICE_OWN(rows, struct beacon_conf)),
+	.transports_why = "it sends to the addresses in send_to",
+	.handlers = &handlers,
+	.interface = interface,
+	.check = check,
+	.start = start,
+	.reload = reload,
+	.stop = stop,
+};

@@ -1,0 +1,82 @@
+/*
+ * chargen (RFC 864): lines of 72 characters that rotate through all 95 printable ones, for as long as
+ * the client reads. They repeat after 95 lines: those are made once, and all clients are sent the same
+ * bytes.
+ */
+#include <event2/buffer.h>
+#include <stdlib.h>
+
+#include "services/service.h"
+
+#define CHARACTERS 95 /* from the blank on */
+#define COLUMNS 72
+#define LINE_LENGTH (COLUMNS + 2)
+#define PATTERN_LENGTH ((size_t)CHARACTERS * LINE_LENGTH)
+#define PATTERNS_AT_ONCE 8 /* some 55 KiB */
+
+static void draw_pattern(char *to)
+{
+	for (int line = 0; line < CHARACTERS; line++) {
+		for (int column = 0; column < COLUMNS; column++)
+			*to++ = (char)(' ' + (line + column) % CHARACTERS);
+		*to++ = '\r';
+		*to++ = '\n';
+	}
+}
+
+static int start(struct instance *instance, char *why, size_t why_size)
+{
+	instance->state = malloc(PATTERN_LENGTH);
+	if (instance->state == NULL) {
+		snprintf(why, why_size, "out of memory");
+		return -1;
+	}
+	draw_pattern(instance->state);
+	return 0;
+}
+
+static void stop(struct instance *instance)
+{
+	free(instance->state);
+}
+
+static enum verdict chargen_room(struct stream *stream, struct evbuffer *out)
+{
+	const char *pattern = stream_instance(stream)->state;
+
+	for (int i = 0; i < PATTERNS_AT_ONCE; i++)
+		if (evbuffer_add_reference(out, pattern, PATTERN_LENGTH, NULL, NULL) == -1)
+			return VERDICT_ABORT;
+	return VERDICT_CONTINUE;
+}
+
+static enum verdict chargen_data(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
+{
+	(void)stream;
+	(void)out;
+	return evbuffer_drain(in, evbuffer_get_length(in)) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
+}
+
+/* A client with nothing to say may still listen; one that has left shows when it is sent more. */
+static enum verdict chargen_eof(struct stream *stream, struct evbuffer *out)
+{
+	(void)stream;
+	(void)out;
+	return VERDICT_CONTINUE;
+}
+
+static const struct handlers handlers = {
+	.data = chargen_data,
+	.eof = chargen_eof,
+	.room = chargen_room,
+};
+
+const struct service_ops service_chargen = {
+	.kind = SERVICE_KIND(
+	    "chargen", "Sends lines of characters for as long as the client reads (RFC 864)."),
+	.transports = SERVICE_STREAM,
+	.transports_why = "over UDP it would answer a forged request with a flood (CVE-1999-0103)",
+	.handlers = &handlers,
+	.start = start,
+	.stop = stop,
+};

@@ -1,0 +1,73 @@
+/*
+ * receiver: prints the datagrams that come, with their senders, to the log. It answers nothing, so it
+ * may hear broadcast and multicast; the listener of a multicast address has joined its group.
+ */
+#include <stdlib.h>
+
+#include "services/service.h"
+
+#define LINES_PER_SECOND 100
+#define TEXT_MAX 1024 /* of a datagram, escaped */
+
+struct receiver_conf {
+	char *interface; /* NULL = as routed */
+};
+
+static const struct option_row rows[] = {
+	OPTION(struct receiver_conf, interface, string,
+	    .help = "The interface that multicast groups are joined on; without it the routing "
+		    "table says."),
+	OPTION_END,
+};
+
+static int start(struct instance *instance, char *why, size_t why_size)
+{
+	struct log_class *lines = calloc(1, sizeof(*lines));
+
+	instance->state = lines;
+	if (lines == NULL) {
+		snprintf(why, why_size, "out of memory");
+		return -1;
+	}
+	lines->rate = LINES_PER_SECOND;
+	return 0;
+}
+
+static void stop(struct instance *instance)
+{
+	free(instance->state);
+}
+
+static ssize_t receiver_datagram(
+    struct instance *instance, const struct datagram *request, char *reply, size_t size)
+{
+	size_t length = request->length;
+	char peer[ADDRESS_TEXT_MAX], text[TEXT_MAX];
+
+	(void)reply;
+	(void)size;
+	if (length > 0 && request->bytes[length - 1] == '\n')
+		length--;
+	log_limited(instance->state, LOG_LEVEL_INFO, "%s %s: %s", instance->name,
+	    peer_format(request->peer, request->peer_length, peer, sizeof(peer)),
+	    log_escape(text, sizeof(text), request->bytes, length));
+	return -1;
+}
+
+static const char *interface(const void *conf)
+{
+	return ((const struct receiver_conf *)conf)->interface;
+}
+
+static const struct handlers handlers = { .datagram = receiver_datagram, .receives = true };
+
+const struct service_ops service_receiver = {
+	.kind =
+	    SERVICE_KIND("receiver", "Prints the datagrams that come, multicast too, to the log.",
+		SERVICE_OWN(rows, struct receiver_conf)),
+	.transports = SERVICE_DATAGRAM,
+	.handlers = &handlers,
+	.interface = interface,
+	.start = start,
+	.stop = stop,
+};
