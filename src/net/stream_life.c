@@ -1,0 +1,326 @@
+/*
+ * From the accept to the one close reason: streams are made here, are looked at when a deadline comes, and
+ * end in stream_end(), which is the last thing that any path calls. The way of their bytes is stream.c.
+ */
+#include "net/stream.h"
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "net/loop.h"
+#include "net/stream_parts.h"
+
+#define STALL_MS 30000  /* output that makes no progress */
+#define LINGER_MS 2000  /* a closed client may still be sending */
+#define REFUSED_MAX 128 /* clients that linger with a refusal */
+
+static const char *const reason_names[CLOSE_REASONS] = {
+	[CLOSE_CLIENT_EOF] = "client_eof",
+	[CLOSE_QUIT] = "quit",
+	[CLOSE_IDLE] = "idle",
+	[CLOSE_RESET] = "reset",
+	[CLOSE_LIMIT] = "limit",
+	[CLOSE_DENIED] = "denied",
+	[CLOSE_SLOW_READER] = "slow_reader",
+	[CLOSE_PROTOCOL] = "protocol",
+	[CLOSE_SHUTDOWN] = "shutdown",
+	[CLOSE_RELOAD] = "reload",
+};
+
+const char *close_reason_name(enum close_reason reason)
+{
+	return reason_names[reason];
+}
+
+/* --- the end of a stream --- */
+
+static void log_end(struct stream *s, enum close_reason reason)
+{
+	static const bool is_bad[CLOSE_REASONS] = { [CLOSE_LIMIT] = true,
+		[CLOSE_DENIED] = true,
+		[CLOSE_SLOW_READER] = true,
+		[CLOSE_PROTOCOL] = true };
+	enum log_level level = is_bad[reason] ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
+	char peer[ADDRESS_TEXT_MAX];
+
+	if (!log_enabled(level))
+		return;
+	log_limited(&s->instance->closed_lines, level,
+	    "%s %s: closed: %s (%" PRIu64 " B in, %" PRIu64 " B out, %" PRId64 " ms)",
+	    s->instance->name, peer_format(&s->peer.any, s->peer_length, peer, sizeof(peer)),
+	    reason_names[reason], s->bytes_in, s->bytes_gone, clock_ms() - s->opened);
+}
+
+static void leave_counts(struct stream *s)
+{
+	struct loop *loop = s->instance->loop;
+
+	if (loop->left != NULL)
+		event_active(loop->left, 0, 0);
+	if (s->refused) {
+		loop->refused--;
+		return;
+	}
+	source_leave(&s->instance->sources, &s->peer.any);
+	s->instance->stream_count--;
+	loop->streams--;
+	loop_has_room(loop);
+}
+
+bool stream_count_gone(struct stream *s)
+{
+	uint64_t gone = s->bytes_made - evbuffer_get_length(bufferevent_get_output(s->bev));
+	bool moved = gone != s->bytes_gone;
+
+	s->instance->counters.bytes_out += gone - s->bytes_gone;
+	s->bytes_gone = gone;
+	return moved;
+}
+
+void stream_end(struct stream *s, enum close_reason reason)
+{
+	struct instance *instance = s->instance;
+	evutil_socket_t fd = bufferevent_getfd(s->bev);
+
+	stream_count_gone(s);
+	if (s->handlers->close != NULL && !s->refused)
+		s->handlers->close(s);
+	instance->counters.closed[reason]++;
+	log_end(s, reason);
+	deadline_cancel(instance->loop->deadlines, &s->deadline);
+	TAILQ_REMOVE(&instance->streams, s, entry);
+	lines_clear(&s->lines);
+	/* Out of epoll first: the descriptor is closed here and now, not on a later pass (#712). */
+	bufferevent_disable(s->bev, EV_READ | EV_WRITE);
+	bufferevent_free(s->bev);
+	close(fd);
+	leave_counts(s);
+	free(s);
+}
+
+void stream_linger(struct stream *s)
+{
+	if (s->eof) {
+		stream_end(s, s->reason);
+		return;
+	}
+	if (s->lingering == 0) {
+		s->lingering = clock_ms();
+		shutdown(bufferevent_getfd(s->bev), SHUT_WR);
+		deadline_set(s->instance->loop->deadlines, &s->deadline, s->lingering + LINGER_MS,
+		    s->lingering);
+	}
+}
+
+/* --- deadlines --- */
+
+/* When the next deadline is, and what it would end the stream for. */
+static int64_t next_deadline(const struct stream *s, enum close_reason *reason)
+{
+	int64_t idle = s->instance->settings->idle_timeout;
+	int64_t line = s->instance->lines == NULL ? 0 : s->instance->lines->line_timeout;
+	int64_t due = INT64_MAX;
+
+	*reason = CLOSE_IDLE;
+	if (s->lingering != 0) {
+		*reason = s->reason;
+		return s->lingering + LINGER_MS;
+	}
+	if (s->held)
+		return due;
+	if (s->writing) {
+		*reason = CLOSE_SLOW_READER;
+		return s->active + STALL_MS;
+	}
+	if (idle != 0)
+		due = s->active + idle;
+	if (line != 0 && s->line_since != 0 && s->line_since + line < due)
+		due = s->line_since + line;
+	return due;
+}
+
+void stream_file_deadline(struct stream *s, int64_t now)
+{
+	enum close_reason reason;
+	int64_t due = next_deadline(s, &reason);
+
+	if (due != INT64_MAX)
+		deadline_set(s->instance->loop->deadlines, &s->deadline, due, now);
+}
+
+void stream_check(struct deadline *deadline, int64_t now)
+{
+	struct stream *s = (struct stream *)((char *)deadline - offsetof(struct stream, deadline));
+	enum close_reason reason;
+
+	if (stream_count_gone(s) && s->lingering == 0)
+		s->active = now;
+	if (next_deadline(s, &reason) <= now)
+		stream_end(s, reason);
+	else
+		stream_file_deadline(s, now);
+}
+
+/* --- the beginning of a stream --- */
+
+static struct stream *stream_new(
+    struct instance *instance, int fd, const struct sockaddr *peer, socklen_t peer_length)
+{
+	struct stream *s = calloc(1, sizeof(*s) + instance->handlers->conn_size);
+
+	if (s == NULL)
+		return NULL;
+	s->bev = bufferevent_socket_new(instance->loop->base, fd, 0);
+	if (s->bev == NULL) {
+		free(s);
+		return NULL;
+	}
+	s->instance = instance;
+	s->handlers = instance->handlers;
+	s->opened = s->active = clock_ms();
+	s->id = ++instance->loop->last_id;
+	s->peer_length = peer->sa_family == AF_UNIX ? sizeof(sa_family_t) : (uint8_t)peer_length;
+	memcpy(&s->peer, peer, s->peer_length);
+	s->telnet =
+	    instance->lines != NULL && instance->lines->telnet && s->peer.any.sa_family != AF_UNIX;
+	stream_attach(s);
+	TAILQ_INSERT_TAIL(&instance->streams, s, entry);
+	return s;
+}
+
+static void out_of_memory(struct instance *instance, int fd)
+{
+	log_limited(&instance->closed_lines, LOG_LEVEL_ERROR,
+	    "%s: out of memory for a client, it is closed", instance->name);
+	instance->counters.closed[CLOSE_LIMIT]++;
+	close(fd);
+}
+
+void stream_open(struct instance *instance, struct listener *listener, int fd,
+    const struct sockaddr *peer, socklen_t peer_length)
+{
+	struct stream *s = stream_new(instance, fd, peer, peer_length);
+	enum verdict verdict = VERDICT_CONTINUE;
+
+	if (s == NULL) {
+		source_leave(&instance->sources, peer);
+		out_of_memory(instance, fd);
+		return;
+	}
+	s->listener = listener;
+	instance->counters.accepted++;
+	instance->stream_count++;
+	instance->loop->streams++;
+	stream_file_deadline(s, s->opened);
+	s->producing = s->handlers->room != NULL;
+	if (s->handlers->open != NULL)
+		verdict = s->handlers->open(s, bufferevent_get_output(s->bev));
+	s->bytes_made = evbuffer_get_length(bufferevent_get_output(s->bev));
+	stream_settle(s, verdict);
+}
+
+void stream_refuse(struct instance *instance, struct listener *listener, int fd,
+    const struct sockaddr *peer, socklen_t peer_length)
+{
+	const char *refusal = instance->handlers->refusal;
+	struct stream *s = NULL;
+
+	if (instance->loop->refused < REFUSED_MAX)
+		s = stream_new(instance, fd, peer, peer_length);
+	if (s == NULL) {
+		instance->counters.closed[CLOSE_LIMIT]++;
+		close(fd);
+		return;
+	}
+	s->listener = listener;
+	s->refused = true;
+	instance->loop->refused++;
+	if (refusal != NULL)
+		evbuffer_add(bufferevent_get_output(s->bev), refusal, strlen(refusal));
+	s->bytes_made = evbuffer_get_length(bufferevent_get_output(s->bev));
+	stream_begin_close(s, CLOSE_LIMIT);
+	stream_flush(s);
+}
+
+/* --- what the rest of the program asks for --- */
+
+void streams_drain(struct instance *instance, enum close_reason reason)
+{
+	struct stream *s, *next;
+
+	for (s = TAILQ_FIRST(&instance->streams); s != NULL; s = next) {
+		next = TAILQ_NEXT(s, entry);
+		stream_drain(s, reason);
+	}
+}
+
+void streams_leave(
+    struct instance *instance, const struct listener *listener, enum close_reason reason)
+{
+	struct stream *s, *next;
+
+	for (s = TAILQ_FIRST(&instance->streams); s != NULL; s = next) {
+		next = TAILQ_NEXT(s, entry);
+		if (s->listener != listener)
+			continue;
+		s->listener = NULL;
+		stream_drain(s, reason);
+	}
+}
+
+void streams_abort(struct instance *instance, enum close_reason reason)
+{
+	struct stream *s;
+
+	while ((s = TAILQ_FIRST(&instance->streams)) != NULL)
+		stream_end(s, reason);
+}
+
+void streams_recheck(struct instance *instance)
+{
+	const struct instance_settings *settings = instance->settings;
+	struct stream *s, *next;
+
+	for (s = TAILQ_FIRST(&instance->streams); s != NULL; s = next) {
+		next = TAILQ_NEXT(s, entry);
+		if (!access_allows(&settings->allow, &settings->deny, &s->peer.any))
+			stream_end(s, CLOSE_DENIED);
+	}
+}
+
+socklen_t stream_local(const struct stream *s, struct sockaddr_storage *local)
+{
+	socklen_t length = sizeof(*local);
+
+	if (getsockname(bufferevent_getfd(s->bev), (struct sockaddr *)local, &length) == -1)
+		return 0;
+	return sockaddr_unmap((struct sockaddr *)local, length);
+}
+
+socklen_t stream_peer_length(const struct stream *s)
+{
+	return s->peer_length;
+}
+
+void *stream_state(struct stream *s)
+{
+	return s->state;
+}
+
+struct instance *stream_instance(const struct stream *s)
+{
+	return s->instance;
+}
+
+const struct sockaddr *stream_peer(const struct stream *s)
+{
+	return &s->peer.any;
+}
