@@ -109,11 +109,17 @@ struct line {
 struct handlers {
 	size_t conn_size; /* of its state per stream, bytes */
 	enum verdict (*open)(struct stream *stream, struct evbuffer *out);
-	/* Raw bytes: takes what it wants out of `in`; past 128 KiB left lying the client is not read. */
+	/*
+	 * Raw bytes: takes what it wants out of `in`; past 128 KiB left lying the client is not read.
+	 * Without it (and without line) they are dropped.
+	 */
 	enum verdict (*data)(struct stream *stream, struct evbuffer *in, struct evbuffer *out);
 	/* One line without its LF; the bytes may be changed in place. A CR before the LF is still there. */
 	enum verdict (*line)(
 	    struct stream *stream, struct evbuffer *out, char *line, size_t length);
+	/* A line has begun and its end has not come yet; what is said here ends the stream or nothing. */
+	enum verdict (*half_line)(
+	    struct stream *stream, struct evbuffer *out, const char *line, size_t length);
 	/* A hint, when several lines have come at once: these come next. */
 	void (*expect)(struct stream *stream, const struct line *lines, size_t count);
 	/* The bytes after the last LF, at the client's EOF; only with line. */

@@ -140,7 +140,7 @@ static enum verdict take_command(struct framer *f, char *command)
 }
 
 /* The extent ends within a line. */
-static void keep_half_line(struct framer *f)
+static enum verdict keep_half_line(struct framer *f)
 {
 	size_t rest = (size_t)(f->end - f->at);
 
@@ -148,6 +148,9 @@ static void keep_half_line(struct framer *f)
 	if (f->lines->skipping)
 		f->at = f->end;
 	f->lines->scanned = (size_t)(f->end - f->at);
+	if (f->at == f->end || f->handlers->half_line == NULL)
+		return VERDICT_CONTINUE;
+	return f->handlers->half_line(f->stream, f->out, f->at, rest);
 }
 
 /* Serves the lines of the first extent; what is left of it lies at f->at. */
@@ -174,8 +177,7 @@ static enum verdict serve_extent(struct framer *f)
 		} else if (lf != NULL) {
 			verdict = take_line(f, lf);
 		} else {
-			keep_half_line(f);
-			break;
+			return keep_half_line(f);
 		}
 		from = f->at;
 		if (verdict == VERDICT_HOLD)

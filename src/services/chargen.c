@@ -50,13 +50,6 @@ static enum verdict chargen_room(struct stream *stream, struct evbuffer *out)
 	return VERDICT_CONTINUE;
 }
 
-static enum verdict chargen_data(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
-{
-	(void)stream;
-	(void)out;
-	return evbuffer_drain(in, evbuffer_get_length(in)) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
-}
-
 /* A client with nothing to say may still listen; one that has left shows when it is sent more. */
 static enum verdict chargen_eof(struct stream *stream, struct evbuffer *out)
 {
@@ -66,7 +59,6 @@ static enum verdict chargen_eof(struct stream *stream, struct evbuffer *out)
 }
 
 static const struct handlers handlers = {
-	.data = chargen_data,
 	.eof = chargen_eof,
 	.room = chargen_room,
 };

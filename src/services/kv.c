@@ -220,6 +220,18 @@ static enum verdict kv_line(struct stream *stream, struct evbuffer *out, char *l
 	return run(stream_instance(stream), &words, out);
 }
 
+/* A TLS greeting need not hold a LF, and its client would wait for our answer until it is cut off. */
+static enum verdict kv_half_line(
+    struct stream *stream, struct evbuffer *out, const char *line, size_t length)
+{
+	const struct kv_client *client = stream_state(stream);
+	const char *foreign = client->has_spoken ? NULL : foreign_protocol(line, length);
+
+	if (foreign == NULL || strcmp(foreign, "TLS") != 0)
+		return VERDICT_CONTINUE;
+	return show_the_door(out, foreign);
+}
+
 /* The keys of the lines to come; a line without one costs a glance at an empty key's place. */
 static void kv_expect(struct stream *stream, const struct line *lines, size_t count)
 {
@@ -275,6 +287,7 @@ static const struct handlers handlers = {
 	.conn_size = sizeof(struct kv_client),
 	.open = kv_open,
 	.line = kv_line,
+	.half_line = kv_half_line,
 	.expect = kv_expect,
 	.long_line = "ERROR: line too long\n",
 	.refusal = "ERROR: too many connections\n",

@@ -311,3 +311,10 @@ HARMLESS = {
 def test_what_only_resembles_another_protocol_goes_on(kv, request_, answer):
     kv.send(request_ + b"GET a\n")
     assert kv.exactly(len(answer + MISSING)) == answer + MISSING
+
+
+def test_a_tls_greeting_without_a_line_end_is_told_at_once(echod):
+    with store(echod, line_timeout=0).kv() as client:
+        client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        assert client.line() == b"ERROR: this is the echod key-value port, not TLS\n"
+        assert client.rest() == b""
