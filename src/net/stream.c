@@ -21,9 +21,9 @@
 #include "net/loop.h"
 #include "net/stream_parts.h"
 
-#define CHAIN_HEADER 64 /* of libevent's, in the same allocation, which is a power of two */
-#define READ_SMALL (4096 - CHAIN_HEADER)
-#define READ_LARGE (64 * 1024 - CHAIN_HEADER)
+#define READ_SMALL (4096 - 64) /* with libevent's header a page */
+#define READ_LARGE \
+	(64 * 1024) /* what a turn is bounded to; 64 less would cut such messages in two */
 #define INPUT_HIGH (128u * 1024) /* waiting to be served */
 #define OUTPUT_LOW (64u * 1024)  /* a client that was paused is read again */
 #define OUTPUT_MAX (1024u * 1024)
