@@ -9,6 +9,7 @@
 static const char *const on_limit_names[] = { "reject", "queue", NULL };
 static const char *const reply_ports_names[] = { "unprivileged", "any", NULL };
 
+#define CLOSED_LINES_RATE 100 /* a second: clients may come by the dozen and each is to be seen */
 #define MINUTE_MS INT64_C(60000)
 #define DAY_MS (24 * 60 * MINUTE_MS)
 
@@ -84,6 +85,7 @@ struct instance *instance_new(struct loop *loop, const char *name)
 	instance->loop = loop;
 	TAILQ_INIT(&instance->listeners);
 	TAILQ_INIT(&instance->streams);
+	instance->closed_lines.rate = CLOSED_LINES_RATE;
 	instance->name = strdup(name);
 	if (instance->name == NULL) {
 		instance_free(instance);
