@@ -12,8 +12,8 @@
 
 #include "net/address.h"
 
-#define CHECK_EVERY 8 /* of so many answers one is compared whole */
-#define LOST_AFTER UINT64_C(1000000000)
+#define CHECK_EVERY 8                   /* of so many answers one is compared whole */
+#define LOST_AFTER UINT64_C(1500000000) /* ns */
 
 /* Room behind each datagram, and behind a stream's window, to see what should not be there. */
 #define SURPLUS 16
@@ -213,10 +213,12 @@ void client_ready(struct client *c)
 
 void client_check(struct client *c, uint64_t now)
 {
-	if (!c->datagrams || c->fd == -1 || c->correct == c->asked)
+	if (c->fd == -1 || c->correct == c->asked || now - c->started < LOST_AFTER)
 		return;
-	if (now - c->started < LOST_AFTER)
+	if (!c->datagrams) {
+		fail(c, "no answer, or one that is too short");
 		return;
+	}
 	c->load->errors += c->asked - c->correct;
 	client_ask(c);
 }
@@ -274,4 +276,5 @@ void client_close(struct client *client)
 	free(client->numbers);
 	free(client->requests);
 	free(client->answers);
+	*client = (struct client){ .fd = -1 };
 }

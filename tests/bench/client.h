@@ -52,7 +52,10 @@ void client_ask(struct client *client);
 /* The socket is ready: goes on with what it was at. Afterwards `fd` may be -1. */
 void client_ready(struct client *client);
 
-/* Gives up what was not answered within a second, and asks anew: datagrams can get lost. */
+/*
+ * Gives up what was not answered for long: a datagram can get lost, and is asked for anew; a stream has
+ * failed, and `fd` is -1 afterwards.
+ */
 void client_check(struct client *client, uint64_t now);
 
 #endif

@@ -42,6 +42,14 @@ struct bench {
 	int epoll;
 };
 
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal)
+{
+	(void)signal;
+	interrupted = 1;
+}
+
 static void usage(FILE *out)
 {
 	fprintf(out,
@@ -79,14 +87,20 @@ static void serve(struct bench *b, struct client *c)
 
 static void check_all(struct bench *b, uint64_t now)
 {
-	for (unsigned i = 0; i < b->options.connections; i++)
-		client_check(&b->clients[i], now);
+	for (unsigned i = 0; i < b->options.connections; i++) {
+		struct client *c = &b->clients[i];
+		bool was_open = c->fd != -1;
+
+		client_check(c, now);
+		if (was_open && c->fd == -1)
+			b->open--;
+	}
 }
 
 /* Whether all that may be sent has been answered, or failed. */
 static bool is_done(const struct bench *b, uint64_t wanted)
 {
-	return b->open == 0 || b->load.latency.count + b->load.errors >= wanted;
+	return interrupted || b->open == 0 || b->load.latency.count + b->load.errors >= wanted;
 }
 
 /* Goes on until the time is over or so many answers have come. */
@@ -312,6 +326,6 @@ int main(int argc, char **argv)
 	b.clients = calloc(o->connections, sizeof(*b.clients));
 	if (b.clients == NULL)
 		return 1;
-	signal(SIGPIPE, SIG_IGN);
+	signal(SIGINT, interrupt);
 	return finish(&b, bench(&b, argv[optind]));
 }

@@ -1,0 +1,274 @@
+"""What is measured: the list of works, each with its target, and how each is done."""
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from statistics import median
+
+from servers import LOAD_CPU, Unavailable, on_cpu
+
+KEYS = 100_000
+VALUE = 64
+KEY_LENGTH = 14
+MANY_KEYS = 1_000_000
+MANY_CLIENTS = 9_000
+GROWING_KEYS = 10_000_000
+STARTS = 11
+
+
+class Bench:
+    """The servers, and the load generator that is pointed at them."""
+
+    def __init__(self, load, servers, rounds, seconds):
+        self.load = str(load)
+        self.servers = servers
+        self.rounds = rounds
+        self.seconds = seconds
+        self.filled = set()  # servers that hold the keys
+        self.patient = {}  # what a client has seen while the store grew, by server
+
+    def start_load(self, server, service, options):
+        command = [self.load, "-p", str(server.process.pid), *options.split(),
+                   server.addresses[service]]
+        with on_cpu(LOAD_CPU):
+            return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                    text=True)
+
+    def run_load(self, server, service, options):
+        """One measurement: figures by name."""
+        with self.start_load(server, service, options) as load:
+            return parse(load.stdout.readline(), server, options)
+
+    def get(self, names):
+        """Those of the servers that take part, running."""
+        found = [self.servers[name] for name in names if name in self.servers]
+        for server in found:
+            if server.process is None:
+                server.start()
+                server.wait()
+        return found
+
+    def fresh(self, name):
+        """The server, just started; None if it does not take part."""
+        if name not in self.servers:
+            return None
+        self.servers[name].stop()
+        self.filled.discard(name)
+        return self.get([name])[0]
+
+    def fill(self, server):
+        if server.name not in self.filled:
+            self.run_load(server, "kv", filling(server, KEYS))
+            self.filled.add(server.name)
+
+
+def parse(line, server, options):
+    words = dict(word.split("=") for word in line.split())
+    if words.get("errors") != "0":
+        ended = server.process.poll()
+        state = "errors" if ended is None else f"ended with status {ended}"
+        raise Unavailable(f"{server.name}: {state} at {options!r}: {line!r}")
+    return {name: float(text) for name, text in words.items() if text != "-"}
+
+
+def filling(server, keys):
+    return f"-m {server.dialect}-set -k {keys} -s {VALUE} -o -n {keys} -c 1 -f 100"
+
+
+# --- rows of the report --------------------------------------------------------------------------
+
+
+@dataclass
+class SpeedRow:
+    """CPU time per request of echod and its peers, round by round."""
+
+    title: str
+    target: float
+    figures: dict = field(default_factory=dict)  # by server: a list of figures, one per round
+
+    def median(self, name, figure):
+        return median(f[figure] for f in self.figures[name])
+
+    def peers(self):
+        return [name for name in self.figures if name != "echod"]
+
+    def ratio(self, figure, peer, inverse=False):
+        """The median of the rounds' ratios peer / echod, or the inverse."""
+        rounds = zip(self.figures[peer], self.figures["echod"])
+        ratios = [p[figure] / e[figure] for p, e in rounds]
+        return median(1 / r if inverse else r for r in ratios)
+
+    def best_peer(self):
+        return min(self.peers(), key=lambda peer: self.ratio("cpu_us", peer))
+
+    def summary(self):
+        peer = self.best_peer()
+        return (f"CPU {self.ratio('cpu_us', peer):.2f} of {peer} (target {self.target}), "
+                f"throughput {self.ratio('rate', peer, inverse=True):.2f}, "
+                f"p99.9 {self.ratio('p999_us', peer, inverse=True):.2f}")
+
+
+@dataclass
+class AmountRow:
+    """One amount per server, such as bytes per key; echod's is to be at most the target."""
+
+    title: str
+    unit: str
+    target: float
+    amounts: dict
+
+    def summary(self):
+        amounts = ", ".join(f"{name} {amount:.1f}" for name, amount in self.amounts.items())
+        return f"{amounts} {self.unit} (target {self.target})"
+
+
+# --- works ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Speed:
+    name: str
+    title: str
+    target: float
+    service: str
+    peers: tuple
+    options: object  # a text, or a function of the server
+
+    def measure(self, bench):
+        servers = bench.get(["echod", *self.peers])
+        if len(servers) < 2:
+            return None
+        row = SpeedRow(self.title, self.target, {server.name: [] for server in servers})
+        for _ in range(bench.rounds):
+            for server in servers:
+                options = self.options_for(bench, server)
+                figures = bench.run_load(server, self.service, options)
+                row.figures[server.name].append(figures)
+        return row
+
+    def options_for(self, bench, server):
+        if self.service == "kv":
+            bench.fill(server)
+        options = self.options(server) if callable(self.options) else self.options
+        return f"{options} -t {bench.seconds}"
+
+
+@dataclass
+class Amount:
+    name: str
+    title: str
+    unit: str
+    target: float
+    measure_one: object  # a function of the bench and the name of a server, to the amount
+
+    def measure(self, bench):
+        stores = [name for name in ("echod", "Redis", "memcached") if name in bench.servers]
+        return AmountRow(self.title, self.unit, self.target,
+                         {name: self.measure_one(bench, name) for name in stores})
+
+
+def bytes_per_key(bench, name):
+    """What a key costs beyond its own bytes and those of its value."""
+    server = bench.fresh(name)
+    before = server.resident()
+    bench.run_load(server, "kv", filling(server, MANY_KEYS))
+    grown = server.resident() - before
+    bench.fresh(name)
+    return grown / MANY_KEYS - KEY_LENGTH - VALUE
+
+
+def bytes_per_client(bench, name):
+    server = bench.fresh(name)
+    bench.run_load(server, "kv", filling(server, 1))
+    before = server.resident()
+    options = f"-m {server.dialect}-get -k 1 -s {VALUE} -c {MANY_CLIENTS} -n {MANY_CLIENTS} -H"
+    with bench.start_load(server, "kv", options) as load:
+        parse(load.stdout.readline(), server, options)
+        grown = server.resident() - before
+        load.stdin.close()
+    return grown / MANY_CLIENTS
+
+
+def first_answer_ms(bench, name):
+    server = bench.servers[name]
+    times = []
+    for _ in range(STARTS):
+        server.stop()
+        began = time.monotonic()
+        server.start()
+        server.wait()
+        times.append((time.monotonic() - began) * 1000)
+    bench.filled.discard(name)
+    return median(times)
+
+
+def give_precedence(server, patient):
+    """Neither is to wait for anything but the other: what is left is what the server's loop takes."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, server.pid, -20)
+        os.sched_setscheduler(patient.pid, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        pass
+
+
+def patient_figures(bench, name):
+    """One client's GETs while another adds keys, as fast as it can."""
+    server = bench.fresh(name)
+    bench.run_load(server, "kv", filling(server, 1000))
+    options = f"-m {server.dialect}-get -k 1000 -s {VALUE} -c 1 -w 0 -t 3600"
+    with bench.start_load(server, "kv", options) as patient:
+        give_precedence(server.process, patient)
+        bench.run_load(server, "kv", filling(server, GROWING_KEYS))
+        patient.send_signal(signal.SIGINT)
+        figures = parse(patient.stdout.readline(), server, options)
+    bench.fresh(name)
+    return figures
+
+
+def longest_get(bench, name, figure):
+    if name not in bench.patient:
+        bench.patient[name] = patient_figures(bench, name)
+    return bench.patient[name][figure]
+
+
+def kv_works():
+    targets = {1: 1.1, 16: 2.5, 100: 4.0}
+    for verb in ("get", "set"):
+        for window, target in targets.items():
+            yield Speed(
+                f"kv-{verb}-{window}",
+                f"kv {verb.upper()}, {window} in flight",
+                target, "kv", ("Redis", "memcached"),
+                lambda server, verb=verb, window=window:
+                    f"-m {server.dialect}-{verb} -k {KEYS} -s {VALUE} -c 50 -f {window}",
+            )
+
+
+def echo_work(name, title, target, options):
+    return Speed(f"echo-{name}", f"echo {title}", target, "echo", ("bare_echo",), options)
+
+
+def works(stall):
+    yield echo_work("50", "64 B, 50 connections", 0.95, "-c 50")
+    yield echo_work("1000", "64 B, 1000 connections", 0.95, "-c 1000")
+    yield echo_work("pipeline", "64 B, 16 in flight", 0.90, "-c 50 -f 16")
+    yield echo_work("64k", "64 KiB, 8 connections", 0.85, "-c 8 -s 65536")
+    yield from kv_works()
+    yield Speed("udp-time", "UDP time, 32 in flight", 0.75, "time", ("bare_udp",),
+                lambda server: f"-m {'time' if server.name == 'echod' else 'echo'} "
+                               f"-s {len(TIME_REQUEST)} -c 1 -f 32")
+    yield Amount("memory-key", "memory of a key, beside its 14 + 64 bytes, at 1 million", "bytes",
+                 32, bytes_per_key)
+    yield Amount("memory-client", "memory of a client that has asked once, at 9,000", "bytes",
+                 1300, bytes_per_client)
+    yield Amount("start", "start to first answer", "ms", 20, first_answer_ms)
+    if stall:
+        for figure, called in (("p999_us", "99.9 % of"), ("max_us", "all")):
+            yield Amount(f"stall-{figure}", f"{called} GETs while 10 million keys are added", "us",
+                         1000, lambda bench, name, figure=figure:
+                         longest_get(bench, name, figure))
+
+
+TIME_REQUEST = '{"type": "time"}'

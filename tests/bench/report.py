@@ -1,0 +1,109 @@
+"""The results as Markdown, with the machine and the commands, and as a plot."""
+
+import datetime
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from measure import AmountRow, SpeedRow
+
+PLOT = """
+set terminal svg size 900,420 font "sans,12" background "white"
+set output "{svg}"
+set title "CPU time per request: the best peer's, as a multiple of echod's" noenhanced
+set style data histograms
+set style histogram clustered gap 0.4
+set lmargin 18
+set style fill solid 0.85 border -1
+set yrange [0:*]
+set ytics nomirror
+set xtics nomirror rotate by 35 right noenhanced
+set grid ytics
+set key off
+plot "{data}" using 2:xtic(1) linecolor rgb "#4878a8", \\
+     1 with lines linecolor rgb "#a03030" linewidth 2, \\
+     "{data}" using 0:2:(sprintf("%.2f", $2)) with labels offset 0,0.6
+"""
+
+
+def machine():
+    model = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text("ascii"),
+                      re.MULTILINE)
+    return (f"{model[1] if model else platform.machine()}, {os.cpu_count()} CPUs, "
+            f"Linux {platform.release()}")
+
+
+def verdict(met):
+    return "yes" if met else "**no**"
+
+
+def speed_lines(row):
+    """A line for each peer; only the best one has to be beaten."""
+    best = row.best_peer()
+    for peer in row.peers():
+        ratio = row.ratio("cpu_us", peer)
+        target = f"{row.target} | {verdict(ratio >= row.target)}" if peer == best else " | "
+        yield (f"| {row.title} | {peer} | {row.median(peer, 'cpu_us'):.2f} | "
+               f"{row.median('echod', 'cpu_us'):.2f} | {ratio:.2f} | {target} | "
+               f"{row.ratio('rate', peer, inverse=True):.2f} | "
+               f"{row.ratio('p999_us', peer, inverse=True):.2f} |")
+
+
+def speed_table(rows):
+    if not rows:
+        return []
+    return [
+        "| work | peer | its CPU time, us | echod's, us | CPU time, peer / echod | target | met | "
+        "throughput, echod / peer | p99.9, echod / peer |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(line for row in rows for line in speed_lines(row)),
+        "",
+    ]
+
+
+def amount_table(rows):
+    if not rows:
+        return []
+    names = list(rows[0].amounts)
+    lines = [f"| amount | unit | {' | '.join(names)} | target | met |",
+             "|---" * (len(names) + 4) + "|"]
+    for row in rows:
+        amounts = " | ".join(f"{row.amounts[name]:,.1f}" for name in names)
+        met = verdict(row.amounts["echod"] <= row.target)
+        lines.append(f"| {row.title} | {row.unit} | {amounts} | {row.target:,} | {met} |")
+    return [*lines, ""]
+
+
+def write_markdown(path, rows, servers, arguments):
+    lines = [
+        f"{datetime.date.today()}, {machine()}. {arguments.rounds} rounds of "
+        f"{arguments.seconds:g} s, medians. CPU time is the server's, user and system, per "
+        "request; a ratio above 1 is in echod's favour but for p99.9.",
+        "",
+        *speed_table([row for row in rows if isinstance(row, SpeedRow)]),
+        *amount_table([row for row in rows if isinstance(row, AmountRow)]),
+        "Commands:",
+        "",
+        f"    {' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}",
+        *(f"    {' '.join(server.command)}" for server in servers.values()),
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"written: {path}")
+
+
+def write_plot(directory, rows):
+    speed = [row for row in rows if isinstance(row, SpeedRow)]
+    if not speed:
+        return
+    if shutil.which("gnuplot") is None:
+        print("skipped: the plot, gnuplot is not installed")
+        return
+    data, svg = directory / "ratios.dat", directory / "ratios.svg"
+    data.write_text("".join(f'"{row.title}" {row.ratio("cpu_us", row.best_peer()):.3f}\n'
+                            for row in speed), encoding="utf-8")
+    subprocess.run(["gnuplot"], input=PLOT.format(svg=svg, data=data), text=True, check=True)
+    print(f"written: {svg}")

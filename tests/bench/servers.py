@@ -1,0 +1,184 @@
+"""The servers that are measured: how each is started on the loopback, and what it has used."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+SERVER_CPU, LOAD_CPU = 0, 1
+CLIENTS_MAX = 15000
+READY_AFTER = 10  # seconds, at most
+
+ECHOD_CONF = """
+log = {{ level = "error"; }};
+limits = {{ max_connections = {clients}; max_per_source = {clients}; }};
+services = {{
+  echo = {{ listen = [ "tcp://127.0.0.1:{echo}", "udp://127.0.0.1:{udp}" ];
+           max_connections = {clients}; }};
+  time = {{ listen = "udp://127.0.0.1:{time}"; }};
+  kv = {{ listen = "tcp://127.0.0.1:{kv}"; max_connections = {clients}; max_memory = "16G"; }};
+}};
+"""
+
+
+class Unavailable(Exception):
+    """A server that cannot take part; the text says why."""
+
+
+@contextmanager
+def on_cpu(cpu):
+    """What is started meanwhile stays on that CPU, or goes anywhere when there is no such CPU."""
+    before = os.sched_getaffinity(0)
+    if cpu in before:
+        os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def free_port(kind=socket.SOCK_STREAM):
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def find_program(name):
+    path = shutil.which(name)
+    if path is None:
+        raise Unavailable(f"{name} is not installed")
+    return path
+
+
+def file_of_process(pid, name):
+    return Path(f"/proc/{pid}/{name}").read_text(encoding="ascii")
+
+
+class Server:
+    """A process; the subclass says by which command, and where its services are."""
+
+    name = None
+    dialect = None  # of its key-value service
+    greeting = b""
+    ping = None  # a request, for the time to the first answer
+
+    def __init__(self, command, addresses):
+        self.command = command
+        self.addresses = addresses  # by service: "echo", "udp", "time", "kv"
+        self.process = None
+
+    def start(self):
+        with on_cpu(SERVER_CPU):
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.DEVNULL)
+
+    def stop(self):
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
+
+    def wait(self):
+        """Until it answers on its TCP port."""
+        began = time.monotonic()
+        while True:
+            if self.process.poll() is not None:
+                raise Unavailable(f"{self.name} has ended: {' '.join(self.command)}")
+            if self.answers():
+                return
+            if time.monotonic() - began > READY_AFTER:
+                raise Unavailable(f"{self.name} does not answer")
+            time.sleep(0.0002)
+
+    def answers(self):
+        address = self.addresses.get("kv") or self.addresses.get("echo")
+        port = int(address.rsplit(":", 1)[1])
+        try:
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(self.ping)
+                return client.recv(64) != b""
+        except OSError:
+            return False
+
+    def resident(self):
+        """Bytes of memory in use."""
+        rollup = file_of_process(self.process.pid, "smaps_rollup")
+        return int(re.search(r"^Rss:\s+(\d+) kB", rollup, re.MULTILINE)[1]) * 1024
+
+
+class Echod(Server):
+    name = "echod"
+    dialect = "kv"
+    ping = b"GET x\n"
+
+    def __init__(self, program, directory):
+        ports = {
+            "echo": free_port(),
+            "udp": free_port(socket.SOCK_DGRAM),
+            "time": free_port(socket.SOCK_DGRAM),
+            "kv": free_port(),
+        }
+        conf = Path(directory) / "echod.conf"
+        conf.write_text(ECHOD_CONF.format(clients=CLIENTS_MAX, **ports), encoding="ascii")
+        scheme = {"echo": "tcp", "kv": "tcp", "udp": "udp", "time": "udp"}
+        super().__init__(
+            [str(program), "-c", str(conf)],
+            {key: f"{scheme[key]}://127.0.0.1:{port}" for key, port in ports.items()},
+        )
+
+
+class Redis(Server):
+    name = "Redis"
+    dialect = "redis"
+    ping = b"PING\r\n"
+
+    def __init__(self):
+        port = free_port()
+        options = {
+            "bind": "127.0.0.1",
+            "port": port,
+            "save": "",
+            "appendonly": "no",
+            "maxclients": CLIENTS_MAX,
+            "tcp-backlog": 1024,
+        }
+        command = [find_program("redis-server")]
+        for key, value in options.items():
+            command += [f"--{key}", str(value)]
+        super().__init__(command, {"kv": f"tcp://127.0.0.1:{port}"})
+
+
+class Memcached(Server):
+    name = "memcached"
+    dialect = "memcached"
+    ping = b"version\r\n"
+
+    def __init__(self):
+        port = free_port()
+        command = [find_program("memcached"), "-l", "127.0.0.1", "-p", str(port), "-U", "0"]
+        command += ["-t", "1", "-c", str(CLIENTS_MAX), "-b", "1024", "-m", "8192"]
+        if os.geteuid() == 0:
+            command += ["-u", "nobody"]
+        super().__init__(command, {"kv": f"tcp://127.0.0.1:{port}"})
+
+
+class Bare(Server):
+    """One of our own loops, which say where they listen."""
+
+    def __init__(self, program, service):
+        super().__init__([str(program)], {})
+        self.name = Path(program).name
+        self.service = service
+
+    def start(self):
+        with on_cpu(SERVER_CPU):
+            self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        self.addresses[self.service] = line.split()[-1]
+
+    def wait(self):
+        pass
