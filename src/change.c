@@ -168,6 +168,25 @@ static void plan_addresses(
 	}
 }
 
+/* Whether what the service needs beside its addresses is there. */
+static int verify(const struct instance_config *config, struct texts *mistakes)
+{
+	const struct service_ops *ops = service_of(config->kind);
+	const struct option_origin *origin;
+	const struct option_row *row;
+	const char *key;
+	char why[256];
+	size_t part;
+
+	if (ops->verify == NULL || ops->verify(config, &key, why, sizeof(why)) == 0)
+		return 0;
+	row = config_kind_row(config->kind, key, &part);
+	origin = option_origin(&config->parts[part], row);
+	texts_addf(mistakes, "%s:%d: services.%s.%s: %s", origin->file, origin->line, config->name,
+	    key, why);
+	return -1;
+}
+
 static void plan_instance(
     struct change *change, struct instance_config *config, struct texts *mistakes, int *status)
 {
@@ -187,6 +206,10 @@ static void plan_instance(
 		return;
 	}
 	plan_addresses(change, planned, mistakes, status);
+	if (verify(config, mistakes) == -1) {
+		*status = EXIT_FAILURE;
+		return;
+	}
 	if (!planned->fresh)
 		return;
 	instance_configure(

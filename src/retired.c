@@ -4,6 +4,7 @@
 #include <event2/event.h>
 #include <stdlib.h>
 
+#include "net/child.h"
 #include "net/loop.h"
 #include "net/stream.h"
 #include "services/service.h"
@@ -68,14 +69,14 @@ void retired_file(
 	retired_reap(list);
 }
 
-/* Frees the instances whose clients have gone. */
+/* Frees the instances whose clients and programs have gone. */
 static void reap(struct retired *retired)
 {
 	struct instance *instance, *next;
 
 	for (instance = TAILQ_FIRST(&retired->instances); instance != NULL; instance = next) {
 		next = TAILQ_NEXT(instance, entry);
-		if (!TAILQ_EMPTY(&instance->streams))
+		if (!TAILQ_EMPTY(&instance->streams) || !LIST_EMPTY(&instance->children))
 			continue;
 		TAILQ_REMOVE(&retired->instances, instance, entry);
 		service_stop(instance);
@@ -112,7 +113,9 @@ void retired_abort(struct retired_list *list, enum close_reason reason)
 	struct instance *instance;
 
 	LIST_FOREACH (retired, list, entry)
-		TAILQ_FOREACH (instance, &retired->instances, entry)
+		TAILQ_FOREACH (instance, &retired->instances, entry) {
 			streams_abort(instance, reason);
+			children_finish(instance);
+		}
 	retired_reap(list);
 }

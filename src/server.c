@@ -17,6 +17,7 @@
 #include "core/notify.h"
 #include "core/path.h"
 #include "core/privilege.h"
+#include "net/child.h"
 #include "net/listener.h"
 #include "net/stream.h"
 #include "services/service.h"
@@ -85,10 +86,12 @@ static int watch_signals(struct server *server)
 
 static bool has_clients(const struct server *server)
 {
-	return server->loop->streams + server->loop->refused > 0;
+	const struct loop *loop = server->loop;
+
+	return loop->streams + loop->refused + loop->children > 0;
 }
 
-/* Clients have left that somebody was waiting for. */
+/* Clients or programs have left that somebody was waiting for. */
 static void left_cb(evutil_socket_t fd, short events, void *arg)
 {
 	struct server *server = arg;
@@ -103,12 +106,14 @@ static void left_cb(evutil_socket_t fd, short events, void *arg)
 static void stop_timer_cb(evutil_socket_t fd, short events, void *arg)
 {
 	struct server *server = arg;
+	const struct loop *loop = server->loop;
 
 	(void)fd;
 	(void)events;
-	log_warning("echod: %zu clients are left after shutdown_timeout, they are cut off",
-	    server->loop->streams + server->loop->refused);
-	event_base_loopbreak(server->loop->base);
+	log_warning("echod: %zu clients and %zu programs are left after shutdown_timeout, they are "
+		    "cut off",
+	    loop->streams + loop->refused, loop->children);
+	event_base_loopbreak(loop->base);
 }
 
 static void close_listeners(struct instance *instance)
@@ -336,6 +341,7 @@ static void free_instances(struct loop *loop)
 
 	while ((instance = TAILQ_FIRST(&loop->instances)) != NULL) {
 		streams_abort(instance, CLOSE_SHUTDOWN);
+		children_finish(instance);
 		close_listeners(instance);
 		TAILQ_REMOVE(&loop->instances, instance, entry);
 		service_stop(instance);

@@ -85,6 +85,7 @@ struct instance *instance_new(struct loop *loop, const char *name)
 	instance->loop = loop;
 	TAILQ_INIT(&instance->listeners);
 	TAILQ_INIT(&instance->streams);
+	LIST_INIT(&instance->children);
 	instance->closed_lines.rate = CLOSED_LINES_RATE;
 	instance->name = strdup(name);
 	if (instance->name == NULL) {
@@ -119,6 +120,9 @@ void instance_configure(struct instance *instance, struct instance_config *confi
 
 bool instance_is_full(const struct instance *instance)
 {
+	const struct handlers *handlers = instance->handlers;
+
 	return instance->stream_count >= (size_t)instance->settings->max_connections ||
+	       (handlers->full != NULL && handlers->full(instance)) ||
 	       instance->loop->streams >= instance->loop->max_streams;
 }

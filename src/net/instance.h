@@ -127,9 +127,12 @@ struct handlers {
 	    struct stream *stream, struct evbuffer *out, char *line, size_t length);
 	/* The client has closed its side and all input is taken; CONTINUE = we have more to say yet. */
 	enum verdict (*eof)(struct stream *stream, struct evbuffer *out);
+	bool finishes; /* eof is asked at a drain, too: what was begun is finished */
 	/* At the start and whenever the output is short: may add to it, and is called again if it did. */
 	enum verdict (*room)(struct stream *stream, struct evbuffer *out);
 	void (*close)(struct stream *stream);
+	/* Whether one more client would be one too many, whatever max_connections says. */
+	bool (*full)(const struct instance *instance);
 	bool sends_files;      /* its output may hold parts of files */
 	const char *long_line; /* the answer to a line over max_line */
 	const char *refusal;   /* what a client over the limit is told */
@@ -147,6 +150,7 @@ struct counters {
 	uint64_t drops[DROP_REASONS];
 };
 
+LIST_HEAD(child_list, child);
 TAILQ_HEAD(stream_list, stream);
 TAILQ_HEAD(listener_list, listener);
 
@@ -165,16 +169,18 @@ struct instance {
 	void *state;      /* the service's own, from its start() to its stop() */
 	struct listener_list listeners;
 	struct stream_list streams;
-	size_t stream_count; /* without those that are only being refused */
+	size_t stream_count;        /* without those that are only being refused */
+	struct child_list children; /* programs for clients, and what has been left of them */
+	size_t child_count;         /* those that run */
 	struct sources sources;
 	struct guard *guard; /* NULL before the first datagram listener */
 	struct counters counters;
-	struct log_class closed_lines, drop_lines; /* what a client can provoke */
+	struct log_class closed_lines, drop_lines, service_lines; /* what a client can provoke */
 };
 
 /* An instance without a socket; the caller starts its service and opens its listeners. NULL: errno. */
 struct instance *instance_new(struct loop *loop, const char *name);
-/* Frees it; its streams and listeners must be gone. */
+/* Frees it; its streams, children and listeners must be gone. */
 void instance_free(struct instance *instance);
 
 /* Takes settings and limits from a config, which must live as long as they are in force. */

@@ -29,9 +29,10 @@ struct loop {
 	struct instance_list instances; /* those that run */
 	size_t streams;                 /* clients of all instances */
 	size_t max_streams;
-	size_t refused; /* clients that are only being told why they can't stay */
+	size_t refused;  /* clients that are only being told why they can't stay */
+	size_t children; /* programs that run for clients of all instances */
 	uint64_t last_id;
-	struct event *left; /* activated when a client has gone; whoever set it owns it */
+	struct event *left; /* activated when one of them has gone; whoever set it owns it */
 	/* Out of descriptors: */
 	struct event *resume; /* NULL until the first pause */
 	int reserve_fd;       /* closed to take one client off a queue and turn it away */
@@ -49,7 +50,7 @@ void loop_out_of_descriptors(struct loop *loop, int listener_fd, int error);
 /* An accept has worked. */
 void loop_accepted(struct loop *loop);
 
-/* A client has gone: listeners that held their queue back may have room again. */
+/* A client or a program has gone: listeners that held their queue back may have room again. */
 void loop_has_room(struct loop *loop);
 
 #endif

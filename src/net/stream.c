@@ -28,6 +28,7 @@
 #define OUTPUT_LOW (64u * 1024)  /* a client that was paused is read again */
 #define OUTPUT_MAX (1024u * 1024)
 #define WRITE_PER_EVENT (256u * 1024)
+#define COPY_MAX (16u * 1024) /* shorter pieces share a chunk of the output */
 
 /* Tells the bufferevent what to wait for; 0, or -1 when epoll refuses. */
 static int wait_for(struct stream *s, bool reading, bool writing)
@@ -105,7 +106,7 @@ void stream_flush(struct stream *s)
 		stream_linger(s);
 		return;
 	}
-	if (s->writing || s->line_since != 0)
+	if (s->writing || s->line_since != 0 || stream_is_deaf(s))
 		stream_file_deadline(s, s->active);
 }
 
@@ -184,7 +185,7 @@ static enum verdict serve_end(struct stream *s, struct evbuffer *in, struct evbu
 		verdict = lines_finish(&s->lines, s, s->handlers, in, out);
 	if (verdict == VERDICT_ABORT)
 		return verdict;
-	if (s->handlers->eof != NULL && !s->draining)
+	if (s->handlers->eof != NULL && (!s->draining || s->handlers->finishes))
 		return s->handlers->eof(s, out);
 	if (!s->draining)
 		s->reason = CLOSE_CLIENT_EOF;
@@ -316,8 +317,10 @@ static void event_cb(struct bufferevent *bev, short events, void *arg)
 	struct stream *s = arg;
 
 	(void)bev;
-	(void)events;
-	stream_end(s, s->lingering != 0 ? (enum close_reason)s->reason : CLOSE_RESET);
+	if (events & BEV_EVENT_EOF)
+		reset_connection(s); /* a file was cut short, and must not be taken for whole */
+	else
+		stream_end(s, s->lingering != 0 ? (enum close_reason)s->reason : CLOSE_RESET);
 }
 
 void stream_attach(struct stream *s)
@@ -360,13 +363,24 @@ void stream_release(struct stream *s)
 		turn(s);
 }
 
+int stream_move(struct evbuffer *to, struct evbuffer *bytes)
+{
+	size_t length = evbuffer_get_length(bytes);
+
+	if (evbuffer_get_length(to) == 0 || length == 0 || length >= COPY_MAX)
+		return evbuffer_add_buffer(to, bytes);
+	if (evbuffer_add(to, evbuffer_pullup(bytes, -1), length) == -1)
+		return -1;
+	return evbuffer_drain(bytes, length);
+}
+
 void stream_send(struct stream *s, struct evbuffer *bytes, enum verdict verdict)
 {
 	if (s->closing)
 		return;
 	s->bytes_made += evbuffer_get_length(bytes);
 	s->active = clock_ms();
-	if (evbuffer_add_buffer(bufferevent_get_output(s->bev), bytes) == -1)
+	if (stream_move(bufferevent_get_output(s->bev), bytes) == -1)
 		verdict = VERDICT_ABORT;
 	stream_settle(s, verdict);
 }

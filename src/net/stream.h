@@ -44,6 +44,11 @@ void stream_release(struct stream *stream);
  * verdict, which may end the stream (and call the close handler) before this returns.
  */
 void stream_send(struct stream *stream, struct evbuffer *bytes, enum verdict verdict);
+/*
+ * Moves all bytes behind those of `to`. Few are copied if others wait there: each piece would else keep a
+ * chunk of memory of its own, thousands of times its size. 0, or -1 when out of memory.
+ */
+int stream_move(struct evbuffer *to, struct evbuffer *bytes);
 /* Hands over input that the data handler has left lying; it too may end the stream. */
 void stream_resume(struct stream *stream);
 /* Whether the client keeps up with its output; if not, the room handler is called once it has. */

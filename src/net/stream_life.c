@@ -8,6 +8,7 @@
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 
 #define STALL_MS 30000  /* output that makes no progress */
 #define LINGER_MS 2000  /* a closed client may still be sending */
+#define LOOK_MS 2000    /* whether a client of which nothing is awaited is still there */
 #define REFUSED_MAX 128 /* clients that linger with a refusal */
 
 static const char *const reason_names[CLOSE_REASONS] = {
@@ -147,11 +149,25 @@ static int64_t next_deadline(const struct stream *s, enum close_reason *reason)
 	return due;
 }
 
+bool stream_is_deaf(const struct stream *s)
+{
+	return !s->reading && !s->writing && !s->held;
+}
+
+static bool has_hung_up(const struct stream *s)
+{
+	struct pollfd client = { .fd = bufferevent_getfd(s->bev) };
+
+	return poll(&client, 1, 0) == 1 && (client.revents & (POLLHUP | POLLERR));
+}
+
 void stream_file_deadline(struct stream *s, int64_t now)
 {
 	enum close_reason reason;
 	int64_t due = next_deadline(s, &reason);
 
+	if (stream_is_deaf(s) && due > now + LOOK_MS)
+		due = now + LOOK_MS;
 	if (due != INT64_MAX)
 		deadline_set(s->instance->loop->deadlines, &s->deadline, due, now);
 }
@@ -165,6 +181,8 @@ void stream_check(struct deadline *deadline, int64_t now)
 		s->active = now;
 	if (next_deadline(s, &reason) <= now)
 		stream_end(s, reason);
+	else if (stream_is_deaf(s) && has_hung_up(s))
+		stream_end(s, CLOSE_RESET);
 	else
 		stream_file_deadline(s, now);
 }

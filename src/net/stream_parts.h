@@ -56,6 +56,9 @@ void stream_end(struct stream *s, enum close_reason reason);
 /* All is sent: says so to the client, and waits for its EOF lest unread input resets the connection. */
 void stream_linger(struct stream *s);
 
+/* Neither bytes nor room for some are awaited of the client: epoll would not tell that it has left. */
+bool stream_is_deaf(const struct stream *s);
+
 /* Has the stream looked at when its next deadline comes. */
 void stream_file_deadline(struct stream *s, int64_t now);
 

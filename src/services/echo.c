@@ -20,7 +20,7 @@ static const struct option_row rows[] = {
 static enum verdict echo_data(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
 {
 	(void)stream;
-	return evbuffer_add_buffer(out, in) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
+	return stream_move(out, in) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
 }
 
 static enum verdict echo_once(struct stream *stream, struct evbuffer *in, struct evbuffer *out)

@@ -34,9 +34,15 @@ struct service_ops {
 	/* What no single option sees. 0, or -1 with the key and why. */
 	int (*check)(
 	    const struct instance_config *config, const char **key, char *why, size_t why_size);
+	/*
+	 * Whether what the config names (a file, a program) is there: at the start and at each
+	 * reload, before anything changes. 0, or -1 with the key and why.
+	 */
+	int (*verify)(
+	    const struct instance_config *config, const char **key, char *why, size_t why_size);
 	/* Once per instance, before its first listener serves; sets instance->state. */
 	int (*start)(struct instance *instance, char *why, size_t why_size);
-	/* Its last client has gone. */
+	/* Its last client and program have gone. */
 	void (*stop)(struct instance *instance);
 	/* A reload has put another instance->conf in force. */
 	void (*reload)(struct instance *instance);

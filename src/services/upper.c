@@ -42,7 +42,7 @@ static enum verdict upper_data(struct stream *stream, struct evbuffer *in, struc
 		if (evbuffer_ptr_set(in, &at, extent.iov_len, EVBUFFER_PTR_ADD) == -1)
 			break;
 	}
-	return evbuffer_add_buffer(out, in) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
+	return stream_move(out, in) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
 }
 
 static enum verdict upper_once(struct stream *stream, struct evbuffer *in, struct evbuffer *out)

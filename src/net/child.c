@@ -1,0 +1,330 @@
+/*
+ * The life of a child: spawn, the timer of its timeout and its end, its status. Once the program
+ * itself is reaped, the number of its group stays taken as long as anybody is in it, so that a
+ * signal finds no stranger.
+ */
+#include "net/child.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/texts.h"
+#include "net/instance.h"
+#include "net/logpipe.h"
+#include "net/loop.h"
+
+#define KILL_MS 5000   /* after TERM */
+#define LOOK_MS 100    /* whether those that the program has left in its group have gone */
+#define FINISH_MS 500  /* for all children of an instance, when we end ourselves */
+#define GIVE_UP_MS 500 /* of a killed one that does not die: it waits for a device */
+
+struct child {
+	LIST_ENTRY(child) entry;
+	struct instance *instance;
+	pid_t pid;       /* and of the group */
+	int pidfd;       /* -1 = the program is reaped */
+	int64_t kill_at; /* ms; 0 = nobody wants to end it */
+	struct event *exit, *timer;
+	struct logpipe *errors;
+	void (*ended)(void *owner);
+	void *owner; /* NULL once it has gone or been told */
+	char label[];
+};
+
+/* --- the end --- */
+
+static void child_free(struct child *c)
+{
+	if (c->exit != NULL)
+		event_free(c->exit);
+	if (c->timer != NULL)
+		event_free(c->timer);
+	if (c->pidfd != -1)
+		close(c->pidfd);
+	logpipe_free(c->errors);
+	free(c);
+}
+
+/* Nothing is left of it. */
+static void child_end(struct child *c)
+{
+	struct event *left = c->instance->loop->left;
+
+	LIST_REMOVE(c, entry);
+	if (left != NULL)
+		event_active(left, 0, 0);
+	child_free(c);
+}
+
+static void leave_counts(struct child *c)
+{
+	struct loop *loop = c->instance->loop;
+
+	c->instance->child_count--;
+	loop->children--;
+	if (loop->left != NULL)
+		event_active(loop->left, 0, 0);
+	loop_has_room(loop);
+}
+
+static void wait_ms(struct child *c, int64_t ms)
+{
+	const struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+
+	evtimer_add(c->timer, &tv);
+}
+
+static void terminate(struct child *c)
+{
+	if (c->kill_at != 0)
+		return;
+	c->kill_at = clock_ms() + KILL_MS;
+	kill(-c->pid, SIGTERM);
+	wait_ms(c, KILL_MS);
+}
+
+/* Whether anybody is left of a reaped program's group; it is looked at again and again. */
+static void look_for_rest(struct child *c)
+{
+	/* In a container we may be the init that they fall to. */
+	while (waitpid(-c->pid, NULL, WNOHANG) > 0)
+		continue;
+	if (kill(-c->pid, 0) == -1)
+		child_end(c);
+	else
+		wait_ms(c, LOOK_MS);
+}
+
+static void timer_cb(evutil_socket_t fd, short events, void *arg)
+{
+	struct child *c = arg;
+
+	(void)fd;
+	(void)events;
+	if (c->kill_at == 0) {
+		log_limited(&c->instance->service_lines, LOG_LEVEL_INFO,
+		    "%s: the program is over its timeout, it is ended", c->label);
+		terminate(c);
+	} else if (clock_ms() < c->kill_at) {
+		look_for_rest(c);
+	} else {
+		kill(-c->pid, SIGKILL);
+		if (c->pidfd == -1)
+			child_end(c);
+	}
+}
+
+/* Signals of an end that is our doing, or comes of it. */
+static bool is_ours(const struct child *c, int signal)
+{
+	return c->kill_at != 0 && (signal == SIGTERM || signal == SIGKILL || signal == SIGPIPE);
+}
+
+static void log_status(const struct child *c, const siginfo_t *status)
+{
+	bool exited = status->si_code == CLD_EXITED;
+
+	if (exited || is_ours(c, status->si_status))
+		log_debug("%s: the program has ended (%s %d)", c->label,
+		    exited ? "exit status" : "signal", status->si_status);
+	else
+		log_limited(&c->instance->service_lines, LOG_LEVEL_INFO,
+		    "%s: the program was killed by signal %d", c->label, status->si_status);
+}
+
+/* Takes the status of a program that has ended. */
+static void reap(struct child *c)
+{
+	siginfo_t status = { 0 };
+
+	if (waitid(P_PIDFD, (id_t)c->pidfd, &status, WEXITED | WNOHANG) == 0 && status.si_pid != 0)
+		log_status(c, &status);
+	event_del(c->exit);
+	close(c->pidfd);
+	c->pidfd = -1;
+	leave_counts(c);
+}
+
+static void exit_cb(evutil_socket_t fd, short events, void *arg)
+{
+	struct child *c = arg;
+	void *owner = c->owner;
+
+	(void)fd;
+	(void)events;
+	reap(c);
+	c->owner = NULL;
+	if (owner != NULL)
+		c->ended(owner);
+	terminate(c); /* the rest of its group, if any */
+	look_for_rest(c);
+}
+
+void child_leave(struct child *c)
+{
+	c->owner = NULL;
+	terminate(c);
+}
+
+static void wait_exit(const struct child *c, int64_t ms)
+{
+	struct pollfd exited = { .fd = c->pidfd, .events = POLLIN };
+
+	poll(&exited, 1, ms > 0 ? (int)ms : 0);
+}
+
+void children_finish(struct instance *instance)
+{
+	int64_t deadline = clock_ms() + FINISH_MS;
+	struct child *c;
+
+	LIST_FOREACH (c, &instance->children, entry)
+		child_leave(c);
+	while ((c = LIST_FIRST(&instance->children)) != NULL) {
+		if (c->pidfd != -1)
+			wait_exit(c, deadline - clock_ms());
+		kill(-c->pid, SIGKILL);
+		if (c->pidfd != -1) {
+			wait_exit(c, GIVE_UP_MS);
+			reap(c);
+		}
+		child_end(c);
+	}
+}
+
+/* --- the start --- */
+
+/* Both in vain or both there; errno as usual. */
+static int spawn_with(pid_t *pid, const posix_spawn_file_actions_t *actions,
+    const posix_spawnattr_t *attributes, const struct child_options *options)
+{
+	const struct texts *arguments = options->arguments, *environment = options->environment;
+	char **argv = calloc(arguments->count + 1, sizeof(char *));
+	char **envp = calloc(environment->count + 1, sizeof(char *));
+	int error = ENOMEM;
+
+	if (argv != NULL && envp != NULL) {
+		memcpy(argv, arguments->items, arguments->count * sizeof(char *));
+		memcpy(envp, environment->items, environment->count * sizeof(char *));
+		error = posix_spawn(pid, options->path, actions, attributes, argv, envp);
+	}
+	free(argv);
+	free(envp);
+	return error;
+}
+
+static int set_attributes(posix_spawnattr_t *attributes)
+{
+	sigset_t all, none;
+	int error;
+
+	sigfillset(&all);
+	sigemptyset(&none);
+	error = posix_spawnattr_setflags(
+	    attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+	if (error == 0)
+		error = posix_spawnattr_setsigdefault(attributes, &all);
+	if (error == 0)
+		error = posix_spawnattr_setsigmask(attributes, &none);
+	return error == 0 ? posix_spawnattr_setpgroup(attributes, 0) : error;
+}
+
+/* Descriptors 0, 1 and 2, none else: not even those that we were started with ourselves. */
+static int set_actions(posix_spawn_file_actions_t *actions, int fd, int errors)
+{
+	int error = posix_spawn_file_actions_adddup2(actions, fd, STDIN_FILENO);
+
+	if (error == 0)
+		error = posix_spawn_file_actions_adddup2(actions, fd, STDOUT_FILENO);
+	if (error == 0)
+		error = posix_spawn_file_actions_adddup2(actions, errors, STDERR_FILENO);
+	if (error == 0)
+		error = posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1);
+	return error == 0 ? posix_spawn_file_actions_addchdir_np(actions, "/") : error;
+}
+
+/* 0, or an error number. */
+static int spawn(pid_t *pid, const struct child_options *options, int errors)
+{
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	int error;
+
+	if ((error = posix_spawn_file_actions_init(&actions)) != 0)
+		return error;
+	if ((error = posix_spawnattr_init(&attributes)) == 0) {
+		error = set_actions(&actions, options->fd, errors);
+		if (error == 0)
+			error = set_attributes(&attributes);
+		if (error == 0)
+			error = spawn_with(pid, &actions, &attributes, options);
+		posix_spawnattr_destroy(&attributes);
+	}
+	posix_spawn_file_actions_destroy(&actions);
+	return error;
+}
+
+static int watch(struct child *c)
+{
+	if ((c->pidfd = pidfd_open(c->pid, 0)) == -1)
+		return -1;
+	c->exit = event_new(c->instance->loop->base, c->pidfd, EV_READ | EV_PERSIST, exit_cb, c);
+	return c->exit == NULL ? -1 : event_add(c->exit, NULL);
+}
+
+/* Runs it; one that cannot be watched does not run on. */
+static int run(struct child *c, const struct child_options *options)
+{
+	int errors, error;
+
+	c->errors =
+	    logpipe_new(c->instance->loop->base, &c->instance->service_lines, c->label, &errors);
+	if (c->errors == NULL)
+		return -1;
+	error = spawn(&c->pid, options, errors);
+	close(errors);
+	if (error == 0 && watch(c) == -1) {
+		error = errno;
+		kill(-c->pid, SIGKILL);
+		waitpid(c->pid, NULL, 0);
+	}
+	errno = error;
+	return error == 0 ? 0 : -1;
+}
+
+struct child *child_start(struct instance *instance, const struct child_options *options)
+{
+	size_t label_size = strlen(options->label) + 1;
+	struct child *c = calloc(1, sizeof(*c) + label_size);
+
+	if (c == NULL)
+		return NULL;
+	memcpy(c->label, options->label, label_size);
+	c->instance = instance;
+	c->pidfd = -1;
+	c->ended = options->ended;
+	c->owner = options->owner;
+	c->timer = evtimer_new(instance->loop->base, timer_cb, c);
+	if (c->timer == NULL || run(c, options) == -1) {
+		int saved = errno;
+
+		child_free(c);
+		errno = saved;
+		return NULL;
+	}
+	if (options->timeout != 0)
+		wait_ms(c, options->timeout);
+	LIST_INSERT_HEAD(&instance->children, c, entry);
+	instance->child_count++;
+	instance->loop->children++;
+	return c;
+}

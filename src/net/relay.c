@@ -1,0 +1,210 @@
+/* Our end of the socketpair is read and written straight from and to the buffers of the stream. */
+#include "net/relay.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/texts.h"
+#include "net/child.h"
+#include "net/loop.h"
+#include "net/program.h"
+#include "net/stream.h"
+
+#define READ_PER_TURN (64u * 1024)
+
+struct relay {
+	struct stream *client;
+	struct child *child; /* NULL once the program has ended */
+	int fd;              /* our end */
+	struct event *readable, *writable;
+	struct evbuffer *output; /* of the program, on its way to the client */
+};
+
+/* --- from the program to the client --- */
+
+/* As recv(); what has come is in relay->output. */
+static ssize_t receive(struct relay *r)
+{
+	struct evbuffer_iovec space;
+	ssize_t n;
+
+	if (evbuffer_reserve_space(r->output, READ_PER_TURN, &space, 1) != 1) {
+		errno = ENOMEM;
+		return -1;
+	}
+	n = recv(r->fd, space.iov_base, space.iov_len, MSG_DONTWAIT);
+	space.iov_len = n > 0 ? (size_t)n : 0;
+	if (n > 0 && evbuffer_commit_space(r->output, &space, 1) == -1)
+		return -1;
+	return n;
+}
+
+/* Whether nothing more can come. A program that ended with input unread shows as a reset. */
+static bool is_over(const struct relay *r, ssize_t n)
+{
+	if (n == -1 && errno == EAGAIN)
+		return r->child == NULL; /* others may still hold its end */
+	return n <= 0;
+}
+
+static void readable_cb(evutil_socket_t fd, short events, void *arg)
+{
+	struct relay *r = arg;
+	ssize_t n;
+
+	(void)fd;
+	(void)events;
+	if (!stream_has_room(r->client)) {
+		event_del(r->readable); /* until relay_resume() */
+		return;
+	}
+	n = receive(r);
+	if (n > 0) {
+		stream_send(r->client, r->output, VERDICT_CONTINUE);
+	} else if (is_over(r, n)) {
+		event_del(r->readable);
+		event_del(r->writable);
+		stream_send(r->client, r->output, VERDICT_CLOSE);
+	}
+}
+
+static void ended_cb(void *owner)
+{
+	struct relay *r = owner;
+
+	r->child = NULL;
+	if (event_pending(r->readable, EV_READ, NULL))
+		event_active(r->readable, EV_READ, 0);
+}
+
+void relay_resume(struct relay *r)
+{
+	event_add(r->readable, NULL);
+	if (r->child == NULL)
+		event_active(r->readable, EV_READ, 0);
+}
+
+/* --- from the client to the program --- */
+
+static void writable_cb(evutil_socket_t fd, short events, void *arg)
+{
+	struct relay *r = arg;
+
+	(void)fd;
+	(void)events;
+	stream_resume(r->client);
+}
+
+void relay_give(struct relay *r, struct evbuffer *in)
+{
+	if (evbuffer_write(in, r->fd) == -1 && errno != EAGAIN && errno != EINTR)
+		evbuffer_drain(in, evbuffer_get_length(in)); /* it listens no more, but may speak */
+	if (evbuffer_get_length(in) > 0)
+		event_add(r->writable, NULL);
+}
+
+void relay_end_input(struct relay *r)
+{
+	shutdown(r->fd, SHUT_WR);
+}
+
+/* --- beginning and end --- */
+
+static int open_buffers(struct relay *r)
+{
+	struct event_base *base = stream_instance(r->client)->loop->base;
+
+	r->output = evbuffer_new();
+	r->readable = event_new(base, r->fd, EV_READ | EV_PERSIST, readable_cb, r);
+	r->writable = event_new(base, r->fd, EV_WRITE, writable_cb, r);
+	if (r->output == NULL || r->readable == NULL || r->writable == NULL)
+		return -1;
+	return event_add(r->readable, NULL);
+}
+
+/* The program on its end of the socketpair. */
+static int start_program(
+    struct relay *r, const struct texts *command, int64_t timeout, const char *label, int fd)
+{
+	struct texts environment = { 0 };
+	char path[PATH_MAX];
+	const struct child_options options = {
+		.path = path,
+		.arguments = command,
+		.environment = &environment,
+		.fd = fd,
+		.label = label,
+		.timeout = timeout,
+		.ended = ended_cb,
+		.owner = r,
+	};
+
+	if (program_find(command->items[0], path, sizeof(path)) == 0 &&
+	    program_environment(&environment, r->client) == 0)
+		r->child = child_start(stream_instance(r->client), &options);
+	int saved = errno;
+
+	texts_clear(&environment);
+	errno = saved;
+	return r->child == NULL ? -1 : 0;
+}
+
+static int join(struct relay *r, const struct texts *command, int64_t timeout, const char *label)
+{
+	int ends[2], result = -1, saved;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == -1)
+		return -1;
+	r->fd = ends[0];
+	/* Ours only: a program expects to wait for its input. */
+	if (fcntl(r->fd, F_SETFL, O_NONBLOCK) == 0 && open_buffers(r) == 0)
+		result = start_program(r, command, timeout, label, ends[1]);
+	saved = errno;
+	close(ends[1]);
+	errno = saved;
+	return result;
+}
+
+struct relay *relay_new(struct stream *client, const struct texts *command, int64_t timeout_ms)
+{
+	struct instance *instance = stream_instance(client);
+	struct relay *r = calloc(1, sizeof(*r));
+	char peer[ADDRESS_TEXT_MAX], label[2 * ADDRESS_TEXT_MAX];
+
+	peer_format(stream_peer(client), stream_peer_length(client), peer, sizeof(peer));
+	snprintf(label, sizeof(label), "%s %s", instance->name, peer);
+	if (r != NULL) {
+		r->client = client;
+		r->fd = -1;
+		if (join(r, command, timeout_ms, label) == 0)
+			return r;
+	}
+	log_limited(&instance->service_lines, LOG_LEVEL_ERROR, "%s: cannot start %s: %s", label,
+	    command->items[0], strerror(errno));
+	relay_free(r);
+	return NULL;
+}
+
+void relay_free(struct relay *r)
+{
+	if (r == NULL)
+		return;
+	if (r->child != NULL)
+		child_leave(r->child);
+	if (r->readable != NULL)
+		event_free(r->readable);
+	if (r->writable != NULL)
+		event_free(r->writable);
+	if (r->output != NULL)
+		evbuffer_free(r->output);
+	if (r->fd != -1)
+		close(r->fd);
+	free(r);
+}

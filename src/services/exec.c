@@ -1,0 +1,132 @@
+/*
+ * exec: a program for each client, which is its standard input and output. The relay moves the
+ * bytes and ends the program; here is what the config says about it.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "net/program.h"
+#include "net/relay.h"
+#include "services/service.h"
+
+struct exec_conf {
+	struct texts command;
+	int64_t max_children;
+	int64_t timeout; /* ms, 0 = never */
+};
+
+static const struct option_row rows[] = {
+	OPTION(struct exec_conf, command, strings, .flags = OPTION_REQUIRED,
+	    .help = "The program (an absolute path, or a name found in the usual directories) and "
+		    "its arguments; no shell reads them."),
+	OPTION(struct exec_conf, max_children, integer, .min = 1, .max = 100000, .fallback = "50",
+	    .help = "Programs at one time; on_limit says what becomes of a client over it."),
+	OPTION(struct exec_conf, timeout, duration, .min = 0, .max = INT64_C(365) * 86400 * 1000,
+	    .fallback = "0", .unit = "seconds",
+	    .help = "How long a program may run before it is ended; 0 = for ever."),
+	OPTION_END,
+};
+
+/* A client's state. */
+struct exec_client {
+	struct relay *relay; /* NULL = its program could not be started */
+};
+
+static struct relay *relay_of(struct stream *stream)
+{
+	return ((struct exec_client *)stream_state(stream))->relay;
+}
+
+static enum verdict exec_open(struct stream *stream, struct evbuffer *out)
+{
+	const struct exec_conf *conf = stream_instance(stream)->conf;
+	struct exec_client *client = stream_state(stream);
+
+	(void)out;
+	client->relay = relay_new(stream, &conf->command, conf->timeout);
+	return client->relay == NULL ? VERDICT_CLOSE : VERDICT_CONTINUE;
+}
+
+static enum verdict exec_data(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
+{
+	(void)out;
+	relay_give(relay_of(stream), in);
+	return VERDICT_CONTINUE;
+}
+
+static enum verdict exec_eof(struct stream *stream, struct evbuffer *out)
+{
+	(void)out;
+	relay_end_input(relay_of(stream));
+	return VERDICT_CONTINUE;
+}
+
+static enum verdict exec_room(struct stream *stream, struct evbuffer *out)
+{
+	(void)out;
+	relay_resume(relay_of(stream));
+	return VERDICT_CONTINUE;
+}
+
+static void exec_close(struct stream *stream)
+{
+	relay_free(relay_of(stream));
+}
+
+static bool is_full(const struct instance *instance)
+{
+	const struct exec_conf *conf = instance->conf;
+
+	return instance->child_count >= (size_t)conf->max_children;
+}
+
+/* --- the config --- */
+
+static int check(const struct instance_config *config, const char **key, char *why, size_t why_size)
+{
+	const struct exec_conf *conf = config->parts[PART_OWN].fields;
+	const char *program = conf->command.count == 0 ? "" : conf->command.items[0];
+
+	*key = "command";
+	if (*program == '/' || (*program != '\0' && strchr(program, '/') == NULL))
+		return 0;
+	snprintf(why, why_size,
+	    "expected a program first, an absolute path or a name without a slash, got \"%s\"",
+	    program);
+	return -1;
+}
+
+static int verify(
+    const struct instance_config *config, const char **key, char *why, size_t why_size)
+{
+	const struct exec_conf *conf = config->parts[PART_OWN].fields;
+	char path[PATH_MAX];
+
+	*key = "command";
+	if (program_find(conf->command.items[0], path, sizeof(path)) == 0)
+		return 0;
+	snprintf(why, why_size, "%s: %s", conf->command.items[0], strerror(errno));
+	return -1;
+}
+
+static const struct handlers handlers = {
+	.conn_size = sizeof(struct exec_client),
+	.open = exec_open,
+	.data = exec_data,
+	.eof = exec_eof,
+	.finishes = true,
+	.room = exec_room,
+	.close = exec_close,
+	.full = is_full,
+};
+
+const struct service_ops service_exec = {
+	.kind = SERVICE_KIND("exec", "Runs a program for each client, on its input and output.",
+	    SERVICE_OWN(rows, struct exec_conf)),
+	.transports = SERVICE_STREAM,
+	.handlers = &handlers,
+	.check = check,
+	.verify = verify,
+};
