@@ -202,9 +202,9 @@ class Stream:
     def send_read(self, data):
         """Sends, and waits until the daemon has read it all: what follows is another read."""
         self.send(data)
-        wait_until(lambda: self._unread() == 0, "the daemon reads")
+        wait_until(lambda: self.unread() == 0, "the daemon reads")
 
-    def _unread(self):
+    def unread(self):
         """Bytes that wait in the daemon's socket."""
         if self.sock.family == socket.AF_UNIX:
             left = array.array("i", [0])

@@ -2,10 +2,11 @@
 
 import random
 import threading
+import time
 
 import pytest
 
-from harness import Failure
+from harness import DEADLINE, Failure
 
 SERVICES = {
     "kv": {"listen": "tcp://127.0.0.1:0", "max_line": 2000, "max_memory": "1M"},
@@ -84,3 +85,18 @@ def test_clients_that_reset_in_the_middle_of_everything(echod):
         client.send(b"SET a 1\nGET a\n" * number * 10 + b"SET b ")
         client.reset()
     assert is_served(server, "kv")
+
+
+@pytest.mark.parametrize("name", ["echo", "upper"])
+def test_single_bytes_that_nobody_reads_take_no_more_than_they_are(echod, name):
+    """Each is a read of its own, and was 4 KiB of memory of its own, too."""
+    server = echod({name: {"listen": "unix://$DIR/socket"}})
+    if server.has_sanitizer():
+        pytest.skip("the sanitizer keeps what was freed")
+    with server.connect(name) as client:
+        before, end = server.memory(), time.monotonic() + DEADLINE
+        for _ in range(4000):
+            client.send(b"x")
+            while client.unread() > 0:
+                assert time.monotonic() < end, "the daemon has stopped to read"
+        assert server.memory() - before < 4 << 20
