@@ -146,9 +146,24 @@ static int check(const char *file, bool print)
 	return EXIT_SUCCESS;
 }
 
+/* What is unknown is said where mistakes are said. */
 static int explain(const char *key)
 {
-	return config_explain(key, service_kinds, stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	char *text = NULL;
+	size_t length;
+	FILE *out = open_memstream(&text, &length);
+	bool known = out != NULL && config_explain(key, service_kinds, out) == 0;
+
+	if (out == NULL || fclose(out) == EOF) {
+		perror("echod");
+		return EXIT_FAILURE;
+	}
+	if (known)
+		fputs(text, stdout);
+	else
+		fprintf(stderr, "echod: %s", text);
+	free(text);
+	return known ? EXIT_SUCCESS : EXIT_USAGE;
 }
 
 /* Starts, tells the waiting parent (if there is one), and serves. */
