@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sysexits.h>
 
-#include "net/address.h"
+#include "net/endpoint.h"
 #include "net/listener.h"
 #include "net/stream.h"
 #include "services/service.h"
@@ -124,7 +124,7 @@ static int plan_address(struct change *change, struct planned *planned,
 	const char *reason;
 	int result = 0;
 
-	if (address_resolve(address, &endpoints, &reason) == -1) {
+	if (endpoints_resolve(&endpoints, address, &reason) == -1) {
 		snprintf(why, why_size, "cannot resolve %s: %s", address->text, reason);
 		errno = EADDRNOTAVAIL;
 		return -1;

@@ -121,7 +121,7 @@ int connection_open(struct connection *c, const char *address, int64_t patience)
 	*c = (struct connection){ .fd = -1, .patience = patience };
 	if (parse_address_argument(&c->address, address) == -1)
 		return STATUS_USAGE;
-	if (address_resolve(&c->address, &c->endpoints, &why) == -1) {
+	if (endpoints_resolve(&c->endpoints, &c->address, &why) == -1) {
 		complain("%s: %s", address, why);
 		return STATUS_NOBODY;
 	}

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "net/address.h"
+#include "net/endpoint.h"
 
 struct connection {
 	int fd; /* non-blocking */

@@ -12,7 +12,7 @@
 #include "echoctl/command.h"
 #include "echoctl/json_output.h"
 #include "echoctl/wait.h"
-#include "net/address.h"
+#include "net/endpoint.h"
 #include "net/multicast.h"
 #include "net/socket.h"
 
@@ -70,7 +70,7 @@ static int bind_address(struct receiver *r, const struct address *address)
 	const char *why;
 	int status = STATUS_OK;
 
-	if (address_resolve(address, &endpoints, &why) == -1) {
+	if (endpoints_resolve(&endpoints, address, &why) == -1) {
 		complain("%s: %s", address->text, why);
 		return STATUS_NO;
 	}

@@ -11,7 +11,7 @@
 
 #include "core/siphash.h"
 #include "net/access.h"
-#include "net/address.h"
+#include "net/endpoint.h"
 
 #define WAYS 8
 #define BUCKET_SETS 512 /* 4096 prefixes */

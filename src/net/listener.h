@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <sys/queue.h>
 
-#include "net/address.h"
+#include "net/endpoint.h"
 #include "net/socket.h"
 
 struct event;

@@ -14,7 +14,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "net/address.h"
+#include "net/endpoint.h"
 
 enum { RUNNING, FINISHED, ABANDONED };
 
@@ -47,7 +47,7 @@ static void *run(void *arg)
 	struct lookup *lookup = arg;
 	const char *why;
 
-	if (address_resolve(&lookup->address, &lookup->found, &why) == -1)
+	if (endpoints_resolve(&lookup->found, &lookup->address, &why) == -1)
 		snprintf(lookup->why, sizeof(lookup->why), "%s", why);
 	if (atomic_exchange(&lookup->state, FINISHED) == ABANDONED)
 		lookup_free(lookup);

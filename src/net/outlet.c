@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "net/address.h"
+#include "net/endpoint.h"
 #include "net/multicast.h"
 
 /* Room for either family's packet information. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/texts.h"
+#include "net/endpoint.h"
 #include "net/stream.h"
 
 #define SEARCH_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

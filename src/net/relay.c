@@ -13,6 +13,7 @@
 
 #include "core/texts.h"
 #include "net/child.h"
+#include "net/endpoint.h"
 #include "net/loop.h"
 #include "net/program.h"
 #include "net/stream.h"

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "core/clock.h"
-#include "net/address.h"
+#include "net/endpoint.h"
 #include "net/instance.h"
 #include "net/lookup.h"
 #include "net/loop.h"
@@ -129,7 +129,7 @@ static void resolve(struct target *target)
 		    target->sender->instance->loop->base, target->address, found_cb, target);
 		if (target->lookup == NULL)
 			report_failure(target, strerror(errno));
-	} else if (address_resolve(target->address, &target->endpoints, &why) == -1) {
+	} else if (endpoints_resolve(&target->endpoints, target->address, &why) == -1) {
 		report_failure(target, why);
 	}
 }

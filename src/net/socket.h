@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "net/address.h"
+#include "net/endpoint.h"
 
 struct socket_options {
 	int backlog;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "net/endpoint.h"
 #include "net/loop.h"
 #include "net/stream_parts.h"
 

@@ -11,6 +11,7 @@
 #include "core/config.h"
 #include "core/log.h"
 #include "core/option.h"
+#include "net/endpoint.h"
 #include "net/instance.h"
 #include "net/sender.h"
 #include "net/stream.h"

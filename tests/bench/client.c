@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "net/address.h"
+#include "net/endpoint.h"
 
 #define CHECK_EVERY 8                   /* of so many answers one is compared whole */
 #define LOST_AFTER UINT64_C(1500000000) /* ns */

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "client.h"
-#include "net/address.h"
+#include "net/endpoint.h"
 #include "process.h"
 
 #define EVENTS 256
@@ -151,7 +151,7 @@ static int connect_all(struct bench *b, const char *text)
 	const char *why;
 
 	if (address_parse(&address, text, &why) == -1 ||
-	    address_resolve(&address, &to, &why) == -1) {
+	    endpoints_resolve(&to, &address, &why) == -1) {
 		address_clear(&address);
 		fprintf(stderr, "load: %s: %s\n", text, why);
 		return -1;

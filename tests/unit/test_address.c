@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "net/address.h"
+#include "net/endpoint.h"
 
 #define X10 "xxxxxxxxxx"
 #define X50 X10 X10 X10 X10 X10
@@ -204,7 +204,7 @@ static struct endpoints resolve(const char *text)
 	const char *why = NULL;
 
 	ck_assert_int_eq(address_parse(&address, text, &why), 0);
-	ck_assert_msg(address_resolve(&address, &endpoints, &why) == 0, "%s: %s", text, why);
+	ck_assert_msg(endpoints_resolve(&endpoints, &address, &why) == 0, "%s: %s", text, why);
 	address_clear(&address);
 	return endpoints;
 }
@@ -310,7 +310,7 @@ START_TEST(resolve_fails)
 	const char *why;
 
 	ck_assert_int_eq(address_parse(&address, "tcp://away.example:80", &why), 0);
-	ck_assert_int_eq(address_resolve(&address, &none, &why), -1);
+	ck_assert_int_eq(endpoints_resolve(&none, &address, &why), -1);
 	ck_assert_str_eq(why, gai_strerror(EAI_AGAIN));
 	ck_assert_ptr_null(none.items);
 	address_clear(&address);
@@ -328,7 +328,7 @@ START_TEST(resolve_zone)
 	ck_assert_uint_ne(endpoint.in6.sin6_scope_id, 0);
 	ck_assert_str_eq(endpoint_format(&endpoint, text, sizeof(text)), "tcp://[fe80::1%lo]:80");
 	ck_assert_int_eq(address_parse(&address, "tcp://[fe80::1%nowhere]:80", &why), 0);
-	ck_assert_int_eq(address_resolve(&address, &none, &why), -1);
+	ck_assert_int_eq(endpoints_resolve(&none, &address, &why), -1);
 	ck_assert_str_eq(why, "there is no interface of the name behind %");
 	ck_assert_ptr_null(none.items);
 	address_clear(&address);

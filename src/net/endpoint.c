@@ -1,0 +1,266 @@
+/*
+ * From an address to what the kernel takes, by way of the resolver if it is a name, and from there
+ * back to text. Functions that can fail return why, a constant text, or NULL when all is well.
+ */
+#include "net/endpoint.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/log.h"
+
+static const char no_memory[] = "out of memory";
+
+static void fill_unix(struct endpoint *to, const char *path)
+{
+	size_t length = strlen(path);
+
+	to->un.sun_family = AF_UNIX;
+	memcpy(to->un.sun_path, path, length);
+	if (path[0] == '@')
+		to->un.sun_path[0] = '\0';
+	else
+		length++; /* the NUL belongs to a path, but it would be part of a name */
+	to->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
+}
+
+static void fill_wildcard(struct endpoint *to, uint16_t port)
+{
+	to->wildcard = true;
+	to->length = sizeof(to->in6);
+	to->in6.sin6_family = AF_INET6;
+	to->in6.sin6_addr = in6addr_any;
+	to->in6.sin6_port = htons(port);
+}
+
+/* For what is one endpoint without a question to anybody: Unix sockets and the wildcard. */
+static const char *resolve_one(struct endpoints *to, const struct address *address)
+{
+	if ((to->items = calloc(1, sizeof(*to->items))) == NULL)
+		return no_memory;
+	to->count = 1;
+	to->items[0].transport = address->transport;
+	if (address->path != NULL)
+		fill_unix(&to->items[0], address->path);
+	else
+		fill_wildcard(&to->items[0], address->port);
+	return NULL;
+}
+
+static bool endpoints_have(const struct endpoints *endpoints, const struct endpoint *endpoint)
+{
+	for (size_t i = 0; i < endpoints->count; i++)
+		if (endpoint_equal(&endpoints->items[i], endpoint))
+			return true;
+	return false;
+}
+
+/* Keeps what the resolver has found, each address once. */
+static const char *keep_found(
+    struct endpoints *to, enum transport transport, const struct addrinfo *found)
+{
+	size_t count = 0;
+
+	for (const struct addrinfo *one = found; one != NULL; one = one->ai_next)
+		count++;
+	if ((to->items = calloc(count, sizeof(*to->items))) == NULL)
+		return no_memory;
+	for (; found != NULL; found = found->ai_next) {
+		struct endpoint endpoint = {
+			.transport = transport,
+			.length = found->ai_addrlen,
+		};
+
+		memcpy(&endpoint.storage, found->ai_addr, found->ai_addrlen);
+		if (!endpoints_have(to, &endpoint))
+			to->items[to->count++] = endpoint;
+	}
+	return NULL;
+}
+
+static const char *resolve_host(struct endpoints *to, const struct address *address)
+{
+	bool numeric = !address_is_name(address);
+	/* No AI_ADDRCONFIG: it hides ::1 on a machine that has no IPv6 but the loopback's. */
+	struct addrinfo hints = {
+		.ai_flags = AI_NUMERICSERV | (numeric ? AI_NUMERICHOST : 0),
+		.ai_socktype = transport_is_stream(address->transport) ? SOCK_STREAM : SOCK_DGRAM,
+	};
+	struct addrinfo *found;
+	const char *why;
+	char port[6];
+	int error;
+
+	snprintf(port, sizeof(port), "%u", address->port);
+	error = getaddrinfo(address->host, port, &hints, &found);
+	if (error == EAI_SYSTEM)
+		return strerror(errno);
+	if (error == EAI_NONAME && numeric)
+		return "there is no interface of the name behind %";
+	if (error != 0)
+		return gai_strerror(error);
+	why = keep_found(to, address->transport, found);
+	freeaddrinfo(found);
+	return why;
+}
+
+int endpoints_resolve(struct endpoints *to, const struct address *address, const char **why)
+{
+	memset(to, 0, sizeof(*to));
+	*why = address->host != NULL ? resolve_host(to, address) : resolve_one(to, address);
+	return *why == NULL ? 0 : -1;
+}
+
+void endpoints_clear(struct endpoints *endpoints)
+{
+	free(endpoints->items);
+	memset(endpoints, 0, sizeof(*endpoints));
+}
+
+/*
+ * Bytes of the name in sun_path: 0 = unnamed. The NUL before an abstract name counts, one behind
+ * a path does not; the kernel may report a path without one, or a length that reaches over the
+ * field's end.
+ */
+static size_t unix_name_length(const struct sockaddr_un *un, socklen_t length)
+{
+	size_t before = offsetof(struct sockaddr_un, sun_path);
+	size_t n = length > before ? length - before : 0;
+
+	if (n > sizeof(un->sun_path))
+		n = sizeof(un->sun_path);
+	return n > 0 && un->sun_path[0] != '\0' ? strnlen(un->sun_path, n) : n;
+}
+
+uint16_t endpoint_port(const struct endpoint *endpoint)
+{
+	switch (endpoint->any.sa_family) {
+	case AF_INET:
+		return ntohs(endpoint->in.sin_port);
+	case AF_INET6:
+		return ntohs(endpoint->in6.sin6_port);
+	default:
+		return 0;
+	}
+}
+
+bool endpoint_equal(const struct endpoint *a, const struct endpoint *b)
+{
+	size_t length;
+
+	if (a->transport != b->transport || a->any.sa_family != b->any.sa_family)
+		return false;
+	switch (a->any.sa_family) {
+	case AF_INET:
+		return a->in.sin_port == b->in.sin_port &&
+		       a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
+	case AF_INET6:
+		return a->in6.sin6_port == b->in6.sin6_port &&
+		       a->in6.sin6_scope_id == b->in6.sin6_scope_id &&
+		       IN6_ARE_ADDR_EQUAL(&a->in6.sin6_addr, &b->in6.sin6_addr);
+	default:
+		length = unix_name_length(&a->un, a->length);
+		return length == unix_name_length(&b->un, b->length) &&
+		       memcmp(a->un.sun_path, b->un.sun_path, length) == 0;
+	}
+}
+
+/* "/path", "@name" or nothing. */
+static void format_unix(const struct sockaddr_un *un, socklen_t length, char *to, size_t size)
+{
+	size_t n = unix_name_length(un, length);
+
+	if (n > 0 && un->sun_path[0] == '\0' && size > 1) {
+		*to = '@';
+		log_escape(to + 1, size - 1, un->sun_path + 1, n - 1);
+	} else {
+		log_escape(to, size, un->sun_path, n);
+	}
+}
+
+/* "127.0.0.1:80", "[::1]:80" or "[fe80::1%eth0]:80". */
+static void format_inet(const struct sockaddr *address, socklen_t length, char *to, size_t size)
+{
+	char host[INET6_ADDRSTRLEN + IF_NAMESIZE], port[6];
+	bool bracketed = address->sa_family == AF_INET6;
+
+	if (getnameinfo(address, length, host, sizeof(host), port, sizeof(port),
+		NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		snprintf(to, size, "unknown");
+	else
+		snprintf(
+		    to, size, "%s%s%s:%s", bracketed ? "[" : "", host, bracketed ? "]" : "", port);
+}
+
+const char *endpoint_format(const struct endpoint *endpoint, char *to, size_t size)
+{
+	const char *prefix = transport_prefix(endpoint->transport);
+	size_t length = strlen(prefix);
+
+	snprintf(to, size, "%s", prefix);
+	if (length >= size)
+		return to;
+	if (transport_is_unix(endpoint->transport))
+		format_unix(&endpoint->un, endpoint->length, to + length, size - length);
+	else
+		format_inet(&endpoint->any, endpoint->length, to + length, size - length);
+	return to;
+}
+
+const char *peer_format(const struct sockaddr *peer, socklen_t length, char *to, size_t size)
+{
+	struct endpoint copy = { .transport = TRANSPORT_UNIX };
+
+	if (length > sizeof(copy.un)) /* see unix_name_length() */
+		length = sizeof(copy.un);
+	memcpy(&copy.un, peer, length);
+	length = sockaddr_unmap(&copy.any, length);
+	if (copy.any.sa_family == AF_INET || copy.any.sa_family == AF_INET6) {
+		format_inet(&copy.any, length, to, size);
+	} else if (unix_name_length(&copy.un, length) == 0) {
+		snprintf(to, size, "unix");
+	} else {
+		snprintf(to, size, "unix:");
+		if (size > strlen("unix:"))
+			format_unix(&copy.un, length, to + strlen("unix:"), size - strlen("unix:"));
+	}
+	return to;
+}
+
+uint16_t sockaddr_port(const struct sockaddr *address)
+{
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+
+	switch (address->sa_family) {
+	case AF_INET:
+		memcpy(&in, address, sizeof(in));
+		return ntohs(in.sin_port);
+	case AF_INET6:
+		memcpy(&in6, address, sizeof(in6));
+		return ntohs(in6.sin6_port);
+	default:
+		return 0;
+	}
+}
+
+socklen_t sockaddr_unmap(struct sockaddr *address, socklen_t length)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET };
+	struct sockaddr_in6 in6;
+
+	if (length < sizeof(in6) || address->sa_family != AF_INET6)
+		return length;
+	memcpy(&in6, address, sizeof(in6));
+	if (!IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr))
+		return length;
+	in.sin_port = in6.sin6_port;
+	memcpy(&in.sin_addr, &in6.sin6_addr.s6_addr[12], sizeof(in.sin_addr));
+	memcpy(address, &in, sizeof(in));
+	return sizeof(in);
+}

@@ -1,0 +1,64 @@
+/*
+ * Addresses as the kernel takes them: endpoints to bind or to send to, and the socket addresses of peers.
+ * An ADDRESS_TEXT_MAX holds the text of each.
+ */
+#ifndef ECHOD_NET_ENDPOINT_H
+#define ECHOD_NET_ENDPOINT_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "net/address.h"
+
+/* An address for the kernel. */
+struct endpoint {
+	enum transport transport;
+	bool wildcard; /* it was `*`: falls back to 0.0.0.0 where there is no IPv6 */
+	socklen_t length;
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+		struct sockaddr_un un;
+		struct sockaddr_storage storage;
+	};
+};
+
+struct endpoints {
+	struct endpoint *items;
+	size_t count;
+};
+
+/*
+ * All endpoints of the address, each once; a name may have several. Only a name asks the
+ * resolver, which may block. 0 and the caller owns to->items, or -1 with *why.
+ */
+int endpoints_resolve(struct endpoints *to, const struct address *address, const char **why);
+void endpoints_clear(struct endpoints *endpoints);
+
+/* The port, host order; 0 for a Unix endpoint. */
+uint16_t endpoint_port(const struct endpoint *endpoint);
+
+/* Same transport, same address, same port. */
+bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
+
+/* "tcp://[::1]:5566", "unix:///run/x.sock", "unix://@name"; foreign bytes of a name are escaped. */
+const char *endpoint_format(const struct endpoint *endpoint, char *to, size_t size);
+
+/*
+ * A peer, for log lines: "127.0.0.1:51234", "[::1]:51234", "unix" (unnamed), "unix:/path",
+ * "unix:@name". IPv4-mapped is plain IPv4; foreign bytes are escaped.
+ */
+const char *peer_format(const struct sockaddr *peer, socklen_t length, char *to, size_t size);
+
+/* The port, host order; 0 for a Unix address. */
+uint16_t sockaddr_port(const struct sockaddr *address);
+
+/* ::ffff:a.b.c.d becomes a.b.c.d, in place; everything else stays. Returns the new length. */
+socklen_t sockaddr_unmap(struct sockaddr *address, socklen_t length);
+
+#endif
