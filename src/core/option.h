@@ -42,6 +42,7 @@ struct option_type {
 	void (*clear)(void *field);
 	/* What a value of the row looks like ("an integer from 1 to 9"); NULL = the type's name. */
 	void (*describe)(const struct option_row *row, char *to, size_t size);
+	const struct option_item *item; /* of a list, see option_list.h */
 };
 
 /* Field types in C: bool, int64_t, int64_t ms, int64_t bytes, mode_t, int (index), char *, texts.

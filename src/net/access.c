@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/log.h"
+#include "core/option_list.h"
 #include "net/address.h"
 
 #define MAPPED_BITS 96 /* of ::ffff:0:0/96, where IPv4 lives */
@@ -159,69 +159,35 @@ bool access_allows(
 	return allowed > denied;
 }
 
+static int parse_item(void *item, const char *text, char *why, size_t why_size)
+{
+	return network_parse(item, text, why, why_size);
+}
+
+static void clear_item(void *item)
+{
+	network_clear(item);
+}
+
+static char *const *item_text(const void *item)
+{
+	return &((const struct network *)item)->text;
+}
+
+static const struct option_item network_item = {
+	.size = sizeof(struct network), .parse = parse_item, .clear = clear_item, .text = item_text
+};
+
 static void clear_networks(void *field)
 {
-	struct networks *networks = field;
-
-	for (size_t i = 0; i < networks->count; i++)
-		network_clear(&networks->items[i]);
-	free(networks->items);
-	memset(networks, 0, sizeof(*networks));
-}
-
-static int parse_texts(
-    struct networks *networks, const struct texts *texts, char *why, size_t why_size)
-{
-	char shown[ADDRESS_TEXT_MAX], expected[128];
-
-	networks->items = calloc(texts->count, sizeof(*networks->items));
-	if (networks->items == NULL && texts->count > 0) {
-		snprintf(why, why_size, "out of memory");
-		return -1;
-	}
-	for (; networks->count < texts->count; networks->count++) {
-		const char *text = texts->items[networks->count];
-
-		if (network_parse(
-			&networks->items[networks->count], text, expected, sizeof(expected)) == 0)
-			continue;
-		log_escape(shown, sizeof(shown), text, strlen(text));
-		snprintf(why, why_size, "\"%s\": %s", shown, expected);
-		clear_networks(networks);
-		return -1;
-	}
-	return 0;
-}
-
-static int parse_networks(const struct option_row *row, const struct config_setting_t *setting,
-    void *field, char *why, size_t why_size)
-{
-	struct texts texts = { 0 };
-	int result;
-
-	if (option_strings.parse(row, setting, &texts, why, why_size) == -1)
-		return -1;
-	result = parse_texts(field, &texts, why, why_size);
-	texts_clear(&texts);
-	return result;
-}
-
-static void print_networks(const struct option_row *row, const void *field, FILE *out)
-{
-	const struct networks *networks = field;
-
-	fputs("[ ", out);
-	for (size_t i = 0; i < networks->count; i++) {
-		fputs(i == 0 ? "" : ", ", out);
-		option_string.print(row, &networks->items[i].text, out);
-	}
-	fputs(networks->count == 0 ? "]" : " ]", out);
+	option_list_clear(&network_item, field);
 }
 
 const struct option_type option_networks = {
 	.name = "a network or an array of them",
 	.size = sizeof(struct networks),
-	.parse = parse_networks,
-	.print = print_networks,
+	.parse = option_list_parse,
+	.print = option_list_print,
 	.clear = clear_networks,
+	.item = &network_item,
 };

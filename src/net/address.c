@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/log.h"
+#include "core/option_list.h"
 
 #define LABEL_MAX 63 /* RFC 1035 */
 #define NAME_MAX_LENGTH 253
@@ -239,69 +239,40 @@ bool address_is_name(const struct address *address)
 	return address->host != NULL && !host_is_numeric(address->host);
 }
 
-static void clear_addresses(void *field)
+static int parse_item(void *item, const char *text, char *why, size_t why_size)
 {
-	struct addresses *addresses = field;
-
-	for (size_t i = 0; i < addresses->count; i++)
-		address_clear(&addresses->items[i]);
-	free(addresses->items);
-	memset(addresses, 0, sizeof(*addresses));
-}
-
-static int parse_texts(
-    struct addresses *addresses, const struct texts *texts, char *why, size_t why_size)
-{
-	char shown[ADDRESS_TEXT_MAX];
 	const char *expected;
 
-	addresses->items = calloc(texts->count, sizeof(*addresses->items));
-	if (addresses->items == NULL && texts->count > 0) {
-		snprintf(why, why_size, "%s", no_memory);
-		return -1;
-	}
-	for (; addresses->count < texts->count; addresses->count++) {
-		const char *text = texts->items[addresses->count];
-
-		if (address_parse(&addresses->items[addresses->count], text, &expected) == 0)
-			continue;
-		log_escape(shown, sizeof(shown), text, strlen(text));
-		snprintf(why, why_size, "\"%s\": %s", shown, expected);
-		clear_addresses(addresses);
-		return -1;
-	}
-	return 0;
+	if (address_parse(item, text, &expected) == 0)
+		return 0;
+	snprintf(why, why_size, "%s", expected);
+	return -1;
 }
 
-static int parse_addresses(const struct option_row *row, const struct config_setting_t *setting,
-    void *field, char *why, size_t why_size)
+static void clear_item(void *item)
 {
-	struct texts texts = { 0 };
-	int result;
-
-	if (option_strings.parse(row, setting, &texts, why, why_size) == -1)
-		return -1;
-	result = parse_texts(field, &texts, why, why_size);
-	texts_clear(&texts);
-	return result;
+	address_clear(item);
 }
 
-static void print_addresses(const struct option_row *row, const void *field, FILE *out)
+static char *const *item_text(const void *item)
 {
-	const struct addresses *addresses = field;
+	return &((const struct address *)item)->text;
+}
 
-	fputs("[ ", out);
-	for (size_t i = 0; i < addresses->count; i++) {
-		fputs(i == 0 ? "" : ", ", out);
-		option_string.print(row, &addresses->items[i].text, out);
-	}
-	fputs(addresses->count == 0 ? "]" : " ]", out);
+static const struct option_item address_item = {
+	.size = sizeof(struct address), .parse = parse_item, .clear = clear_item, .text = item_text
+};
+
+static void clear_addresses(void *field)
+{
+	option_list_clear(&address_item, field);
 }
 
 const struct option_type option_addresses = {
 	.name = "an address or an array of them",
 	.size = sizeof(struct addresses),
-	.parse = parse_addresses,
-	.print = print_addresses,
+	.parse = option_list_parse,
+	.print = option_list_print,
 	.clear = clear_addresses,
+	.item = &address_item,
 };

@@ -202,9 +202,10 @@ START_TEST(not_ip)
 }
 END_TEST
 
+static const struct option_row row = { .key = "allow", .type = &option_networks };
+
 static int parse_option(const char *text, struct networks *to, char *why, size_t why_size)
 {
-	static const struct option_row row = { .key = "allow", .type = &option_networks };
 	config_t config;
 	int result;
 
@@ -225,11 +226,11 @@ START_TEST(option)
 
 	ck_assert_int_eq(
 	    parse_option("allow = [ \"10.0.0.0/8\", \"::1\" ];", &networks, why, sizeof(why)), 0);
-	option_networks.print(NULL, &networks, out);
+	option_networks.print(&row, &networks, out);
 	option_networks.clear(&networks);
 	ck_assert_uint_eq(networks.count, 0);
 	ck_assert_int_eq(parse_option("allow = \"::1\";", &networks, why, sizeof(why)), 0);
-	option_networks.print(NULL, &networks, out);
+	option_networks.print(&row, &networks, out);
 	option_networks.clear(&networks);
 	fclose(out);
 	ck_assert_str_eq(printed, "[ \"10.0.0.0/8\", \"::1\" ][ \"::1\" ]");

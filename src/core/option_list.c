@@ -1,0 +1,84 @@
+/* Lists for option types further right: net/ has addresses and networks. A list owns its items. */
+#include "core/option_list.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/log.h"
+
+/* What every such field begins with. */
+struct list {
+	char *items;
+	size_t count;
+};
+
+static int parse_item(
+    const struct option_item *type, void *item, const char *text, char *why, size_t why_size)
+{
+	char shown[160], expected[160];
+
+	if (type->parse(item, text, expected, sizeof(expected)) == 0)
+		return 0;
+	log_escape(shown, sizeof(shown), text, strlen(text));
+	snprintf(why, why_size, "\"%s\": %s", shown, expected);
+	return -1;
+}
+
+static int parse_texts(const struct option_item *type, struct list *list, const struct texts *texts,
+    char *why, size_t why_size)
+{
+	list->items = calloc(texts->count, type->size);
+	if (list->items == NULL && texts->count > 0) {
+		snprintf(why, why_size, "out of memory");
+		return -1;
+	}
+	for (; list->count < texts->count; list->count++) {
+		void *item = list->items + list->count * type->size;
+
+		if (parse_item(type, item, texts->items[list->count], why, why_size) == -1)
+			return -1;
+	}
+	return 0;
+}
+
+int option_list_parse(const struct option_row *row, const struct config_setting_t *setting,
+    void *field, char *why, size_t why_size)
+{
+	const struct option_item *type = row->type->item;
+	struct list list = { 0 };
+	struct texts texts = { 0 };
+	int result = option_strings.parse(row, setting, &texts, why, why_size);
+
+	if (result == 0)
+		result = parse_texts(type, &list, &texts, why, why_size);
+	texts_clear(&texts);
+	if (result == -1)
+		option_list_clear(type, &list);
+	memcpy(field, &list, sizeof(list));
+	return result;
+}
+
+void option_list_print(const struct option_row *row, const void *field, FILE *out)
+{
+	const struct option_item *type = row->type->item;
+	struct list list;
+
+	memcpy(&list, field, sizeof(list));
+	fputs("[ ", out);
+	for (size_t i = 0; i < list.count; i++) {
+		fputs(i == 0 ? "" : ", ", out);
+		option_string.print(row, type->text(list.items + i * type->size), out);
+	}
+	fputs(list.count == 0 ? "]" : " ]", out);
+}
+
+void option_list_clear(const struct option_item *type, void *field)
+{
+	struct list list;
+
+	memcpy(&list, field, sizeof(list));
+	for (size_t i = 0; i < list.count; i++)
+		type->clear(list.items + i * type->size);
+	free(list.items);
+	memset(field, 0, sizeof(list));
+}
