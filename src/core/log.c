@@ -292,6 +292,7 @@ static bool class_admits(struct log_class *class)
 
 void log_limited(struct log_class *class, enum log_level level, const char *format, ...)
 {
+	int saved = errno;
 	va_list args;
 
 	if (!log_enabled(level) || !class_admits(class))
@@ -303,6 +304,7 @@ void log_limited(struct log_class *class, enum log_level level, const char *form
 		write_note(level, "log: suppressed %lu lines like this", class->suppressed);
 		class->suppressed = 0;
 	}
+	errno = saved;
 }
 
 /* One byte as log_escape shows it; returns how many characters that takes. */

@@ -133,7 +133,8 @@ static void log_muted(struct instance *instance, const struct datagram *request)
 {
 	char peer[ADDRESS_TEXT_MAX];
 
-	log_info("%s %s: muted for 60 s: the same request and answer over and over", instance->name,
+	log_limited(&instance->drop_lines, LOG_LEVEL_INFO,
+	    "%s %s: muted for 60 s: the same request and answer over and over", instance->name,
 	    peer_format(request->peer, request->peer_length, peer, sizeof(peer)));
 }
 

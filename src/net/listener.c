@@ -256,7 +256,7 @@ void listener_free(struct listener *listener)
 
 void listener_pause(struct listener *listener)
 {
-	if (transport_is_stream(listener->wanted.transport))
+	if (listener->event != NULL && transport_is_stream(listener->wanted.transport))
 		event_del(listener->event);
 }
 

@@ -34,7 +34,7 @@ struct loop {
 	uint64_t last_id;
 	struct event *left; /* activated when one of them has gone; whoever set it owns it */
 	/* Out of descriptors: */
-	struct event *resume; /* NULL until the first pause */
+	struct event *resume; /* ends the pause */
 	int reserve_fd;       /* closed to take one client off a queue and turn it away */
 	int64_t pause;        /* ms, the current one; 0 = we accept */
 	struct log_class accept_errors;

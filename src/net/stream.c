@@ -21,10 +21,9 @@
 #include "net/loop.h"
 #include "net/stream_parts.h"
 
-#define READ_SMALL (4096 - 64) /* with libevent's header a page */
-#define READ_LARGE \
-	(64 * 1024) /* what a turn is bounded to; 64 less would cut such messages in two */
-#define INPUT_HIGH (128u * 1024) /* waiting to be served */
+#define READ_SMALL (4096 - 64)   /* with libevent's header a page */
+#define READ_LARGE (64 * 1024)   /* the bound of a turn; 64 less would cut such messages in two */
+#define INPUT_HIGH (128u * 1024) /* waiting to be served, unless a single line may be longer */
 #define OUTPUT_LOW (64u * 1024)  /* a client that was paused is read again */
 #define OUTPUT_MAX (1024u * 1024)
 #define WRITE_PER_EVENT (256u * 1024)
@@ -74,6 +73,14 @@ static int write_now(struct stream *s, struct evbuffer *out)
 	return result == -1 && errno != EAGAIN && errno != EINTR ? -1 : 0;
 }
 
+/* A half line of any length that is allowed must not keep its own end out. */
+static size_t input_high(const struct stream *s)
+{
+	size_t line = s->instance->lines == NULL ? 0 : (size_t)s->instance->lines->max_line + 2;
+
+	return line > INPUT_HIGH ? line : INPUT_HIGH;
+}
+
 void stream_flush(struct stream *s)
 {
 	struct evbuffer *out = bufferevent_get_output(s->bev);
@@ -94,7 +101,7 @@ void stream_flush(struct stream *s)
 		stream_end(s, CLOSE_SLOW_READER);
 		return;
 	}
-	readable = s->closing || (left <= STREAM_OUTPUT_HIGH && s->unread <= INPUT_HIGH);
+	readable = s->closing || (left <= STREAM_OUTPUT_HIGH && s->unread <= input_high(s));
 	if (wait_for(s, readable && !s->eof, left > 0 || s->producing) == -1) {
 		stream_end(s, CLOSE_RESET);
 		return;
@@ -225,6 +232,7 @@ static ssize_t read_now(struct stream *s, struct evbuffer *in)
 	struct evbuffer_iovec space;
 	ssize_t n = -1;
 
+	errno = ENOMEM;
 	evbuffer_unfreeze(in, 0);
 	if (evbuffer_reserve_space(in, (ev_ssize_t)size, &space, 1) == 1) {
 		n = recv(bufferevent_getfd(s->bev), space.iov_base, size, MSG_DONTWAIT);
@@ -259,6 +267,12 @@ static void take_eof(struct stream *s)
 		turn(s);
 }
 
+/* A client that resets after our goodbye has still been given its reason. */
+static void lose_connection(struct stream *s)
+{
+	stream_end(s, s->lingering != 0 ? (enum close_reason)s->reason : CLOSE_RESET);
+}
+
 /* The socket is readable. */
 static void readable_cb(evutil_socket_t fd, short events, void *arg)
 {
@@ -274,10 +288,10 @@ static void readable_cb(evutil_socket_t fd, short events, void *arg)
 	else if (n == 0)
 		take_eof(s);
 	else if (errno != EAGAIN && errno != EINTR)
-		stream_end(s, s->lingering != 0 ? (enum close_reason)s->reason : CLOSE_RESET);
+		lose_connection(s);
 }
 
-/* The next turn of a stream that has more, see flush(). */
+/* The next turn of a stream that has more, see stream_flush(). */
 static void more_cb(struct bufferevent *bev, void *arg)
 {
 	struct stream *s = arg;
@@ -320,7 +334,7 @@ static void event_cb(struct bufferevent *bev, short events, void *arg)
 	if (events & BEV_EVENT_EOF)
 		reset_connection(s); /* a file was cut short, and must not be taken for whole */
 	else
-		stream_end(s, s->lingering != 0 ? (enum close_reason)s->reason : CLOSE_RESET);
+		lose_connection(s);
 }
 
 void stream_attach(struct stream *s)

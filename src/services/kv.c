@@ -49,50 +49,69 @@ static enum verdict reply(struct evbuffer *out, const char *text)
 
 /* --- what the store answers --- */
 
+/* An answer that is lost would let every later one be taken for another's: it ends the client. */
+struct answer {
+	struct evbuffer *out;
+	enum verdict verdict;
+};
+
 static void answer_get(void *client, enum engine_status status, const void *value, size_t length)
 {
-	struct evbuffer *out = client;
+	struct answer *answer = client;
 
-	if (status == ENGINE_NOT_FOUND) {
-		reply(out, "NOT_FOUND\n");
-		return;
-	}
-	evbuffer_add(out, value, length);
-	evbuffer_add(out, "\n", 1);
+	if (status == ENGINE_NOT_FOUND)
+		answer->verdict = reply(answer->out, "NOT_FOUND\n");
+	else if (evbuffer_add(answer->out, value, length) == -1)
+		answer->verdict = VERDICT_ABORT;
+	else
+		answer->verdict = reply(answer->out, "\n");
 }
 
 static void answer_set(void *client, enum engine_status status, const void *value, size_t length)
 {
+	struct answer *answer = client;
+
 	(void)value;
 	(void)length;
-	reply(client, status == ENGINE_FULL ? "ERROR: store is full\n" : "OK\n");
+	answer->verdict =
+	    reply(answer->out, status == ENGINE_FULL ? "ERROR: store is full\n" : "OK\n");
 }
 
 static void answer_del(void *client, enum engine_status status, const void *value, size_t length)
 {
+	struct answer *answer = client;
+
 	(void)value;
 	(void)length;
-	reply(client, status == ENGINE_NOT_FOUND ? "NOT_FOUND\n" : "DELETED\n");
+	answer->verdict =
+	    reply(answer->out, status == ENGINE_NOT_FOUND ? "NOT_FOUND\n" : "DELETED\n");
 }
 
 /* --- the verbs --- */
 
 static enum verdict verb_get(struct engine *engine, const struct words *w, struct evbuffer *out)
 {
-	engine->ops->get(engine, w->key, w->key_length, answer_get, out);
-	return VERDICT_CONTINUE;
+	struct answer answer = { .out = out };
+
+	engine->ops->get(engine, w->key, w->key_length, answer_get, &answer);
+	return answer.verdict;
 }
 
 static enum verdict verb_set(struct engine *engine, const struct words *w, struct evbuffer *out)
 {
-	engine->ops->set(engine, w->key, w->key_length, w->rest, w->rest_length, answer_set, out);
-	return VERDICT_CONTINUE;
+	struct answer answer = { .out = out };
+
+	engine->ops->set(
+	    engine, w->key, w->key_length, w->rest, w->rest_length, answer_set, &answer);
+	return answer.verdict;
 }
 
 static enum verdict verb_del(struct engine *engine, const struct words *w, struct evbuffer *out)
 {
-	engine->ops->del(engine, w->key, w->key_length, answer_del, out);
-	return VERDICT_CONTINUE;
+	struct answer answer = { .out = out };
+
+	engine->ops->del(engine, w->key, w->key_length, answer_del, &answer);
+	return answer.verdict;
 }
 
 static enum verdict verb_quit(struct engine *engine, const struct words *w, struct evbuffer *out)

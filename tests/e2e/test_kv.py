@@ -318,3 +318,10 @@ def test_a_tls_greeting_without_a_line_end_is_told_at_once(echod):
         client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
         assert client.line() == b"ERROR: this is the echod key-value port, not TLS\n"
         assert client.rest() == b""
+
+
+def test_a_line_longer_than_what_may_wait_otherwise(echod):
+    value = b"v" * 500000
+    with store(echod, max_line="512K", max_value="512K", max_memory="4M").kv() as client:
+        assert client.ask(b"SET a " + value) == b"OK"
+        assert client.ask(b"GET a") == value
