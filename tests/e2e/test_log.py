@@ -2,6 +2,11 @@
 
 import re
 import socket
+import subprocess
+
+import pytest
+
+import harness
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 TCP = "tcp://127.0.0.1:0"
@@ -91,3 +96,35 @@ def test_log_file_that_cannot_be_opened_is_named(fleet):
     server = fleet.launch({"echo": {"listen": TCP}}, log={"target": "/nonexistent/log"})
     server.errors.wait("/nonexistent/log")
     server.wait_stopped_with((1, 77, 78), "/nonexistent/log")
+
+
+OWN_DEV_LOG = """
+mkdir "$1/dev" && mount --bind /dev "$1/dev" && mount -t tmpfs tmpfs /dev &&
+touch /dev/null /dev/log && mount --bind "$1/dev/null" /dev/null &&
+mount --bind "$1/log.socket" /dev/log && exec "$2" -c "$3"
+"""
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode != 0,
+    reason="no mount namespaces here",
+)
+def test_syslog_gets_the_lines(workdir, write):
+    """In a mount namespace of its own the daemon sees a /dev/log of the test's."""
+    config = write("test.conf", 'log = { target = "syslog"; };\n'
+                   'services = { echo = { listen = "tcp://127.0.0.1:0"; }; };\n')
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(str(workdir / "log.socket"))
+        syslog.settimeout(harness.DEADLINE)
+        process = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", OWN_DEV_LOG, "sh",
+             str(workdir), harness.find_echod(), str(config)]
+        )
+        try:
+            line = rf"<30>\w{{3}} [ \d]\d [\d:]{{8}} echod\[{process.pid}\]: "
+            expected = [r"echo: listening on tcp://127\.0\.0\.1:\d+", r"echod: ready .*"]
+            for text in expected:
+                assert re.fullmatch(line + text, syslog.recv(4096).decode())
+        finally:
+            process.terminate()
+            assert process.wait(harness.DEADLINE) == 0
