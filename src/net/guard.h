@@ -1,6 +1,6 @@
 /*
  * The datagram guards: what keeps a UDP service from looping with another or from amplifying a
- * forged request. Six checks in one order (PROTOCOLS: no loops, no amplifier); each drop has a
+ * forged request. Six checks in one order, see LOOPS in echod(8); each drop has a
  * reason, and the caller counts it. Tables are of fixed size: nothing is allocated for a peer.
  */
 #ifndef ECHOD_NET_GUARD_H
