@@ -252,8 +252,10 @@ struct change *change_prepare(
 	size_t before = mistakes->count;
 
 	*status = EXIT_FAILURE;
-	if (change == NULL)
+	if (change == NULL) {
+		mistakes->lost = true;
 		return NULL;
+	}
 	change->server = server;
 	change->config = next;
 	change->planned = calloc(next->instance_count, sizeof(*change->planned));
@@ -266,9 +268,9 @@ struct change *change_prepare(
 	for (size_t i = 0; i < next->instance_count; i++)
 		if (is_enabled(&next->instances[i]))
 			plan_instance(change, &next->instances[i], mistakes, status);
-	if (mistakes->count == before)
+	if (mistakes->count == before && !mistakes->lost)
 		open_log(server, next, mistakes);
-	if (mistakes->count == before)
+	if (mistakes->count == before && !mistakes->lost)
 		return change;
 	change_free(change);
 	return NULL;

@@ -128,6 +128,8 @@ static struct config *load(const char *file)
 
 	for (size_t i = 0; i < complaints.lines.count; i++)
 		fprintf(stderr, "echod: %s\n", complaints.lines.items[i]);
+	if (complaints.lost)
+		fputs("echod: out of memory\n", stderr);
 	complaints_clear(&complaints);
 	return config;
 }

@@ -217,6 +217,8 @@ static void log_mistakes(const char *subject, const struct texts *mistakes)
 {
 	for (size_t i = 0; i < mistakes->count; i++)
 		log_error("%s: %s", subject, mistakes->items[i]);
+	if (mistakes->lost)
+		log_error("%s: out of memory", subject);
 }
 
 int server_start(struct server *server)
@@ -259,6 +261,7 @@ static struct config *load_next(struct server *server, struct texts *mistakes)
 
 	for (size_t i = 0; i < complaints.lines.count; i++)
 		texts_add(mistakes, complaints.lines.items[i]);
+	mistakes->lost |= complaints.lost;
 	complaints_clear(&complaints);
 	if (next == NULL)
 		return NULL;

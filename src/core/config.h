@@ -91,7 +91,7 @@ void complaints_clear(struct complaints *complaints);
 
 /*
  * Reads the file and its drop-ins (NAME.d/ next to NAME.conf, *.conf in C order). NULL when
- * anything is wrong, with a complaint for each mistake (with none, memory was short). The
+ * anything is wrong, with a complaint for each mistake, or `lost` when memory was short. The
  * complaints start zeroed and are the caller's to clear.
  */
 struct config *config_load(

@@ -5,6 +5,7 @@
  */
 #include "core/config_check.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "core/config.h"
 #include "core/config_lex.h"
 #include "core/config_text.h"
+#include "core/path.h"
 
 #define INCLUDE_DEPTH_MAX 10 /* libconfig's own limit, which it reports */
 
@@ -24,6 +26,7 @@ struct check {
 	struct complaints *complaints;
 	bool parsable;     /* for all that we can see */
 	struct token name; /* of the setting that is being read; no text before the first */
+	struct token last; /* the one before */
 };
 
 /* Whether libconfig would read the number as it is written; it wraps what its types can't hold. */
@@ -41,6 +44,14 @@ static bool integer_fits(const struct token *token, bool as_long)
 	return errno == 0 && value >= min && value <= max;
 }
 
+/* libconfig 1.5 takes 010 for ten, 1.7 for eight. */
+static bool has_leading_zero(const struct token *token)
+{
+	const char *at = token->text + (*token->text == '+' || *token->text == '-');
+
+	return at[0] == '0' && isdigit((unsigned char)at[1]);
+}
+
 static void check_integer(
     struct check *check, const struct option_origin *where, const struct token *token)
 {
@@ -48,17 +59,37 @@ static void check_integer(
 	const struct token *name = &check->name;
 	int name_length = (int)name->length, length = token->length > 60 ? 60 : (int)token->length;
 
+	if (has_leading_zero(token)) {
+		complaints_add(check->complaints, where,
+		    "%.*s: expected an integer without a 0 before it, or a string such as "
+		    "\"0660\" for a mode, got %.*s",
+		    name_length, name->text, length, token->text);
+		return;
+	}
 	if (integer_fits(token, is_long))
 		return;
-	if (integer_fits(token, true))
+	if (integer_fits(token, true)) {
 		complaints_add(check->complaints, where,
 		    "%.*s: expected an integer of 32 bits, one of 64 such as %.*sL, or a string "
 		    "such as \"3G\", got %.*s",
 		    name_length, name->text, length, token->text, length, token->text);
-	else
-		complaints_add(check->complaints, where,
-		    "%.*s: expected an integer of 64 bits at most, got %.*s", name_length,
-		    name->text, length, token->text);
+		return;
+	}
+	complaints_add(check->complaints, where,
+	    "%.*s: expected an integer of 64 bits at most, got %.*s", name_length, name->text,
+	    length, token->text);
+	check->parsable = false; /* by libconfig 1.7 */
+}
+
+/* libconfig 1.7 takes [ 1, 2, ]; 1.5 does not. */
+static void check_mark(
+    struct check *check, const struct option_origin *where, const struct token *token)
+{
+	if (!token_is(&check->last, ',') || (!token_is(token, ']') && !token_is(token, ')')))
+		return;
+	complaints_add(check->complaints, where, "%.*s: remove the comma before the %c",
+	    (int)check->name.length, check->name.text, *token->text);
+	check->parsable = false;
 }
 
 /* libconfig cuts a string at an escaped NUL without a word. */
@@ -166,6 +197,8 @@ static void check_file(
 			check->name = token;
 		} else if (token.kind == TOKEN_INTEGER) {
 			check_integer(check, &where, &token);
+		} else if (token.kind == TOKEN_MARK) {
+			check_mark(check, &where, &token);
 		} else if (token.kind == TOKEN_STRING) {
 			check_string(check, &where, &token);
 		} else if (token.kind == TOKEN_INCLUDE) {
@@ -175,13 +208,15 @@ static void check_file(
 			    *token.text == '/' ? "comment" : "string");
 			check->parsable = false;
 		}
+		check->last = token;
 	}
 }
 
 bool config_check(const char *file, const char *text, size_t length, const char *directory,
     struct texts *names, struct complaints *complaints)
 {
-	struct check check = { directory, names, complaints, .parsable = true, .name.text = "" };
+	struct check check = { directory, names, complaints, .parsable = true, .name.text = "",
+		.last.text = "" };
 
 	check_file(&check, file, text, length, 0);
 	return check.parsable;

@@ -1,4 +1,7 @@
-/* Mistakes in a config's text that libconfig 1.5 would not report, or not survive. */
+/*
+ * Mistakes in a config's text that libconfig would not report, or not survive, and what its versions read
+ * differently.
+ */
 #ifndef ECHOD_CORE_CONFIG_CHECK_H
 #define ECHOD_CORE_CONFIG_CHECK_H
 

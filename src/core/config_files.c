@@ -14,6 +14,8 @@
 #include "core/config_check.h"
 #include "core/config_hint.h"
 #include "core/config_text.h"
+#include "core/config_tree.h"
+#include "core/path.h"
 
 struct reader {
 	struct config_files *files;
@@ -33,12 +35,16 @@ static void complain_errno(struct reader *reader, const char *file)
 	reader->files->broken = true;
 }
 
-/* The name that we know a file of libconfig's by: it leaves our directory out. */
+/* The name that we know a file of libconfig's by; 1.5 leaves our directory out, 1.7 does not. */
 static const char *known_name(struct texts *names, const char *directory, const char *file)
 {
 	char *path = path_join(directory, file);
-	const char *name = path == NULL ? NULL : texts_intern(names, path);
+	const char *name = path == NULL ? NULL : texts_find(names, path);
 
+	if (name == NULL)
+		name = texts_find(names, file);
+	if (name == NULL && path != NULL)
+		name = texts_intern(names, path);
 	free(path);
 	return name;
 }
@@ -75,14 +81,14 @@ static void parse_text(struct reader *reader, const char *name, const char *text
 		return;
 	}
 	file->name = name;
-	config_init(&file->tree);
-	if (*reader->directory != '\0')
-		config_set_include_dir(&file->tree, reader->directory);
-	if (config_read_string(&file->tree, text) == CONFIG_TRUE) {
+	if (config_tree_parse(&file->tree, text, reader->directory) == 0) {
 		STAILQ_INSERT_TAIL(&reader->files->list, file, entry);
 		return;
 	}
-	complain_syntax(reader, name, text, &file->tree);
+	if (errno == ENOMEM)
+		reader->complaints->lost = true;
+	else
+		complain_syntax(reader, name, text, &file->tree);
 	config_destroy(&file->tree);
 	free(file);
 	reader->files->broken = true;

@@ -169,13 +169,14 @@ struct config *config_load(
 	loader.config = calloc(1, sizeof(*loader.config));
 	if (loader.config == NULL || !init_sections(loader.config)) {
 		config_free(loader.config);
+		complaints->lost = true;
 		return NULL;
 	}
 	config_files_read(&loader.files, file, &loader.config->files, complaints);
 	loader.text_complaints = complaints->lines.count;
 	load_tops(&loader);
 	load_services(&loader);
-	if (complaints->lines.count == 0)
+	if (complaints->lines.count == 0 && !complaints->lost)
 		complain_idle(&loader, file);
 	config_files_clear(&loader.files);
 	if (complaints->lines.count > 0 || complaints->lost) {

@@ -277,8 +277,8 @@ static void load_instance(struct loader *loader, struct instance_config *instanc
 	}
 	if (!settle_type(instance))
 		loader->complaints->lost = true;
-	if (loader->files.broken || loader->complaints->lines.count > before ||
-	    !instance_enabled(instance))
+	if (loader->files.broken || loader->complaints->lost ||
+	    loader->complaints->lines.count > before || !instance_enabled(instance))
 		return;
 	check_required(loader, instance);
 	if (loader->complaints->lines.count == before)

@@ -70,22 +70,3 @@ char *text_line(const char *text, int line, char *to, size_t size)
 		length--;
 	return log_escape(to, size, text, length);
 }
-
-char *path_join(const char *directory, const char *file)
-{
-	char *path;
-
-	if (*file == '/' || *directory == '\0')
-		return strdup(file);
-	return asprintf(&path, "%s%s%s", directory, strcmp(directory, "/") == 0 ? "" : "/", file) ==
-		       -1
-		   ? NULL
-		   : path;
-}
-
-char *path_directory(const char *file)
-{
-	const char *slash = strrchr(file, '/');
-
-	return strndup(file, slash == NULL ? 0 : slash == file ? 1 : (size_t)(slash - file));
-}

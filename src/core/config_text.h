@@ -1,5 +1,5 @@
 /*
- * The bytes of a config's file, and the paths around it. What is returned is the caller's to free.
+ * The bytes of a config's file. What is returned is the caller's to free.
  */
 #ifndef ECHOD_CORE_CONFIG_TEXT_H
 #define ECHOD_CORE_CONFIG_TEXT_H
@@ -11,11 +11,5 @@ char *text_read(const char *file, size_t *length);
 
 /* A line of the text, from 1, without the blanks around it and fit for a report. Returns `to`. */
 char *text_line(const char *text, int line, char *to, size_t size);
-
-/* As libconfig joins them: an absolute file, or an empty directory, leaves the file as it is. */
-char *path_join(const char *directory, const char *file);
-
-/* "" for a file without a slash. */
-char *path_directory(const char *file);
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/config_tree.h"
 #include "core/nearest.h"
 
 static void *field_of(const struct option_section *section, const struct option_row *row)
@@ -115,11 +116,11 @@ int option_set_text(struct option_section *section, const struct option_row *row
 		errno = ENOMEM;
 		return -1;
 	}
-	config_init(&tree);
-	errno = 0;
-	if (config_read_string(&tree, source) == CONFIG_TRUE)
+	if (config_tree_parse(&tree, source, "") == 0) {
+		errno = 0;
 		result = option_set(
 		    section, row, config_lookup(&tree, "value"), origin, why, sizeof(why));
+	}
 	if (result == -1 && errno != ENOMEM)
 		errno = EINVAL;
 	config_destroy(&tree);

@@ -5,4 +5,10 @@
 /* The path from the root on, whether or not there is such a file: it holds wherever we go. */
 char *path_absolute(const char *path);
 
+/* As libconfig joins them: an absolute file, or an empty directory, leaves the file as it is. */
+char *path_join(const char *directory, const char *file);
+
+/* "" for a file without a slash. */
+char *path_directory(const char *file);
+
 #endif

@@ -7,31 +7,36 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Takes the string over, or frees it. */
-static int append(struct texts *texts, char *text)
+static int make_room(struct texts *texts)
 {
 	bool full = (texts->count & (texts->count - 1)) == 0;
-	char **items = texts->items;
+	size_t capacity = texts->count == 0 ? 1 : texts->count * 2;
+	char **items;
 
-	if (full) {
-		size_t capacity = texts->count == 0 ? 1 : texts->count * 2;
+	if (!full)
+		return 0;
+	items = reallocarray(texts->items, capacity, sizeof(*items));
+	if (items == NULL)
+		return -1;
+	texts->items = items;
+	return 0;
+}
 
-		items = reallocarray(texts->items, capacity, sizeof(*items));
-		if (items == NULL) {
-			free(text);
-			return -1;
-		}
-		texts->items = items;
+/* Takes the string over, or frees it; NULL = there was no memory for it. */
+static int append(struct texts *texts, char *text)
+{
+	if (text == NULL || make_room(texts) == -1) {
+		free(text);
+		texts->lost = true;
+		return -1;
 	}
-	items[texts->count++] = text;
+	texts->items[texts->count++] = text;
 	return 0;
 }
 
 int texts_add(struct texts *texts, const char *text)
 {
-	char *copy = strdup(text);
-
-	return copy == NULL ? -1 : append(texts, copy);
+	return append(texts, strdup(text));
 }
 
 int texts_addf(struct texts *texts, const char *format, ...)
@@ -43,7 +48,7 @@ int texts_addf(struct texts *texts, const char *format, ...)
 	va_start(args, format);
 	n = vasprintf(&text, format, args);
 	va_end(args);
-	return n < 0 ? -1 : append(texts, text);
+	return append(texts, n < 0 ? NULL : text);
 }
 
 const char *texts_find(const struct texts *texts, const char *text)

@@ -2,12 +2,14 @@
 #ifndef ECHOD_CORE_TEXTS_H
 #define ECHOD_CORE_TEXTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Zeroed = empty. The strings stay where they are when the list grows. */
 struct texts {
 	char **items;
 	size_t count;
+	bool lost; /* something could not be added: out of memory */
 };
 
 /* Appends a copy. 0, or -1 with errno ENOMEM and the list as it was. */

@@ -233,8 +233,9 @@ static const struct {
 	    "main.conf:3: services.kv.sync: expected \"always\" or \"interval\", got \"alway\"; "
 	    "did you mean \"always\"?\n" },
 	{ "services = { echo = { listen = \"a\"; socket_mode = 0660; }; };",
-	    "main.conf:1: services.echo.socket_mode: "
-	    "expected a mode in octal and in double quotes, such as \"0660\", got 660\n" },
+	    "main.conf:1: socket_mode: "
+	    "expected an integer without a 0 before it, or a string such as \"0660\" for a "
+	    "mode, got 0660\n" },
 	/* What only the whole shows. */
 	{ "\nservices = {\n echo = { }; };", "main.conf:3: services.echo.listen: is missing\n" },
 	{ "services = { kv = { listen = \"a\";\n max_line = \"1K\"; }; };",
@@ -282,14 +283,19 @@ static const struct {
 	{ "a = /run/x.sock;",
 	    "main.conf:1: syntax error: a = /run/x.sock; (put /run/x.sock in double quotes)\n" },
 	{ "a = 'x';", "main.conf:1: syntax error: a = 'x'; (a string stands in double quotes)\n" },
-	{ "a = [ \"b\",\n\"c\",\n];",
-	    "main.conf:3: syntax error: ]; (remove the comma before the ])\n" },
+	{ "a = [ \"b\",\n\"c\",\n];", "main.conf:3: a: remove the comma before the ]\n" },
 	{ "a = [ \"b\", c ];",
 	    "main.conf:1: syntax error: a = [ \"b\", c ]; (put c in double quotes)\n" },
 	{ "a = [ 1 2 ];",
 	    "main.conf:1: syntax error: a = [ 1 2 ]; (write a comma between two values)\n" },
 	{ "a {\n b = 1; }", "main.conf:1: syntax error: a { (write = after a)\n" },
 	{ "a = ;", "main.conf:1: syntax error: a = ; (a value is missing before the ;)\n" },
+	{ "a = on;", "main.conf:1: syntax error: a = on; (write true for on)\n" },
+	{ "a = no;", "main.conf:1: syntax error: a = no; (write false for no)\n" },
+	{ "a = \"x\n;", "main.conf:1: the string has no end\n" },
+	{ "a = { b = [ 1; }; };",
+	    "main.conf:1: syntax error: a = { b = [ 1; }; }; (write a comma between two values)\n" },
+	{ "a = ( 1, );", "main.conf:1: a: remove the comma before the )\n" },
 	{ "9a = 1;", "main.conf:1: syntax error: 9a = 1; (a name begins with a letter: 9a)\n" },
 	{ "a = 1;\n};", "main.conf:2: syntax error: }; (there is no { for this })\n" },
 	{ "a = {\n b = 1;\n",

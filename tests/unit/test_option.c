@@ -188,7 +188,7 @@ START_TEST(test_words)
 	takes("pick", "\"once\"", "\"once\"");
 	refuses("flag", "0", "expected true or false, got 0");
 	refuses("flag", "\"yes\"", "expected true or false, got \"yes\"");
-	refuses("mode", "0660",
+	refuses("mode", "660",
 	    "expected a mode in octal and in double quotes, such as \"0660\", got 660");
 	refuses("mode", "\"0680\"",
 	    "expected a mode in octal and in double quotes, such as \"0660\", got \"0680\"");
