@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "services/service.h"
 
 #define LINE_LENGTH (sizeof("Sat Nov 21 00:58:17 2026\r\n") - 1)
@@ -10,7 +11,7 @@
 /* The line's length, or 0. */
 static size_t write_line(char *to, size_t size)
 {
-	time_t now = time(NULL);
+	time_t now = clock_seconds();
 	struct tm tm;
 
 	if (localtime_r(&now, &tm) == NULL)

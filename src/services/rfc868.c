@@ -2,6 +2,7 @@
 #include <event2/buffer.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "services/service.h"
 
 #define EPOCH_1900 INT64_C(2208988800) /* seconds from there to 1970 */
@@ -10,7 +11,7 @@
 /* The number wraps in 2036, as RFC 868 has it. */
 static void write_seconds(char to[ANSWER_SIZE])
 {
-	uint32_t seconds = (uint32_t)(time(NULL) + EPOCH_1900);
+	uint32_t seconds = (uint32_t)(clock_seconds() + EPOCH_1900);
 
 	for (int i = 0; i < ANSWER_SIZE; i++)
 		to[i] = (char)(seconds >> (24 - 8 * i));
