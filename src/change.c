@@ -187,6 +187,18 @@ static int verify(const struct instance_config *config, struct texts *mistakes)
 	return -1;
 }
 
+/* Datagrams need the guard; an instance that has one keeps it. */
+static int prepare_guard(struct planned *planned)
+{
+	struct instance *instance = planned->instance;
+
+	for (size_t i = 0; i < planned->count && instance->guard == NULL; i++)
+		if (!transport_is_stream(planned->listeners[i]->wanted.transport) &&
+		    (instance->guard = guard_new()) == NULL)
+			return -1;
+	return 0;
+}
+
 static void plan_instance(
     struct change *change, struct instance_config *config, struct texts *mistakes, int *status)
 {
@@ -206,6 +218,11 @@ static void plan_instance(
 		return;
 	}
 	plan_addresses(change, planned, mistakes, status);
+	if (prepare_guard(planned) == -1) {
+		*status = EXIT_FAILURE;
+		texts_addf(mistakes, "services.%s: %s", config->name, strerror(errno));
+		return;
+	}
 	if (verify(config, mistakes) == -1) {
 		*status = EXIT_FAILURE;
 		return;
@@ -309,8 +326,7 @@ static void commit_listeners(struct planned *planned)
 
 		if (listener->instance != NULL && listener->instance != planned->instance)
 			streams_leave(listener->instance, listener, CLOSE_RELOAD);
-		if (listener_start(listener, planned->instance) == -1)
-			log_error("%s: out of memory for a listener", planned->instance->name);
+		listener_start(listener, planned->instance);
 	}
 }
 

@@ -48,8 +48,8 @@ static void arm(struct deadlines *d, int64_t tick, int64_t now)
 		wait = 0;
 	tv.tv_sec = wait / 1000;
 	tv.tv_usec = wait % 1000 * 1000;
-	d->armed = tick;
-	event_add(d->timer, &tv);
+	/* When memory is short, whoever sets the next deadline tries again. */
+	d->armed = event_add(d->timer, &tv) == 0 ? tick : 0;
 }
 
 static void check_slot(struct deadlines *d, unsigned slot, int64_t now)

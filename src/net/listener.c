@@ -58,9 +58,16 @@ static void admit(struct listener *listener, int fd, const struct peer *peer)
 	}
 }
 
-static bool is_out_of_descriptors(int error)
+/* What befell the client, which has left the queue with it; see accept(2). */
+static bool is_clients_trouble(int error)
 {
-	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+	static const int errors[] = { EAGAIN, EINTR, ECONNABORTED, EPERM, EPROTO, ENOPROTOOPT,
+		EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH, ENONET, ETIMEDOUT };
+
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+		if (errors[i] == error)
+			return true;
+	return false;
 }
 
 static void accept_cb(evutil_socket_t fd, short events, void *arg)
@@ -78,9 +85,8 @@ static void accept_cb(evutil_socket_t fd, short events, void *arg)
 		}
 		client = accept4(fd, &peer.any, &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (client == -1) {
-			if (is_out_of_descriptors(errno))
-				loop_out_of_descriptors(listener->loop, fd, errno);
-			/* Anything else is the client's trouble: it left the queue already. */
+			if (!is_clients_trouble(errno))
+				loop_cannot_accept(listener->loop, fd, errno);
 			return;
 		}
 		loop_accepted(listener->loop);
@@ -128,29 +134,6 @@ static void close_socket(struct listener *listener)
 	socket_close(&listener->socket);
 }
 
-struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
-    const struct socket_options *options, char *why, size_t why_size)
-{
-	struct listener *listener = calloc(1, sizeof(*listener));
-
-	if (listener == NULL) {
-		snprintf(why, why_size, "out of memory");
-		return NULL;
-	}
-	listener->loop = loop;
-	listener->wanted = *wanted;
-	listener->options = *options;
-	if (open_socket(listener, why, why_size) == -1 &&
-	    !(endpoint_is_group(wanted) && multicast_is_absent(errno))) {
-		int saved = errno;
-
-		free(listener);
-		errno = saved;
-		return NULL;
-	}
-	return listener;
-}
-
 /* Waits for what comes to the bound socket. 0, or -1 when out of memory. */
 static int serve(struct listener *listener)
 {
@@ -159,6 +142,52 @@ static int serve(struct listener *listener)
 	listener->event = event_new(listener->loop->base, listener->socket.fd, EV_READ | EV_PERSIST,
 	    stream ? accept_cb : datagram_cb, listener);
 	return listener->event == NULL ? -1 : event_add(listener->event, NULL);
+}
+
+static void watch_cb(evutil_socket_t fd, short events, void *arg);
+
+/* Has the group's network looked at as soon as the loop turns. */
+static int watch(struct listener *listener)
+{
+	const struct timeval at_once = { 0 };
+
+	listener->watch = evtimer_new(listener->loop->base, watch_cb, listener);
+	return listener->watch == NULL ? -1 : event_add(listener->watch, &at_once);
+}
+
+/* All that serving needs: the loop does not turn before the listener has got its instance. */
+static int get_ready(struct listener *listener)
+{
+	if (endpoint_is_group(&listener->wanted) && watch(listener) == -1)
+		return -1;
+	return listener->socket.fd == -1 ? 0 : serve(listener);
+}
+
+struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
+    const struct socket_options *options, char *why, size_t why_size)
+{
+	struct listener *listener = calloc(1, sizeof(*listener));
+	int saved;
+
+	snprintf(why, why_size, "out of memory");
+	if (listener == NULL)
+		return NULL;
+	listener->loop = loop;
+	listener->wanted = *wanted;
+	listener->options = *options;
+	listener->socket.fd = -1;
+	if (open_socket(listener, why, why_size) == -1 &&
+	    !(endpoint_is_group(wanted) && multicast_is_absent(errno)))
+		goto fail;
+	if (get_ready(listener) == 0)
+		return listener;
+	snprintf(why, why_size, "out of memory");
+	errno = ENOMEM;
+fail:
+	saved = errno;
+	listener_free(listener);
+	errno = saved;
+	return NULL;
 }
 
 static void log_listening(const struct listener *listener)
@@ -211,35 +240,16 @@ static void watch_cb(evutil_socket_t fd, short events, void *arg)
 		event_add(listener->watch, &pause);
 }
 
-static int watch(struct listener *listener)
+void listener_start(struct listener *listener, struct instance *instance)
 {
-	const struct timeval at_once = { 0 };
-
-	if (listener->watch == NULL)
-		listener->watch = evtimer_new(listener->loop->base, watch_cb, listener);
-	return listener->watch == NULL ? -1 : event_add(listener->watch, &at_once);
-}
-
-int listener_start(struct listener *listener, struct instance *instance)
-{
-	bool stream = transport_is_stream(listener->wanted.transport);
 	bool comes = listener->instance != instance;
 
-	if (!stream && instance->guard == NULL && (instance->guard = guard_new()) == NULL)
-		return -1;
 	if (listener->instance != NULL)
 		TAILQ_REMOVE(&listener->instance->listeners, listener, entry);
 	listener->instance = instance;
 	TAILQ_INSERT_TAIL(&instance->listeners, listener, entry);
-	if (endpoint_is_group(&listener->wanted) && watch(listener) == -1)
-		return -1;
-	if (listener->socket.fd == -1)
-		return 0;
-	if (listener->event == NULL ? serve(listener) : event_add(listener->event, NULL))
-		return -1;
-	if (comes)
+	if (comes && listener->socket.fd != -1)
 		log_listening(listener);
-	return 0;
 }
 
 void listener_free(struct listener *listener)
@@ -260,9 +270,10 @@ void listener_pause(struct listener *listener)
 		event_del(listener->event);
 }
 
-void listener_resume(struct listener *listener)
+int listener_resume(struct listener *listener)
 {
-	if (listener->event != NULL && !queues(listener->instance) &&
-	    !event_pending(listener->event, EV_READ, NULL))
-		event_add(listener->event, NULL);
+	if (listener->event == NULL || queues(listener->instance) ||
+	    event_pending(listener->event, EV_READ, NULL))
+		return 0;
+	return event_add(listener->event, NULL);
 }

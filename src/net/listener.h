@@ -23,7 +23,7 @@ struct listener {
 	struct endpoint wanted;        /* as the config asks, with port 0 */
 	struct socket_options options; /* as the socket was opened with */
 	struct bound_socket socket;
-	struct event *event; /* NULL = it is not served, or it waits */
+	struct event *event; /* NULL = it has no socket yet */
 	/* Of a multicast group: tries again while its network is not there, and sees it go. */
 	struct event *watch;
 	int absent; /* errno of the last try, while it waits */
@@ -31,23 +31,23 @@ struct listener {
 };
 
 /*
- * Bound, but not served yet: nothing is accepted. A multicast group whose interface or route is not there
+ * Bound and ready, but not served yet: nothing is accepted. A multicast group whose interface or route is not there
  * yet waits for it. NULL with errno and `why` filled.
  */
 struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
     const struct socket_options *options, char *why, size_t why_size);
 
 /*
- * Serves it for the instance from now on, at the end of its list; it may have served another one. Logs
- * the address, once it is bound. 0, or -1 when out of memory.
+ * Serves it for the instance from now on, at the end of its list; it may have served another one. Before
+ * the loop turns each listener must have been started or freed. Logs the address, once it is bound.
  */
-int listener_start(struct listener *listener, struct instance *instance);
+void listener_start(struct listener *listener, struct instance *instance);
 
 /* Closes it. Its streams, if any are left, must be gone or have another listener. */
 void listener_free(struct listener *listener);
 
-/* Rests, and works again unless its instance is full and queues. */
+/* Rests, and works again unless its instance is full and queues; -1 = the kernel has no memory for that. */
 void listener_pause(struct listener *listener);
-void listener_resume(struct listener *listener);
+int listener_resume(struct listener *listener);
 
 #endif

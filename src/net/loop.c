@@ -1,6 +1,7 @@
 /* The making and unmaking of what all sockets share, and the pause of all listeners. */
 #include "net/loop.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -57,6 +58,18 @@ static void resume_cb(evutil_socket_t fd, short events, void *arg)
 	(void)fd;
 	(void)events;
 	loop_has_room(loop);
+}
+
+/* 0, or -1 when there is no memory for that. */
+static int resume_later(struct loop *loop)
+{
+	struct timeval wait;
+
+	if (loop->pause == 0)
+		loop->pause = PAUSE_MIN_MS;
+	wait.tv_sec = loop->pause / 1000;
+	wait.tv_usec = loop->pause % 1000 * 1000;
+	return event_add(loop->resume, &wait);
 }
 
 static int open_reserve(void)
@@ -120,26 +133,24 @@ static void shed_one(struct loop *loop, int listener_fd)
 	loop->reserve_fd = open_reserve();
 }
 
-void loop_out_of_descriptors(struct loop *loop, int listener_fd, int error)
+void loop_cannot_accept(struct loop *loop, int listener_fd, int error)
 {
 	struct instance *instance;
 	struct listener *listener;
-	struct timeval wait;
 
 	loop->pause = loop->pause == 0 ? PAUSE_MIN_MS : loop->pause * 2;
 	if (loop->pause > PAUSE_MAX_MS)
 		loop->pause = PAUSE_MAX_MS;
 	log_limited(&loop->accept_errors, LOG_LEVEL_ERROR,
-	    "accept: %s: all listeners pause for %d ms (raise the limit of open files, or lower "
-	    "limits.max_connections)",
-	    strerror(error), (int)loop->pause);
+	    "accept: %s: all listeners pause for %d ms%s", strerror(error), (int)loop->pause,
+	    error == EMFILE ? " (raise the limit of open files, or lower limits.max_connections)"
+			    : "");
 	shed_one(loop, listener_fd);
+	if (resume_later(loop) == -1)
+		return; /* nobody would end the pause */
 	TAILQ_FOREACH (instance, &loop->instances, entry)
 		TAILQ_FOREACH (listener, &instance->listeners, entry)
 			listener_pause(listener);
-	wait.tv_sec = loop->pause / 1000;
-	wait.tv_usec = loop->pause % 1000 * 1000;
-	event_add(loop->resume, &wait);
 }
 
 void loop_accepted(struct loop *loop)
@@ -156,5 +167,6 @@ void loop_has_room(struct loop *loop)
 		return;
 	TAILQ_FOREACH (instance, &loop->instances, entry)
 		TAILQ_FOREACH (listener, &instance->listeners, entry)
-			listener_resume(listener);
+			if (listener_resume(listener) == -1)
+				resume_later(loop);
 }

@@ -45,8 +45,11 @@ struct loop *loop_new(size_t max_streams);
 /* Runs the callbacks that libevent still owes to freed sockets, then frees it. NULL is fine. */
 void loop_free(struct loop *loop);
 
-/* All listeners rest: 50 ms, doubling to 1 s while it does not get better. `listener_fd` sheds one client. */
-void loop_out_of_descriptors(struct loop *loop, int listener_fd, int error);
+/*
+ * Out of descriptors or memory. All listeners rest: 50 ms, doubling to 1 s while it does not get better.
+ * `listener_fd` sheds one client.
+ */
+void loop_cannot_accept(struct loop *loop, int listener_fd, int error);
 /* An accept has worked. */
 void loop_accepted(struct loop *loop);
 

@@ -36,7 +36,8 @@ static int wait_for(struct stream *s, bool reading, bool writing)
 
 	if (reading != s->reading)
 		*(reading ? &on : &off) |= EV_READ;
-	if (writing != s->writing)
+	/* libevent waits for no room once the output is empty, and keeps it to itself if it then cannot again. */
+	if (writing != s->writing || (writing && !event_pending(&s->bev->ev_write, EV_WRITE, NULL)))
 		*(writing ? &on : &off) |= EV_WRITE;
 	s->reading = reading;
 	s->writing = writing;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/json_memory.h"
 #include "services/service.h"
 
 #define DEPTH_MAX 32
@@ -36,6 +37,7 @@ static const char invalid_json[] = "{\"error\": \"invalid JSON\"}";
 
 static int start(struct instance *instance, char *why, size_t why_size)
 {
+	json_memory_watch();
 	instance->state = calloc(1, sizeof(struct second));
 	if (instance->state == NULL)
 		snprintf(why, why_size, "out of memory");
@@ -91,7 +93,7 @@ static int write_time(struct second *second, const struct question *question, ch
 	return write_zoned(question, &now, to, size);
 }
 
-/* Puts `, "id": …}` in the place of the closing brace. */
+/* Puts `, "id": …}` in the place of the closing brace. -1 when that does not fit, or out of memory. */
 static ssize_t append_id(const json_t *id, char *to, size_t length, size_t size)
 {
 	static const char key[] = ", \"id\": ";
@@ -197,13 +199,13 @@ static ssize_t answer_json(struct second *second, const json_t *request, char *r
 	struct question question = { 0 };
 
 	if (is_answer(request))
-		return -1;
+		return 0;
 	if (!read_question(request, &question))
 		return write_error(unknown_request, reply, size);
 	return write_answer(second, &question, reply, size);
 }
 
-/* The answer's length, or -1 for none. */
+/* The answer's length, 0 for none, or -1 when it could not be made. */
 static ssize_t answer(
     struct second *second, const char *bytes, size_t length, char *reply, size_t size)
 {
@@ -215,7 +217,12 @@ static ssize_t answer(
 		return write_answer(second, &plain, reply, size);
 	if (is_too_deep(bytes, length))
 		return write_error(invalid_json, reply, size);
+	json_memory_was_short(); /* the last answer may not have got what it needed */
 	request = json_loadb(bytes, length, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+	if (json_memory_was_short()) {
+		json_decref(request);
+		return -1;
+	}
 	if (request == NULL)
 		return write_error(invalid_json, reply, size);
 	answered = answer_json(second, request, reply, size);
@@ -226,9 +233,11 @@ static ssize_t answer(
 static ssize_t time_datagram(
     struct instance *instance, const struct datagram *request, char *reply, size_t size)
 {
-	if (request->length == 0)
-		return -1;
-	return answer(instance->state, request->bytes, request->length, reply, size);
+	ssize_t answered = 0;
+
+	if (request->length > 0)
+		answered = answer(instance->state, request->bytes, request->length, reply, size);
+	return answered == 0 ? -1 : answered;
 }
 
 /* An id comes back no longer than it came, but escapes can grow to six bytes for one. */
@@ -242,8 +251,8 @@ static enum verdict time_line(
 	if (evbuffer_reserve_space(out, (ev_ssize_t)size, &space, 1) != 1)
 		return VERDICT_ABORT;
 	answered = answer(stream_instance(stream)->state, line, length, space.iov_base, size - 1);
-	if (answered == -1)
-		return VERDICT_CONTINUE;
+	if (answered <= 0)
+		return answered == 0 ? VERDICT_CONTINUE : VERDICT_ABORT;
 	((char *)space.iov_base)[answered] = '\n';
 	space.iov_len = (size_t)answered + 1;
 	return evbuffer_commit_space(out, &space, 1) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
