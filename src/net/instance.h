@@ -16,6 +16,7 @@
 #include "core/log.h"
 #include "net/access.h"
 #include "net/address.h"
+#include "net/foreign.h"
 #include "net/guard.h"
 #include "net/source.h"
 
@@ -117,9 +118,6 @@ struct handlers {
 	/* One line without its LF; the bytes may be changed in place. A CR before the LF is still there. */
 	enum verdict (*line)(
 	    struct stream *stream, struct evbuffer *out, char *line, size_t length);
-	/* A line has begun and its end has not come yet; what is said here ends the stream or nothing. */
-	enum verdict (*half_line)(
-	    struct stream *stream, struct evbuffer *out, const char *line, size_t length);
 	/* A hint, when several lines have come at once: these come next. */
 	void (*expect)(struct stream *stream, const struct line *lines, size_t count);
 	/* The bytes after the last LF, at the client's EOF; only with line. */
@@ -136,6 +134,8 @@ struct handlers {
 	bool sends_files;      /* its output may hold parts of files */
 	const char *long_line; /* the answer to a line over max_line */
 	const char *refusal;   /* what a client over the limit is told */
+	/* What a client of another protocol is told instead of being served lines; see FOREIGN_TEXTS. */
+	const char *foreign[FOREIGN_PROTOCOLS];
 	/* Fills the reply and returns its length; -1 = no answer. */
 	ssize_t (*datagram)(
 	    struct instance *instance, const struct datagram *request, char *reply, size_t size);

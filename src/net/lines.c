@@ -24,6 +24,7 @@ struct framer {
 	struct lines_turn *turn;
 	int steps;
 	int expected;   /* lines to come that the service has been told of */
+	bool lost;      /* out of memory: an answer is missing */
 	char *at, *end; /* what is left of the first extent */
 };
 
@@ -54,8 +55,10 @@ static char *whole_line(struct lines *lines, char *line, size_t *length)
 
 static void answer_long_line(struct framer *f)
 {
-	if (f->handlers->long_line != NULL)
-		evbuffer_add(f->out, f->handlers->long_line, strlen(f->handlers->long_line));
+	const char *text = f->handlers->long_line;
+
+	if (text != NULL)
+		f->lost |= evbuffer_add(f->out, text, strlen(text)) == -1;
 }
 
 /* Tells the service of the lines that lie ahead, so that it waits for memory once for all of them. */
@@ -74,28 +77,81 @@ static void look_ahead(struct framer *f, const char *from)
 	f->expected = count - 1; /* the first is served at once */
 }
 
+/* Shows a client of another protocol the door; what follows is not even looked at. */
+static enum verdict turn_away(struct framer *f, enum foreign protocol)
+{
+	const char *text = f->handlers->foreign[protocol];
+
+	evbuffer_add(f->out, text, strlen(text));
+	return VERDICT_PROTOCOL;
+}
+
+/* Whether it may be HTTP's line, which its end will tell; nothing of it was typed before these bytes. */
+static bool may_be_http(const struct framer *f, size_t length)
+{
+	return f->handlers->foreign[FOREIGN_HTTP] != NULL && foreign_http_begins(f->at, length);
+}
+
+static enum foreign protocol_of(struct framer *f, const char *line, size_t length)
+{
+	bool first = !f->lines->spoken;
+
+	f->lines->spoken = true;
+	if (f->handlers->foreign[FOREIGN_HTTP] == NULL)
+		return FOREIGN_NOT;
+	return foreign_by_line(line, length, first);
+}
+
+/* The end of a line that was too long. One that began like HTTP's has not been answered yet. */
+static enum verdict end_skipping(struct framer *f, char *lf)
+{
+	size_t left = (size_t)(lf - f->at), known = left < FOREIGN_END ? left : FOREIGN_END;
+	bool unanswered = f->lines->maybe_http;
+	bool http = unanswered && foreign_http_ends(lf - known, known);
+
+	f->lines->skipping = f->lines->maybe_http = false;
+	f->lines->spoken = true;
+	clear_typed(f->lines); /* an IAC IAC just before the LF */
+	f->at = lf + 1;
+	if (http)
+		return turn_away(f, FOREIGN_HTTP);
+	if (unanswered)
+		answer_long_line(f);
+	return VERDICT_CONTINUE;
+}
+
+/* A whole line that is too long, and of which some has been typed before a telnet command or not. */
+static enum verdict refuse_line(struct framer *f, char *lf, bool typed)
+{
+	f->lines->maybe_http = !typed && may_be_http(f, (size_t)(lf - f->at));
+	if (!f->lines->maybe_http)
+		answer_long_line(f);
+	return end_skipping(f, lf);
+}
+
 /* A whole line, its LF at `lf`. */
 static enum verdict take_line(struct framer *f, char *lf)
 {
+	bool typed = typed_length(f->lines) > 0;
 	char *line = f->at;
 	size_t length = (size_t)(lf - line), content;
-	enum verdict verdict = VERDICT_CONTINUE;
+	enum foreign protocol;
+	enum verdict verdict;
 
-	f->at = lf + 1;
 	f->turn->complete = true;
-	if (f->lines->skipping) {
-		f->lines->skipping = false;
-		return VERDICT_CONTINUE;
-	}
+	if (f->lines->skipping)
+		return end_skipping(f, lf);
 	if ((line = whole_line(f->lines, line, &length)) == NULL)
 		return VERDICT_ABORT;
 	if (f->telnet && length >= 2 && memcmp(line + length - 2, "\r\0", 2) == 0)
 		length--;
 	content = length > 0 && line[length - 1] == '\r' ? length - 1 : length;
 	if (content > f->max_line)
-		answer_long_line(f);
-	else
-		verdict = f->handlers->line(f->stream, f->out, line, length);
+		return refuse_line(f, lf, typed);
+	if ((protocol = protocol_of(f, line, content)) != FOREIGN_NOT)
+		return turn_away(f, protocol);
+	f->at = lf + 1;
+	verdict = f->handlers->line(f->stream, f->out, line, length);
 	clear_typed(f->lines);
 	return verdict;
 }
@@ -110,33 +166,50 @@ static char *find_command(const struct framer *f, char *from, const char *stop)
 	return memchr(from, TELNET_IAC, (size_t)(stop - from));
 }
 
-/* A line of that length has not ended yet: it may be too long already. */
-static void check_half_line(struct framer *f, size_t length)
+/* A line has not ended yet: with that many bytes typed and `here` of them it may be too long already. */
+static void check_half_line(struct framer *f, size_t typed, size_t here)
 {
-	/* One more byte than the limit may be the CR of the line's end. */
-	if (!f->lines->skipping && length > f->max_line + 1) {
-		answer_long_line(f);
-		f->lines->skipping = true;
+	struct lines *lines = f->lines;
+
+	/* What is over the limit may be the CR of the line's end, or telnet's CR NUL. */
+	if (!lines->skipping && typed + here > f->max_line + (f->telnet ? 2 : 1)) {
+		lines->skipping = true;
+		lines->maybe_http = typed == 0 && may_be_http(f, here);
+		if (!lines->maybe_http)
+			answer_long_line(f);
 	}
-	if (f->lines->skipping)
-		clear_typed(f->lines);
+	if (lines->skipping)
+		clear_typed(lines);
 }
 
 static enum verdict take_command(struct framer *f, char *command)
 {
 	struct lines *lines = f->lines;
+	size_t typed, taken, here = (size_t)(command - f->at);
 
+	typed = typed_length(lines);
 	if (lines->telnet == NULL && (lines->telnet = telnet_new()) == NULL)
 		return VERDICT_ABORT;
-	if (evbuffer_add(telnet_typed(lines->telnet), f->at, (size_t)(command - f->at)) == -1)
+	if (evbuffer_add(telnet_typed(lines->telnet), f->at, here) == -1)
 		return VERDICT_ABORT;
-	check_half_line(f, typed_length(lines));
-	f->at = command;
-	f->at += telnet_command(
+	check_half_line(f, typed, here);
+	taken = telnet_command(
 	    lines->telnet, (unsigned char *)command, (size_t)(f->end - command), f->out);
+	if (taken == 0)
+		return VERDICT_ABORT;
+	f->at = command + taken;
 	if (telnet_erased(lines->telnet))
-		lines->skipping = false;
+		lines->skipping = lines->maybe_http = false;
 	return VERDICT_CONTINUE;
+}
+
+/* Drops what there is of a line that was too long, but for an end that may be that of HTTP's. */
+static void skip(struct framer *f)
+{
+	size_t kept = f->lines->maybe_http ? FOREIGN_END : 0;
+
+	if ((size_t)(f->end - f->at) > kept)
+		f->at = f->end - kept;
 }
 
 /* The extent ends within a line. */
@@ -144,52 +217,64 @@ static enum verdict keep_half_line(struct framer *f)
 {
 	size_t rest = (size_t)(f->end - f->at);
 
-	check_half_line(f, typed_length(f->lines) + rest);
+	check_half_line(f, typed_length(f->lines), rest);
 	if (f->lines->skipping)
-		f->at = f->end;
+		skip(f);
 	f->lines->scanned = (size_t)(f->end - f->at);
-	if (f->at == f->end || f->handlers->half_line == NULL)
+	return VERDICT_CONTINUE;
+}
+
+/* Some protocols are known before their first line ends. */
+static enum verdict look_at_greeting(struct framer *f)
+{
+	const struct lines *lines = f->lines;
+	bool is_beginning = !lines->spoken && !lines->skipping && lines->telnet == NULL;
+	enum foreign protocol = FOREIGN_NOT;
+
+	if (is_beginning && f->end - f->at >= FOREIGN_GREETING)
+		protocol = foreign_by_greeting(f->at);
+	if (protocol == FOREIGN_NOT || f->handlers->foreign[protocol] == NULL)
 		return VERDICT_CONTINUE;
-	return f->handlers->half_line(f->stream, f->out, f->at, rest);
+	return turn_away(f, protocol);
 }
 
 /* Serves the lines of the first extent; what is left of it lies at f->at. */
 static enum verdict serve_extent(struct framer *f)
 {
+	enum verdict verdict = look_at_greeting(f);
 	char *from = f->at + f->lines->scanned;
 
+	if (verdict != VERDICT_CONTINUE)
+		return verdict;
 	f->lines->scanned = 0;
 	for (;;) {
-		enum verdict verdict;
 		char *lf, *command;
 
 		if (f->steps++ == LINES_PER_TURN ||
 		    evbuffer_get_length(f->out) > STREAM_OUTPUT_HIGH) {
 			f->turn->more = true;
-			break;
+			return VERDICT_CONTINUE;
 		}
 		if (f->expected-- <= 0 && f->handlers->expect != NULL)
 			look_ahead(f, from);
 		lf = memchr(from, '\n', (size_t)(f->end - from));
 		command = find_command(f, from, lf != NULL ? lf : f->end);
-		if (command != NULL && command < f->end) {
+		if (command != NULL && command < f->end)
 			verdict = take_command(f, command);
-		} else if (lf != NULL) {
+		else if (lf != NULL)
 			verdict = take_line(f, lf);
-		} else {
+		else
 			return keep_half_line(f);
-		}
 		from = f->at;
 		if (verdict == VERDICT_HOLD)
 			f->turn->held = true;
 		else if (verdict != VERDICT_CONTINUE)
 			return verdict;
 	}
-	return VERDICT_CONTINUE;
 }
 
 /* Joins a line that straddles two extents, and no more than the line; false when there is no second. */
-static bool join_extents(struct evbuffer *in)
+static bool join_extents(struct framer *f, struct evbuffer *in)
 {
 	struct evbuffer_iovec extent[2];
 	const char *lf;
@@ -201,7 +286,8 @@ static bool join_extents(struct evbuffer *in)
 	lf = memchr(extent[1].iov_base, '\n', extent[1].iov_len);
 	length = extent[0].iov_len +
 		 (lf == NULL ? extent[1].iov_len : (size_t)(lf + 1 - (char *)extent[1].iov_base));
-	return evbuffer_pullup(in, (ev_ssize_t)length) != NULL;
+	f->lost |= evbuffer_pullup(in, (ev_ssize_t)length) == NULL;
+	return !f->lost;
 }
 
 enum verdict lines_serve(struct lines *lines, struct stream *stream,
@@ -226,11 +312,11 @@ enum verdict lines_serve(struct lines *lines, struct stream *stream,
 		evbuffer_drain(in, (size_t)(f.at - (char *)extent.iov_base));
 		if (verdict != VERDICT_CONTINUE || turn->more)
 			break;
-		if (f.at != f.end && !join_extents(in))
+		if (f.at != f.end && !join_extents(&f, in))
 			break;
 	}
 	turn->half_line = evbuffer_get_length(in) > 0 || typed_length(lines) > 0 || lines->skipping;
-	return verdict;
+	return f.lost ? VERDICT_ABORT : verdict;
 }
 
 enum verdict lines_finish(struct lines *lines, struct stream *stream,

@@ -17,6 +17,8 @@ struct lines {
 	size_t scanned;        /* bytes of the input that hold no LF and no telnet command */
 	struct telnet *telnet; /* from the first command on */
 	bool skipping;         /* behind a line that was too long */
+	bool maybe_http;       /* the line that is being skipped began like HTTP's */
+	bool spoken;           /* the first line has ended */
 };
 
 /* How a turn went. */

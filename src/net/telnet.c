@@ -24,6 +24,7 @@ enum state { STATE_DATA, STATE_IAC, STATE_OPTION, STATE_SUBNEGOTIATION, STATE_SU
 struct telnet {
 	enum state state;
 	bool erased;
+	bool lost;          /* out of memory: an answer or a typed byte is missing */
 	unsigned char verb; /* DO, DONT, WILL or WONT, while its option is awaited */
 	uint8_t refused_do[256 / 8], refused_will[256 / 8];
 	struct evbuffer *typed;
@@ -92,7 +93,7 @@ static void refuse_option(struct telnet *telnet, unsigned char option, struct ev
 	} else {
 		return;
 	}
-	evbuffer_add(out, answer, sizeof(answer));
+	telnet->lost |= evbuffer_add(out, answer, sizeof(answer)) == -1;
 }
 
 /* The byte behind an IAC. */
@@ -100,7 +101,7 @@ static enum state take_verb(struct telnet *telnet, unsigned char byte, struct ev
 {
 	switch (byte) {
 	case TELNET_IAC:
-		evbuffer_add(telnet->typed, &byte, 1);
+		telnet->lost |= evbuffer_add(telnet->typed, &byte, 1) == -1;
 		return STATE_DATA;
 	case TELNET_WILL:
 	case TELNET_WONT:
@@ -117,7 +118,7 @@ static enum state take_verb(struct telnet *telnet, unsigned char byte, struct ev
 		evbuffer_drain(telnet->typed, evbuffer_get_length(telnet->typed));
 		return STATE_DATA;
 	case TELNET_AYT:
-		evbuffer_add(out, "[yes]", 5);
+		telnet->lost |= evbuffer_add(out, "[yes]", 5) == -1;
 		return STATE_DATA;
 	default:
 		return STATE_DATA;
@@ -150,5 +151,5 @@ size_t telnet_command(
 	do
 		telnet->state = take_byte(telnet, bytes[taken++], out);
 	while (taken < length && telnet->state != STATE_DATA);
-	return taken;
+	return telnet->lost ? 0 : taken;
 }

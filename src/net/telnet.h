@@ -23,7 +23,7 @@ bool telnet_in_command(const struct telnet *telnet);
 
 /*
  * Takes the rest of one command off the front of the bytes (the first of which is an IAC, or continues a
- * command that was cut) and writes the answer to `out`. Returns how many bytes it took.
+ * command that was cut) and writes the answer to `out`. Returns how many bytes it took; 0 = out of memory.
  */
 size_t telnet_command(
     struct telnet *telnet, const unsigned char *bytes, size_t length, struct evbuffer *out);

@@ -30,11 +30,6 @@ static const struct option_row rows[] = {
 	OPTION_END,
 };
 
-/* A client's state. */
-struct kv_client {
-	bool has_spoken;
-};
-
 /* One request on its way to the store. */
 struct words {
 	const char *verb, *key, *rest;
@@ -170,48 +165,11 @@ static const struct verb *find_verb(const struct words *w)
 	return NULL;
 }
 
-static bool is_one_of(const char *word, size_t length, const char *const *names)
-{
-	for (; *names != NULL; names++)
-		if (strlen(*names) == length && memcmp(*names, word, length) == 0)
-			return true;
-	return false;
-}
-
-/* A browser, or somebody's request forged in one: three words, a method first, a version last. */
-static bool is_http(const struct words *w)
-{
-	static const char *const methods[] = { "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT",
-		"OPTIONS", "TRACE", "PATCH", "PRI", NULL };
-	static const char *const versions[] = { "HTTP/1.0", "HTTP/1.1", "HTTP/2.0", NULL };
-
-	return is_one_of(w->verb, w->verb_length, methods) &&
-	       is_one_of(w->rest, w->rest_length, versions);
-}
-
-/* The protocol that a client's first line shows it to speak instead of ours; NULL = ours. */
-static const char *foreign_protocol(const char *line, size_t length)
-{
-	if (length >= 2 && memcmp(line, "\x16\x03", 2) == 0)
-		return "TLS";
-	if (length >= 2 && line[0] == '*' && line[1] >= '0' && line[1] <= '9')
-		return "RESP";
-	return NULL;
-}
-
-static enum verdict show_the_door(struct evbuffer *out, const char *protocol)
-{
-	evbuffer_add_printf(out, "ERROR: this is the echod key-value port, not %s\n", protocol);
-	return VERDICT_PROTOCOL;
-}
-
 static enum verdict run(struct instance *instance, const struct words *w, struct evbuffer *out)
 {
 	const struct kv_conf *conf = instance->conf;
 	const struct verb *verb = find_verb(w);
 
-	if (verb == NULL && is_http(w))
-		return show_the_door(out, "HTTP");
 	if (verb == NULL)
 		return reply(out, "ERROR: unknown command\n");
 	if (verb->min > 0 && w->key_length > (size_t)conf->max_key)
@@ -223,32 +181,14 @@ static enum verdict run(struct instance *instance, const struct words *w, struct
 
 static enum verdict kv_line(struct stream *stream, struct evbuffer *out, char *line, size_t length)
 {
-	struct kv_client *client = stream_state(stream);
-	const char *stripped = line, *foreign;
+	const char *stripped = line;
 	struct words words;
 
-	if (!client->has_spoken) {
-		client->has_spoken = true;
-		if ((foreign = foreign_protocol(line, length)) != NULL)
-			return show_the_door(out, foreign);
-	}
 	strip(&stripped, &length);
 	if (length == 0)
 		return reply(out, "ERROR: empty command\n");
 	split(&words, stripped, length);
 	return run(stream_instance(stream), &words, out);
-}
-
-/* A TLS greeting need not hold a LF, and its client would wait for our answer until it is cut off. */
-static enum verdict kv_half_line(
-    struct stream *stream, struct evbuffer *out, const char *line, size_t length)
-{
-	const struct kv_client *client = stream_state(stream);
-	const char *foreign = client->has_spoken ? NULL : foreign_protocol(line, length);
-
-	if (foreign == NULL || strcmp(foreign, "TLS") != 0)
-		return VERDICT_CONTINUE;
-	return show_the_door(out, foreign);
 }
 
 /* The keys of the lines to come; a line without one costs a glance at an empty key's place. */
@@ -303,13 +243,12 @@ static void stop(struct instance *instance)
 }
 
 static const struct handlers handlers = {
-	.conn_size = sizeof(struct kv_client),
 	.open = kv_open,
 	.line = kv_line,
-	.half_line = kv_half_line,
 	.expect = kv_expect,
 	.long_line = "ERROR: line too long\n",
 	.refusal = "ERROR: too many connections\n",
+	.foreign = FOREIGN_TEXTS("ERROR: this is the echod key-value port, not ", "\n"),
 };
 
 const struct service_ops service_kv = {

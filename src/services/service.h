@@ -11,6 +11,7 @@
 #include "core/config.h"
 #include "core/log.h"
 #include "core/option.h"
+#include "core/space.h"
 #include "net/endpoint.h"
 #include "net/instance.h"
 #include "net/sender.h"
@@ -77,12 +78,6 @@ void service_stop(struct instance *instance);
 /* The check of every kind: addresses to listen on, of a transport that the service has. */
 int service_check(
     const struct instance_config *config, const char **key, char *why, size_t why_size);
-
-/* White space is the six ASCII characters 09-0D and 20. */
-static inline bool is_space(char byte)
-{
-	return byte == ' ' || (byte >= '\t' && byte <= '\r');
-}
 
 /* Takes white space off both ends; the bytes stay where they are. */
 void strip(const char **bytes, size_t *length);

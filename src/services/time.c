@@ -261,6 +261,7 @@ static enum verdict time_line(
 static const struct handlers handlers = {
 	.line = time_line,
 	.long_line = "{\"error\": \"invalid JSON\"}\n",
+	.foreign = FOREIGN_TEXTS("{\"error\": \"this is the echod time port, not ", "\"}\n"),
 	.datagram = time_datagram,
 };
 

@@ -94,6 +94,7 @@ static const struct handlers handlers[] = {
 	[MODE_LINE] = { .line = upper_line,
 	    .tail = upper_tail,
 	    .long_line = "ERROR: line too long\n",
+	    .foreign = FOREIGN_TEXTS("ERROR: this is the echod upper port, not ", "\n"),
 	    .datagram = upper_datagram },
 	[MODE_ONCE] = { .data = upper_once, .datagram = upper_datagram },
 };

@@ -100,3 +100,68 @@ def test_single_bytes_that_nobody_reads_take_no_more_than_they_are(echod, name):
             while client.unread() > 0:
                 assert time.monotonic() < end, "the daemon has stopped to read"
         assert server.memory() - before < 4 << 20
+
+
+# --- other protocols on a port of lines ---
+
+
+PORTS = {
+    "kv": b"ERROR: this is the echod key-value port, not %s\n",
+    "upper": b"ERROR: this is the echod upper port, not %s\n",
+    "time": b'{"error": "this is the echod time port, not %s"}\n',
+}
+EVIL = b'SET evil 1\r\n{"type": "time"}\r\n'
+FOREIGN = {
+    "http-get": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP"),
+    "http-post": (b"POST /x HTTP/1.1\r\nContent-Type: text/plain\r\n\r\n", b"HTTP"),
+    "http-2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"HTTP"),
+    "tls": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"TLS"),
+    "tls-longer-than-a-line": (b"\x16\x03\x01\x02\x00" + b"x" * 3000, b"TLS"),
+    "resp": (b"*3\r\n$3\r\nSET\r\n$4\r\nevil\r\n$1\r\n1\r\n", b"RESP"),
+}
+
+
+def rest_of(client):
+    """What comes until the end, without kv's greeting; the client's own bytes may cut it short."""
+    return client.rest().removeprefix(b"READY\n")
+
+
+def has_been_executed(server, name):
+    """Whether something of EVIL was; what upper and time execute, they answer."""
+    if name != "kv":
+        return False
+    with server.kv() as client:
+        return client.ask(b"GET evil") != b"NOT_FOUND"
+
+
+@pytest.mark.parametrize("request_, protocol", FOREIGN.values(), ids=FOREIGN.keys())
+@pytest.mark.parametrize("name", PORTS)
+def test_another_protocol_gets_one_line_and_the_door(echod, name, request_, protocol):
+    server = echod(SERVICES)
+    with server.connect(name, "tcp") as client:
+        client.send(request_ + EVIL)
+        assert rest_of(client) == PORTS[name] % protocol
+    server.wait_closed("protocol")
+    assert not has_been_executed(server, name)
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 5000])
+@pytest.mark.parametrize("name", PORTS)
+def test_a_url_longer_than_a_line_does_not_hide_a_request(echod, name, pieces):
+    """A browser sends URLs of any length; the lines of the body must not be served behind one."""
+    server = echod(SERVICES)
+    request = b"POST /" + b"x" * 2500 + b" HTTP/1.1\r\n\r\n" + EVIL
+    with server.connect(name, "tcp") as client:
+        for at in range(0, len(request), pieces):
+            client.send(request[at : at + pieces])
+        assert rest_of(client) == PORTS[name] % b"HTTP"
+    assert not has_been_executed(server, name)
+
+
+@pytest.mark.parametrize("name", ["upper", "time"])
+def test_what_resembles_another_protocol_is_served(echod, name):
+    server = echod(SERVICES)
+    lines = [b"POST / x HTTP/1.1", b"*1", b"\x16\x03", b"PUSH / HTTP/1.1", b"x" * 2500 + b" HTTP/1.1"]
+    with server.connect(name, "tcp") as client:
+        for line in lines:
+            assert b"port, not" not in client.ask(line)
