@@ -1,35 +1,34 @@
 /*
- * What the kv service asks of a store. A verb hands over its request and gets the answer by a call: at
- * once from the table in memory, perhaps later from an engine that has to ask a disk or another machine.
- * An engine answers the requests of one client in their order.
+ * What the kv service asks of a store. No sockets and no libevent: the table in memory answers at once, and
+ * another engine may have to ask a disk or another machine.
  */
 #ifndef ECHOD_KV_ENGINE_H
 #define ECHOD_KV_ENGINE_H
 
 #include <stddef.h>
 
+#include "kv/table.h"
+
 enum engine_status {
 	ENGINE_OK,
 	ENGINE_NOT_FOUND,
-	ENGINE_FULL, /* past its memory */
+	ENGINE_FULL, /* past its memory; nothing has changed */
 };
 
-/* The answer to one request; the value (of a get) is valid during the call. */
-typedef void engine_answer(
-    void *client, enum engine_status status, const void *value, size_t length);
+struct engine_answer {
+	enum engine_status status;
+	struct table_value value; /* of a get, valid until the next call */
+};
 
 struct engine;
-struct table_key;
 
 struct engine_ops {
-	/* A hint: requests with these keys come next. */
-	void (*expect)(struct engine *engine, const struct table_key *keys, size_t count);
-	void (*get)(struct engine *engine, const void *key, size_t key_length,
-	    engine_answer *answer, void *client);
-	void (*set)(struct engine *engine, const void *key, size_t key_length, const void *value,
-	    size_t value_length, engine_answer *answer, void *client);
-	void (*del)(struct engine *engine, const void *key, size_t key_length,
-	    engine_answer *answer, void *client);
+	/* Readies keys for the calls below; many at once is what makes them fast. */
+	void (*prepare)(struct engine *engine, struct table_key *keys, size_t count);
+	struct engine_answer (*get)(struct engine *engine, const struct table_key *key);
+	struct engine_answer (*set)(struct engine *engine, const struct table_key *key,
+	    const void *value, size_t value_length);
+	struct engine_answer (*del)(struct engine *engine, const struct table_key *key);
 	void (*set_max_memory)(struct engine *engine, size_t max_memory);
 	void (*free)(struct engine *engine);
 };

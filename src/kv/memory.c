@@ -15,36 +15,33 @@ static struct table *table_of(struct engine *engine)
 	return ((struct memory_engine *)engine)->table;
 }
 
-static void memory_expect(struct engine *engine, const struct table_key *keys, size_t count)
+static void memory_prepare(struct engine *engine, struct table_key *keys, size_t count)
 {
-	table_prefetch(table_of(engine), keys, count);
+	table_prepare(table_of(engine), keys, count);
 }
 
-static void memory_get(
-    struct engine *engine, const void *key, size_t key_length, engine_answer *answer, void *client)
+static struct engine_answer memory_get(struct engine *engine, const struct table_key *key)
 {
-	struct table_value value;
+	struct engine_answer answer = { .status = ENGINE_OK };
 
-	if (table_get(table_of(engine), key, key_length, &value) == -1)
-		answer(client, ENGINE_NOT_FOUND, NULL, 0);
-	else
-		answer(client, ENGINE_OK, value.bytes, value.length);
+	if (table_get(table_of(engine), key, &answer.value) == -1)
+		answer.status = ENGINE_NOT_FOUND;
+	return answer;
 }
 
-static void memory_set(struct engine *engine, const void *key, size_t key_length, const void *value,
-    size_t value_length, engine_answer *answer, void *client)
+static struct engine_answer memory_set(
+    struct engine *engine, const struct table_key *key, const void *value, size_t value_length)
 {
-	int result = table_set(table_of(engine), key, key_length, value, value_length);
+	int result = table_set(table_of(engine), key, value, value_length);
 
-	answer(client, result == -1 ? ENGINE_FULL : ENGINE_OK, NULL, 0);
+	return (struct engine_answer){ .status = result == -1 ? ENGINE_FULL : ENGINE_OK };
 }
 
-static void memory_del(
-    struct engine *engine, const void *key, size_t key_length, engine_answer *answer, void *client)
+static struct engine_answer memory_del(struct engine *engine, const struct table_key *key)
 {
-	int result = table_delete(table_of(engine), key, key_length);
+	int result = table_delete(table_of(engine), key);
 
-	answer(client, result == -1 ? ENGINE_NOT_FOUND : ENGINE_OK, NULL, 0);
+	return (struct engine_answer){ .status = result == -1 ? ENGINE_NOT_FOUND : ENGINE_OK };
 }
 
 static void memory_set_max_memory(struct engine *engine, size_t max_memory)
@@ -59,7 +56,7 @@ static void memory_free(struct engine *engine)
 }
 
 static const struct engine_ops memory_ops = {
-	.expect = memory_expect,
+	.prepare = memory_prepare,
 	.get = memory_get,
 	.set = memory_set,
 	.del = memory_del,

@@ -217,12 +217,22 @@ void table_set_max_memory(struct table *table, size_t max_memory)
 	table->account.limit = max_memory;
 }
 
-int table_get(
-    const struct table *table, const void *key, size_t key_length, struct table_value *value)
+void table_prepare(const struct table *table, struct table_key *keys, size_t count)
 {
-	uint64_t hash = siphash13(&table->hash_key, key, key_length);
-	const struct bucket *bucket = bucket_of(table, hash);
-	size_t n = bucket_find(bucket, hash, key, key_length);
+	for (size_t i = 0; i < count; i++) {
+		keys[i].hash = siphash13(&table->hash_key, keys[i].bytes, keys[i].length);
+		__builtin_prefetch(bucket_of(table, keys[i].hash));
+	}
+	if (count == 1)
+		return; /* the bucket is not there yet, and whoever waits for it sees the entry then */
+	for (size_t i = 0; i < count; i++)
+		bucket_prefetch(bucket_of(table, keys[i].hash), keys[i].hash);
+}
+
+int table_get(const struct table *table, const struct table_key *key, struct table_value *value)
+{
+	const struct bucket *bucket = bucket_of(table, key->hash);
+	size_t n = bucket_find(bucket, key->hash, key->bytes, key->length);
 
 	if (n == SLOT_NONE)
 		return -1;
@@ -230,52 +240,31 @@ int table_get(
 	return 0;
 }
 
-#define PREFETCH_MAX 16
-
-void table_prefetch(const struct table *table, const struct table_key *keys, size_t count)
-{
-	uint64_t hashes[PREFETCH_MAX];
-	const struct bucket *buckets[PREFETCH_MAX];
-
-	if (count > PREFETCH_MAX)
-		count = PREFETCH_MAX;
-	for (size_t i = 0; i < count; i++) {
-		hashes[i] = siphash13(&table->hash_key, keys[i].bytes, keys[i].length);
-		buckets[i] = bucket_of(table, hashes[i]);
-		__builtin_prefetch(buckets[i]);
-	}
-	for (size_t i = 0; i < count; i++)
-		bucket_prefetch(buckets[i], hashes[i]);
-}
-
 int table_set(
-    struct table *table, const void *key, size_t key_length, const void *value, size_t value_length)
+    struct table *table, const struct table_key *key, const void *value, size_t value_length)
 {
-	uint64_t hash;
-	struct bucket *bucket;
+	struct bucket *bucket = bucket_of(table, key->hash);
 	size_t n;
 
-	if (key_length > TABLE_KEY_MAX || value_length > TABLE_VALUE_MAX) {
+	if (key->length > TABLE_KEY_MAX || value_length > TABLE_VALUE_MAX) {
 		errno = E2BIG;
 		return -1;
 	}
-	hash = siphash13(&table->hash_key, key, key_length);
-	bucket = bucket_of(table, hash);
-	n = bucket_find(bucket, hash, key, key_length);
+	n = bucket_find(bucket, key->hash, key->bytes, key->length);
 	if (n != SLOT_NONE)
 		return bucket_replace(bucket, n, value, value_length, &table->account);
-	if (bucket_add(bucket, hash, key, key_length, value, value_length, &table->account) == -1)
+	if (bucket_add(bucket, key->hash, key->bytes, key->length, value, value_length,
+		&table->account) == -1)
 		return -1;
 	table->entries++;
 	table_grow(table);
 	return 0;
 }
 
-int table_delete(struct table *table, const void *key, size_t key_length)
+int table_delete(struct table *table, const struct table_key *key)
 {
-	uint64_t hash = siphash13(&table->hash_key, key, key_length);
-	struct bucket *bucket = bucket_of(table, hash);
-	size_t n = bucket_find(bucket, hash, key, key_length);
+	struct bucket *bucket = bucket_of(table, key->hash);
+	size_t n = bucket_find(bucket, key->hash, key->bytes, key->length);
 
 	if (n == SLOT_NONE)
 		return -1;

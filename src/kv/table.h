@@ -14,6 +14,13 @@ struct table;
 #define TABLE_KEY_MAX 65535u
 #define TABLE_VALUE_MAX 0xffffffffu
 
+/* A key, once table_prepare() has seen it. */
+struct table_key {
+	const void *bytes;
+	size_t length;
+	uint64_t hash; /* of the bytes, in that table */
+};
+
 struct table_value {
 	const void *bytes; /* valid until the next call that changes the table */
 	size_t length;
@@ -33,28 +40,22 @@ struct table *table_new(size_t max_memory);
 void table_free(struct table *table);
 void table_set_max_memory(struct table *table, size_t max_memory);
 
-/* 0 and *value, or -1: no such key. */
-int table_get(
-    const struct table *table, const void *key, size_t key_length, struct table_value *value);
-
-struct table_key {
-	const void *bytes;
-	size_t length;
-};
-
 /*
- * Asks the processor to fetch what calls with these keys will look at. A lookup waits twice for memory;
- * sixteen that were announced together wait twice in all.
+ * Hashes keys for the calls below, and has the processor fetch what they will look at: a lookup waits twice
+ * for memory, thirty-two that are prepared together wait twice in all.
  */
-void table_prefetch(const struct table *table, const struct table_key *keys, size_t count);
+void table_prepare(const struct table *table, struct table_key *keys, size_t count);
+
+/* 0 and *value, or -1: no such key. */
+int table_get(const struct table *table, const struct table_key *key, struct table_value *value);
 
 /* Sets or replaces. 0, or -1 with errno ENOSPC (past max_memory), ENOMEM or E2BIG; then nothing
  * changed. */
-int table_set(struct table *table, const void *key, size_t key_length, const void *value,
-    size_t value_length);
+int table_set(
+    struct table *table, const struct table_key *key, const void *value, size_t value_length);
 
 /* 0, or -1: no such key. */
-int table_delete(struct table *table, const void *key, size_t key_length);
+int table_delete(struct table *table, const struct table_key *key);
 
 void table_stats(const struct table *table, struct table_stats *stats);
 

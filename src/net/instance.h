@@ -98,13 +98,22 @@ struct datagram {
 	socklen_t peer_length;
 };
 
-/* A line that lies in the input. */
+/* A line without its LF; the bytes may be changed in place. A CR before the LF is still there. */
 struct line {
-	const char *bytes;
+	char *bytes;
 	size_t length;
 };
 
-#define EXPECT_MAX 16
+#define LINES_PER_RUN 32
+
+/* Lines that have come together. */
+struct lines_run {
+	const struct line *lines;
+	size_t count;
+	/* What the service has done with them: */
+	size_t taken;
+	bool held; /* some answer is to be held, see VERDICT_HOLD */
+};
 
 /* What a service does with what comes; each may be NULL. */
 struct handlers {
@@ -115,11 +124,14 @@ struct handlers {
 	 * Without it (and without line) they are dropped.
 	 */
 	enum verdict (*data)(struct stream *stream, struct evbuffer *in, struct evbuffer *out);
-	/* One line without its LF; the bytes may be changed in place. A CR before the LF is still there. */
+	/* One line, see struct line. */
 	enum verdict (*line)(
 	    struct stream *stream, struct evbuffer *out, char *line, size_t length);
-	/* A hint, when several lines have come at once: these come next. */
-	void (*expect)(struct stream *stream, const struct line *lines, size_t count);
+	/*
+	 * Instead of it, for a service that is faster with many at once. Takes at least one, and all unless
+	 * a verdict ends the stream or the output is past STREAM_OUTPUT_HIGH.
+	 */
+	enum verdict (*lines)(struct stream *stream, struct evbuffer *out, struct lines_run *run);
 	/* The bytes after the last LF, at the client's EOF; only with line. */
 	enum verdict (*tail)(
 	    struct stream *stream, struct evbuffer *out, char *line, size_t length);
@@ -141,6 +153,12 @@ struct handlers {
 	    struct instance *instance, const struct datagram *request, char *reply, size_t size);
 	bool receives; /* broadcast and multicast, and answers nothing */
 };
+
+/* Whether its streams are cut into lines. */
+static inline bool handlers_frame(const struct handlers *handlers)
+{
+	return handlers->line != NULL || handlers->lines != NULL;
+}
 
 struct counters {
 	uint64_t accepted;

@@ -1,6 +1,6 @@
 /*
  * Lines are found where they lie: memchr over the first extent of the input, one drain for all that were
- * served from it. Only a line that straddles two extents is moved, and only one with a telnet command in
+ * served from it. They are handed over in runs, for a service that saves by seeing many at once. Only a line that straddles two extents is moved, and only one with a telnet command in
  * it is copied.
  */
 #include "net/lines.h"
@@ -23,7 +23,8 @@ struct framer {
 	struct evbuffer *out;
 	struct lines_turn *turn;
 	int steps;
-	int expected;   /* lines to come that the service has been told of */
+	struct line run[LINES_PER_RUN]; /* found, and not handed over yet */
+	size_t run_length;
 	bool lost;      /* out of memory: an answer is missing */
 	char *at, *end; /* what is left of the first extent */
 };
@@ -61,27 +62,64 @@ static void answer_long_line(struct framer *f)
 		f->lost |= evbuffer_add(f->out, text, strlen(text)) == -1;
 }
 
-/* Tells the service of the lines that lie ahead, so that it waits for memory once for all of them. */
-static void look_ahead(struct framer *f, const char *from)
+static bool output_is_high(const struct framer *f)
 {
-	struct line lines[EXPECT_MAX];
-	const char *lf;
-	int count = 0;
+	return evbuffer_get_length(f->out) > STREAM_OUTPUT_HIGH;
+}
 
-	while (count < EXPECT_MAX && (lf = memchr(from, '\n', (size_t)(f->end - from))) != NULL) {
-		lines[count++] = (struct line){ from, (size_t)(lf - from) };
-		from = lf + 1;
+/* Hands them over one by one to a service that takes no runs. */
+static enum verdict serve_each(struct framer *f, struct lines_run *run)
+{
+	enum verdict verdict = VERDICT_CONTINUE;
+
+	while (verdict == VERDICT_CONTINUE && run->taken < run->count && !output_is_high(f)) {
+		const struct line *line = &run->lines[run->taken++];
+
+		verdict = f->handlers->line(f->stream, f->out, line->bytes, line->length);
+		if (verdict == VERDICT_HOLD) {
+			run->held = true;
+			verdict = VERDICT_CONTINUE;
+		}
 	}
-	if (count > 1)
-		f->handlers->expect(f->stream, lines, (size_t)count);
-	f->expected = count - 1; /* the first is served at once */
+	return verdict;
+}
+
+/* Hands the run over. What the service leaves of it is left in the input for another turn. */
+static enum verdict serve_run(struct framer *f)
+{
+	struct lines_run run = { .lines = f->run, .count = f->run_length };
+	enum verdict verdict;
+
+	if (run.count == 0)
+		return VERDICT_CONTINUE;
+	if (f->handlers->lines != NULL)
+		verdict = f->handlers->lines(f->stream, f->out, &run);
+	else
+		verdict = serve_each(f, &run);
+	if (run.taken < run.count)
+		f->at = run.lines[run.taken].bytes;
+	f->turn->more = run.taken < run.count || output_is_high(f);
+	f->turn->held |= run.held;
+	f->run_length = 0;
+	clear_typed(f->lines);
+	return verdict;
+}
+
+/* The run so far, if there is one, and whether the turn goes on behind it. */
+static bool goes_on(struct framer *f, enum verdict *verdict)
+{
+	*verdict = serve_run(f);
+	return *verdict == VERDICT_CONTINUE && !f->turn->more;
 }
 
 /* Shows a client of another protocol the door; what follows is not even looked at. */
 static enum verdict turn_away(struct framer *f, enum foreign protocol)
 {
 	const char *text = f->handlers->foreign[protocol];
+	enum verdict verdict;
 
+	if (!goes_on(f, &verdict))
+		return verdict;
 	evbuffer_add(f->out, text, strlen(text));
 	return VERDICT_PROTOCOL;
 }
@@ -123,6 +161,10 @@ static enum verdict end_skipping(struct framer *f, char *lf)
 /* A whole line that is too long, and of which some has been typed before a telnet command or not. */
 static enum verdict refuse_line(struct framer *f, char *lf, bool typed)
 {
+	enum verdict verdict;
+
+	if (!goes_on(f, &verdict))
+		return verdict;
 	f->lines->maybe_http = !typed && may_be_http(f, (size_t)(lf - f->at));
 	if (!f->lines->maybe_http)
 		answer_long_line(f);
@@ -136,7 +178,6 @@ static enum verdict take_line(struct framer *f, char *lf)
 	char *line = f->at;
 	size_t length = (size_t)(lf - line), content;
 	enum foreign protocol;
-	enum verdict verdict;
 
 	f->turn->complete = true;
 	if (f->lines->skipping)
@@ -151,9 +192,8 @@ static enum verdict take_line(struct framer *f, char *lf)
 	if ((protocol = protocol_of(f, line, content)) != FOREIGN_NOT)
 		return turn_away(f, protocol);
 	f->at = lf + 1;
-	verdict = f->handlers->line(f->stream, f->out, line, length);
-	clear_typed(f->lines);
-	return verdict;
+	f->run[f->run_length++] = (struct line){ line, length };
+	return typed || f->run_length == LINES_PER_RUN ? serve_run(f) : VERDICT_CONTINUE;
 }
 
 /* The telnet command that begins (or goes on) before `stop`, or NULL. */
@@ -186,7 +226,10 @@ static enum verdict take_command(struct framer *f, char *command)
 {
 	struct lines *lines = f->lines;
 	size_t typed, taken, here = (size_t)(command - f->at);
+	enum verdict verdict;
 
+	if (!goes_on(f, &verdict))
+		return verdict;
 	typed = typed_length(lines);
 	if (lines->telnet == NULL && (lines->telnet = telnet_new()) == NULL)
 		return VERDICT_ABORT;
@@ -216,7 +259,10 @@ static void skip(struct framer *f)
 static enum verdict keep_half_line(struct framer *f)
 {
 	size_t rest = (size_t)(f->end - f->at);
+	enum verdict verdict;
 
+	if (!goes_on(f, &verdict))
+		return verdict;
 	check_half_line(f, typed_length(f->lines), rest);
 	if (f->lines->skipping)
 		skip(f);
@@ -250,13 +296,11 @@ static enum verdict serve_extent(struct framer *f)
 	for (;;) {
 		char *lf, *command;
 
-		if (f->steps++ == LINES_PER_TURN ||
-		    evbuffer_get_length(f->out) > STREAM_OUTPUT_HIGH) {
+		if (f->steps++ == LINES_PER_TURN || output_is_high(f)) {
+			verdict = serve_run(f);
 			f->turn->more = true;
-			return VERDICT_CONTINUE;
+			return verdict;
 		}
-		if (f->expected-- <= 0 && f->handlers->expect != NULL)
-			look_ahead(f, from);
 		lf = memchr(from, '\n', (size_t)(f->end - from));
 		command = find_command(f, from, lf != NULL ? lf : f->end);
 		if (command != NULL && command < f->end)
@@ -265,11 +309,9 @@ static enum verdict serve_extent(struct framer *f)
 			verdict = take_line(f, lf);
 		else
 			return keep_half_line(f);
-		from = f->at;
-		if (verdict == VERDICT_HOLD)
-			f->turn->held = true;
-		else if (verdict != VERDICT_CONTINUE)
+		if (verdict != VERDICT_CONTINUE || f->turn->more)
 			return verdict;
+		from = f->at;
 	}
 }
 

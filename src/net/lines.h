@@ -25,13 +25,13 @@ struct lines {
 struct lines_turn {
 	bool complete;  /* at least one line ended */
 	bool half_line; /* the beginning of a line is waiting for its end */
-	bool held;      /* a handler said HOLD: what is answered is not to be sent yet */
+	bool held;      /* what is answered is not to be sent yet */
 	bool more;      /* the turn was over, or the output full, before the input was used up */
 };
 
 /*
- * Hands each complete line of `in` to the handler, at most a turn's worth, and takes it out of `in`. Stops at
- * the first verdict but CONTINUE and HOLD, and returns it; HOLD is noted in the turn.
+ * Hands the complete lines of `in` to the handler, at most a turn's worth, and takes them out of `in`. Stops
+ * at the first verdict but CONTINUE and HOLD, and returns it; HOLD is noted in the turn.
  */
 enum verdict lines_serve(struct lines *lines, struct stream *stream,
     const struct handlers *handlers, const struct line_settings *settings, bool telnet,

@@ -189,7 +189,7 @@ static enum verdict serve_end(struct stream *s, struct evbuffer *in, struct evbu
 {
 	enum verdict verdict = VERDICT_CONTINUE;
 
-	if (s->eof && s->handlers->line != NULL)
+	if (s->eof && handlers_frame(s->handlers))
 		verdict = lines_finish(&s->lines, s, s->handlers, in, out);
 	if (verdict == VERDICT_ABORT)
 		return verdict;
@@ -204,7 +204,7 @@ static enum verdict serve_end(struct stream *s, struct evbuffer *in, struct evbu
 /* Whether the service has taken all that it can take. */
 static bool is_used_up(const struct stream *s, struct evbuffer *in)
 {
-	return s->handlers->line != NULL ? !s->more : evbuffer_get_length(in) == 0;
+	return handlers_frame(s->handlers) ? !s->more : evbuffer_get_length(in) == 0;
 }
 
 /* One turn: the service gets what has come, and its answers leave at once. */
@@ -215,7 +215,7 @@ static void turn(struct stream *s)
 	size_t before = evbuffer_get_length(out);
 	enum verdict verdict;
 
-	verdict = s->handlers->line != NULL ? serve_lines(s, in, out) : serve_data(s, in, out);
+	verdict = handlers_frame(s->handlers) ? serve_lines(s, in, out) : serve_data(s, in, out);
 	if (verdict == VERDICT_CONTINUE && !s->held && is_used_up(s, in) && (s->eof || s->draining))
 		verdict = serve_end(s, in, out);
 	s->unread = evbuffer_get_length(in);

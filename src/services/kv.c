@@ -1,15 +1,15 @@
 /*
  * kv: a key-value store in lines. The verbs are rows; what a line must look like is checked in one place,
- * and what the store answers becomes a reply in one place.
+ * and what the store answers becomes a reply in one place. Lines that have come together are served in
+ * three steps, all of them at each: they are split, their keys are readied, and they are run.
  */
 #include <errno.h>
 #include <event2/buffer.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "kv/engine.h"
-#include "kv/table.h"
+#include "services/kv_replies.h"
 #include "services/service.h"
 
 struct kv_conf {
@@ -30,127 +30,141 @@ static const struct option_row rows[] = {
 	OPTION_END,
 };
 
-/* One request on its way to the store. */
-struct words {
-	const char *verb, *key, *rest;
-	size_t verb_length, key_length, rest_length;
-	int count; /* behind the verb: none, a key, a key and more */
+struct word {
+	const char *bytes;
+	size_t length;
 };
 
-static enum verdict reply(struct evbuffer *out, const char *text)
+/* A request: the verb, and behind it a key, and more. */
+struct words {
+	struct word verb, rest;
+	struct table_key *key; /* length 0 = there is none */
+	int count;             /* behind the verb: none, a key, a key and more */
+};
+
+/* Requests of one client that are served together, and their replies. */
+struct requests {
+	struct engine *engine;
+	const struct kv_conf *conf;
+	struct replies replies;
+};
+
+static enum verdict reply(struct requests *r, const char *text)
 {
-	return evbuffer_add(out, text, strlen(text)) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
+	replies_text(&r->replies, text);
+	return VERDICT_CONTINUE;
 }
 
 /* --- what the store answers --- */
 
-/* An answer that is lost would let every later one be taken for another's: it ends the client. */
-struct answer {
-	struct evbuffer *out;
-	enum verdict verdict;
-};
-
-static void answer_get(void *client, enum engine_status status, const void *value, size_t length)
+static enum verdict reply_value(struct requests *r, const struct table_value *value)
 {
-	struct answer *answer = client;
-
-	if (status == ENGINE_NOT_FOUND)
-		answer->verdict = reply(answer->out, "NOT_FOUND\n");
-	else if (evbuffer_add(answer->out, value, length) == -1)
-		answer->verdict = VERDICT_ABORT;
-	else
-		answer->verdict = reply(answer->out, "\n");
+	replies_add(&r->replies, value->bytes, value->length);
+	return reply(r, "\n");
 }
 
-static void answer_set(void *client, enum engine_status status, const void *value, size_t length)
+/* Replies what the store has answered; `done` is its reply to success, NULL = the value. */
+static enum verdict tell(struct requests *r, const struct engine_answer *answer, const char *done)
 {
-	struct answer *answer = client;
-
-	(void)value;
-	(void)length;
-	answer->verdict =
-	    reply(answer->out, status == ENGINE_FULL ? "ERROR: store is full\n" : "OK\n");
-}
-
-static void answer_del(void *client, enum engine_status status, const void *value, size_t length)
-{
-	struct answer *answer = client;
-
-	(void)value;
-	(void)length;
-	answer->verdict =
-	    reply(answer->out, status == ENGINE_NOT_FOUND ? "NOT_FOUND\n" : "DELETED\n");
+	switch (answer->status) {
+	case ENGINE_OK:
+		return done == NULL ? reply_value(r, &answer->value) : reply(r, done);
+	case ENGINE_NOT_FOUND:
+		return reply(r, "NOT_FOUND\n");
+	case ENGINE_FULL:
+		break;
+	}
+	return reply(r, "ERROR: store is full\n");
 }
 
 /* --- the verbs --- */
 
-static enum verdict verb_get(struct engine *engine, const struct words *w, struct evbuffer *out)
+static enum verdict verb_get(struct requests *r, const struct words *w)
 {
-	struct answer answer = { .out = out };
+	struct engine *engine = r->engine;
+	struct engine_answer answer = engine->ops->get(engine, w->key);
 
-	engine->ops->get(engine, w->key, w->key_length, answer_get, &answer);
-	return answer.verdict;
+	return tell(r, &answer, NULL);
 }
 
-static enum verdict verb_set(struct engine *engine, const struct words *w, struct evbuffer *out)
+static enum verdict verb_set(struct requests *r, const struct words *w)
 {
-	struct answer answer = { .out = out };
+	struct engine *engine = r->engine;
+	struct engine_answer answer =
+	    engine->ops->set(engine, w->key, w->rest.bytes, w->rest.length);
 
-	engine->ops->set(
-	    engine, w->key, w->key_length, w->rest, w->rest_length, answer_set, &answer);
-	return answer.verdict;
+	return tell(r, &answer, "OK\n");
 }
 
-static enum verdict verb_del(struct engine *engine, const struct words *w, struct evbuffer *out)
+static enum verdict verb_del(struct requests *r, const struct words *w)
 {
-	struct answer answer = { .out = out };
+	struct engine *engine = r->engine;
+	struct engine_answer answer = engine->ops->del(engine, w->key);
 
-	engine->ops->del(engine, w->key, w->key_length, answer_del, &answer);
-	return answer.verdict;
+	return tell(r, &answer, "DELETED\n");
 }
 
-static enum verdict verb_quit(struct engine *engine, const struct words *w, struct evbuffer *out)
+static enum verdict verb_quit(struct requests *r, const struct words *w)
 {
-	(void)engine;
 	(void)w;
-	return reply(out, "BYE\n") == VERDICT_ABORT ? VERDICT_ABORT : VERDICT_CLOSE;
+	reply(r, "BYE\n");
+	return VERDICT_CLOSE;
 }
+
+#define VERB(name) name, sizeof(name) - 1
 
 static const struct verb {
 	const char *name;
+	size_t length;
 	int min, max; /* words behind the verb; two or more count as two */
-	enum verdict (*run)(struct engine *engine, const struct words *w, struct evbuffer *out);
+	enum verdict (*run)(struct requests *r, const struct words *w);
 } verbs[] = {
-	{ "GET", 1, 1, verb_get },
-	{ "SET", 2, 2, verb_set },
-	{ "DEL", 1, 1, verb_del },
-	{ "QUIT", 0, 2, verb_quit },
+	{ VERB("GET"), 1, 1, verb_get },
+	{ VERB("SET"), 2, 2, verb_set },
+	{ VERB("DEL"), 1, 1, verb_del },
+	{ VERB("QUIT"), 0, 2, verb_quit },
 };
 
 /* --- a line --- */
 
 /* Takes the first word off the bytes, and the white space behind it. */
-static void take_word(const char **word, size_t *word_length, const char **bytes, size_t *length)
+static struct word take_word(struct word *bytes)
 {
+	struct word word = { bytes->bytes, 0 };
 	size_t n = 0;
 
-	*word = *bytes;
-	while (n < *length && !is_space((*bytes)[n]))
+	while (n < bytes->length && !is_space(bytes->bytes[n]))
 		n++;
-	*word_length = n;
-	while (n < *length && is_space((*bytes)[n]))
+	word.length = n;
+	while (n < bytes->length && is_space(bytes->bytes[n]))
 		n++;
-	*bytes += n;
-	*length -= n;
+	bytes->bytes += n;
+	bytes->length -= n;
+	return word;
 }
 
-static void split(struct words *w, const char *line, size_t length)
+static void split(struct words *w, const struct line *line, struct table_key *key)
 {
-	take_word(&w->verb, &w->verb_length, &line, &length);
-	take_word(&w->key, &w->key_length, &line, &length);
-	w->rest = line;
-	w->rest_length = length;
-	w->count = (w->key_length > 0) + (w->rest_length > 0);
+	struct word word;
+
+	w->rest = (struct word){ line->bytes, line->length };
+	strip(&w->rest.bytes, &w->rest.length);
+	w->verb = take_word(&w->rest);
+	word = take_word(&w->rest);
+	*key = (struct table_key){ word.bytes, word.length, 0 };
+	w->key = key;
+	w->count = (word.length > 0) + (w->rest.length > 0);
+}
+
+/* In any case; 0x20 is what a small ASCII letter differs by. */
+static bool is_verb(const struct verb *verb, const struct word *word)
+{
+	if (word->length != verb->length)
+		return false;
+	for (size_t i = 0; i < verb->length; i++)
+		if ((word->bytes[i] & ~0x20) != verb->name[i])
+			return false;
+	return true;
 }
 
 static const struct verb *find_verb(const struct words *w)
@@ -158,61 +172,53 @@ static const struct verb *find_verb(const struct words *w)
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		const struct verb *verb = &verbs[i];
 
-		if (strlen(verb->name) == w->verb_length &&
-		    strncasecmp(verb->name, w->verb, w->verb_length) == 0)
+		if (is_verb(verb, &w->verb))
 			return w->count >= verb->min && w->count <= verb->max ? verb : NULL;
 	}
 	return NULL;
 }
 
-static enum verdict run(struct instance *instance, const struct words *w, struct evbuffer *out)
+static enum verdict run_words(struct requests *r, const struct words *w)
 {
-	const struct kv_conf *conf = instance->conf;
 	const struct verb *verb = find_verb(w);
 
+	if (w->verb.length == 0)
+		return reply(r, "ERROR: empty command\n");
 	if (verb == NULL)
-		return reply(out, "ERROR: unknown command\n");
-	if (verb->min > 0 && w->key_length > (size_t)conf->max_key)
-		return reply(out, "ERROR: key too long\n");
-	if (verb->min > 1 && w->rest_length > (size_t)conf->max_value)
-		return reply(out, "ERROR: value too long\n");
-	return verb->run(instance->state, w, out);
+		return reply(r, "ERROR: unknown command\n");
+	if (verb->min > 0 && w->key->length > (size_t)r->conf->max_key)
+		return reply(r, "ERROR: key too long\n");
+	if (verb->min > 1 && w->rest.length > (size_t)r->conf->max_value)
+		return reply(r, "ERROR: value too long\n");
+	return verb->run(r, w);
 }
 
-static enum verdict kv_line(struct stream *stream, struct evbuffer *out, char *line, size_t length)
+static enum verdict kv_lines(struct stream *stream, struct evbuffer *out, struct lines_run *run)
 {
-	const char *stripped = line;
-	struct words words;
+	const struct instance *instance = stream_instance(stream);
+	struct requests r = { .engine = instance->state, .conf = instance->conf };
+	struct table_key keys[LINES_PER_RUN];
+	struct words words[LINES_PER_RUN];
+	enum verdict verdict = VERDICT_CONTINUE;
 
-	strip(&stripped, &length);
-	if (length == 0)
-		return reply(out, "ERROR: empty command\n");
-	split(&words, stripped, length);
-	return run(stream_instance(stream), &words, out);
-}
-
-/* The keys of the lines to come; a line without one costs a glance at an empty key's place. */
-static void kv_expect(struct stream *stream, const struct line *lines, size_t count)
-{
-	struct engine *engine = stream_instance(stream)->state;
-	struct table_key keys[EXPECT_MAX];
-
-	for (size_t i = 0; i < count; i++) {
-		const char *bytes = lines[i].bytes;
-		size_t length = lines[i].length;
-		struct words words;
-
-		strip(&bytes, &length);
-		split(&words, bytes, length);
-		keys[i] = (struct table_key){ words.key, words.key_length };
+	replies_begin(&r.replies, out);
+	for (size_t i = 0; i < run->count; i++)
+		split(&words[i], &run->lines[i], &keys[i]);
+	r.engine->ops->prepare(r.engine, keys, run->count);
+	while (verdict == VERDICT_CONTINUE && run->taken < run->count &&
+	       replies_end(&r.replies) <= STREAM_OUTPUT_HIGH) {
+		verdict = run_words(&r, &words[run->taken]);
+		run->taken++;
 	}
-	engine->ops->expect(engine, keys, count);
+	replies_flush(&r.replies);
+	/* A reply that is lost would let every later one be taken for another's. */
+	return r.replies.lost ? VERDICT_ABORT : verdict;
 }
 
 static enum verdict kv_open(struct stream *stream, struct evbuffer *out)
 {
 	(void)stream;
-	return reply(out, "READY\n");
+	return evbuffer_add(out, "READY\n", 6) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
 }
 
 /* --- the instance --- */
@@ -244,8 +250,7 @@ static void stop(struct instance *instance)
 
 static const struct handlers handlers = {
 	.open = kv_open,
-	.line = kv_line,
-	.expect = kv_expect,
+	.lines = kv_lines,
 	.long_line = "ERROR: line too long\n",
 	.refusal = "ERROR: too many connections\n",
 	.foreign = FOREIGN_TEXTS("ERROR: this is the echod key-value port, not ", "\n"),

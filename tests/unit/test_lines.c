@@ -270,37 +270,104 @@ START_TEST(a_full_output_ends_the_turn)
 }
 END_TEST
 
-static size_t expected_lines, expected_bytes;
+static size_t runs, longest_run;
 
-static void note_expected(struct stream *stream, const struct line *expected, size_t count)
+/* Takes five lines at most. */
+static enum verdict show_five(struct stream *stream, struct evbuffer *out, struct lines_run *run)
 {
-	(void)stream;
-	for (size_t i = 0; i < count; i++) {
-		ck_assert_ptr_null(memchr(expected[i].bytes, '\n', expected[i].length));
-		ck_assert_int_eq(expected[i].bytes[expected[i].length], '\n');
-		expected_bytes += expected[i].length;
+	enum verdict verdict = VERDICT_CONTINUE;
+
+	runs++;
+	if (run->count > longest_run)
+		longest_run = run->count;
+	while (verdict == VERDICT_CONTINUE && run->taken < run->count && run->taken < 5) {
+		const struct line *line = &run->lines[run->taken++];
+
+		verdict = show_line(stream, out, line->bytes, line->length);
+		run->held |= verdict == VERDICT_HOLD;
+		if (verdict == VERDICT_HOLD)
+			verdict = VERDICT_CONTINUE;
 	}
-	expected_lines += count;
+	return verdict;
 }
 
-/* Every line of a pipeline is announced once, and a lone line is not worth it. */
-START_TEST(lines_ahead_are_announced)
+static const struct handlers run_handlers = { .lines = show_five, .long_line = "<long>" };
+
+/* Serves turn after turn, until no more is to be done. */
+static enum verdict serve_all(struct wire *wire, bool *held)
 {
-	static const struct handlers expecting = { .line = show_line, .expect = note_expected };
+	struct lines_turn turn;
+	enum verdict verdict;
+
+	*held = false;
+	do {
+		verdict = lines_serve(&wire->lines, NULL, &run_handlers, &settings, wire->telnet,
+		    wire->in, wire->out, &turn);
+		*held |= turn.held;
+	} while (verdict == VERDICT_CONTINUE && turn.more);
+	return verdict;
+}
+
+/* Each line comes once and in order, whatever is taken of a run. */
+START_TEST(lines_come_in_runs)
+{
+	char shown[100 * 5 + 1] = "";
+	struct wire wire;
+	bool held;
+
+	wire_open(&wire, true);
+	runs = longest_run = 0;
+	for (int i = 0; i < 100; i++) {
+		evbuffer_add_printf(wire.in, "%03d\n", i);
+		sprintf(shown + strlen(shown), "<%03d>", i);
+	}
+	ck_assert_int_eq(serve_all(&wire, &held), VERDICT_CONTINUE);
+	ck_assert(!held);
+	ck_assert_uint_eq(runs, 20);
+	ck_assert_uint_eq(longest_run, LINES_PER_RUN);
+	expect_output(&wire, shown, strlen(shown));
+	wire_close(&wire);
+}
+END_TEST
+
+/* What is no plain line ends a run, and is answered between those before and behind it. */
+START_TEST(a_run_keeps_the_order)
+{
+	static const char long_line[MAX_LINE + 2] = { [0 ... MAX_LINE] = 'x', '\n' };
+	struct wire wire;
+	bool held;
+
+	wire_open(&wire, true);
+	evbuffer_add(wire.in, BYTES("a\nb\n"));
+	evbuffer_add(wire.in, long_line, sizeof(long_line));
+	evbuffer_add(wire.in, BYTES("c\n\xff\xf1"
+				    "d\nhold\ne\xff\xf1"
+				    "f\ng\nstop\nh\n"));
+	ck_assert_int_eq(serve_all(&wire, &held), VERDICT_CLOSE);
+	ck_assert(held);
+	expect_output(&wire, BYTES("<a><b><long><c><d><ef><g>"));
+	wire_close(&wire);
+}
+END_TEST
+
+/* A reader that is behind leaves the rest of a run for later. */
+START_TEST(a_run_stops_at_a_full_output)
+{
 	struct lines_turn turn;
 	struct wire wire;
 
 	wire_open(&wire, true);
-	expected_lines = expected_bytes = 0;
-	for (int i = 0; i < 100; i++)
-		evbuffer_add(wire.in, "abc\n", 4);
-	lines_serve(&wire.lines, NULL, &expecting, &settings, true, wire.in, wire.out, &turn);
-	ck_assert_uint_eq(expected_lines, 100);
-	ck_assert_uint_eq(expected_bytes, 300);
-	evbuffer_add(wire.in, "alone\n", 6);
-	lines_serve(&wire.lines, NULL, &expecting, &settings, true, wire.in, wire.out, &turn);
-	ck_assert_uint_eq(expected_lines, 100);
-	ck_assert_uint_eq(evbuffer_get_length(wire.out), 507);
+	evbuffer_add(wire.in, BYTES("a\nb\n"));
+	evbuffer_expand(wire.out, STREAM_OUTPUT_HIGH);
+	for (size_t i = 0; i < STREAM_OUTPUT_HIGH; i++)
+		evbuffer_add(wire.out, ".", 1);
+	lines_serve(&wire.lines, NULL, &handlers, &settings, true, wire.in, wire.out, &turn);
+	ck_assert(turn.more);
+	ck_assert_uint_eq(evbuffer_get_length(wire.in), 2);
+	evbuffer_drain(wire.out, STREAM_OUTPUT_HIGH);
+	lines_serve(&wire.lines, NULL, &handlers, &settings, true, wire.in, wire.out, &turn);
+	ck_assert(!turn.more);
+	expect_output(&wire, BYTES("<a><b>"));
 	wire_close(&wire);
 }
 END_TEST
@@ -339,7 +406,9 @@ int main(void)
 	tcase_add_test(turns, hold_hands_over_the_rest);
 	tcase_add_test(turns, a_turn_is_bounded);
 	tcase_add_test(turns, a_full_output_ends_the_turn);
-	tcase_add_test(turns, lines_ahead_are_announced);
+	tcase_add_test(turns, lines_come_in_runs);
+	tcase_add_test(turns, a_run_keeps_the_order);
+	tcase_add_test(turns, a_run_stops_at_a_full_output);
 	tcase_add_test(turns, tells_of_a_half_line);
 	suite_add_tcase(suite, framing);
 	suite_add_tcase(suite, turns);

@@ -57,6 +57,39 @@ void *aligned_alloc(size_t alignment, size_t size)
 }
 #endif
 
+/* --- one key at a time --- */
+
+static struct table_key prepared(const struct table *table, const void *bytes, size_t length)
+{
+	struct table_key key = { bytes, length, 0 };
+
+	table_prepare(table, &key, 1);
+	return key;
+}
+
+static int get_bytes(
+    const struct table *table, const void *bytes, size_t length, struct table_value *value)
+{
+	struct table_key key = prepared(table, bytes, length);
+
+	return table_get(table, &key, value);
+}
+
+static int set_bytes(
+    struct table *table, const void *bytes, size_t length, const void *value, size_t value_length)
+{
+	struct table_key key = prepared(table, bytes, length);
+
+	return table_set(table, &key, value, value_length);
+}
+
+static int delete_bytes(struct table *table, const void *bytes, size_t length)
+{
+	struct table_key key = prepared(table, bytes, length);
+
+	return table_delete(table, &key);
+}
+
 /* --- the model: every key of the universe has a version, and that says what its value is --- */
 
 #define UNIVERSE 20000
@@ -69,7 +102,7 @@ struct model {
 	bool seen[UNIVERSE];
 	size_t entries;
 	size_t empty;          /* the memory of the table without any */
-	unsigned long refused; /* table_set() calls */
+	unsigned long refused; /* set_bytes() calls */
 	uint64_t random;
 };
 
@@ -135,7 +168,7 @@ static void model_check_key(const struct model *model, unsigned number)
 {
 	struct table_value value;
 	char key[KEY_SIZE];
-	int found = table_get(model->table, key, key_of(number, key), &value);
+	int found = get_bytes(model->table, key, key_of(number, key), &value);
 
 	require((found == 0) == (model->versions[number] != 0));
 	if (found == 0)
@@ -150,7 +183,7 @@ static void model_set(struct model *model, unsigned number)
 	int done;
 
 	table_at_work = true;
-	done = table_set(model->table, key, key_length, value, length);
+	done = set_bytes(model->table, key, key_length, value, length);
 	table_at_work = false;
 	if (done == -1) {
 		require(errno == ENOMEM || errno == ENOSPC);
@@ -168,7 +201,7 @@ static void model_delete(struct model *model, unsigned number)
 	int done;
 
 	table_at_work = true;
-	done = table_delete(model->table, key, key_length);
+	done = delete_bytes(model->table, key, key_length);
 	table_at_work = false;
 	require((done == 0) == (model->versions[number] != 0));
 	model->entries -= model->versions[number] != 0;
@@ -235,14 +268,14 @@ static void model_free_emptied(struct model *model)
 
 static int set_text(struct table *table, const char *key, const char *value)
 {
-	return table_set(table, key, strlen(key), value, strlen(value));
+	return set_bytes(table, key, strlen(key), value, strlen(value));
 }
 
 static void assert_text(const struct table *table, const char *key, const char *text)
 {
 	struct table_value value;
 
-	ck_assert_int_eq(table_get(table, key, strlen(key), &value), 0);
+	ck_assert_int_eq(get_bytes(table, key, strlen(key), &value), 0);
 	ck_assert_uint_eq(value.length, strlen(text));
 	ck_assert(memcmp(value.bytes, text, value.length) == 0);
 }
@@ -255,8 +288,8 @@ START_TEST(an_empty_table)
 	struct table_value value;
 	struct table_stats stats;
 
-	ck_assert_int_eq(table_get(table, "a", 1, &value), -1);
-	ck_assert_int_eq(table_delete(table, "a", 1), -1);
+	ck_assert_int_eq(get_bytes(table, "a", 1, &value), -1);
+	ck_assert_int_eq(delete_bytes(table, "a", 1), -1);
 	table_stats(table, &stats);
 	ck_assert_uint_eq(stats.entries, 0);
 	ck_assert_uint_eq(stats.buckets, 1);
@@ -315,8 +348,8 @@ START_TEST(stays_whole_without_memory)
 END_TEST
 #endif
 
-/* A hint changes nothing: known keys, unknown ones, an empty one, and more than it takes. */
-START_TEST(a_prefetch_is_only_a_hint)
+/* Many keys, known and unknown ones and an empty one, and the table changes behind their back. */
+START_TEST(keys_stay_prepared)
 {
 	struct table *table = table_new(0);
 	struct table_key keys[40];
@@ -324,13 +357,16 @@ START_TEST(a_prefetch_is_only_a_hint)
 
 	for (size_t i = 0; i < 40; i++)
 		keys[i] =
-		    (struct table_key){ "0123456789abcdefghijklmnopqrstuvwxyz----" + i, i % 3 };
-	table_prefetch(table, keys, 40);
-	ck_assert_int_eq(table_set(table, "1", 1, "one", 3), 0);
-	table_prefetch(table, keys, 40);
-	ck_assert_int_eq(table_get(table, "1", 1, &value), 0);
+		    (struct table_key){ "0123456789abcdefghijklmnopqrstuvwxyz----" + i, i % 3, 0 };
+	table_prepare(table, keys, 40);
+	for (unsigned i = 0; i < 1000; i++)
+		ck_assert_int_eq(set_bytes(table, &i, sizeof(i), "x", 1), 0);
+	ck_assert_int_eq(table_set(table, &keys[1], "one", 3), 0);
+	ck_assert_int_eq(get_bytes(table, "1", 1, &value), 0);
 	ck_assert_mem_eq(value.bytes, "one", 3);
-	ck_assert_int_eq(table_get(table, "2", 1, &value), -1);
+	ck_assert_int_eq(table_get(table, &keys[2], &value), -1);
+	ck_assert_int_eq(table_delete(table, &keys[1]), 0);
+	ck_assert_int_eq(get_bytes(table, "1", 1, &value), -1);
 	table_free(table);
 }
 END_TEST
@@ -340,19 +376,19 @@ START_TEST(keys_are_bytes)
 	struct table *table = table_new(0);
 	struct table_value value;
 
-	ck_assert_int_eq(table_set(table, "a\0b", 3, "1", 1), 0);
-	ck_assert_int_eq(table_set(table, "a\0c", 3, "2", 1), 0);
-	ck_assert_int_eq(table_set(table, "a", 1, "3", 1), 0);
-	ck_assert_int_eq(table_set(table, "a\0", 2, "4", 1), 0);
-	ck_assert_int_eq(table_set(table, "", 0, "5", 1), 0);
-	ck_assert_int_eq(table_get(table, "a\0b", 3, &value), 0);
+	ck_assert_int_eq(set_bytes(table, "a\0b", 3, "1", 1), 0);
+	ck_assert_int_eq(set_bytes(table, "a\0c", 3, "2", 1), 0);
+	ck_assert_int_eq(set_bytes(table, "a", 1, "3", 1), 0);
+	ck_assert_int_eq(set_bytes(table, "a\0", 2, "4", 1), 0);
+	ck_assert_int_eq(set_bytes(table, "", 0, "5", 1), 0);
+	ck_assert_int_eq(get_bytes(table, "a\0b", 3, &value), 0);
 	ck_assert(memcmp(value.bytes, "1", 1) == 0);
-	ck_assert_int_eq(table_get(table, "a\0", 2, &value), 0);
+	ck_assert_int_eq(get_bytes(table, "a\0", 2, &value), 0);
 	ck_assert(memcmp(value.bytes, "4", 1) == 0);
 	assert_text(table, "", "5");
 	assert_text(table, "a", "3");
-	ck_assert_int_eq(table_delete(table, NULL, 0), 0);
-	ck_assert_int_eq(table_get(table, "", 0, &value), -1);
+	ck_assert_int_eq(delete_bytes(table, NULL, 0), 0);
+	ck_assert_int_eq(get_bytes(table, "", 0, &value), -1);
 	table_free(table);
 }
 END_TEST
@@ -364,10 +400,10 @@ START_TEST(the_beginning_of_a_key_is_another_key)
 	char key[4096] = { 0 };
 	struct table_value value;
 
-	ck_assert_int_eq(table_set(table, key, sizeof(key), "v", 1), 0);
+	ck_assert_int_eq(set_bytes(table, key, sizeof(key), "v", 1), 0);
 	for (size_t length = 0; length < sizeof(key); length++)
-		require(table_get(table, key, length, &value) == -1);
-	ck_assert_int_eq(table_get(table, key, sizeof(key), &value), 0);
+		require(get_bytes(table, key, length, &value) == -1);
+	ck_assert_int_eq(get_bytes(table, key, sizeof(key), &value), 0);
 	table_free(table);
 }
 END_TEST
@@ -376,11 +412,11 @@ START_TEST(a_value_may_be_empty)
 {
 	struct table *table = table_new(0);
 
-	ck_assert_int_eq(table_set(table, "key", 3, NULL, 0), 0);
+	ck_assert_int_eq(set_bytes(table, "key", 3, NULL, 0), 0);
 	assert_text(table, "key", "");
 	ck_assert_int_eq(set_text(table, "key", "value"), 0);
 	assert_text(table, "key", "value");
-	ck_assert_int_eq(table_set(table, "key", 3, NULL, 0), 0);
+	ck_assert_int_eq(set_bytes(table, "key", 3, NULL, 0), 0);
 	assert_text(table, "key", "");
 	table_free(table);
 }
@@ -394,21 +430,21 @@ START_TEST(lengths_have_limits)
 	struct table_value value;
 
 	bytes[(1 << 20) - 1] = 'z';
-	ck_assert_int_eq(table_set(table, key, TABLE_KEY_MAX + 1, "v", 1), -1);
+	ck_assert_int_eq(set_bytes(table, key, TABLE_KEY_MAX + 1, "v", 1), -1);
 	ck_assert_int_eq(errno, E2BIG);
 	errno = 0;
-	ck_assert_int_eq(table_set(table, "k", 1, "v", (size_t)TABLE_VALUE_MAX + 1), -1);
+	ck_assert_int_eq(set_bytes(table, "k", 1, "v", (size_t)TABLE_VALUE_MAX + 1), -1);
 	ck_assert_int_eq(errno, E2BIG);
 	ck_assert_uint_eq(memory_of(table), empty);
 
-	ck_assert_int_eq(table_set(table, key, TABLE_KEY_MAX, bytes, 1 << 20), 0);
-	ck_assert_int_eq(table_get(table, key, TABLE_KEY_MAX, &value), 0);
+	ck_assert_int_eq(set_bytes(table, key, TABLE_KEY_MAX, bytes, 1 << 20), 0);
+	ck_assert_int_eq(get_bytes(table, key, TABLE_KEY_MAX, &value), 0);
 	ck_assert_uint_eq(value.length, 1 << 20);
 	ck_assert(memcmp(value.bytes, bytes, 1 << 20) == 0);
-	ck_assert_int_eq(table_get(table, key, TABLE_KEY_MAX - 1, &value), -1);
+	ck_assert_int_eq(get_bytes(table, key, TABLE_KEY_MAX - 1, &value), -1);
 	/* A key that is too long for the table is not taken for its first bytes. */
-	ck_assert_int_eq(table_get(table, key, TABLE_KEY_MAX + 1, &value), -1);
-	ck_assert_int_eq(table_delete(table, key, TABLE_KEY_MAX), 0);
+	ck_assert_int_eq(get_bytes(table, key, TABLE_KEY_MAX + 1, &value), -1);
+	ck_assert_int_eq(delete_bytes(table, key, TABLE_KEY_MAX), 0);
 	ck_assert_uint_eq(memory_of(table), empty);
 	free(key);
 	free(bytes);
@@ -422,12 +458,12 @@ START_TEST(a_value_may_come_from_the_table)
 	struct table_value value;
 
 	ck_assert_int_eq(set_text(table, "key", "0123456789012345678901234567890123456789"), 0);
-	ck_assert_int_eq(table_get(table, "key", 3, &value), 0);
+	ck_assert_int_eq(get_bytes(table, "key", 3, &value), 0);
 	ck_assert_int_eq(
-	    table_set(table, "key", 3, (const char *)value.bytes + 1, value.length - 1), 0);
+	    set_bytes(table, "key", 3, (const char *)value.bytes + 1, value.length - 1), 0);
 	assert_text(table, "key", "123456789012345678901234567890123456789");
-	ck_assert_int_eq(table_get(table, "key", 3, &value), 0);
-	ck_assert_int_eq(table_set(table, "key", 3, (const char *)value.bytes + 30, 9), 0);
+	ck_assert_int_eq(get_bytes(table, "key", 3, &value), 0);
+	ck_assert_int_eq(set_bytes(table, "key", 3, (const char *)value.bytes + 30, 9), 0);
 	assert_text(table, "key", "123456789");
 	table_free(table);
 }
@@ -440,7 +476,7 @@ static size_t entry_cost(size_t value_length)
 	size_t empty = memory_of(table), cost;
 	char value[200] = { 0 };
 
-	ck_assert_int_eq(table_set(table, "a", 1, value, value_length), 0);
+	ck_assert_int_eq(set_bytes(table, "a", 1, value, value_length), 0);
 	cost = memory_of(table) - empty;
 	table_free(table);
 	return cost;
@@ -454,23 +490,23 @@ START_TEST(max_memory_is_exact)
 	struct table_value value;
 
 	table_set_max_memory(table, limit - 1);
-	ck_assert_int_eq(table_set(table, "a", 1, bytes, 100), -1);
+	ck_assert_int_eq(set_bytes(table, "a", 1, bytes, 100), -1);
 	ck_assert_int_eq(errno, ENOSPC);
-	ck_assert_int_eq(table_get(table, "a", 1, &value), -1);
+	ck_assert_int_eq(get_bytes(table, "a", 1, &value), -1);
 	ck_assert_uint_eq(memory_of(table), limit - entry_cost(100));
 
 	table_set_max_memory(table, limit);
-	ck_assert_int_eq(table_set(table, "a", 1, bytes, 100), 0);
+	ck_assert_int_eq(set_bytes(table, "a", 1, bytes, 100), 0);
 	ck_assert_uint_eq(memory_of(table), limit);
-	ck_assert_int_eq(table_set(table, "b", 1, bytes, 0), -1);
+	ck_assert_int_eq(set_bytes(table, "b", 1, bytes, 0), -1);
 	ck_assert_int_eq(errno, ENOSPC);
-	ck_assert_int_eq(table_set(table, "a", 1, bytes, 150), -1);
+	ck_assert_int_eq(set_bytes(table, "a", 1, bytes, 150), -1);
 	ck_assert_int_eq(errno, ENOSPC);
-	ck_assert_int_eq(table_get(table, "a", 1, &value), 0);
+	ck_assert_int_eq(get_bytes(table, "a", 1, &value), 0);
 	ck_assert_uint_eq(value.length, 100);
-	ck_assert_int_eq(table_set(table, "a", 1, bytes, 100), 0);
-	ck_assert_int_eq(table_delete(table, "a", 1), 0);
-	ck_assert_int_eq(table_set(table, "b", 1, bytes, 100), 0);
+	ck_assert_int_eq(set_bytes(table, "a", 1, bytes, 100), 0);
+	ck_assert_int_eq(delete_bytes(table, "a", 1), 0);
+	ck_assert_int_eq(set_bytes(table, "b", 1, bytes, 100), 0);
 	table_free(table);
 }
 END_TEST
@@ -481,16 +517,16 @@ START_TEST(a_lowered_limit_lets_values_shrink)
 	char bytes[200] = { 0 };
 	struct table_value value;
 
-	ck_assert_int_eq(table_set(table, "a", 1, bytes, 200), 0);
+	ck_assert_int_eq(set_bytes(table, "a", 1, bytes, 200), 0);
 	table_set_max_memory(table, 1);
-	ck_assert_int_eq(table_set(table, "a", 1, bytes, 100), 0);
-	ck_assert_int_eq(table_get(table, "a", 1, &value), 0);
+	ck_assert_int_eq(set_bytes(table, "a", 1, bytes, 100), 0);
+	ck_assert_int_eq(get_bytes(table, "a", 1, &value), 0);
 	ck_assert_uint_eq(value.length, 100);
-	ck_assert_int_eq(table_set(table, "a", 1, bytes, 200), -1);
+	ck_assert_int_eq(set_bytes(table, "a", 1, bytes, 200), -1);
 	ck_assert_int_eq(errno, ENOSPC);
-	ck_assert_int_eq(table_delete(table, "a", 1), 0);
+	ck_assert_int_eq(delete_bytes(table, "a", 1), 0);
 	table_set_max_memory(table, 0);
-	ck_assert_int_eq(table_set(table, "a", 1, bytes, 200), 0);
+	ck_assert_int_eq(set_bytes(table, "a", 1, bytes, 200), 0);
 	table_free(table);
 }
 END_TEST
@@ -512,7 +548,7 @@ START_TEST(each_stops_when_told)
 	int calls = 0;
 
 	for (unsigned number = 0; number < 10; number++)
-		ck_assert_int_eq(table_set(table, &number, sizeof(number), "v", 1), 0);
+		ck_assert_int_eq(set_bytes(table, &number, sizeof(number), "v", 1), 0);
 	ck_assert_int_eq(table_each(table, stop_at_third, &calls), 77);
 	ck_assert_int_eq(calls, 3);
 	table_free(table);
@@ -530,7 +566,7 @@ START_TEST(grows_and_shrinks_by_one_bucket)
 
 	table_stats(table, &before);
 	for (unsigned number = 0; number < MANY; number++, before = after) {
-		require(table_set(table, &number, sizeof(number), "v", 1) == 0);
+		require(set_bytes(table, &number, sizeof(number), "v", 1) == 0);
 		table_stats(table, &after);
 		require(after.buckets <= before.buckets + 1);
 		require(after.buckets >= before.buckets);
@@ -539,7 +575,7 @@ START_TEST(grows_and_shrinks_by_one_bucket)
 	}
 	ck_assert_uint_le(after.buckets, MANY / 6 + 1);
 	for (unsigned number = 0; number < MANY; number++, before = after) {
-		require(table_delete(table, &number, sizeof(number)) == 0);
+		require(delete_bytes(table, &number, sizeof(number)) == 0);
 		table_stats(table, &after);
 		require(after.buckets <= before.buckets);
 		require(after.buckets >= before.buckets - 1);
@@ -559,7 +595,7 @@ START_TEST(costs_little_memory)
 
 	for (unsigned number = 1; number <= MANY; number++) {
 		snprintf(key, sizeof(key), "key:%010u", number);
-		require(table_set(table, key, 14, value, sizeof(value)) == 0);
+		require(set_bytes(table, key, 14, value, sizeof(value)) == 0);
 		if (number >= MANY / 3 && number % 1000 == 0)
 			require(memory_of(table) < (size_t)number * (78 + 31));
 	}
@@ -579,7 +615,7 @@ static Suite *table_suite(void)
 #ifdef CAN_FAIL_ALLOCATIONS
 	tcase_add_test(tc, stays_whole_without_memory);
 #endif
-	tcase_add_test(tc, a_prefetch_is_only_a_hint);
+	tcase_add_test(tc, keys_stay_prepared);
 	tcase_add_test(tc, keys_are_bytes);
 	tcase_add_test(tc, the_beginning_of_a_key_is_another_key);
 	tcase_add_test(tc, a_value_may_be_empty);
