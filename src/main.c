@@ -140,6 +140,8 @@ static int check(const char *file, bool print)
 
 	if (config == NULL)
 		return EX_CONFIG;
+	for (size_t i = 0; i < config->warnings.lines.count; i++)
+		fprintf(stderr, "echod: warning: %s\n", config->warnings.lines.items[i]);
 	if (print)
 		config_print(config, stdout);
 	else

@@ -244,6 +244,8 @@ int server_start(struct server *server)
 		texts_clear(&mistakes);
 		return status;
 	}
+	for (size_t i = 0; i < config->warnings.lines.count; i++)
+		log_warning("echod: %s", config->warnings.lines.items[i]);
 	change_commit(change);
 	if (privilege_drop(config->main->user, why, sizeof(why)) == -1) {
 		status = errno == ENOENT ? EX_CONFIG : EX_NOPERM;
@@ -273,6 +275,8 @@ static struct config *load_next(struct server *server, struct texts *mistakes)
 	for (size_t i = 0; i < kept.lines.count; i++)
 		log_warning("reload: %s", kept.lines.items[i]);
 	complaints_clear(&kept);
+	for (size_t i = 0; next != NULL && i < next->warnings.lines.count; i++)
+		log_warning("reload: %s", next->warnings.lines.items[i]);
 	return next;
 }
 

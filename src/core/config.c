@@ -69,6 +69,7 @@ void config_free(struct config *config)
 	}
 	free(config->instances);
 	texts_clear(&config->files);
+	complaints_clear(&config->warnings);
 	free(config);
 }
 

@@ -43,6 +43,9 @@ struct config_kind {
 	/* What no single row can see. 0, or -1 with the key that is wrong and why. May be NULL. */
 	int (*check)(
 	    const struct instance_config *instance, const char **key, char *why, size_t why_size);
+	/* The same for what is right and may still be a mistake. */
+	int (*warn)(
+	    const struct instance_config *instance, const char **key, char *why, size_t why_size);
 };
 
 /* One group under `services`. */
@@ -51,6 +54,12 @@ struct instance_config {
 	const struct config_kind *kind;
 	struct option_origin origin;
 	struct option_section parts[CONFIG_PARTS]; /* as in the kind */
+};
+
+/* The mistakes that a load found, one line each: "FILE:LINE: KEY: expected …, got …". */
+struct complaints {
+	struct texts lines;
+	bool lost; /* a line could not be kept: out of memory */
 };
 
 #define CONFIG_GROUPS 3
@@ -65,6 +74,7 @@ struct config {
 	struct instance_config *instances;
 	size_t instance_count;
 	struct texts files; /* all that were read, includes too; origins point into it */
+	struct complaints warnings;
 };
 
 extern const struct option_row limit_rows[], main_rows[];
@@ -77,12 +87,6 @@ struct config_group {
 };
 
 extern const struct config_group config_groups[CONFIG_GROUPS];
-
-/* The mistakes that a load found, one line each: "FILE:LINE: KEY: expected …, got …". */
-struct complaints {
-	struct texts lines;
-	bool lost; /* a line could not be kept: out of memory */
-};
 
 /* Adds a line about a place; without a line number it begins "FILE: ", without a file at once. */
 void complaints_add(struct complaints *complaints, const struct option_origin *where,

@@ -244,17 +244,19 @@ static struct option_origin key_origin(const struct instance_config *instance, c
 	return origin;
 }
 
-static void check_whole(struct loader *loader, const struct instance_config *instance)
+/* Adds what the check finds, if there is one and it finds anything. */
+static void check_whole(struct complaints *complaints, const struct instance_config *instance,
+    int (*check)(
+	const struct instance_config *instance, const char **key, char *why, size_t why_size))
 {
 	const char *key = NULL;
 	char why[512] = "";
 	struct option_origin where;
 
-	if (instance->kind->check == NULL ||
-	    instance->kind->check(instance, &key, why, sizeof(why)) == 0)
+	if (check == NULL || check(instance, &key, why, sizeof(why)) == 0)
 		return;
 	where = key_origin(instance, key);
-	complaints_add(loader->complaints, &where, "services.%s%s%s: %s", instance->name,
+	complaints_add(complaints, &where, "services.%s%s%s: %s", instance->name,
 	    key == NULL ? "" : ".", key == NULL ? "" : key, why);
 }
 
@@ -282,7 +284,9 @@ static void load_instance(struct loader *loader, struct instance_config *instanc
 		return;
 	check_required(loader, instance);
 	if (loader->complaints->lines.count == before)
-		check_whole(loader, instance);
+		check_whole(loader->complaints, instance, instance->kind->check);
+	if (loader->complaints->lines.count == before)
+		check_whole(&loader->config->warnings, instance, instance->kind->warn);
 }
 
 void load_services(struct loader *loader)

@@ -276,3 +276,34 @@ const struct option_type option_addresses = {
 	.clear = clear_addresses,
 	.item = &address_item,
 };
+
+static bool is_private_ipv4(uint32_t address)
+{
+	static const struct {
+		uint32_t prefix, mask;
+	} networks[] = { { 0x7f000000, 0xff000000 }, { 0x0a000000, 0xff000000 },
+		{ 0xac100000, 0xfff00000 }, { 0xc0a80000, 0xffff0000 },
+		{ 0xa9fe0000, 0xffff0000 } };
+
+	for (size_t i = 0; i < sizeof(networks) / sizeof(networks[0]); i++)
+		if ((address & networks[i].mask) == networks[i].prefix)
+			return true;
+	return false;
+}
+
+bool address_is_public(const struct address *address)
+{
+	struct in_addr in;
+	struct in6_addr in6;
+
+	if (transport_is_unix(address->transport))
+		return false;
+	if (address->host == NULL)
+		return true;
+	if (inet_pton(AF_INET, address->host, &in) == 1)
+		return !is_private_ipv4(ntohl(in.s_addr));
+	if (inet_pton(AF_INET6, address->host, &in6) != 1)
+		return false; /* one with a scope, too */
+	return !IN6_IS_ADDR_LOOPBACK(&in6) && !IN6_IS_ADDR_LINKLOCAL(&in6) &&
+	       (in6.s6_addr[0] & 0xfe) != 0xfc;
+}

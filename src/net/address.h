@@ -59,6 +59,12 @@ void address_clear(struct address *address);
 /* Whether it is a name that only a resolver can tell the meaning of. */
 bool address_is_name(const struct address *address);
 
+/*
+ * Whether it can be reached from anywhere: a wildcard, or an IP address that is not one of loopback,
+ * link-local or private use. A name is not looked up, and is not.
+ */
+bool address_is_public(const struct address *address);
+
 /* A number in decimal digits and nothing else, 0 to `max`; -1 = it is not one. */
 long decimal_parse(const char *text, long max);
 

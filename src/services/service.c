@@ -126,6 +126,27 @@ int service_check(
 	return ops->check != NULL ? ops->check(config, key, why, why_size) : 0;
 }
 
+int service_warn(const struct instance_config *config, const char **key, char *why, size_t why_size)
+{
+	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
+
+	if (config->parts[PART_DATAGRAMS].rows == NULL || settings->allow.count > 0)
+		return 0;
+	for (size_t i = 0; i < settings->listen.count; i++) {
+		const struct address *address = &settings->listen.items[i];
+
+		if (address->transport != TRANSPORT_UDP || !address_is_public(address))
+			continue;
+		*key = "listen";
+		snprintf(why, why_size,
+		    "%s answers everybody, and the source of a datagram can be forged; say in allow "
+		    "who may ask",
+		    address->text);
+		return -1;
+	}
+	return 0;
+}
+
 void strip(const char **bytes, size_t *length)
 {
 	while (*length > 0 && is_space((*bytes)[*length - 1]))

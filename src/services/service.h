@@ -54,7 +54,7 @@ struct service_ops {
 #define SERVICE_KIND(type_, help_, ...)                                                       \
 	{                                                                                     \
 		.type = (type_), .help = (help_), .parts = { SERVICE_INSTANCE, __VA_ARGS__ }, \
-		.check = service_check                                                        \
+		.check = service_check, .warn = service_warn                                  \
 	}
 #define SERVICE_INSTANCE [PART_INSTANCE] = { instance_rows, sizeof(struct instance_settings) }
 #define SERVICE_LINES [PART_LINES] = { line_rows, sizeof(struct line_settings) }
@@ -77,6 +77,10 @@ void service_stop(struct instance *instance);
 
 /* The check of every kind: addresses to listen on, of a transport that the service has. */
 int service_check(
+    const struct instance_config *config, const char **key, char *why, size_t why_size);
+
+/* The same for what is allowed but not wise: answers to datagrams from everybody. */
+int service_warn(
     const struct instance_config *config, const char **key, char *why, size_t why_size);
 
 /* Takes white space off both ends; the bytes stay where they are. */

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness import DEADLINE
+from harness import DEADLINE, run_echod, to_config
 from transports import needs_root
 
 UDP = "udp://127.0.0.1:0"
@@ -160,6 +160,23 @@ def packets_until_quiet(sniffer, ports):
     return seen
 
 
+@needs_root
+def test_forged_sources_get_no_more_than_was_sent(echod):
+    """Whoever they are, each byte that falls on them has cost the forger one."""
+    server = echod({"echo": {"listen": UDP}})
+    port, sent, received = server.address("echo").port, 0, 0
+    with Sniffer() as sniffer, server.connect("echo") as client:
+        for number in range(300):
+            payload = b"x" * (number % 50)
+            forge(20000 + number % 7, port, payload)
+            sent += len(payload)
+            if number % 50 == 49:  # before the queue of the sniffer is full
+                client.ask(b"fence %d" % number)
+                packets = sniffer.until(b"fence %d" % number)
+                received += sum(len(p[2]) for p in packets if p[0] == port and p[1] < 20007)
+    assert 0 < received <= sent
+
+
 # --- 6: repeats ---
 
 
@@ -201,15 +218,16 @@ def own_address():
 
 
 @pytest.mark.parametrize("rate, most", [(5, 15), (0, 60)], ids=["limited", "no-limit"])
-def test_reply_rate(echod, rate, most):
+@pytest.mark.parametrize("name", ["echo", "time"])
+def test_reply_rate(echod, name, rate, most):
     host = own_address()
     if host is None or host.startswith("127."):
         pytest.skip("no address but the loopback")
-    server = echod({"echo": {"listen": "udp://0.0.0.0:0", "reply_rate": rate}})
-    with server.connect("echo", host=host, source=(host, 0)) as client:
+    server = echod({name: {"listen": "udp://0.0.0.0:0", "reply_rate": rate}})
+    with server.connect(name, host=host, source=(host, 0)) as client:
         for number in range(60):
-            client.send(b"%d" % number)
-        with server.connect("echo", host="127.0.0.1") as fence:
+            client.send(b'{"type": "time", "id": %d}' % number)
+        with server.connect(name, host="127.0.0.1") as fence:
             fence.ask(b"fence")
         answers = len(client.received())
     assert min(5, most) <= answers <= most
@@ -275,3 +293,33 @@ def test_abstract_autobound_client_is_answered(echod):
         client.connect(server.address("echo").path)
         client.send(b"hello")
         assert client.recv(100) == b"hello"
+
+
+# --- who may ask ---
+
+
+@pytest.mark.parametrize(
+    "listen, settings, warned",
+    [("udp://*:9001", {}, True), ("udp://0.0.0.0:9001", {}, True), ("udp://[::]:9001", {}, True),
+     ("udp://198.51.100.1:9001", {}, True), ("udp://[2001:db8::1]:9001", {}, True),
+     ("udp://*:9001", {"allow": ["10.0.0.0/8"]}, False),
+     ("udp://127.0.0.1:9001", {}, False), ("udp://[::1]:9001", {}, False),
+     ("udp://10.1.2.3:9001", {}, False), ("udp://172.31.0.1:9001", {}, False),
+     ("udp://192.168.0.1:9001", {}, False), ("udp://169.254.0.1:9001", {}, False),
+     ("udp://[fe80::1%lo]:9001", {}, False), ("udp://[fd00::1]:9001", {}, False),
+     ("udp://localhost:9001", {}, False), ("tcp://*:9001", {}, False),
+     ("unixgram:///run/time", {}, False)],
+)  # fmt: skip
+def test_check_warns_of_answers_to_everybody(write, listen, settings, warned):
+    config = to_config({"time": {"listen": listen, **settings}})
+    result = run_echod("-c", write("test.conf", config), "-t")
+    assert result.returncode == 0
+    assert ("warning: " in result.stderr and "services.time.listen" in result.stderr) == warned
+
+
+def test_start_and_reload_warn_of_answers_to_everybody(echod):
+    services = {"time": {"listen": "udp://0.0.0.0:0"}}
+    server = echod(services)
+    assert server.log.matches(r" warning echod: .*services\.time\.listen: .*allow")
+    assert server.reload(services)
+    assert server.log.matches(r" warning reload: .*services\.time\.listen: .*allow")
