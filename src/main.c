@@ -18,6 +18,7 @@
 #include "core/log.h"
 #include "core/path.h"
 #include "core/pidfile.h"
+#include "core/systemd.h"
 #include "detach.h"
 #include "server.h"
 #include "services/service.h"
@@ -53,11 +54,7 @@ static const char usage[] =
 static void print_version(void)
 {
 	puts("echod " PACKAGE_VERSION);
-#ifdef HAVE_SYSTEMD
-	puts("features: systemd");
-#else
-	puts("features: none");
-#endif
+	puts(built_with_systemd ? "features: systemd" : "features: none");
 }
 
 /* Whether there is something to do; otherwise *status is what to exit with. */
@@ -198,6 +195,7 @@ static int serve(const struct command_line *line)
 
 	if (config == NULL)
 		return EX_CONFIG;
+	log_open("stderr"); /* until the target of the config is open: it may be the journal's */
 	if (line->detach && (report = detach(&status)) < 0) {
 		config_free(config);
 		if (report == -2)

@@ -84,6 +84,11 @@ static int watch_signals(struct server *server)
 
 /* --- stopping --- */
 
+static const char *plural(size_t count)
+{
+	return count == 1 ? "" : "s";
+}
+
 static bool has_clients(const struct server *server)
 {
 	const struct loop *loop = server->loop;
@@ -133,7 +138,8 @@ static void begin_stop(struct server *server)
 	struct instance *instance;
 
 	log_info("echod: stopping");
-	notify_stopping();
+	notify_stopping(wait, "Stopping; %zu client%s left", server->loop->streams,
+	    plural(server->loop->streams));
 	server->stopping = true;
 	TAILQ_FOREACH (instance, &server->loop->instances, entry) {
 		close_listeners(instance);
@@ -247,12 +253,42 @@ int server_start(struct server *server)
 	for (size_t i = 0; i < config->warnings.lines.count; i++)
 		log_warning("echod: %s", config->warnings.lines.items[i]);
 	change_commit(change);
+	notify_check();
 	if (privilege_drop(config->main->user, why, sizeof(why)) == -1) {
 		status = errno == ENOENT ? EX_CONFIG : EX_NOPERM;
 		log_error("echod: %s", why);
 		return status;
 	}
 	return 0;
+}
+
+static void count_addresses(const struct loop *loop, size_t *services, size_t *addresses)
+{
+	const struct instance *instance;
+	const struct listener *listener;
+
+	*services = *addresses = 0;
+	TAILQ_FOREACH (instance, &loop->instances, entry) {
+		++*services;
+		TAILQ_FOREACH (listener, &instance->listeners, entry)
+			++*addresses;
+	}
+}
+
+/* What is served, and the first mistake of the reload that has just failed, if it has. */
+static void tell_ready(const struct server *server, const struct texts *mistakes)
+{
+	size_t services, addresses;
+	char serving[100];
+
+	count_addresses(server->loop, &services, &addresses);
+	snprintf(serving, sizeof(serving), "Serving %zu service%s on %zu address%s", services,
+	    plural(services), addresses, addresses == 1 ? "" : "es");
+	if (mistakes == NULL)
+		notify_ready("%s", serving);
+	else
+		notify_ready("%s; the last reload failed: %s", serving,
+		    mistakes->count > 0 ? mistakes->items[0] : "out of memory");
 }
 
 /* A config that could be in force: read, and with what only a restart changes put back. */
@@ -301,22 +337,28 @@ int server_reload(struct server *server, struct texts *mistakes)
 		log_mistakes("reload", mistakes);
 		log_error("reload: failed, the running configuration stays");
 	}
-	notify_ready(
-	    change != NULL ? "Reloaded" : "Reload failed, the old configuration is in force");
+	tell_ready(server, change != NULL ? NULL : mistakes);
 	return change != NULL ? 0 : -1;
 }
 
-static void count_addresses(const struct loop *loop, size_t *services, size_t *addresses)
+static void watchdog_cb(evutil_socket_t fd, short events, void *arg)
 {
-	const struct instance *instance;
-	const struct listener *listener;
+	(void)fd;
+	(void)events;
+	(void)arg;
+	notify_alive();
+}
 
-	*services = *addresses = 0;
-	TAILQ_FOREACH (instance, &loop->instances, entry) {
-		++*services;
-		TAILQ_FOREACH (listener, &instance->listeners, entry)
-			++*addresses;
-	}
+/* By the loop: when it hangs, the service manager hears nothing and starts us again. */
+static int feed_watchdog(struct server *server)
+{
+	int64_t ms = notify_watchdog();
+	const struct timeval interval = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+
+	if (ms == 0)
+		return 0;
+	server->watchdog = event_new(server->loop->base, -1, EV_PERSIST, watchdog_cb, NULL);
+	return server->watchdog == NULL ? -1 : event_add(server->watchdog, &interval);
 }
 
 int server_run(struct server *server)
@@ -325,7 +367,11 @@ int server_run(struct server *server)
 
 	count_addresses(server->loop, &services, &addresses);
 	log_info("echod: ready (%zu services, %zu addresses)", services, addresses);
-	notify_ready("Ready");
+	if (feed_watchdog(server) == -1) {
+		log_error("echod: out of memory for the watchdog's timer");
+		return EXIT_FAILURE;
+	}
+	tell_ready(server, NULL);
 	if (event_base_dispatch(server->loop->base) == -1) {
 		log_error("echod: the event loop failed: %s", strerror(errno));
 		return EXIT_FAILURE;
@@ -365,6 +411,7 @@ void server_free(struct server *server)
 		retired_abort(&server->retired, CLOSE_SHUTDOWN);
 		free_instances(server->loop);
 	}
+	free_event(server->watchdog);
 	free_event(server->stop_timer);
 	free_event(server->left);
 	loop_free(server->loop);

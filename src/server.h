@@ -23,6 +23,7 @@ struct server {
 	struct config *config; /* in force */
 	struct loop *loop;
 	struct event *signals[SERVER_SIGNALS];
+	struct event *watchdog;      /* NULL = nobody watches us */
 	struct event *left;          /* streams have ended that somebody waits for */
 	struct event *stop_timer;    /* while stopping */
 	struct retired_list retired; /* what reloads have taken away, while it still has clients */

@@ -1,42 +1,107 @@
-/* The service manager's side of starting, reloading and stopping. */
+/* Messages to the service manager, each one datagram of lines NAME=VALUE. */
 #include "core/notify.h"
 
-#include "build.h"
-
-#ifdef HAVE_SYSTEMD
 #include <inttypes.h>
-#include <systemd/sd-daemon.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "core/clock.h"
+#include "core/log.h"
+#include "core/systemd.h"
 
-void notify_ready(const char *status)
+#define PATIENCE_US (30 * INT64_C(1000000)) /* that a step of something long may take */
+#define MARGIN_US (10 * INT64_C(1000000))   /* for the end of a stop, once its waiting is over */
+#define TELL_EVERY_US (INT64_C(1000000))
+
+/* Both texts are of our own making, but a sentence may hold a path with a line feed in it. */
+static void tell(const char *state, const char *format, va_list args)
+    __attribute__((format(printf, 2, 0)));
+
+static void tell(const char *state, const char *format, va_list args)
 {
-	sd_notifyf(0, "READY=1\nSTATUS=%s", status);
+	char sentence[512], message[640];
+
+	vsnprintf(sentence, sizeof(sentence), format, args);
+	for (char *at = sentence; (at = strchr(at, '\n')) != NULL;)
+		*at = ' ';
+	snprintf(message, sizeof(message), "%s\nSTATUS=%s", state, sentence);
+	sd_notify(0, message);
+}
+
+void notify_ready(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	tell("READY=1", format, args);
+	va_end(args);
 }
 
 void notify_reloading(void)
 {
-	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, clock_us());
+	char message[80];
+
+	snprintf(message, sizeof(message), "RELOADING=1\nMONOTONIC_USEC=%" PRId64, clock_us());
+	sd_notify(0, message);
 }
 
-void notify_stopping(void)
+void notify_stopping(int64_t wait_ms, const char *format, ...)
 {
-	sd_notify(0, "STOPPING=1\nSTATUS=Stopping");
+	char state[80];
+	va_list args;
+
+	snprintf(state, sizeof(state), "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64,
+	    wait_ms * 1000 + MARGIN_US);
+	va_start(args, format);
+	tell(state, format, args);
+	va_end(args);
 }
 
-#else
-
-void notify_ready(const char *status)
+int64_t notify_watchdog(void)
 {
-	(void)status;
+	uint64_t interval = 0;
+
+	if (sd_watchdog_enabled(0, &interval) <= 0)
+		return 0;
+	return interval < 2000 ? 1 : (int64_t)(interval / 2000);
 }
 
-void notify_reloading(void)
+void notify_alive(void)
 {
+	sd_notify(0, "WATCHDOG=1");
 }
 
-void notify_stopping(void)
+static void tell_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void tell_progress(const char *format, ...)
 {
+	char state[80];
+	va_list args;
+
+	snprintf(state, sizeof(state), "WATCHDOG=1\nEXTEND_TIMEOUT_USEC=%" PRId64, PATIENCE_US);
+	va_start(args, format);
+	tell(state, format, args);
+	va_end(args);
 }
 
-#endif
+void notify_progress(struct notify_progress *progress, uint64_t done)
+{
+	int64_t now = clock_us();
+
+	if (progress->told == 0)
+		progress->told = now;
+	if (now - progress->told < TELL_EVERY_US)
+		return;
+	progress->told = now;
+	tell_progress("%s: %" PRIu64, progress->what, done);
+}
+
+void notify_check(void)
+{
+	if (!built_with_systemd &&
+	    (getenv("NOTIFY_SOCKET") != NULL || getenv("LISTEN_FDS") != NULL))
+		log_warning("echod: the service manager is not told anything, and sockets that it "
+			    "has opened are not used: this echod was built without libsystemd");
+}

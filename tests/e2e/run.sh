@@ -12,6 +12,8 @@ for module in pytest xdist; do
 	fi
 done
 export PYTHONDONTWRITEBYTECODE=1
+# What a service manager has said to us was not said to the daemons under test.
+unset NOTIFY_SOCKET WATCHDOG_USEC LISTEN_FDS
 # Neither plug-in may leave its directory behind.
 exec $python -m pytest --rootdir="$tests" -p no:cacheprovider -p no:tmpdir --tap \
 	-n "${ECHOD_TEST_JOBS:-2}" "$@" "$tests"

@@ -375,30 +375,6 @@ def test_usr2_dumps_the_state(echod):
         assert client.ask(b"GET a") == b"1"
 
 
-def test_readiness_is_told_to_the_service_manager(fleet, workdir):
-    if "systemd" not in run_echod("-V").stdout:
-        pytest.skip("built without libsystemd")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.settimeout(DEADLINE)
-        manager.bind(str(workdir / "notify"))
-        server = fleet.launch(unix_kv(), env={"NOTIFY_SOCKET": str(workdir / "notify")})
-        wait_for_state(manager, b"READY=1")
-        assert harness.takes_clients(workdir / "kv"), "ready means that it listens"
-        server.send_signal(signal.SIGHUP)
-        assert b"MONOTONIC_USEC=" in wait_for_state(manager, b"RELOADING=1")
-        wait_for_state(manager, b"READY=1")
-        server.send_signal(signal.SIGTERM)
-        wait_for_state(manager, b"STOPPING=1")
-        server.wait_stopped()
-
-
-def wait_for_state(manager, state):
-    while True:
-        message = manager.recv(4096)
-        if state in message.split(b"\n"):
-            return message
-
-
 def test_readiness_is_the_last_line_of_the_start(echod):
     server = echod({**kv(), "echo": {"listen": [TCP, "udp://127.0.0.1:0"]}})
     lines = server.log.matches(r"info (\S+: listening on|echod: ready)")
