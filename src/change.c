@@ -10,28 +10,10 @@
 #include <string.h>
 #include <sysexits.h>
 
-#include "net/endpoint.h"
+#include "change_parts.h"
 #include "net/listener.h"
 #include "net/stream.h"
 #include "services/service.h"
-
-/* One enabled instance of the new config. */
-struct planned {
-	struct instance_config *config;
-	struct instance *instance;
-	bool fresh;   /* made for this change */
-	bool started; /* its service, if fresh */
-	struct listener **listeners;
-	size_t count;
-};
-
-struct change {
-	struct server *server;
-	struct config *config;
-	struct planned *planned;
-	size_t count;
-	struct retired *retired; /* for what the new config has not */
-};
 
 static struct instance *find_running(struct loop *loop, const struct instance_config *config)
 {
@@ -70,102 +52,6 @@ static void change_free(struct change *change)
 	retired_free(change->retired);
 	free(change->planned);
 	free(change);
-}
-
-/* A running listener of that address; with port 0 only one's own will do. */
-static struct listener *find_listener(struct loop *loop, const struct planned *planned,
-    const struct endpoint *wanted, const struct socket_options *options)
-{
-	bool any_port = !transport_is_unix(wanted->transport) && endpoint_port(wanted) == 0;
-	struct instance *instance;
-	struct listener *listener;
-
-	TAILQ_FOREACH (instance, &loop->instances, entry) {
-		if (any_port && instance != planned->instance)
-			continue;
-		TAILQ_FOREACH (listener, &instance->listeners, entry)
-			if (!listener->kept && endpoint_equal(&listener->wanted, wanted) &&
-			    strcmp(listener->options.interface, options->interface) == 0)
-				return listener;
-	}
-	return NULL;
-}
-
-static int plan_listener(struct change *change, struct planned *planned,
-    const struct endpoint *wanted, char *why, size_t why_size)
-{
-	const struct instance_settings *settings = planned->config->parts[PART_INSTANCE].fields;
-	struct socket_options options = { .backlog = (int)settings->backlog,
-		.ipv6_only = settings->ipv6_only,
-		.unix_mode = settings->socket_mode };
-	struct loop *loop = change->server->loop;
-	struct listener *listener;
-
-	if (endpoint_is_group(wanted))
-		snprintf(options.interface, sizeof(options.interface), "%s",
-		    service_interface(planned->config));
-	listener = find_listener(loop, planned, wanted, &options);
-	if (listener == NULL)
-		listener = listener_new(loop, wanted, &options, why, why_size);
-	else
-		listener->kept = true;
-	if (listener == NULL)
-		return -1;
-	planned->listeners[planned->count++] = listener;
-	return 0;
-}
-
-/* All endpoints of one address of the config. 0, or -1 with errno and why. */
-static int plan_address(struct change *change, struct planned *planned,
-    const struct address *address, char *why, size_t why_size)
-{
-	struct endpoints endpoints = { 0 };
-	struct listener **more;
-	const char *reason;
-	int result = 0;
-
-	if (endpoints_resolve(&endpoints, address, &reason) == -1) {
-		snprintf(why, why_size, "cannot resolve %s: %s", address->text, reason);
-		errno = EADDRNOTAVAIL;
-		return -1;
-	}
-	more = reallocarray(
-	    planned->listeners, planned->count + endpoints.count, sizeof(struct listener *));
-	if (more == NULL) {
-		snprintf(why, why_size, "out of memory");
-		result = -1;
-	} else {
-		planned->listeners = more;
-	}
-	for (size_t i = 0; i < endpoints.count && result == 0; i++)
-		result = plan_listener(change, planned, &endpoints.items[i], why, why_size);
-	endpoints_clear(&endpoints);
-	return result;
-}
-
-static int exit_status(int error)
-{
-	return error == EACCES || error == EPERM ? EX_NOPERM : EX_UNAVAILABLE;
-}
-
-/* Adds what is wrong, with the place in the file; the rest of the plan is tried all the same. */
-static void plan_addresses(
-    struct change *change, struct planned *planned, struct texts *mistakes, int *status)
-{
-	const struct option_section *section = &planned->config->parts[PART_INSTANCE];
-	const struct instance_settings *settings = section->fields;
-	const struct option_origin *origin =
-	    option_origin(section, option_find(instance_rows, "listen"));
-	char why[256];
-
-	for (size_t i = 0; i < settings->listen.count; i++) {
-		if (plan_address(change, planned, &settings->listen.items[i], why, sizeof(why)) ==
-		    0)
-			continue;
-		*status = exit_status(errno);
-		texts_addf(mistakes, "%s:%d: services.%s.listen: %s", origin->file, origin->line,
-		    planned->config->name, why);
-	}
 }
 
 /* Whether what the service needs beside its addresses is there. */
@@ -217,7 +103,7 @@ static void plan_instance(
 		texts_addf(mistakes, "services.%s: %s", config->name, why);
 		return;
 	}
-	plan_addresses(change, planned, mistakes, status);
+	plan_listeners(change, planned, mistakes, status);
 	if (prepare_guard(planned) == -1) {
 		*status = EXIT_FAILURE;
 		texts_addf(mistakes, "services.%s: %s", config->name, strerror(errno));
@@ -237,11 +123,6 @@ static void plan_instance(
 		return;
 	}
 	planned->started = true;
-}
-
-static bool is_enabled(const struct instance_config *config)
-{
-	return ((const struct instance_settings *)config->parts[PART_INSTANCE].fields)->enabled;
 }
 
 /* The last thing that can fail, since it takes effect at once. */
@@ -282,6 +163,7 @@ struct change *change_prepare(
 		change_free(change);
 		return NULL;
 	}
+	check_inherited(change, mistakes, status);
 	for (size_t i = 0; i < next->instance_count; i++)
 		if (is_enabled(&next->instances[i]))
 			plan_instance(change, &next->instances[i], mistakes, status);
@@ -342,6 +224,9 @@ static void commit_instance(struct change *change, struct planned *planned)
 	if (!planned->fresh && ops->reload != NULL)
 		ops->reload(instance);
 	streams_recheck(instance);
+	if (planned->adopts)
+		log_info("%s: sockets from the service manager take the place of listen",
+		    instance->name);
 	commit_listeners(planned);
 	free(planned->listeners);
 }

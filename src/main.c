@@ -15,6 +15,7 @@
 
 #include "build.h"
 #include "core/config.h"
+#include "core/inherited.h"
 #include "core/log.h"
 #include "core/path.h"
 #include "core/pidfile.h"
@@ -187,14 +188,13 @@ static int start_and_run(struct server *server, const struct command_line *line,
 	return status;
 }
 
-static int serve(const struct command_line *line)
+/* Frees the config. */
+static int serve_config(
+    const struct command_line *line, struct config *config, struct inherited *inherited)
 {
-	struct config *config = load(line->config_file);
 	struct server *server;
 	int report = -1, status;
 
-	if (config == NULL)
-		return EX_CONFIG;
 	log_open("stderr"); /* until the target of the config is open: it may be the journal's */
 	if (line->detach && (report = detach(&status)) < 0) {
 		config_free(config);
@@ -203,7 +203,7 @@ static int serve(const struct command_line *line)
 		fprintf(stderr, "echod: cannot detach: %s\n", strerror(errno));
 		return EX_OSERR;
 	}
-	server = server_new(config, line->config_file, line->verbosity, line->detach);
+	server = server_new(config, line->config_file, inherited, line->verbosity, line->detach);
 	if (server == NULL) {
 		config_free(config);
 		fprintf(stderr, "echod: cannot start: %s\n", strerror(errno));
@@ -212,6 +212,25 @@ static int serve(const struct command_line *line)
 	status = start_and_run(server, line, report);
 	server_free(server);
 	log_close();
+	return status;
+}
+
+static int serve(const struct command_line *line)
+{
+	struct config *config = load(line->config_file);
+	struct inherited inherited;
+	int status;
+
+	if (config == NULL)
+		return EX_CONFIG;
+	if (inherited_take(&inherited) == -1) {
+		fprintf(stderr, "echod: cannot take the sockets of the service manager: %s\n",
+		    strerror(errno));
+		config_free(config);
+		return EXIT_FAILURE;
+	}
+	status = serve_config(line, config, &inherited);
+	inherited_clear(&inherited);
 	return status;
 }
 

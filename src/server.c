@@ -193,8 +193,8 @@ static void use_log_level(const struct server *server)
 	log_set_level((enum log_level)level);
 }
 
-struct server *server_new(
-    struct config *config, const char *config_file, int verbosity, bool detached)
+struct server *server_new(struct config *config, const char *config_file,
+    struct inherited *inherited, int verbosity, bool detached)
 {
 	struct server *server = calloc(1, sizeof(*server));
 
@@ -204,6 +204,7 @@ struct server *server_new(
 	server->config_file = path_absolute(config_file);
 	server->verbosity = verbosity;
 	server->detached = detached;
+	server->inherited = inherited;
 	server->config = config;
 	server->loop = loop_new((size_t)config->limits->max_connections);
 	if (server->loop != NULL) {

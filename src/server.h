@@ -13,14 +13,16 @@
 #include "retired.h"
 
 struct event;
+struct inherited;
 
 #define SERVER_SIGNALS 5
 
 struct server {
-	char *config_file;     /* absolute: a reload finds it wherever we go */
-	int verbosity;         /* levels more (or, negative, fewer) than the config says */
-	bool detached;         /* stderr leads nowhere: syslog takes its place */
-	struct config *config; /* in force */
+	char *config_file;           /* absolute: a reload finds it wherever we go */
+	int verbosity;               /* levels more (or, negative, fewer) than the config says */
+	bool detached;               /* stderr leads nowhere: syslog takes its place */
+	struct config *config;       /* in force */
+	struct inherited *inherited; /* sockets that we were started with; its owner outlives us */
 	struct loop *loop;
 	struct event *signals[SERVER_SIGNALS];
 	struct event *watchdog;      /* NULL = nobody watches us */
@@ -31,8 +33,8 @@ struct server {
 };
 
 /* Takes the config; nothing is bound yet. NULL when out of memory, and the config stays the caller's. */
-struct server *server_new(
-    struct config *config, const char *config_file, int verbosity, bool detached);
+struct server *server_new(struct config *config, const char *config_file,
+    struct inherited *inherited, int verbosity, bool detached);
 
 /* Binds and starts everything; mistakes are logged. 0, or the exit status. */
 int server_start(struct server *server);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/inherited.h"
 #include "net/datagram.h"
 #include "net/instance.h"
 #include "net/loop.h"
@@ -187,6 +188,30 @@ fail:
 	saved = errno;
 	listener_free(listener);
 	errno = saved;
+	return NULL;
+}
+
+struct listener *listener_adopt(struct loop *loop, struct inherited_socket *inherited,
+    const char *interface_name, char *why, size_t why_size)
+{
+	struct listener *listener = calloc(1, sizeof(*listener));
+	const char *reason = "out of memory";
+
+	if (listener == NULL ||
+	    socket_adopt(&listener->socket, inherited->fd, interface_name, &reason) == -1) {
+		snprintf(why, why_size, "%s", reason);
+		free(listener);
+		return NULL;
+	}
+	inherited->fd = -1;
+	listener->loop = loop;
+	listener->wanted = listener->socket.endpoint;
+	listener->inherited = inherited;
+	claim_port(listener, own_ports_add);
+	if (get_ready(listener) == 0)
+		return listener;
+	snprintf(why, why_size, "out of memory");
+	listener_free(listener);
 	return NULL;
 }
 

@@ -13,6 +13,7 @@
 #include "net/socket.h"
 
 struct event;
+struct inherited_socket;
 struct instance;
 struct loop;
 
@@ -23,7 +24,8 @@ struct listener {
 	struct endpoint wanted;        /* as the config asks, with port 0 */
 	struct socket_options options; /* as the socket was opened with */
 	struct bound_socket socket;
-	struct event *event; /* NULL = it has no socket yet */
+	const struct inherited_socket *inherited; /* that the socket was; NULL = opened by us */
+	struct event *event;                      /* NULL = it has no socket yet */
 	/* Of a multicast group: tries again while its network is not there, and sees it go. */
 	struct event *watch;
 	int absent; /* errno of the last try, while it waits */
@@ -36,6 +38,10 @@ struct listener {
  */
 struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
     const struct socket_options *options, char *why, size_t why_size);
+
+/* As listener_new(), with a socket that we were started with, which is the listener's then; or NULL with `why`. */
+struct listener *listener_adopt(struct loop *loop, struct inherited_socket *inherited,
+    const char *interface_name, char *why, size_t why_size);
 
 /*
  * Serves it for the instance from now on, at the end of its list; it may have served another one. Before

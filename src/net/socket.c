@@ -270,6 +270,82 @@ int socket_open(struct bound_socket *s, const struct endpoint *wanted,
 	return result;
 }
 
+/* --- sockets that somebody else has bound --- */
+
+static int get_int(int fd, int name)
+{
+	int value = -1;
+	socklen_t length = sizeof(value);
+
+	return getsockopt(fd, SOL_SOCKET, name, &value, &length) == -1 ? -1 : value;
+}
+
+/* 0, or -1 when it is none of our transports. */
+static int find_transport(int fd, const struct sockaddr *address, enum transport *transport)
+{
+	static const struct {
+		int family, type;
+		enum transport transport;
+	} known[] = {
+		{ AF_INET, SOCK_STREAM, TRANSPORT_TCP },
+		{ AF_INET, SOCK_DGRAM, TRANSPORT_UDP },
+		{ AF_INET6, SOCK_STREAM, TRANSPORT_TCP },
+		{ AF_INET6, SOCK_DGRAM, TRANSPORT_UDP },
+		{ AF_UNIX, SOCK_STREAM, TRANSPORT_UNIX },
+		{ AF_UNIX, SOCK_DGRAM, TRANSPORT_UNIXGRAM },
+	};
+	int type = get_int(fd, SO_TYPE);
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (known[i].family == address->sa_family && known[i].type == type) {
+			*transport = known[i].transport;
+			return 0;
+		}
+	return -1;
+}
+
+/* What a socket may still get when it has its address. */
+static int adopt_options(const struct bound_socket *s)
+{
+	int flags = fcntl(s->fd, F_GETFL);
+
+	if (flags == -1 || fcntl(s->fd, F_SETFL, flags | O_NONBLOCK) == -1)
+		return -1;
+	if (s->endpoint.transport == TRANSPORT_TCP &&
+	    set_int(s->fd, IPPROTO_TCP, TCP_NODELAY, 1) == -1)
+		return -1;
+	return ask_for_packet_info(s->fd, &s->endpoint);
+}
+
+/* The group of the socket's address; the interface is the one of that name, or else the zone. */
+static int adopt_group(struct bound_socket *s, const char *interface_name)
+{
+	unsigned interface =
+	    s->endpoint.any.sa_family == AF_INET6 ? s->endpoint.in6.sin6_scope_id : 0;
+
+	if (interface_name[0] != '\0' && (interface = if_nametoindex(interface_name)) == 0)
+		return -1;
+	return multicast_join(s->fd, &s->endpoint.any, s->endpoint.length, interface);
+}
+
+int socket_adopt(struct bound_socket *s, int fd, const char *interface_name, const char **why)
+{
+	struct endpoint *e = &s->endpoint;
+
+	*s = (struct bound_socket){ .fd = fd, .endpoint.length = sizeof(e->storage) };
+	*why = NULL;
+	if (getsockname(fd, &e->any, &e->length) == -1)
+		*why = strerror(errno);
+	else if (find_transport(fd, &e->any, &e->transport) == -1)
+		*why = "expected a TCP, UDP or Unix socket";
+	else if (transport_is_stream(e->transport) && get_int(fd, SO_ACCEPTCONN) != 1)
+		*why = "expected a socket that listens, not a connection";
+	else if (adopt_options(s) == -1 ||
+		 (endpoint_is_group(e) && adopt_group(s, interface_name) == -1))
+		*why = strerror(errno);
+	return *why == NULL ? 0 : -1;
+}
+
 void socket_close(struct bound_socket *s)
 {
 	struct stat st;

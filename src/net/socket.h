@@ -36,6 +36,13 @@ struct bound_socket {
 int socket_open(struct bound_socket *socket, const struct endpoint *wanted,
     const struct socket_options *options, char *why, size_t why_size);
 
+/*
+ * Takes over a socket that somebody else has bound, and that listens if it is a stream's. A group is
+ * joined on the interface ("" = as routed). A Unix path is left to whoever has made it. 0 and it owns the
+ * descriptor, or -1 with *why and the caller still does.
+ */
+int socket_adopt(struct bound_socket *socket, int fd, const char *interface_name, const char **why);
+
 /* Whether it is a multicast group: a UDP one, since only datagrams go to groups. */
 bool endpoint_is_group(const struct endpoint *endpoint);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "net/multicast.h"
+#include "net/socket.h"
 
 const struct config_kind *const service_kinds[] = {
 #define SERVICE(name) &service_##name.kind,
@@ -45,17 +46,26 @@ void service_stop(struct instance *instance)
 	instance_free(instance);
 }
 
-static int check_transport(
-    const struct service_ops *ops, const struct address *address, char *why, size_t why_size)
+static int check_transport(const struct service_ops *ops, enum transport transport,
+    const char *address, char *why, size_t why_size)
 {
-	bool stream = transport_is_stream(address->transport);
+	static const struct {
+		unsigned transports;
+		const char *expected, *name;
+	} kinds[] = {
+		{ SERVICE_STREAM, "tcp:// or unix://", "streams" },
+		{ SERVICE_DATAGRAM, "udp:// or unixgram://", "datagrams" },
+	};
 
-	if (ops->transports & (stream ? SERVICE_STREAM : SERVICE_DATAGRAM))
+	if (ops->transports & (1u << transport))
 		return 0;
-	snprintf(why, why_size, "expected %s, got \"%s\": %s is a service for %s only%s%s",
-	    stream ? "udp:// or unixgram://" : "tcp:// or unix://", address->text, ops->kind.type,
-	    stream ? "datagrams" : "streams", ops->transports_why == NULL ? "" : ": ",
-	    ops->transports_why == NULL ? "" : ops->transports_why);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (kinds[i].transports == ops->transports)
+			snprintf(why, why_size,
+			    "expected %s, got \"%s\": %s is a service for %s only%s%s",
+			    kinds[i].expected, address, ops->kind.type, kinds[i].name,
+			    ops->transports_why == NULL ? "" : ": ",
+			    ops->transports_why == NULL ? "" : ops->transports_why);
 	return -1;
 }
 
@@ -95,10 +105,29 @@ static int check_listen(
 		return -1;
 	}
 	for (size_t i = 0; i < settings->listen.count; i++)
-		if (check_transport(ops, &settings->listen.items[i], why, why_size) == -1 ||
+		if (check_transport(ops, settings->listen.items[i].transport,
+			settings->listen.items[i].text, why, why_size) == -1 ||
 		    check_group(config, &settings->listen.items[i], why, why_size) == -1)
 			return -1;
 	return 0;
+}
+
+int service_check_endpoint(const struct instance_config *config, const struct endpoint *endpoint,
+    char *why, size_t why_size)
+{
+	const struct service_ops *ops = service_of(config->kind);
+	char text[ADDRESS_TEXT_MAX];
+
+	endpoint_format(endpoint, text, sizeof(text));
+	if (ops->transports == 0)
+		snprintf(
+		    why, why_size, "%s listens to nobody, %s", ops->kind.type, ops->transports_why);
+	else if (endpoint_is_group(endpoint) && !service_handlers(config)->receives)
+		snprintf(
+		    why, why_size, "\"%s\" is a multicast group: only a receiver joins one", text);
+	else
+		return check_transport(ops, endpoint->transport, text, why, why_size);
+	return -1;
 }
 
 static int check_interface(const struct instance_config *config, char *why, size_t why_size)

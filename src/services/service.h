@@ -18,8 +18,9 @@
 #include "net/stream.h"
 
 enum service_transports {
-	SERVICE_STREAM = 1 << 0,
-	SERVICE_DATAGRAM = 1 << 1,
+	SERVICE_UNIX = 1 << TRANSPORT_UNIX,
+	SERVICE_STREAM = 1 << TRANSPORT_TCP | SERVICE_UNIX,
+	SERVICE_DATAGRAM = 1 << TRANSPORT_UDP | 1 << TRANSPORT_UNIXGRAM,
 	SERVICE_BOTH = SERVICE_STREAM | SERVICE_DATAGRAM
 };
 
@@ -82,6 +83,10 @@ int service_check(
 /* The same for what is allowed but not wise: answers to datagrams from everybody. */
 int service_warn(
     const struct instance_config *config, const char **key, char *why, size_t why_size);
+
+/* Whether it can be asked there, at an address that no key says. 0, or -1 with why. */
+int service_check_endpoint(const struct instance_config *config, const struct endpoint *endpoint,
+    char *why, size_t why_size);
 
 /* Takes white space off both ends; the bytes stay where they are. */
 void strip(const char **bytes, size_t *length);

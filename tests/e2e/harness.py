@@ -438,7 +438,8 @@ class Echod:
 
     _count = itertools.count(1)
 
-    def __init__(self, directory, services, args=("-v",), env=None, wrapper=(), **sections):
+    def __init__(self, directory, services, args=("-v",), env=None, wrapper=(), pass_fds=(),
+                 **sections):
         self.directory = Path(directory)
         self.id = f"echod-test-{os.getpid()}-{next(self._count)}"
         self.config = self.directory / f"{self.id}.conf"
@@ -451,6 +452,7 @@ class Echod:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={**os.environ, **(env or {})},
+            pass_fds=pass_fds,
         )
         self.errors = Log()
         self.errors.follow_pipe(self.process.stderr)

@@ -1,13 +1,18 @@
-"""The service manager: what it is told."""
+"""The service manager: what it is told, and the sockets that it opens for us."""
 
+import os
+import re
 import signal
 import socket
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 import harness
-from harness import DEADLINE, run_echod, to_config
+from harness import DEADLINE, Address, program, run_echod, to_config, wait_until
+from transports import every_datagram, every_stream, every_transport
 
 TCP = "tcp://127.0.0.1:0"
 UDP = "udp://127.0.0.1:0"
@@ -165,3 +170,302 @@ def test_a_watchdog_of_another_process_is_not_fed(fleet, manager):
             client.exactly(1)
     server.stop()
     assert not any("WATCHDOG" in message for message in [*manager.messages, *manager.drain()])
+
+
+# --- sockets that the manager has opened ---------------------------------------------------------
+
+# As the manager does it: the descriptors from 3 on, the environment, then the daemon.
+PASS = """
+import fcntl, os, sys
+given = [int(fd) for fd in sys.argv[1].split(",")]
+fds = [fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in given]
+for fd in given:
+    os.close(fd)
+for number, fd in enumerate(fds):
+    os.dup2(fd, 3 + number)
+    os.close(fd)
+os.environ["LISTEN_FDS"] = str(len(fds))
+os.environ.setdefault("LISTEN_PID", str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class Sockets:
+    """Bound by us, to be passed to a daemon by name."""
+
+    def __init__(self, directory, identity):
+        self.directory = directory
+        self.identity = identity
+        self.socks, self.names, self.addresses = [], [], []
+
+    def open(self, name, listen=TCP, backlog=16):
+        text = listen.replace("$DIR", str(self.directory)).replace("$ID", self.identity)
+        address = Address.parse(text)
+        sock = socket.socket(address.family, address.kind)
+        sock.bind(address.sockaddr)
+        if address.kind == socket.SOCK_STREAM and backlog is not None:
+            sock.listen(backlog)
+        if address.path is None:
+            address = address._replace(port=sock.getsockname()[1])
+        self.add(name, sock)
+        self.addresses.append(address)
+        return address
+
+    def add(self, name, sock):
+        self.socks.append(sock)
+        self.names.append(name)
+
+    def options(self, **environment):
+        """For Fleet.start()."""
+        fds = [sock.fileno() for sock in self.socks]
+        return {
+            "wrapper": (sys.executable, "-c", PASS, ",".join(map(str, fds))),
+            "pass_fds": fds,
+            "env": {"LISTEN_FDNAMES": ":".join(self.names), **environment},
+        }
+
+    def close(self):
+        for sock in self.socks:
+            sock.close()
+
+
+@pytest.fixture
+def sockets(workdir):
+    sockets = Sockets(workdir, f"echod-inherited-{os.getpid()}-{workdir.name}")
+    yield sockets
+    sockets.close()
+
+
+def ask(address, directory, text=b"hello"):
+    options = {"directory": directory} if address.transport == "unixgram" else {}
+    with harness.connect(address, **options) as client:
+        client.send(text)
+        if address.kind == socket.SOCK_STREAM:
+            return client.exactly(len(text))
+        return client.receive()
+
+
+@with_systemd
+@every_transport
+def test_a_socket_with_a_service_s_name_takes_the_place_of_its_listen(echod, workdir, sockets, listen):
+    address = sockets.open("echo", listen)
+    server = echod(echo("unix://$DIR/configured"), **sockets.options())
+    assert server.log.matches(r" info echo: sockets from the service manager take the place of listen$")
+    assert server.addresses("echo") == [address]
+    assert not (workdir / "configured").exists()
+    assert ask(address, workdir) == b"hello"
+
+
+@with_systemd
+@every_stream
+def test_who_came_before_the_daemon_is_served(echod, sockets, listen):
+    address = sockets.open("echo", listen)
+    with harness.connect(address) as client:
+        client.send(b"early")
+        echod(echo(), **sockets.options())
+        assert client.exactly(5) == b"early"
+
+
+@with_systemd
+def test_a_service_gets_all_sockets_of_its_name(echod, workdir, sockets):
+    listen = [TCP, UDP, "unix://$DIR/a", "unixgram://$DIR/b", TCP]
+    addresses = [sockets.open("echo", one) for one in listen]
+    server = echod(echo(), **sockets.options())
+    assert server.addresses("echo") == addresses
+    assert [ask(address, workdir) for address in addresses] == [b"hello"] * 5
+    assert len(server.log.matches("from the service manager")) == 1
+
+
+@with_systemd
+def test_services_without_a_socket_listen_as_configured(echod, workdir, sockets):
+    address = sockets.open("echo")
+    server = echod({**echo(), "shout": {"type": "upper", "listen": TCP}}, **sockets.options())
+    assert ask(address, workdir) == b"hello"
+    assert ask(server.address("shout"), workdir) == b"HELLO"
+    assert server.address("shout") != address
+
+
+@with_systemd
+@every_transport
+def test_an_inherited_socket_survives_reloads(echod, workdir, sockets, listen):
+    address = sockets.open("echo", listen)
+    server = echod(echo(), **sockets.options())
+    fds = server.fds()
+    for backlog in (10, 20):
+        assert server.reload(echo(["tcp://127.0.0.1:1", "udp://127.0.0.1:1"], backlog=backlog))
+        assert ask(address, workdir) == b"hello"
+    wait_until(lambda: server.fds() == fds, "no descriptor was lost")
+    assert len(server.log.matches("from the service manager")) == 1
+
+
+@with_systemd
+def test_clients_of_an_inherited_socket_survive_a_reload(echod, sockets):
+    sockets.open("echo")
+    server = echod(echo(), **sockets.options())
+    with server.connect("echo") as client:
+        client.send(b"a")
+        assert client.exactly(1) == b"a"
+        assert server.reload(echo(UDP))
+        client.send(b"b")
+        assert client.exactly(1) == b"b"
+
+
+@with_systemd
+def test_a_reload_may_give_the_socket_to_another_kind_of_service(echod, workdir, sockets):
+    address = sockets.open("echo")
+    server = echod(echo(), **sockets.options())
+    assert server.reload(echo(type="upper"))
+    assert ask(address, workdir) == b"HELLO"
+
+
+@with_systemd
+@pytest.mark.parametrize("services, text", [
+    ({"other": {"type": "echo", "listen": TCP}}, "which is no service"),
+    ({**echo(enabled=False), "other": {"type": "echo", "listen": TCP}},
+     "echo, which is not enabled"),
+    (echo(type="kv"), "kv is a service for streams only"),
+], ids=["gone", "disabled", "other-transport"])
+def test_a_reload_that_would_leave_a_socket_alone_is_refused(echod, workdir, sockets, services, text):
+    stream, datagram = sockets.open("echo", TCP), sockets.open("echo", UDP)
+    server = echod(echo(), **sockets.options())
+    assert not server.reload(services)
+    server.log.wait(re.escape(text))
+    assert ask(stream, workdir) == ask(datagram, workdir) == b"hello"
+
+
+@with_systemd
+def test_another_service_cannot_take_the_address_away(echod, workdir, sockets):
+    address = sockets.open("echo")
+    server = echod(echo(), **sockets.options())
+    assert not server.reload({"a": {"type": "upper", "listen": str(address)}, **echo()})
+    assert ask(address, workdir) == b"hello"
+
+
+@with_systemd
+def test_a_unix_path_is_left_to_whoever_has_made_it(echod, workdir, sockets):
+    sockets.open("echo", "unix://$DIR/path")
+    server = echod(echo(), **sockets.options())
+    server.stop()
+    assert (workdir / "path").exists()
+
+
+@with_systemd
+def test_no_descriptor_is_passed_on(echod, workdir, sockets):
+    for listen in [TCP, UDP, "unix://$DIR/a", "unixgram://$DIR/b"]:
+        sockets.open("echo", listen)
+    server = echod(echo(), **sockets.options())
+    for info in Path(f"/proc/{server.pid}/fdinfo").iterdir():
+        flags = int(re.search(r"flags:\s+(\d+)", info.read_text())[1], 8)
+        assert int(info.name) <= 2 or flags & os.O_CLOEXEC, info.name
+    assert "LISTEN_FDS" in Path(f"/proc/{server.pid}/environ").read_text()
+    environment = {"command": ["/usr/bin/env"], "listen": TCP}
+    assert server.reload({**echo(), "exec": environment})
+    with server.connect("exec") as client:
+        assert b"LISTEN" not in client.rest()
+
+
+def refused(fleet, sockets, services, text, status=78, **environment):
+    server = fleet.launch(services, **sockets.options(**environment))
+    server.wait_stopped_with(status, text)
+
+
+@with_systemd
+@pytest.mark.parametrize("name, text", [
+    ("ecoh", 'is for "ecoh", which is no service; did you mean "echo"?'),
+    ("unknown", 'is for "unknown", which is no service'),
+    ("off", "is for off, which is not enabled"),
+], ids=["misspelt", "without-a-name", "disabled"])
+def test_a_name_that_matches_nothing_is_an_error(fleet, sockets, name, text):
+    sockets.open(name)
+    off = {"type": "echo", "listen": TCP, "enabled": False}
+    refused(fleet, sockets, {**echo(), "off": off}, text)
+
+
+@with_systemd
+@pytest.mark.parametrize("kind, listen, text", [
+    ("kv", UDP, "expected tcp:// or unix://"),
+    ("beacon", UDP, "beacon listens to nobody"),
+    ("echo", "udp://239.255.77.1:0", "only a receiver joins one"),
+], ids=["transport", "none", "group"])
+def test_a_socket_that_its_service_cannot_serve_is_an_error(fleet, sockets, kind, listen, text):
+    sockets.open("x", listen)
+    settings = {"send_to": "udp://127.0.0.1:9"} if kind == "beacon" else {"listen": TCP}
+    refused(fleet, sockets, {"x": {"type": kind, **settings}}, text)
+
+
+@with_systemd
+def test_a_stream_that_does_not_listen_is_an_error(fleet, sockets):
+    sockets.open("echo", backlog=None)
+    refused(fleet, sockets, echo(), "expected a socket that listens, not a connection")
+
+
+@with_systemd
+@pytest.mark.parametrize("make, text", [
+    (lambda: open("/dev/null", "rb"), "Socket operation on non-socket"),
+    (lambda: socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET), "expected a TCP, UDP or Unix"),
+], ids=["file", "seqpacket"])
+def test_what_is_no_socket_of_ours_is_an_error(fleet, sockets, make, text):
+    sockets.add("echo", make())
+    refused(fleet, sockets, echo(), text)
+
+
+@with_systemd
+def test_sockets_for_another_process_are_not_ours(echod, workdir, sockets):
+    inherited = sockets.open("echo")
+    server = echod(echo(), **sockets.options(LISTEN_PID="1"))
+    assert server.address("echo") != inherited
+    assert ask(server.address("echo"), workdir) == b"hello"
+
+
+@with_systemd
+def test_more_names_than_sockets_are_an_error(fleet, sockets):
+    sockets.open("echo")
+    refused(fleet, sockets, echo(), "the sockets of the service manager", 1,
+            LISTEN_FDNAMES="echo:echo")
+
+
+@with_systemd
+@every_datagram
+def test_the_first_datagram_is_not_lost(echod, sockets, workdir, listen):
+    address = sockets.open("echo", listen)
+    options = {"directory": workdir} if address.transport == "unixgram" else {}
+    with harness.connect(address, **options) as client:
+        client.send(b"early")
+        echod(echo(), **sockets.options())
+        assert client.receive() == b"early"
+
+
+@with_systemd
+def test_a_group_is_joined_by_the_receiver_that_gets_its_socket(echod, sockets):
+    sock = socket.socket(type=socket.SOCK_DGRAM)
+    sock.bind(("239.255.77.1", 0))
+    sockets.add("receiver", sock)
+    server = echod({"receiver": {"listen": UDP, "interface": "lo"}}, **sockets.options())
+    with socket.socket(type=socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+        sender.sendto(b"to the group", sock.getsockname())
+    server.log.wait("to the group")
+
+
+@with_systemd
+@pytest.mark.skipif(not program("systemd-socket-activate"), reason="no systemd-socket-activate")
+@pytest.mark.parametrize("datagram", [False, True], ids=["stream", "datagram"])
+def test_systemd_socket_activate_starts_it(fleet, workdir, datagram):
+    port = harness.free_port()
+    kind = ["--datagram"] if datagram else []
+    server = fleet.launch(echo(), wrapper=(
+        program("systemd-socket-activate"), *kind, "-l", f"127.0.0.1:{port}", "--fdname=echo"))
+    server.log.wait("Listening on")
+    address = Address.parse(f"{'udp' if datagram else 'tcp'}://127.0.0.1:{port}")
+    assert ask(address, workdir) == b"hello"
+    assert server.wait_ready().addresses("echo") == [address]
+
+
+@pytest.mark.skipif(HAS_SYSTEMD, reason="built with libsystemd")
+def test_a_build_without_libsystemd_says_so_once(echod, workdir, sockets, manager):
+    sockets.open("echo")
+    server = echod(echo(), **sockets.options(**manager.environment))
+    assert len(server.log.matches("warning echod: .*built without libsystemd")) == 1
+    assert ask(server.address("echo"), workdir) == b"hello"
+    server.stop()
+    assert manager.drain() == []

@@ -1,0 +1,226 @@
+/*
+ * The listeners of a change: those that run and are wanted again, those that we were started with, and new
+ * ones. A new one is bound here and not served yet.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "change_parts.h"
+#include "core/inherited.h"
+#include "core/nearest.h"
+#include "net/endpoint.h"
+#include "net/listener.h"
+#include "services/service.h"
+
+/* A running listener of that address; with port 0 only one's own will do. */
+static struct listener *find_listener(struct loop *loop, const struct planned *planned,
+    const struct endpoint *wanted, const struct socket_options *options)
+{
+	bool any_port = !transport_is_unix(wanted->transport) && endpoint_port(wanted) == 0;
+	struct instance *instance;
+	struct listener *listener;
+
+	TAILQ_FOREACH (instance, &loop->instances, entry) {
+		if (any_port && instance != planned->instance)
+			continue;
+		TAILQ_FOREACH (listener, &instance->listeners, entry)
+			if (!listener->kept && listener->inherited == NULL &&
+			    endpoint_equal(&listener->wanted, wanted) &&
+			    strcmp(listener->options.interface, options->interface) == 0)
+				return listener;
+	}
+	return NULL;
+}
+
+static int make_room(struct planned *planned, size_t count, char *why, size_t why_size)
+{
+	struct listener **more =
+	    reallocarray(planned->listeners, planned->count + count, sizeof(struct listener *));
+
+	if (more == NULL) {
+		snprintf(why, why_size, "out of memory");
+		return -1;
+	}
+	planned->listeners = more;
+	return 0;
+}
+
+static int plan_listener(struct change *change, struct planned *planned,
+    const struct endpoint *wanted, char *why, size_t why_size)
+{
+	const struct instance_settings *settings = planned->config->parts[PART_INSTANCE].fields;
+	struct socket_options options = { .backlog = (int)settings->backlog,
+		.ipv6_only = settings->ipv6_only,
+		.unix_mode = settings->socket_mode };
+	struct listener *listener;
+
+	if (endpoint_is_group(wanted))
+		snprintf(options.interface, sizeof(options.interface), "%s",
+		    service_interface(planned->config));
+	listener = find_listener(change->server->loop, planned, wanted, &options);
+	if (listener != NULL)
+		listener->kept = true;
+	else
+		listener = listener_new(change->server->loop, wanted, &options, why, why_size);
+	if (listener == NULL)
+		return -1;
+	planned->listeners[planned->count++] = listener;
+	return 0;
+}
+
+/* All endpoints of one address of the config. 0, or -1 with errno and why. */
+static int plan_address(struct change *change, struct planned *planned,
+    const struct address *address, char *why, size_t why_size)
+{
+	struct endpoints endpoints = { 0 };
+	const char *reason;
+	int result;
+
+	if (endpoints_resolve(&endpoints, address, &reason) == -1) {
+		snprintf(why, why_size, "cannot resolve %s: %s", address->text, reason);
+		errno = EADDRNOTAVAIL;
+		return -1;
+	}
+	result = make_room(planned, endpoints.count, why, why_size);
+	for (size_t i = 0; i < endpoints.count && result == 0; i++)
+		result = plan_listener(change, planned, &endpoints.items[i], why, why_size);
+	endpoints_clear(&endpoints);
+	return result;
+}
+
+static int exit_status(int error)
+{
+	return error == EACCES || error == EPERM ? EX_NOPERM : EX_UNAVAILABLE;
+}
+
+/* Adds what is wrong, with the place in the file; the rest of the plan is tried all the same. */
+static void plan_addresses(
+    struct change *change, struct planned *planned, struct texts *mistakes, int *status)
+{
+	const struct option_section *section = &planned->config->parts[PART_INSTANCE];
+	const struct instance_settings *settings = section->fields;
+	const struct option_origin *origin =
+	    option_origin(section, option_find(instance_rows, "listen"));
+	char why[256];
+
+	for (size_t i = 0; i < settings->listen.count; i++) {
+		if (plan_address(change, planned, &settings->listen.items[i], why, sizeof(why)) ==
+		    0)
+			continue;
+		*status = exit_status(errno);
+		texts_addf(mistakes, "%s:%d: services.%s.listen: %s", origin->file, origin->line,
+		    planned->config->name, why);
+	}
+}
+
+/* --- sockets that we were started with --- */
+
+/* The listener that took it over at the start. */
+static struct listener *find_adopted(struct loop *loop, const struct inherited_socket *inherited)
+{
+	struct instance *instance;
+	struct listener *listener;
+
+	TAILQ_FOREACH (instance, &loop->instances, entry)
+		TAILQ_FOREACH (listener, &instance->listeners, entry)
+			if (listener->inherited == inherited)
+				return listener;
+	return NULL;
+}
+
+/* Its listener, kept or made. NULL with why. */
+static struct listener *adopt(struct change *change, struct planned *planned,
+    struct inherited_socket *inherited, char *why, size_t why_size)
+{
+	struct loop *loop = change->server->loop;
+	struct listener *listener = find_adopted(loop, inherited);
+
+	if (listener != NULL) {
+		listener->kept = true;
+		return listener;
+	}
+	planned->adopts = true;
+	return listener_adopt(loop, inherited, service_interface(planned->config), why, why_size);
+}
+
+static int plan_inherited_socket(struct change *change, struct planned *planned,
+    struct inherited_socket *inherited, char *why, size_t why_size)
+{
+	struct listener *listener;
+
+	if (make_room(planned, 1, why, why_size) == -1)
+		return -1;
+	listener = adopt(change, planned, inherited, why, why_size);
+	if (listener == NULL)
+		return -1;
+	planned->listeners[planned->count++] = listener;
+	return service_check_endpoint(planned->config, &listener->wanted, why, why_size);
+}
+
+/* They take the place of what `listen` says. */
+static void plan_inherited(
+    struct change *change, struct planned *planned, struct texts *mistakes, int *status)
+{
+	const struct option_origin *origin = &planned->config->origin;
+	struct inherited *inherited = change->server->inherited;
+	char why[256];
+
+	for (size_t i = 0; i < inherited->count; i++) {
+		if (strcmp(inherited->items[i].name, planned->config->name) != 0 ||
+		    plan_inherited_socket(
+			change, planned, &inherited->items[i], why, sizeof(why)) == 0)
+			continue;
+		*status = EX_CONFIG;
+		texts_addf(mistakes, "%s:%d: services.%s: a socket from the service manager: %s",
+		    origin->file, origin->line, planned->config->name, why);
+	}
+}
+
+bool is_enabled(const struct instance_config *config)
+{
+	return ((const struct instance_settings *)config->parts[PART_INSTANCE].fields)->enabled;
+}
+
+static void refuse_stranger(const struct config *config, const char *name, struct texts *mistakes)
+{
+	struct nearest nearest = { .name = name };
+
+	if (config_instance(config, name) != NULL) {
+		texts_addf(mistakes,
+		    "a socket from the service manager is for %s, which is not enabled", name);
+		return;
+	}
+	for (size_t i = 0; i < config->instance_count; i++)
+		nearest_offer(&nearest, config->instances[i].name);
+	texts_addf(mistakes,
+	    "a socket from the service manager is for \"%s\", which is no service%s%s%s", name,
+	    nearest.best != NULL ? "; did you mean \"" : "",
+	    nearest.best != NULL ? nearest.best : "", nearest.best != NULL ? "\"?" : "");
+}
+
+/* Clients would wait for ever in the queue of a socket that no service has. */
+void check_inherited(const struct change *change, struct texts *mistakes, int *status)
+{
+	const struct inherited *inherited = change->server->inherited;
+
+	for (size_t i = 0; i < inherited->count; i++) {
+		const char *name = inherited->items[i].name;
+		const struct instance_config *config = config_instance(change->config, name);
+
+		if (config != NULL && is_enabled(config))
+			continue;
+		*status = EX_CONFIG;
+		refuse_stranger(change->config, name, mistakes);
+	}
+}
+
+void plan_listeners(
+    struct change *change, struct planned *planned, struct texts *mistakes, int *status)
+{
+	if (inherited_has(change->server->inherited, planned->config->name))
+		plan_inherited(change, planned, mistakes, status);
+	else
+		plan_addresses(change, planned, mistakes, status);
+}
