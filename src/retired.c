@@ -53,6 +53,7 @@ void retired_free(struct retired *retired)
 
 void retired_add(struct retired *retired, struct instance *instance)
 {
+	client_walks_pass_instance(instance->loop, instance);
 	TAILQ_REMOVE(&instance->loop->instances, instance, entry);
 	TAILQ_INSERT_TAIL(&retired->instances, instance, entry);
 	streams_drain(instance, CLOSE_RELOAD);

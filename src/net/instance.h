@@ -89,6 +89,8 @@ enum close_reason {
 
 /* "client_eof", for log lines and counters. */
 const char *close_reason_name(enum close_reason reason);
+/* Whether it is an error that is logged at level info, not the way of things. */
+bool close_reason_is_bad(enum close_reason reason);
 
 /* One datagram as a service sees it. */
 struct datagram {

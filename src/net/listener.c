@@ -8,7 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/inherited.h"
+#include "net/client.h"
 #include "net/datagram.h"
 #include "net/instance.h"
 #include "net/loop.h"
@@ -32,11 +34,25 @@ static bool queues(const struct instance *instance)
 	return instance->settings->on_limit == ON_LIMIT_QUEUE && instance_is_full(instance);
 }
 
+/* It does not become a stream, but an administrator may look for it. */
+static void remember_refusal(
+    struct instance *instance, const struct peer *peer, enum close_reason reason)
+{
+	struct client *client = clients_left_add(&instance->loop->clients_left);
+	int64_t now = clock_ms();
+
+	*client = (struct client){ .opened = now, .active = now, .left = now, .reason = reason };
+	snprintf(client->service, sizeof(client->service), "%s", instance->name);
+	client->peer_length = peer->any.sa_family == AF_UNIX ? sizeof(sa_family_t) : peer->length;
+	memcpy(&client->peer, &peer->any, client->peer_length);
+}
+
 static void log_refusal(
     struct instance *instance, const struct peer *peer, enum close_reason reason)
 {
 	char text[ADDRESS_TEXT_MAX];
 
+	remember_refusal(instance, peer, reason);
 	log_limited(&instance->closed_lines, LOG_LEVEL_INFO,
 	    "%s %s: closed: %s (0 B in, 0 B out, 0 ms)", instance->name,
 	    peer_format(&peer->any, peer->length, text, sizeof(text)), close_reason_name(reason));

@@ -84,6 +84,7 @@ struct loop *loop_new(size_t max_streams)
 	if (loop == NULL)
 		return NULL;
 	TAILQ_INIT(&loop->instances);
+	LIST_INIT(&loop->walks);
 	loop->max_streams = max_streams;
 	loop->reserve_fd = open_reserve();
 	loop->own_ports = calloc(1, sizeof(*loop->own_ports));

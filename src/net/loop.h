@@ -11,6 +11,7 @@
 #include <sys/queue.h>
 
 #include "core/log.h"
+#include "net/client.h"
 #include "net/guard.h"
 
 struct datagram_batch;
@@ -32,6 +33,8 @@ struct loop {
 	size_t refused;  /* clients that are only being told why they can't stay */
 	size_t children; /* programs that run for clients of all instances */
 	uint64_t last_id;
+	struct clients_left clients_left;
+	struct client_walk_list walks; /* that are under way */
 	struct event *left; /* activated when one of them has gone; whoever set it owns it */
 	/* Out of descriptors: */
 	struct event *resume; /* ends the pause */

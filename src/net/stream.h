@@ -10,7 +10,9 @@
 
 #include "net/instance.h"
 
+struct client;
 struct deadline;
+struct ucred;
 
 /* Past it a client is not read until it has read; a line service stops answering for the turn. */
 #define STREAM_OUTPUT_HIGH (128u * 1024)
@@ -61,6 +63,18 @@ const struct sockaddr *stream_peer(const struct stream *stream);
 socklen_t stream_peer_length(const struct stream *stream);
 /* The address that the client has connected to; returns its length, 0 = it is not known. */
 socklen_t stream_local(const struct stream *stream, struct sockaddr_storage *local);
+
+/* --- for an administrator --- */
+
+/* The client of that id among those of all instances; NULL = it is not here (any more). */
+struct stream *stream_find(const struct loop *loop, uint64_t id);
+/* The next one of its instance, in the order of their coming. */
+struct stream *stream_next(const struct stream *stream);
+void stream_describe(const struct stream *stream, struct client *client);
+/* Who is at the other end of a Unix socket. 0, or -1 with errno. */
+int stream_credentials(const struct stream *stream, struct ucred *credentials);
+/* Ends it at once, as one that may not be here. */
+void stream_kill(struct stream *stream);
 
 /* The deadlines' check of a stream. */
 void stream_check(struct deadline *deadline, int64_t now_ms);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "net/client.h"
 #include "net/endpoint.h"
 #include "net/loop.h"
 #include "net/stream_parts.h"
@@ -43,15 +44,17 @@ const char *close_reason_name(enum close_reason reason)
 	return reason_names[reason];
 }
 
+bool close_reason_is_bad(enum close_reason reason)
+{
+	return reason == CLOSE_LIMIT || reason == CLOSE_DENIED || reason == CLOSE_SLOW_READER ||
+	       reason == CLOSE_PROTOCOL;
+}
+
 /* --- the end of a stream --- */
 
 static void log_end(struct stream *s, enum close_reason reason)
 {
-	static const bool is_bad[CLOSE_REASONS] = { [CLOSE_LIMIT] = true,
-		[CLOSE_DENIED] = true,
-		[CLOSE_SLOW_READER] = true,
-		[CLOSE_PROTOCOL] = true };
-	enum log_level level = is_bad[reason] ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
+	enum log_level level = close_reason_is_bad(reason) ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
 	char peer[ADDRESS_TEXT_MAX];
 
 	if (!log_enabled(level))
@@ -88,17 +91,29 @@ bool stream_count_gone(struct stream *s)
 	return moved;
 }
 
+static void remember(const struct stream *s, enum close_reason reason)
+{
+	struct client *client;
+
+	client = clients_left_add(&s->instance->loop->clients_left);
+	stream_describe(s, client);
+	client->left = clock_ms();
+	client->reason = reason;
+}
+
 void stream_end(struct stream *s, enum close_reason reason)
 {
 	struct instance *instance = s->instance;
 	evutil_socket_t fd = bufferevent_getfd(s->bev);
 
 	stream_count_gone(s);
+	remember(s, reason);
 	if (s->handlers->close != NULL && !s->refused)
 		s->handlers->close(s);
 	instance->counters.closed[reason]++;
 	log_end(s, reason);
 	deadline_cancel(instance->loop->deadlines, &s->deadline);
+	client_walks_pass_stream(instance->loop, s);
 	TAILQ_REMOVE(&instance->streams, s, entry);
 	lines_clear(&s->lines);
 	/* Out of epoll first: the descriptor is closed here and now, not on a later pass (#712). */
@@ -313,6 +328,48 @@ void streams_recheck(struct instance *instance)
 		if (!access_allows(&settings->allow, &settings->deny, &s->peer.any))
 			stream_end(s, CLOSE_DENIED);
 	}
+}
+
+struct stream *stream_find(const struct loop *loop, uint64_t id)
+{
+	struct instance *instance;
+	struct stream *s;
+
+	TAILQ_FOREACH (instance, &loop->instances, entry)
+		TAILQ_FOREACH (s, &instance->streams, entry)
+			if (s->id == id)
+				return s;
+	return NULL;
+}
+
+struct stream *stream_next(const struct stream *s)
+{
+	return TAILQ_NEXT(s, entry);
+}
+
+void stream_describe(const struct stream *s, struct client *client)
+{
+	*client = (struct client){ .id = s->id,
+		.peer_length = s->peer_length,
+		.opened = s->opened,
+		.active = s->active,
+		.bytes_in = s->bytes_in,
+		.bytes_out = s->bytes_gone,
+		.unsent = s->bytes_made - s->bytes_gone };
+	snprintf(client->service, sizeof(client->service), "%s", s->instance->name);
+	memcpy(&client->peer, &s->peer, sizeof(client->peer));
+}
+
+int stream_credentials(const struct stream *s, struct ucred *credentials)
+{
+	socklen_t length = sizeof(*credentials);
+
+	return getsockopt(bufferevent_getfd(s->bev), SOL_SOCKET, SO_PEERCRED, credentials, &length);
+}
+
+void stream_kill(struct stream *s)
+{
+	stream_end(s, CLOSE_DENIED);
 }
 
 socklen_t stream_local(const struct stream *s, struct sockaddr_storage *local)

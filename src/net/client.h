@@ -1,0 +1,67 @@
+/*
+ * Clients as an administrator sees them: those that are here, in pieces and in their order, and the ones
+ * that left last. Nothing of it costs a client memory.
+ */
+#ifndef ECHOD_NET_CLIENT_H
+#define ECHOD_NET_CLIENT_H
+
+#include <netinet/in.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+
+struct instance;
+struct loop;
+struct stream;
+
+#define CLIENT_SERVICE_MAX 64 /* of a longer name the beginning */
+#define CLIENTS_LEFT 64       /* as many are remembered */
+
+struct client {
+	uint64_t id; /* 0 = it was turned away at the door */
+	char service[CLIENT_SERVICE_MAX];
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} peer;
+	socklen_t peer_length; /* of a Unix client only its family is kept */
+	int64_t opened;        /* clock_ms() */
+	int64_t active;        /* when a byte came or went last */
+	uint64_t bytes_in, bytes_out;
+	uint64_t unsent; /* bytes that wait for the client to read */
+	/* Once it has left: */
+	int64_t left;
+	int reason; /* enum close_reason */
+};
+
+/* A ring of those that left last; zeroed = nobody has. */
+struct clients_left {
+	struct client ring[CLIENTS_LEFT];
+	uint64_t count; /* since the start */
+};
+
+/* The place of the next one, to be filled by the caller. */
+struct client *clients_left_add(struct clients_left *left);
+/* The n-th last one, 0 being the last; NULL when there is none. */
+const struct client *clients_left_get(const struct clients_left *left, uint64_t n);
+
+/* A walk over all clients. It may be left and gone on with: who has ended meanwhile is stepped over. */
+struct client_walk {
+	LIST_ENTRY(client_walk) entry; /* in loop->walks */
+	struct instance *instance;
+	struct stream *next; /* of the instance */
+};
+
+LIST_HEAD(client_walk_list, client_walk);
+
+void client_walk_begin(struct client_walk *walk, struct loop *loop);
+/* The next one, valid until the loop goes on; NULL at the end. */
+struct stream *client_walk_next(struct client_walk *walk);
+void client_walk_end(struct client_walk *walk);
+
+/* For those who take one away, while it is still in its list. */
+void client_walks_pass_stream(struct loop *loop, const struct stream *stream);
+void client_walks_pass_instance(struct loop *loop, const struct instance *instance);
+
+#endif

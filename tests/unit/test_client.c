@@ -1,0 +1,174 @@
+/* Those that left last, and walks over those that are here while they come and go. */
+#include <check.h>
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/client.h"
+#include "net/instance.h"
+#include "net/loop.h"
+#include "net/stream.h"
+
+#define CLIENTS 6
+
+static struct loop *loop;
+static struct instance *instances[3];
+static struct instance_settings settings = { .max_connections = 100 };
+static const struct handlers handlers = { .refusal = "no\n" };
+static int ends[CLIENTS];
+
+static void add_client(int i, struct instance *instance)
+{
+	const struct sockaddr peer = { .sa_family = AF_UNIX };
+	int pair[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	ends[i] = pair[0];
+	stream_open(instance, NULL, pair[1], &peer, sizeof(peer.sa_family));
+}
+
+/* Three of the first, none of the second, three of the third: their ids are 1 to 6. */
+static void setup(void)
+{
+	static const char *const names[] = { "one", "two", "three" };
+
+	loop = loop_new(100);
+	for (int i = 0; i < 3; i++) {
+		instances[i] = instance_new(loop, names[i]);
+		instances[i]->settings = &settings;
+		instances[i]->handlers = &handlers;
+		TAILQ_INSERT_TAIL(&loop->instances, instances[i], entry);
+	}
+	for (int i = 0; i < CLIENTS; i++)
+		add_client(i, instances[i < 3 ? 0 : 2]);
+}
+
+static void teardown(void)
+{
+	struct instance *instance;
+
+	while ((instance = TAILQ_FIRST(&loop->instances)) != NULL) {
+		streams_abort(instance, CLOSE_SHUTDOWN);
+		TAILQ_REMOVE(&loop->instances, instance, entry);
+		instance_free(instance);
+	}
+	loop_free(loop);
+	for (int i = 0; i < CLIENTS; i++)
+		close(ends[i]);
+}
+
+/* The id of the next one; 0 at the end. */
+static uint64_t next(struct client_walk *walk)
+{
+	const struct stream *stream = client_walk_next(walk);
+	struct client client;
+
+	if (stream == NULL)
+		return 0;
+	stream_describe(stream, &client);
+	return client.id;
+}
+
+static void end(uint64_t id)
+{
+	stream_kill(stream_find(loop, id));
+}
+
+START_TEST(walk_sees_all_in_order)
+{
+	struct client_walk walk;
+
+	client_walk_begin(&walk, loop);
+	for (uint64_t id = 1; id <= CLIENTS; id++)
+		ck_assert_uint_eq(next(&walk), id);
+	ck_assert_uint_eq(next(&walk), 0);
+	ck_assert_uint_eq(next(&walk), 0);
+	client_walk_end(&walk);
+}
+END_TEST
+
+START_TEST(walk_steps_over_who_has_ended)
+{
+	struct client_walk walk, other;
+
+	client_walk_begin(&walk, loop);
+	client_walk_begin(&other, loop);
+	ck_assert_uint_eq(next(&walk), 1);
+	end(1); /* the one behind us */
+	end(2); /* the next one */
+	ck_assert_uint_eq(next(&walk), 3);
+	end(4); /* the first of the next instance that has any */
+	ck_assert_uint_eq(next(&walk), 5);
+	end(6);
+	ck_assert_uint_eq(next(&walk), 0);
+	ck_assert_uint_eq(next(&other), 3);
+	client_walk_end(&walk);
+	client_walk_end(&other);
+}
+END_TEST
+
+START_TEST(walk_leaves_an_instance_that_goes)
+{
+	struct client_walk walk;
+
+	client_walk_begin(&walk, loop);
+	ck_assert_uint_eq(next(&walk), 1);
+	client_walks_pass_instance(loop, instances[0]);
+	TAILQ_REMOVE(&loop->instances, instances[0], entry);
+	ck_assert_uint_eq(next(&walk), 4);
+	client_walk_end(&walk);
+	TAILQ_INSERT_TAIL(&loop->instances, instances[0], entry);
+}
+END_TEST
+
+START_TEST(ring_keeps_the_last)
+{
+	struct clients_left *left = calloc(1, sizeof(*left));
+
+	ck_assert_ptr_null(clients_left_get(left, 0));
+	for (uint64_t id = 1; id <= 2 * CLIENTS_LEFT + 3; id++) {
+		clients_left_add(left)->id = id;
+		ck_assert_uint_eq(clients_left_get(left, 0)->id, id);
+	}
+	for (uint64_t i = 0; i < CLIENTS_LEFT; i++)
+		ck_assert_uint_eq(clients_left_get(left, i)->id, 2 * CLIENTS_LEFT + 3 - i);
+	ck_assert_ptr_null(clients_left_get(left, CLIENTS_LEFT));
+	free(left);
+}
+END_TEST
+
+START_TEST(who_ends_is_remembered)
+{
+	const struct client *client;
+
+	end(5);
+	client = clients_left_get(&loop->clients_left, 0);
+	ck_assert_uint_eq(client->id, 5);
+	ck_assert_str_eq(client->service, "three");
+	ck_assert_int_eq(client->reason, CLOSE_DENIED);
+	ck_assert_ptr_null(clients_left_get(&loop->clients_left, 1));
+	ck_assert_ptr_null(stream_find(loop, 5));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("client");
+	TCase *tc = tcase_create("client");
+	SRunner *sr = srunner_create(s);
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, walk_sees_all_in_order);
+	tcase_add_test(tc, walk_steps_over_who_has_ended);
+	tcase_add_test(tc, walk_leaves_an_instance_that_goes);
+	tcase_add_test(tc, ring_keeps_the_last);
+	tcase_add_test(tc, who_ends_is_remembered);
+	suite_add_tcase(s, tc);
+	srunner_run_all(sr, CK_ENV);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed != 0;
+}
