@@ -245,6 +245,23 @@ static void sanitize_descriptors(void)
 		close(fd);
 }
 
+/* The places of values are shown to people who may be in another directory. */
+static int serve_by_absolute_path(const struct command_line *line)
+{
+	struct command_line absolute = *line;
+	char *file = path_absolute(line->config_file);
+	int status;
+
+	if (file == NULL) {
+		fprintf(stderr, "echod: %s: %s\n", line->config_file, strerror(errno));
+		return EX_OSERR;
+	}
+	absolute.config_file = file;
+	status = serve(&absolute);
+	free(file);
+	return status;
+}
+
 static int perform(const struct command_line *line)
 {
 	switch (line->task) {
@@ -256,7 +273,7 @@ static int perform(const struct command_line *line)
 	case TASK_SERVE:
 		break;
 	}
-	return serve(line);
+	return serve_by_absolute_path(line);
 }
 
 int main(int argc, char **argv)

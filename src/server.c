@@ -14,14 +14,17 @@
 #include <sysexits.h>
 
 #include "change.h"
+#include "control/console.h"
+#include "control/status.h"
+#include "core/clock.h"
 #include "core/notify.h"
 #include "core/path.h"
 #include "core/privilege.h"
 #include "net/child.h"
 #include "net/listener.h"
+#include "net/pulse.h"
 #include "net/stream.h"
 #include "services/service.h"
-#include "status.h"
 
 #define SPARE_DESCRIPTORS 64 /* beside those of clients: listeners, the log, the loop itself */
 
@@ -31,12 +34,13 @@ static void stop_cb(evutil_socket_t signal, short events, void *arg);
 
 static void reload_cb(evutil_socket_t signal, short events, void *arg)
 {
-	struct texts mistakes = { 0 };
+	struct texts mistakes = { 0 }, warnings = { 0 };
 
 	(void)signal;
 	(void)events;
-	server_reload(arg, &mistakes);
+	server_reload(arg, &mistakes, &warnings);
 	texts_clear(&mistakes);
+	texts_clear(&warnings);
 }
 
 static void reopen_cb(evutil_socket_t signal, short events, void *arg)
@@ -44,20 +48,14 @@ static void reopen_cb(evutil_socket_t signal, short events, void *arg)
 	(void)signal;
 	(void)events;
 	(void)arg;
-	if (log_reopen() == -1)
-		log_error(
-		    "log: cannot open the file again, the old one stays: %s", strerror(errno));
-	else
-		log_info("log: reopened");
+	server_reopen_log();
 }
 
 static void dump_cb(evutil_socket_t signal, short events, void *arg)
 {
-	struct server *server = arg;
-
 	(void)signal;
 	(void)events;
-	status_log(server->loop);
+	status_log(arg);
 }
 
 static const struct {
@@ -206,13 +204,18 @@ struct server *server_new(struct config *config, const char *config_file,
 	server->detached = detached;
 	server->inherited = inherited;
 	server->config = config;
+	server->started = clock_ms();
+	server->console = console_new(server);
 	server->loop = loop_new((size_t)config->limits->max_connections);
 	if (server->loop != NULL) {
+		server->loop->control = server->console;
+		server->pulse = pulse_new(server->loop);
 		server->left = event_new(server->loop->base, -1, 0, left_cb, server);
 		server->stop_timer = evtimer_new(server->loop->base, stop_timer_cb, server);
 		server->loop->left = server->left;
 	}
-	if (server->config_file == NULL || server->left == NULL || server->stop_timer == NULL) {
+	if (server->config_file == NULL || server->console == NULL || server->pulse == NULL ||
+	    server->left == NULL || server->stop_timer == NULL) {
 		server->config = NULL; /* it stays the caller's */
 		server_free(server);
 		return NULL;
@@ -260,6 +263,7 @@ int server_start(struct server *server)
 		log_error("echod: %s", why);
 		return status;
 	}
+	server->reloads.loaded_at = clock_seconds();
 	return 0;
 }
 
@@ -292,54 +296,101 @@ static void tell_ready(const struct server *server, const struct texts *mistakes
 		    mistakes->count > 0 ? mistakes->items[0] : "out of memory");
 }
 
-/* A config that could be in force: read, and with what only a restart changes put back. */
-static struct config *load_next(struct server *server, struct texts *mistakes)
+struct config *server_load(const struct server *server, struct texts *mistakes)
 {
-	struct complaints complaints = { 0 }, kept = { 0 };
-	struct config *next = config_load(server->config_file, service_kinds, &complaints);
+	struct complaints complaints = { 0 };
+	struct config *config = config_load(server->config_file, service_kinds, &complaints);
 
 	for (size_t i = 0; i < complaints.lines.count; i++)
 		texts_add(mistakes, complaints.lines.items[i]);
 	mistakes->lost |= complaints.lost;
 	complaints_clear(&complaints);
-	if (next == NULL)
-		return NULL;
-	if (config_keep_unreloadable(server->config, next, &kept) == -1) {
-		texts_add(mistakes, "out of memory");
-		config_free(next);
-		next = NULL;
-	}
-	for (size_t i = 0; i < kept.lines.count; i++)
-		log_warning("reload: %s", kept.lines.items[i]);
-	complaints_clear(&kept);
-	for (size_t i = 0; next != NULL && i < next->warnings.lines.count; i++)
-		log_warning("reload: %s", next->warnings.lines.items[i]);
-	return next;
+	return config;
 }
 
-int server_reload(struct server *server, struct texts *mistakes)
+int server_keep_unreloadable(
+    const struct server *server, struct config *next, struct texts *warnings)
+{
+	struct complaints kept = { 0 };
+	int result = config_keep_unreloadable(server->config, next, &kept);
+
+	for (size_t i = 0; i < kept.lines.count; i++)
+		texts_add(warnings, kept.lines.items[i]);
+	complaints_clear(&kept);
+	for (size_t i = 0; i < next->warnings.lines.count; i++)
+		texts_add(warnings, next->warnings.lines.items[i]);
+	return result;
+}
+
+/* A config that could be in force: read, and with what only a restart changes put back. */
+static struct config *load_next(
+    struct server *server, struct texts *mistakes, struct texts *warnings)
+{
+	struct config *next = server_load(server, mistakes);
+
+	if (next == NULL || server_keep_unreloadable(server, next, warnings) == 0)
+		return next;
+	texts_add(mistakes, "out of memory");
+	config_free(next);
+	return NULL;
+}
+
+static void succeed(struct server *server, const struct texts *warnings)
+{
+	use_log_level(server);
+	for (size_t i = 0; i < warnings->count; i++)
+		log_warning("reload: %s", warnings->items[i]);
+	server->reloads.done++;
+	server->reloads.loaded_at = clock_seconds();
+	log_info("reload: done");
+}
+
+static void fail(struct server *server, const struct texts *mistakes)
+{
+	log_mistakes("reload", mistakes);
+	server->reloads.failed++;
+	server->reloads.failed_at = clock_seconds();
+	for (size_t i = 0; i < mistakes->count; i++)
+		texts_add(&server->reloads.mistakes, mistakes->items[i]);
+	log_error("reload: failed, the running configuration stays");
+}
+
+int server_reload(struct server *server, struct texts *mistakes, struct texts *warnings)
 {
 	struct config *next;
 	struct change *change = NULL;
 	int status;
 
-	if (server->stopping)
+	if (server->stopping) {
+		texts_add(mistakes, "the daemon is stopping");
 		return -1;
+	}
 	notify_reloading();
-	next = load_next(server, mistakes);
+	server->reloads.failed_at = 0;
+	texts_clear(&server->reloads.mistakes);
+	next = load_next(server, mistakes, warnings);
 	if (next != NULL)
 		change = change_prepare(server, next, mistakes, &status);
 	if (change != NULL) {
 		change_commit(change);
-		use_log_level(server);
-		log_info("reload: done");
+		succeed(server, warnings);
 	} else {
 		config_free(next);
-		log_mistakes("reload", mistakes);
-		log_error("reload: failed, the running configuration stays");
+		fail(server, mistakes);
 	}
 	tell_ready(server, change != NULL ? NULL : mistakes);
 	return change != NULL ? 0 : -1;
+}
+
+int server_reopen_log(void)
+{
+	if (log_reopen() == -1) {
+		log_error(
+		    "log: cannot open the file again, the old one stays: %s", strerror(errno));
+		return -1;
+	}
+	log_info("log: reopened");
+	return 0;
 }
 
 static void watchdog_cb(evutil_socket_t fd, short events, void *arg)
@@ -373,6 +424,7 @@ int server_run(struct server *server)
 		return EXIT_FAILURE;
 	}
 	tell_ready(server, NULL);
+	pulse_start(server->pulse);
 	if (event_base_dispatch(server->loop->base) == -1) {
 		log_error("echod: the event loop failed: %s", strerror(errno));
 		return EXIT_FAILURE;
@@ -415,7 +467,10 @@ void server_free(struct server *server)
 	free_event(server->watchdog);
 	free_event(server->stop_timer);
 	free_event(server->left);
+	pulse_free(server->pulse);
 	loop_free(server->loop);
+	console_free(server->console);
+	texts_clear(&server->reloads.mistakes);
 	config_free(server->config);
 	free(server->config_file);
 	free(server);

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <time.h>
 
 #include "core/config.h"
 #include "net/loop.h"
@@ -15,7 +16,18 @@
 struct event;
 struct inherited;
 
+struct control_host;
+struct pulse;
+
 #define SERVER_SIGNALS 5
+
+/* How the changes of configuration went. */
+struct server_reloads {
+	time_t loaded_at;      /* the one in force */
+	time_t failed_at;      /* the last try, if it failed; else 0 */
+	struct texts mistakes; /* of that */
+	unsigned long done, failed;
+};
 
 struct server {
 	char *config_file;           /* absolute: a reload finds it wherever we go */
@@ -29,6 +41,10 @@ struct server {
 	struct event *left;          /* streams have ended that somebody waits for */
 	struct event *stop_timer;    /* while stopping */
 	struct retired_list retired; /* what reloads have taken away, while it still has clients */
+	struct pulse *pulse;
+	struct control_host *console; /* behind the control service */
+	int64_t started;              /* clock_ms() */
+	struct server_reloads reloads;
 	bool stopping;
 };
 
@@ -45,7 +61,19 @@ int server_run(struct server *server);
 /* Frees all in the reverse order; clients that are left are cut off. NULL is fine. */
 void server_free(struct server *server);
 
-/* Reads the config again. 0 with the change in force, or -1 with the old one whole and the mistakes. */
-int server_reload(struct server *server, struct texts *mistakes);
+/*
+ * Reads the config again. 0 with the change in force and the warnings (what needs a restart), or -1 with
+ * the old one whole and the mistakes; the log has got both.
+ */
+int server_reload(struct server *server, struct texts *mistakes, struct texts *warnings);
+
+/* The parts of that which change nothing: the config as it is read now, or NULL with the mistakes; */
+struct config *server_load(const struct server *server, struct texts *mistakes);
+/* and the old values put back that only a restart changes, with the warnings. 0, or -1 when out of memory. */
+int server_keep_unreloadable(
+    const struct server *server, struct config *next, struct texts *warnings);
+
+/* Opens the log's file again. 0, or -1 with errno and the old one in use; the log tells. */
+int server_reopen_log(void);
 
 #endif

@@ -38,6 +38,7 @@ static struct {
 	char *path; /* of a file */
 	enum log_level level;
 	unsigned long lost; /* lines that the sink did not take since the last one it took */
+	unsigned long lost_in_all;
 } the_log = { .sink = SINK_STDERR, .fd = STDERR_FILENO, .level = LOG_LEVEL_INFO };
 
 static const char *const level_names[] = { "error", "warning", "info", "debug", NULL };
@@ -144,6 +145,29 @@ void log_set_level(enum log_level level)
 	the_log.level = level;
 }
 
+enum log_level log_level(void)
+{
+	return the_log.level;
+}
+
+const char *log_level_name(enum log_level level)
+{
+	return level_names[level];
+}
+
+int log_level_parse(const char *name)
+{
+	for (int i = 0; level_names[i] != NULL; i++)
+		if (strcmp(level_names[i], name) == 0)
+			return i;
+	return -1;
+}
+
+unsigned long log_lost(void)
+{
+	return the_log.lost_in_all;
+}
+
 bool log_enabled(enum log_level level)
 {
 	return level <= the_log.level;
@@ -222,6 +246,12 @@ static bool write_line(enum log_level level, const char *format, va_list args)
 	return sink_write(line, length);
 }
 
+static void lose_line(void)
+{
+	the_log.lost++;
+	the_log.lost_in_all++;
+}
+
 static void write_note(enum log_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -231,7 +261,7 @@ static void write_note(enum log_level level, const char *format, ...)
 
 	va_start(args, format);
 	if (!write_line(level, format, args))
-		the_log.lost++;
+		lose_line();
 	va_end(args);
 }
 
@@ -246,7 +276,7 @@ static void log_line(enum log_level level, const char *format, va_list args)
 	if (!log_enabled(level))
 		return;
 	if (!write_line(level, format, args)) {
-		the_log.lost++;
+		lose_line();
 	} else if (lost != 0) {
 		the_log.lost = 0;
 		write_note(LOG_LEVEL_WARNING, "log: lost %lu lines before this one", lost);

@@ -31,6 +31,13 @@ int log_reopen(void);
 void log_close(void);
 
 void log_set_level(enum log_level level);
+enum log_level log_level(void);
+/* "warning". */
+const char *log_level_name(enum log_level level);
+/* The level of that name, or -1. */
+int log_level_parse(const char *name);
+/* Lines that no sink has taken, since the start. */
+unsigned long log_lost(void);
 bool log_enabled(enum log_level level);
 
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/texts.h"
+
 struct address;
 
 /* Exit statuses; scripts rely on them. */
@@ -25,12 +27,18 @@ struct options {
 	const char
 	    *interface; /* -I: where a multicast group is joined; NULL = the kernel decides */
 	bool raw;       /* -r */
+	bool watch;     /* -w of status: again and again */
+	/* Of a command for the daemon: */
+	const char *command;
+	struct texts forwarded; /* its long options, "--name" or "--name=value" */
 };
 
 /* Commands get the arguments behind their options, as many as their row allows. */
 int send_command(const struct options *options, int count, char **arguments);
 int ping_command(const struct options *options, int count, char **arguments);
 int listen_command(const struct options *options, int count, char **arguments);
+/* All those that the daemon's control service answers. */
+int control_command(const struct options *options, int count, char **words);
 
 /* Writes "echoctl: ..." and a line feed to standard error. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

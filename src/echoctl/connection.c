@@ -2,9 +2,12 @@
 #include "echoctl/connection.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -136,6 +139,40 @@ void connection_close(struct connection *c)
 	address_clear(&c->address);
 }
 
+/* The path, or the directory above it, that can be looked at: its owner decides who may. */
+static int find_guard(char *path, struct stat *st)
+{
+	while (stat(path, st) == -1) {
+		char *slash = strrchr(path, '/');
+
+		if (errno != EACCES || slash == NULL || slash == path)
+			return -1;
+		*slash = '\0';
+	}
+	return 0;
+}
+
+/* Whose socket it is, and what to do about it. */
+static void explain_denial(const struct address *address)
+{
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	const struct group *group;
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s", address->path);
+	if (find_guard(path, &st) == -1)
+		return;
+	group = getgrgid(st.st_gid);
+	if (group == NULL || !(st.st_mode & S_IWGRP || S_ISDIR(st.st_mode)))
+		complain("%s belongs to user %d and has mode %04o: become that user, or root", path,
+		    (int)st.st_uid, (unsigned)(st.st_mode & 07777));
+	else
+		complain(
+		    "%s belongs to the group %s: join it (as root: usermod -a -G %s USER, then "
+		    "log in again), or become root",
+		    path, group->gr_name, group->gr_name);
+}
+
 int connection_complain(const struct connection *c, int error)
 {
 	complain("%s: %s", c->address.text, strerror(error));
@@ -147,6 +184,10 @@ int connection_complain(const struct connection *c, int error)
 	case ENOTDIR:
 	case ETIMEDOUT:
 		return STATUS_NOBODY;
+	case EACCES:
+		if (transport_is_unix(c->address.transport))
+			explain_denial(&c->address);
+		return STATUS_NO;
 	default:
 		return STATUS_NO;
 	}

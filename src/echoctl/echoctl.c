@@ -30,18 +30,49 @@ struct command {
 	const char *help;
 	int least, most; /* arguments */
 	int (*run)(const struct options *options, int count, char **arguments);
+	const struct option *forwarded; /* long options that the daemon understands */
 };
 
+#define LONG_OPTIONS                              \
+	{ "help", no_argument, NULL, 'h' },       \
+	{                                         \
+		"version", no_argument, NULL, 'V' \
+	}
+#define FORWARDED 'F' /* what getopt returns for the daemon's options */
+
+static const struct option long_options[] = { LONG_OPTIONS, { NULL, 0, NULL, 0 } };
+static const struct option clients_options[] = { LONG_OPTIONS,
+	{ "service", required_argument, NULL, FORWARDED },
+	{ "source", required_argument, NULL, FORWARDED },
+	{ "idle-over", required_argument, NULL, FORWARDED },
+	{ "left", no_argument, NULL, FORWARDED }, { NULL, 0, NULL, 0 } };
+
 static const struct command commands[] = {
+	{ "status", ":wi:jh", "[-j] [-w [-i SECONDS]]", "say whether the daemon is well", 0, 0,
+	    control_command, NULL },
+	{ "listeners", ":jh", "[-j]", "list the addresses that it serves", 0, 0, control_command,
+	    NULL },
+	{ "clients", ":jh",
+	    "[-j] [--service NAME] [--source NETWORK] [--idle-over SECONDS] [--left]",
+	    "list its clients, or the last 64 that left", 0, 0, control_command, clients_options },
+	{ "kill", ":jh", "[-j] ID", "close the client of that id", 1, 1, control_command, NULL },
+	{ "reload", ":jh", "[-j]", "put the changed configuration in force", 0, 0, control_command,
+	    NULL },
+	{ "reopen", ":jh", "[-j]", "open its log file again, after that was renamed", 0, 0,
+	    control_command, NULL },
+	{ "log", ":jh", "[-j] [LEVEL]", "log that level until the next reload, or say which it is",
+	    0, 1, control_command, NULL },
+	{ "stats", ":jh", "[-j]", "print all its counters, one a line", 0, 0, control_command,
+	    NULL },
 	/* TEXT may begin with a hyphen: send's options end at the address. */
 	{ "send", "+:w:jh", "[-j] [-w SECONDS] ADDRESS [TEXT...]",
 	    "send a line, a datagram or the standard input, and print the answer", 1, INT_MAX,
-	    send_command },
+	    send_command, NULL },
 	{ "ping", ":n:i:w:jh", "[-j] [-n COUNT] [-i SECONDS] [-w SECONDS] ADDRESS",
-	    "measure the round-trip time to an echo service", 1, 1, ping_command },
+	    "measure the round-trip time to an echo service", 1, 1, ping_command, NULL },
 	{ "listen", ":n:I:rjh", "[-j] [-n COUNT] [-I INTERFACE] [-r] ADDRESS",
 	    "print the datagrams that come to an address or a multicast group", 1, 1,
-	    listen_command },
+	    listen_command, NULL },
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -73,7 +104,7 @@ static void print_usage(FILE *to)
 {
 	fputs("Usage: echoctl [-s SOCKET] [-j] COMMAND [ARGUMENT...]\n\nCommands:\n", to);
 	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
+		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
 	fputs(
 	    "\n"
 	    "  -s SOCKET  the socket of the daemon's control service\n"
@@ -126,7 +157,8 @@ static bool parse_seconds(char letter, const char *text, int64_t *us)
 }
 
 /* Whether the value is one. */
-static bool set_option(struct options *options, int letter, char **argv)
+static bool set_option(
+    struct options *options, const struct option *long_option, int letter, char **argv)
 {
 	switch (letter) {
 	case 's':
@@ -140,6 +172,10 @@ static bool set_option(struct options *options, int letter, char **argv)
 	case 'i':
 		return parse_seconds('i', optarg, &options->interval);
 	case 'w':
+		if (optarg == NULL) {
+			options->watch = true;
+			return true;
+		}
 		if (strcmp(optarg, "0") != 0)
 			return parse_seconds('w', optarg, &options->patience);
 		options->patience = INT64_MAX;
@@ -150,8 +186,14 @@ static bool set_option(struct options *options, int letter, char **argv)
 	case 'r':
 		options->raw = true;
 		return true;
+	case FORWARDED:
+		return texts_addf(&options->forwarded, "--%s%s%s", long_option->name,
+			   optarg == NULL ? "" : "=", optarg == NULL ? "" : optarg) == 0;
 	case ':':
-		complain("-%c: its value is missing", optopt);
+		if (optopt == FORWARDED)
+			complain("%s: its value is missing", argv[optind - 1]);
+		else
+			complain("-%c: its value is missing", optopt);
 		return false;
 	default: /* a letter, or 0 for a long option, which getopt has passed by */
 		if (optopt != 0)
@@ -166,16 +208,15 @@ static bool set_option(struct options *options, int letter, char **argv)
 static bool parse_options(
     struct options *options, const struct command *command, int argc, char **argv, int *status)
 {
-	static const struct option long_options[] = {
-		{ "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'V' },
-		{ NULL, 0, NULL, 0 },
-	};
 	const char *known = command == NULL ? general_options : command->options;
-	int letter;
+	const struct option *longs = long_options;
+	int letter, index = 0;
+
+	if (command != NULL && command->forwarded != NULL)
+		longs = command->forwarded;
 
 	optind = 0; /* a second round begins */
-	while ((letter = getopt_long(argc, argv, known, long_options, NULL)) != -1) {
+	while ((letter = getopt_long(argc, argv, known, longs, &index)) != -1) {
 		*status = STATUS_OK;
 		if (letter == 'h') {
 			print_help(command);
@@ -185,7 +226,7 @@ static bool parse_options(
 			puts("echoctl " PACKAGE_VERSION);
 			return false;
 		}
-		if (!set_option(options, letter, argv)) {
+		if (!set_option(options, &longs[index], letter, argv)) {
 			fprintf(stderr, "Try 'echoctl%s%s -h'.\n", command == NULL ? "" : " ",
 			    command == NULL ? "" : command->name);
 			*status = STATUS_USAGE;
@@ -225,6 +266,7 @@ static int run(struct options *options, int argc, char **argv)
 
 	if (command == NULL)
 		return STATUS_USAGE;
+	options->command = command->name;
 	if (!parse_options(options, command, argc, argv, &status))
 		return status;
 	argc -= optind;
@@ -276,5 +318,7 @@ int main(int argc, char **argv)
 		print_usage(stderr);
 		return STATUS_USAGE;
 	}
-	return check_output(run(&options, argc - optind, argv + optind));
+	status = run(&options, argc - optind, argv + optind);
+	texts_clear(&options.forwarded);
+	return check_output(status);
 }

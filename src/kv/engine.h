@@ -20,6 +20,10 @@ struct engine_answer {
 	struct table_value value; /* of a get, valid until the next call */
 };
 
+struct engine_stats {
+	struct table_stats table;
+};
+
 struct engine;
 
 struct engine_ops {
@@ -30,6 +34,7 @@ struct engine_ops {
 	    const void *value, size_t value_length);
 	struct engine_answer (*del)(struct engine *engine, const struct table_key *key);
 	void (*set_max_memory)(struct engine *engine, size_t max_memory);
+	void (*stats)(struct engine *engine, struct engine_stats *stats);
 	void (*free)(struct engine *engine);
 };
 

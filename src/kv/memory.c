@@ -49,6 +49,11 @@ static void memory_set_max_memory(struct engine *engine, size_t max_memory)
 	table_set_max_memory(table_of(engine), max_memory);
 }
 
+static void memory_stats(struct engine *engine, struct engine_stats *stats)
+{
+	table_stats(table_of(engine), &stats->table);
+}
+
 static void memory_free(struct engine *engine)
 {
 	table_free(table_of(engine));
@@ -61,6 +66,7 @@ static const struct engine_ops memory_ops = {
 	.set = memory_set,
 	.del = memory_del,
 	.set_max_memory = memory_set_max_memory,
+	.stats = memory_stats,
 	.free = memory_free,
 };
 

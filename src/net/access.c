@@ -131,6 +131,13 @@ static bool network_has(const struct network *network, const struct in6_addr *ke
 	       (network->prefix.s6_addr[bytes] ^ key->s6_addr[bytes]) >> (8 - bits) == 0;
 }
 
+bool network_matches(const struct network *network, const struct sockaddr *peer)
+{
+	struct in6_addr key;
+
+	return network_key(peer, &key) && network_has(network, &key);
+}
+
 static int longest_match(const struct networks *networks, const struct in6_addr *key)
 {
 	int longest = NO_MATCH;

@@ -39,6 +39,9 @@ void network_clear(struct network *network);
 /* An IP socket address as the 16 bytes that networks are compared with; false = it is none. */
 bool network_key(const struct sockaddr *peer, struct in6_addr *key);
 
+/* Whether the peer is in the network; a Unix peer is in none. */
+bool network_matches(const struct network *network, const struct sockaddr *peer);
+
 /*
  * With `allow` not empty, who matches no rule is denied. Unix peers are always allowed: their
  * rule is the socket's mode.

@@ -122,7 +122,10 @@ bool instance_is_full(const struct instance *instance)
 {
 	const struct handlers *handlers = instance->handlers;
 
-	return instance->stream_count >= (size_t)instance->settings->max_connections ||
-	       (handlers->full != NULL && handlers->full(instance)) ||
-	       instance->loop->streams >= instance->loop->max_streams;
+	if (instance->stream_count >= (size_t)instance->settings->max_connections)
+		return true;
+	if (handlers->full != NULL && handlers->full(instance))
+		return true;
+	/* Who comes to see why all places are taken must not stand at the door for it. */
+	return !handlers->administers && instance->loop->streams >= instance->loop->max_streams;
 }

@@ -145,6 +145,7 @@ struct handlers {
 	void (*close)(struct stream *stream);
 	/* Whether one more client would be one too many, whatever max_connections says. */
 	bool (*full)(const struct instance *instance);
+	bool administers;      /* its clients come in over limits.max_connections, unremembered */
 	bool sends_files;      /* its output may hold parts of files */
 	const char *long_line; /* the answer to a line over max_line */
 	const char *refusal;   /* what a client over the limit is told */

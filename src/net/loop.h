@@ -14,6 +14,7 @@
 #include "net/client.h"
 #include "net/guard.h"
 
+struct control_host;
 struct datagram_batch;
 struct deadlines;
 struct event;
@@ -35,6 +36,7 @@ struct loop {
 	uint64_t last_id;
 	struct clients_left clients_left;
 	struct client_walk_list walks; /* that are under way */
+	struct control_host *control;  /* who answers the control service; its owner set it */
 	struct event *left; /* activated when one of them has gone; whoever set it owns it */
 	/* Out of descriptors: */
 	struct event *resume; /* ends the pause */

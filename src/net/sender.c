@@ -232,6 +232,16 @@ void sender_configure(struct sender *sender, const struct sender_settings *setti
 		log_error("%s: out of memory for the timer", sender->instance->name);
 }
 
+const char *sender_trouble(const struct sender *sender, size_t n)
+{
+	const struct target *target;
+
+	if (sender->targets == NULL || n >= sender->settings.to->count)
+		return NULL;
+	target = &sender->targets[n];
+	return target->works || target->trouble[0] == '\0' ? NULL : target->trouble;
+}
+
 void sender_free(struct sender *sender)
 {
 	if (sender == NULL)

@@ -35,6 +35,9 @@ struct sender *sender_new(struct instance *instance, const struct sender_setting
 /* From the next interval on, which is counted from the last one. */
 void sender_configure(struct sender *sender, const struct sender_settings *settings);
 
+/* What is wrong with the n-th address of the settings; NULL = nothing, as far as is known. */
+const char *sender_trouble(const struct sender *sender, size_t n);
+
 void sender_free(struct sender *sender);
 
 #endif

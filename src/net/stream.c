@@ -193,8 +193,9 @@ static enum verdict serve_end(struct stream *s, struct evbuffer *in, struct evbu
 		verdict = lines_finish(&s->lines, s, s->handlers, in, out);
 	if (verdict == VERDICT_ABORT)
 		return verdict;
-	if (s->handlers->eof != NULL && (!s->draining || s->handlers->finishes))
-		return s->handlers->eof(s, out);
+	if (s->handlers->eof != NULL && (!s->draining || s->handlers->finishes) &&
+	    (verdict = s->handlers->eof(s, out)) != VERDICT_CLOSE)
+		return verdict;
 	if (!s->draining)
 		s->reason = CLOSE_CLIENT_EOF;
 	s->draining = true;

@@ -95,6 +95,8 @@ static void remember(const struct stream *s, enum close_reason reason)
 {
 	struct client *client;
 
+	if (s->handlers->administers) /* a monitor would soon have pushed all others out */
+		return;
 	client = clients_left_add(&s->instance->loop->clients_left);
 	stream_describe(s, client);
 	client->left = clock_ms();

@@ -84,6 +84,26 @@ static void stop(struct instance *instance)
 	sender_free(instance->state);
 }
 
+static void report(const struct instance *instance, struct report *report)
+{
+	const struct beacon_conf *conf = instance->conf;
+	uint64_t troubles = 0;
+	char text[512];
+
+	for (size_t i = 0; i < conf->send_to.count; i++) {
+		const char *trouble = sender_trouble(instance->state, i);
+
+		if (trouble == NULL)
+			continue;
+		troubles++;
+		snprintf(text, sizeof(text), "cannot send to %s: %s", conf->send_to.items[i].text,
+		    trouble);
+		report->problem(report, text);
+	}
+	report->number(report, "addresses", conf->send_to.count);
+	report->number(report, "unreachable", troubles);
+}
+
 static int check(const struct instance_config *config, const char **key, char *why, size_t why_size)
 {
 	const struct beacon_conf *conf = config->parts[PART_OWN].fields;
@@ -128,4 +148,5 @@ const struct service_ops service_beacon = {
 	.start = start,
 	.reload = reload,
 	.stop = stop,
+	.report = report,
 };

@@ -248,6 +248,21 @@ static void stop(struct instance *instance)
 	engine->ops->free(engine);
 }
 
+static void report(const struct instance *instance, struct report *report)
+{
+	const struct kv_conf *conf = instance->conf;
+	struct engine *engine = instance->state;
+	uint64_t limit = (uint64_t)conf->max_memory;
+	struct engine_stats stats;
+
+	engine->ops->stats(engine, &stats);
+	report->number(report, "entries", stats.table.entries);
+	report->number(report, "memory_bytes", stats.table.memory);
+	report->number(report, "memory_limit_bytes", limit);
+	if (limit != 0 && stats.table.memory > limit - limit / 20)
+		report->problem(report, "its memory is full or nearly so");
+}
+
 static const struct handlers handlers = {
 	.open = kv_open,
 	.lines = kv_lines,
@@ -264,4 +279,5 @@ const struct service_ops service_kv = {
 	.start = start,
 	.reload = reload,
 	.stop = stop,
+	.report = report,
 };

@@ -55,6 +55,7 @@ static int check_transport(const struct service_ops *ops, enum transport transpo
 	} kinds[] = {
 		{ SERVICE_STREAM, "tcp:// or unix://", "streams" },
 		{ SERVICE_DATAGRAM, "udp:// or unixgram://", "datagrams" },
+		{ SERVICE_UNIX, "unix:///path", "Unix stream sockets" },
 	};
 
 	if (ops->transports & (1u << transport))

@@ -16,6 +16,7 @@
 #include "net/instance.h"
 #include "net/sender.h"
 #include "net/stream.h"
+#include "services/report.h"
 
 enum service_transports {
 	SERVICE_UNIX = 1 << TRANSPORT_UNIX,
@@ -49,6 +50,8 @@ struct service_ops {
 	void (*stop)(struct instance *instance);
 	/* A reload has put another instance->conf in force. */
 	void (*reload)(struct instance *instance);
+	/* What only the service knows of its state, for an administrator. */
+	void (*report)(const struct instance *instance, struct report *report);
 };
 
 /* The config side of a service: its name, a sentence, and the parts that its group is made of. */

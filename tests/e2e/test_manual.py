@@ -1,14 +1,17 @@
 """The manual against the program: every key with its default, every option, every service."""
 
+import json
 import re
 import subprocess
 
 import pytest
 
 import harness
+from test_echoctl import find_echoctl
 
 ECHOD = harness.find_echod()
 KEYS_MANUAL = (harness.SOURCE_TREE / "conf/echod.conf.5.in").read_text()
+CLIENT_MANUAL = (harness.SOURCE_TREE / "src/echoctl/echoctl.1.in").read_text()
 DAEMON_MANUAL = (harness.SOURCE_TREE / "src/echod.8.in").read_text()
 SERVICES = re.findall(
     r"SERVICE\((\w+)\)", (harness.SOURCE_TREE / "src/services/services.def").read_text()
@@ -28,6 +31,12 @@ def explained(topic):
                       output, re.M)
     assert rows, output
     return {key.split(".")[-1]: default or None for key, default in rows}
+
+
+def echoctl_help(*command):
+    return subprocess.run(
+        [find_echoctl(), *command, "-h"], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def documented(key):
@@ -66,6 +75,40 @@ def test_every_option_stands_in_the_manual():
     for option in options:
         assert re.search(rf"^\.It Fl .*\b{option}\b", DAEMON_MANUAL, re.M), option
     assert re.search(r"^\.It Fl Fl explain", DAEMON_MANUAL, re.M) or "explain" in DAEMON_MANUAL
+
+
+def test_every_command_of_echoctl_stands_in_its_manual_and_no_other():
+    usage = echoctl_help()
+    commands = re.findall(r"^  (\w+) +\w", usage, re.M)
+    described = re.findall(r"^\.Ss (\w+)$", CLIENT_MANUAL, re.M)
+    assert sorted(commands) == sorted(described) and len(commands) > 10
+    synopsis = CLIENT_MANUAL.split(".Sh SYNOPSIS")[1].split(".Sh DESCRIPTION")[0]
+    for command in commands:
+        assert re.search(rf"^\.Cm .*\b{command}\b", synopsis, re.M), command
+
+
+def test_every_option_of_echoctl_stands_in_its_manual():
+    commands = re.findall(r"^  (\w+) +\w", echoctl_help(), re.M)
+    for command in commands:
+        usage = echoctl_help(command).splitlines()[0]
+        section = CLIENT_MANUAL.split(f"\n.Ss {command}\n")[1].split("\n.Ss ")[0]
+        for option in re.findall(r"(?<![\w-])-(-?[a-zA-Z][\w-]*)", usage):
+            name = option.replace("-", r"\\-", 1) if option.startswith("-") else option
+            where = CLIENT_MANUAL if option == "j" else section
+            assert re.search(rf"^\.It Fl .*{name}\b", where, re.M), (command, option)
+
+
+def test_every_command_of_the_control_service_is_one_of_echoctl(workdir, fleet):
+    server = fleet.start({"control": {"listen": "unix://$DIR/control"}})
+    with server.connect("control") as client:
+        answer = json.loads(client.ask(b"-j help"))
+    names = {command["name"] for command in answer["commands"]} - {"help"}
+    assert names < set(re.findall(r"^  (\w+) +\w", echoctl_help(), re.M))
+
+
+@pytest.mark.parametrize("status", [0, 1, 2, 3])
+def test_every_exit_status_of_echoctl_stands_in_its_manual(status):
+    assert re.search(rf"^\.It {status}$", CLIENT_MANUAL, re.M)
 
 
 @pytest.mark.parametrize("status", [0, 1, 2, 69, 77, 78])

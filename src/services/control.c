@@ -1,0 +1,225 @@
+/*
+ * control: requests of an administrator in lines, answered one after the other. A request may reload the
+ * daemon or end its clients, this one too, so none is served where it comes in: it waits for the next turn
+ * of the loop, and long answers go out a piece a turn.
+ */
+#include "services/control.h"
+
+#include <event2/buffer.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "net/errand.h"
+#include "net/loop.h"
+#include "services/service.h"
+
+#define WAITING_MAX (64u * 1024) /* bytes of requests that wait for their turn */
+#define PIECE (32u * 1024)       /* most answers are shorter */
+
+/* A client's; on its own in memory, since its stream may end within a call that it has made. */
+struct session {
+	struct stream *stream; /* NULL once it has ended */
+	struct evbuffer *waiting, *answer;
+	struct errand *work;
+	struct control_task *task; /* the request under way */
+	bool running;              /* a step of it, right now */
+	bool ending;               /* nothing more comes: close once all is answered */
+};
+
+/* A client's state. */
+struct place {
+	struct session *session;
+};
+
+static struct session *session_of(struct stream *stream)
+{
+	return ((struct place *)stream_state(stream))->session;
+}
+
+static struct control_host *host_of(const struct session *session)
+{
+	return stream_instance(session->stream)->loop->control;
+}
+
+static void session_free(struct session *session)
+{
+	if (session->waiting != NULL)
+		evbuffer_free(session->waiting);
+	if (session->answer != NULL)
+		evbuffer_free(session->answer);
+	errand_free(session->work);
+	free(session);
+}
+
+static bool has_work(const struct session *session)
+{
+	return session->task != NULL || evbuffer_get_length(session->waiting) > 0;
+}
+
+/* Begins with the next request; false when there is no memory for it. */
+static bool begin_next(struct session *session)
+{
+	struct control_host *host = host_of(session);
+	size_t length;
+	char *line = evbuffer_readln(session->waiting, &length, EVBUFFER_EOL_LF);
+
+	if (line != NULL)
+		session->task = host->begin(host, session->stream, line, length);
+	free(line);
+	return session->task != NULL;
+}
+
+/* One step of the request under way. What it does may end the stream: session->stream is NULL then. */
+static enum verdict step(struct session *session)
+{
+	const struct control_host *host = host_of(session);
+	bool more;
+
+	/* Room first: an answer that ends in OK must not lack a part for want of memory. */
+	if (evbuffer_expand(session->answer, PIECE) == -1)
+		return VERDICT_ABORT;
+	if (session->task == NULL && !begin_next(session))
+		return VERDICT_ABORT;
+	session->running = true;
+	more = host->go_on(session->task, session->answer);
+	session->running = false;
+	if (more && session->stream != NULL)
+		return VERDICT_CONTINUE;
+	host->end(session->task);
+	session->task = NULL;
+	return session->ending && !has_work(session) ? VERDICT_CLOSE : VERDICT_CONTINUE;
+}
+
+static void work(void *arg)
+{
+	struct session *session = arg;
+	enum verdict verdict;
+
+	if (!has_work(session) || !stream_has_room(session->stream))
+		return; /* control_room() sees to it */
+	verdict = step(session);
+	if (session->stream == NULL) {
+		session_free(session);
+		return;
+	}
+	if (has_work(session))
+		errand_next_turn(session->work);
+	stream_send(session->stream, session->answer, verdict);
+}
+
+static enum verdict control_open(struct stream *stream, struct evbuffer *out)
+{
+	struct session *session = calloc(1, sizeof(*session));
+
+	(void)out;
+	if (session == NULL)
+		return VERDICT_ABORT;
+	((struct place *)stream_state(stream))->session = session;
+	session->stream = stream;
+	session->waiting = evbuffer_new();
+	session->answer = evbuffer_new();
+	session->work = errand_new(stream_instance(stream)->loop, -1, work, session);
+	if (session->waiting == NULL || session->answer == NULL || session->work == NULL)
+		return VERDICT_ABORT;
+	return VERDICT_CONTINUE;
+}
+
+/* At a drain, too: a reload that takes this very service away is answered. */
+static enum verdict control_eof(struct stream *stream, struct evbuffer *out)
+{
+	struct session *session = session_of(stream);
+
+	(void)out;
+	session->ending = true;
+	return has_work(session) ? VERDICT_CONTINUE : VERDICT_CLOSE;
+}
+
+static enum verdict control_line(
+    struct stream *stream, struct evbuffer *out, char *bytes, size_t length)
+{
+	struct session *session = session_of(stream);
+	const char *line = bytes;
+
+	strip(&line, &length);
+	if (session->ending)
+		return VERDICT_CONTINUE; /* behind a quit */
+	if (length == strlen("quit") && strncasecmp(line, "quit", length) == 0)
+		return control_eof(stream, out);
+	if (evbuffer_get_length(session->waiting) + length >= WAITING_MAX) {
+		evbuffer_add_printf(out, "ERROR: too many requests wait for their answers\n");
+		return VERDICT_PROTOCOL;
+	}
+	if (evbuffer_add(session->waiting, line, length) == -1 ||
+	    evbuffer_add(session->waiting, "\n", 1) == -1)
+		return VERDICT_ABORT;
+	errand_next_turn(session->work);
+	return VERDICT_CONTINUE;
+}
+
+static enum verdict control_room(struct stream *stream, struct evbuffer *out)
+{
+	struct session *session = session_of(stream);
+
+	(void)out;
+	if (has_work(session))
+		errand_next_turn(session->work);
+	return VERDICT_CONTINUE;
+}
+
+static void control_close(struct stream *stream)
+{
+	struct session *session = session_of(stream);
+
+	if (session == NULL)
+		return;
+	session->stream = NULL;
+	if (session->running)
+		return; /* work() frees it */
+	if (session->task != NULL)
+		stream_instance(stream)->loop->control->end(session->task);
+	session_free(session);
+}
+
+/* An abstract name would let every user of the machine in. */
+static int check(const struct instance_config *config, const char **key, char *why, size_t why_size)
+{
+	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
+
+	*key = "listen";
+	for (size_t i = 0; i < settings->listen.count; i++) {
+		const struct address *address = &settings->listen.items[i];
+
+		if (address->path[0] != '@')
+			continue;
+		snprintf(why, why_size,
+		    "expected unix:///path, got \"%s\": an abstract name has no owner and no mode",
+		    address->text);
+		return -1;
+	}
+	return 0;
+}
+
+static const struct handlers handlers = {
+	.conn_size = sizeof(struct place),
+	.open = control_open,
+	.line = control_line,
+	.eof = control_eof,
+	.finishes = true,
+	.room = control_room,
+	.close = control_close,
+	.administers = true,
+	.long_line = "ERROR: line too long\n",
+	.refusal = "ERROR: too many connections\n",
+	.foreign = FOREIGN_TEXTS("ERROR: this is the echod control port, not ", "\n"),
+};
+
+const struct service_ops service_control = {
+	.kind = SERVICE_KIND("control",
+	    "Shows and steers the running daemon in lines; echoctl is its client.", SERVICE_LINES),
+	.transports = SERVICE_UNIX,
+	.transports_why = "who reaches it commands the daemon, and a path has an owner and a mode",
+	.handlers = &handlers,
+	.check = check,
+};

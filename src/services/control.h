@@ -1,0 +1,32 @@
+/*
+ * What the control service asks of the daemon around it. A service cannot know the server, so the loop
+ * carries whoever answers (loop->control).
+ */
+#ifndef ECHOD_SERVICES_CONTROL_H
+#define ECHOD_SERVICES_CONTROL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct evbuffer;
+struct stream;
+
+/* One request that is being answered. */
+struct control_task;
+
+struct control_host {
+	/*
+	 * Takes a request line of that client; the task ends with control_host.end(). NULL when out of
+	 * memory.
+	 */
+	struct control_task *(*begin)(
+	    struct control_host *host, struct stream *client, const char *line, size_t length);
+	/*
+	 * Adds a piece of the answer, the last of them ending in a line "OK" or "ERROR: why". False once
+	 * that is said. It is called outside of any stream's callback: it may end any stream, and reload.
+	 */
+	bool (*go_on)(struct control_task *task, struct evbuffer *out);
+	void (*end)(struct control_task *task);
+};
+
+#endif

@@ -1,0 +1,689 @@
+"""The control service and echoctl's commands for it: every answer, as text and as JSON."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+import harness
+from harness import DEADLINE, Failure, run_echod, to_config, wait_until
+from test_echoctl import NO, NOBODY, OK, USAGE, find_echoctl
+from transports import needs_root
+
+pytestmark = pytest.mark.skipif(not os.path.exists(find_echoctl()), reason="echoctl is not built")
+
+TCP = "tcp://127.0.0.1:0"
+CONTROL = {"control": {"listen": "unix://$DIR/control"}}
+
+
+def with_control(**services):
+    return {**services, **CONTROL}
+
+
+def run(workdir, *args, status=OK, **options):
+    """Runs echoctl against the test's daemon; returns (output, errors)."""
+    done = subprocess.run(
+        [find_echoctl(), "-s", f"{workdir}/control", *map(str, args)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        timeout=DEADLINE, check=False, text=True, **options,
+    )  # fmt: skip
+    assert not harness.SANITIZER_REPORT.search(done.stderr), done.stderr
+    assert done.returncode == status, f"exit status {done.returncode}: {done.stderr}"
+    return done.stdout, done.stderr
+
+
+@pytest.fixture
+def echoctl(workdir):
+    return lambda *args, **options: run(workdir, *args, **options)
+
+
+@pytest.fixture
+def ask(workdir):
+    """The same with -j: returns the one object that is printed."""
+
+    def ask(*args, **options):
+        output, _ = run(workdir, "-j", *args, **options)
+        assert output.endswith("\n") and output.count("\n") == 1
+        return json.loads(output)
+
+    return ask
+
+
+class Console(harness.Stream):
+    """A client of the control service without echoctl."""
+
+    def request(self, line):
+        """Returns (the lines of the answer, its end)."""
+        self.send(line + b"\n")
+        return self.answer()
+
+    def answer(self):
+        lines = []
+        while True:
+            line = self.line()[:-1]
+            if line == b"OK" or line.startswith(b"ERROR: "):
+                return lines, line
+            lines.append(line)
+
+    def ask(self, request):
+        lines, end = self.request(b"-j " + request)
+        assert len(lines) == 1, lines
+        answer = json.loads(lines[0])
+        assert ("error" in answer) == (end != b"OK")
+        return answer
+
+
+@contextlib.contextmanager
+def console(server):
+    client = Console(server.address("control"))
+    with client:
+        yield client
+
+
+# --- the protocol ---
+
+
+def test_answers_end_with_ok_or_error(echod):
+    with console(echod(CONTROL)) as client:
+        assert client.request(b"status")[1] == b"OK"
+        assert client.request(b"nonsense")[1].startswith(b"ERROR: unknown command")
+        assert client.request(b"") == ([], client.request(b"  ")[1])
+        assert client.request(b"kill")[1] == b"ERROR: usage: kill ID"
+
+
+def test_every_command_of_help_answers_in_json(echod):
+    with console(echod(CONTROL)) as client:
+        names = [command["name"] for command in client.ask(b"help")["commands"]]
+        assert len(names) > 8
+        for name in names:
+            client.ask(name.encode())
+
+
+def test_requests_in_one_segment_are_answered_in_order(echod):
+    with console(echod(CONTROL)) as client:
+        client.send(b"log\nlisteners\n-j log\nfoo\nlog\n")
+        assert client.answer() == ([b"log level debug"], b"OK")
+        assert client.answer()[0][0].startswith(b"SERVICE")
+        assert json.loads(client.answer()[0][0]) == {"level": "debug"}
+        assert client.answer()[1].startswith(b"ERROR: ")
+        assert client.answer() == ([b"log level debug"], b"OK")
+
+
+def test_half_close_is_answered(echod):
+    with console(echod(CONTROL)) as client:
+        client.send(b"log\n-j clients\nlog")
+        client.half_close()
+        lines = client.rest().split(b"\n")
+    assert lines[:2] == [b"log level debug", b"OK"]
+    assert lines[3:] == [b"OK", b""]  # a line without an end is no request
+
+
+def test_quit_closes_after_the_answers(echod):
+    with console(echod(CONTROL)) as client:
+        client.send(b"log\nQUIT\nstatus\n")
+        assert client.rest() == b"log level debug\nOK\n"
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff\xfe status", b"status\0more", b"-j \x1b[2J", b"clients --service \xc2\x9b",
+             b"x" * 4000, b"log " + b"a " * 40, b"kill 99999999999999999999", b"kill -1",
+             b"clients --source", b"clients --left=1", b"-j -j status", b'-j "\\"'],
+)  # fmt: skip
+def test_odd_requests_are_refused_with_a_clean_line(echod, line):
+    with console(echod(CONTROL)) as client:
+        lines, end = client.request(line)
+        assert end.startswith(b"ERROR: ")
+        for text in [*lines, end]:
+            assert re.fullmatch(rb"[ -~]*", text)
+        if line.startswith(b"-j"):
+            assert json.loads(lines[0])["error"]
+        assert client.request(b"log")[1] == b"OK"
+
+
+def test_too_many_requests_at_once(echod):
+    with console(echod({"control": {**CONTROL["control"], "max_line": "512K"}})) as client:
+        client.send(b"stats " + b"x" * 100000 + b"\n")
+        assert client.rest() == b"ERROR: too many requests wait for their answers\n"
+
+
+def test_http_is_shown_the_door(echod):
+    with console(echod(CONTROL)) as client:
+        client.send(b"GET / HTTP/1.1\r\nreload\r\n\r\n")
+        assert client.rest() == b"ERROR: this is the echod control port, not HTTP\n"
+
+
+def test_a_client_that_leaves_while_it_is_answered(echod):
+    server = echod(CONTROL)
+    for _ in range(50):
+        client = Console(server.address("control"))
+        client.send(b"status\nclients\n" * 50)
+        client.reset()
+    with console(server) as client:
+        assert client.request(b"status")[1] == b"OK"
+
+
+def test_over_its_limit_echoctl_is_told(echod, echoctl):
+    server = echod({"control": {"listen": "unix://$DIR/control", "max_connections": 1}})
+    with console(server):
+        assert "too many connections" in echoctl("status", status=NO)[1]
+
+
+def test_an_administrator_gets_in_when_all_places_are_taken(echod, echoctl):
+    server = echod(with_control(kv={"listen": TCP}), limits={"max_connections": 1})
+    with server.kv():
+        with server.connect("kv") as other:
+            assert other.rest() == b"ERROR: too many connections\n"
+        assert "limits.max_connections is reached" in echoctl("status")[0]
+
+
+@pytest.mark.parametrize(
+    "listen, why",
+    [("tcp://127.0.0.1:0", "Unix stream sockets only"), ("udp://127.0.0.1:0", "unix:///path"),
+     ("unixgram:///run/x", "unix:///path"), ("unix://@name", "abstract")],
+)  # fmt: skip
+def test_listens_on_paths_only(write, listen, why):
+    config = write("test.conf", to_config({"control": {"listen": listen}}))
+    result = run_echod("-c", config, "-t")
+    assert result.returncode == 78
+    assert why in result.stderr and "control" in result.stderr
+
+
+# --- status ---
+
+
+def test_status_says_that_all_is_well(echod, echoctl, ask):
+    server = echod(with_control(kv={"listen": TCP}))
+    with server.kv() as client:
+        assert client.ask(b"SET a 1") == b"OK"
+        text, _ = echoctl("status")
+        status = ask("status")
+    assert re.search(rf"^echod: version \S+, process {server.pid}, up .*: all is well$", text, re.M)
+    assert f"kv: serves {server.address('kv')}\n" in text
+    assert re.search(r"^kv: 1 of 4096 clients, 1 accepted, 8 B in, 9 B out$", text, re.M)
+    assert re.search(r"^kv: entries 1, memory ", text, re.M)
+    assert status["problems"] == [] and status["pid"] == server.pid
+    assert status["config"]["file"] == str(server.config)
+    assert status["config"]["failed"] is None
+    kv = next(s for s in status["services"] if s["name"] == "kv")
+    assert kv["addresses"] == [str(server.address("kv"))]
+    assert kv["clients"] == {"now": 1, "limit": 4096}
+    assert (kv["accepted"], kv["bytes_in"], kv["bytes_out"]) == (1, 8, 9)
+    assert kv["report"]["entries"] == 1
+    assert kv["closed"] == kv["errors"] == {}
+
+
+def test_status_tells_errors_by_reason(echod, ask):
+    server = echod(with_control(
+        echo={"listen": [TCP, "udp://127.0.0.1:0"], "max_connections": 1, "reply_ports": "any"}))
+    with server.connect("echo", transport="tcp") as one:
+        one.ask(b"hello")
+        with server.connect("echo", transport="tcp") as two:
+            assert two.rest() == b""
+        address = server.address("echo", "udp")
+        with server.connect("echo", transport="udp") as client:
+            client.ask(b"hello")
+        with socket.socket(type=socket.SOCK_DGRAM) as own:
+            own.bind(("127.0.0.2", address.port))  # one of the daemon's own ports
+            own.sendto(b"loop", address.sockaddr)
+        status = wait_until(lambda: has_errors(ask("status"), 2), "both errors are counted")
+    echo = next(s for s in status["services"] if s["name"] == "echo")
+    assert echo["errors"] == {"limit": 1, "dropped_own_port": 1}
+    assert any("limit" in problem for problem in status["problems"])
+
+
+def test_status_tells_what_a_beacon_cannot_reach(echod, ask, echoctl, workdir):
+    echod(with_control(beacon={"interval": "100ms", "send_to": [
+        "unixgram://$DIR/nobody", "udp://127.0.0.1:9"]}))  # fmt: skip
+    problems = wait_until(lambda: ask("status")["problems"], "it has tried")
+    assert problems == [f"beacon: cannot send to unixgram://{workdir}/nobody: "
+                        "No such file or directory"]
+    assert ask("stats")['echod_beacon_unreachable{service="beacon"}'] == 1
+    assert "needs a look" in echoctl("status")[0]
+
+
+def has_errors(status, count):
+    return len(status["services"][0]["errors"]) == count and status
+
+
+def test_status_tells_how_late_the_loop_is(echod, ask):
+    server = echod(with_control(kv={"listen": TCP}))
+    ask("status")  # the loop runs
+    server.send_signal(signal.SIGSTOP)
+    time.sleep(1.2)  # the time is the matter: a whole sample lies within it
+    server.send_signal(signal.SIGCONT)
+    loop = wait_until(lambda: is_late(ask("status")["loop"]), "the pause was seen")
+    assert loop["longest_lag_us"] < 5_000_000
+
+
+def is_late(loop):
+    return loop["longest_lag_us"] > 100_000 and loop
+
+
+def test_an_idle_daemon_sleeps(echod):
+    server = echod(CONTROL)
+    with console(server) as client:
+        before = client.ask(b"stats")["echod_cpu_seconds_total"]
+        time.sleep(1.5)  # doing nothing is what is measured
+        after = client.ask(b"stats")["echod_cpu_seconds_total"]
+    assert after - before < 0.1
+
+
+def test_usr2_says_the_same(echod, echoctl):
+    server = echod(with_control(kv={"listen": TCP}))
+    server.send_signal(signal.SIGUSR2)
+    server.log.wait(r" info echod: version .*: all is well$")
+    server.log.wait(r" info kv: 0 of 4096 clients")
+
+
+# --- listeners ---
+
+
+def test_listeners(echod, echoctl, ask):
+    server = echod(with_control(kv={"listen": [TCP, "unix://$DIR/kv"]}))
+    listeners = ask("listeners")["listeners"]
+    assert [row["address"] for row in listeners] == [
+        *map(str, server.addresses("kv")), str(server.address("control"))]
+    assert {row["state"] for row in listeners} == {"open"}
+    assert listeners[0]["file"] == str(server.config) and listeners[0]["line"] == 1
+    assert f"{server.config}:1" in echoctl("listeners")[0]
+
+
+def test_a_full_listener_says_so(echod, ask):
+    server = echod(with_control(echo={"listen": TCP, "max_connections": 1, "on_limit": "queue"}))
+    with server.connect("echo") as client:
+        client.ask(b"hello")
+        with server.connect("echo"):
+            wait_until(lambda: ask("listeners")["listeners"][0]["state"] == "full", "it is full")
+
+
+# --- clients ---
+
+
+def listed(ask, *filters):
+    return [c for c in ask("clients", *filters)["clients"] if c["service"] != "control"]
+
+
+def test_clients(echod, echoctl, ask):
+    server = echod(with_control(kv={"listen": TCP}, echo={"listen": "unix://$DIR/echo"}))
+    with server.kv() as one, server.connect("echo") as two:
+        one.ask(b"SET a 1")
+        two.ask(b"hello")
+        clients = listed(ask)
+        assert [(c["service"], c["peer"]) for c in clients] == [("kv", one.name), ("echo", "unix")]
+        assert (clients[0]["bytes_in"], clients[0]["bytes_out"]) == (8, 9)
+        assert 0 <= clients[0]["idle_ms"] <= clients[0]["age_ms"]
+        assert clients[0]["id"] < clients[1]["id"]
+        text, _ = echoctl("clients")
+        assert text.splitlines()[0].split()[:3] == ["ID", "SERVICE", "PEER"]
+        assert text.splitlines()[1].split()[:3] == [str(clients[0]["id"]), "kv", one.name]
+
+
+def test_clients_by_filter(echod, ask, echoctl):
+    server = echod(with_control(kv={"listen": TCP}, echo={"listen": TCP}))
+    with server.kv() as one, server.connect("echo", source="127.0.0.9") as two:
+        two.ask(b"hello")
+        assert [c["peer"] for c in listed(ask, "--service", "kv")] == [one.name]
+        assert [c["peer"] for c in listed(ask, "--source=127.0.0.8/30")] == [two.name]
+        assert [c["peer"] for c in listed(ask, "--source", "127.0.0.9")] == [two.name]
+        assert listed(ask, "--source", "::/0") == []
+        assert listed(ask, "--idle-over", 60) == []
+        wait_until(lambda: len(listed(ask, "--idle-over", "1ms")) == 2, "both are idle")
+        assert "no service" in echoctl("clients", "--service", "nobody", status=NO)[1]
+        assert "write 10.0.0.0/8" in echoctl("clients", "--source", "10.1.0.0/8", status=USAGE)[1]
+        assert "60x" in echoctl("clients", "--idle-over", "60x", status=USAGE)[1]
+
+
+def test_clients_that_left(echod, ask, echoctl):
+    server = echod(with_control(kv={"listen": TCP, "deny": "127.0.0.7"}))
+    with server.kv() as client:
+        name = client.name
+        client.send(b"QUIT\n")
+        client.rest()
+    with server.connect("kv", source="127.0.0.7") as client:
+        denied = client.name
+        with contextlib.suppress(ConnectionResetError):
+            client.rest()
+    left = wait_until(lambda: two_left(listed(ask, "--left")), "both have left")
+    assert [(c["peer"], c["reason"]) for c in left] == [(denied, "denied"), (name, "quit")]
+    assert left[0]["id"] == 0 and left[1]["bytes_in"] == 5
+    assert "quit" in echoctl("clients", "--left", "--source", "127.0.0.1")[0]
+
+
+def test_administrators_leave_unremembered(echod, echoctl, ask):
+    echod(CONTROL)
+    for _ in range(3):
+        echoctl("status")
+    assert ask("clients", "--left") == {"clients": []}
+
+
+def two_left(left):
+    return len(left) == 2 and left
+
+
+def test_only_the_last_64_that_left_are_kept(echod):
+    server = echod(with_control(echo={"listen": TCP}))
+    with console(server) as client:
+        for _ in range(70):
+            server.connect("echo").close()
+        server.wait_closed("client_eof", 70)
+        left = client.ask(b"clients --left")["clients"]
+    assert len(left) == 64
+    assert [c["id"] for c in left] == sorted((c["id"] for c in left), reverse=True)
+
+
+def test_a_thousand_clients(echod, ask):
+    server = echod(with_control(echo={"listen": TCP, "max_per_source": 2000}),
+                   limits={"max_per_source": 2000})
+    with contextlib.ExitStack() as stack:
+        for _ in range(1000):
+            stack.enter_context(server.connect("echo"))
+        wait_until(lambda: ask("status")["clients"]["now"] > 1000, "all have come")
+        ids = [c["id"] for c in listed(ask)]
+    assert len(ids) == len(set(ids)) == 1000 and ids == sorted(ids)
+
+
+def test_clients_may_end_while_they_are_listed(echod):
+    """The list is longer than what is listed in one turn: it is under way when they go."""
+    server = echod(with_control(echo={"listen": TCP, "max_per_source": 2000}))
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect("echo")) for _ in range(900)]
+        with console(server) as client:
+            wait_until(lambda: client.ask(b"status")["clients"]["now"] > 900, "all have come")
+            client.send(b"-j clients --service echo\n" * 20)
+            for other in clients[::2]:
+                other.close()
+            for _ in range(20):
+                lines, end = client.answer()
+                assert end == b"OK"
+                ids = [row["id"] for row in json.loads(lines[0])["clients"]]
+                assert 450 <= len(ids) <= 900 and ids == sorted(set(ids))
+
+
+def test_clients_that_a_reload_makes_leave_are_counted(echod, ask, echoctl):
+    server = echod(with_control(exec={"listen": TCP, "command": ["sleep", "60"]}))
+    with server.connect("exec"):
+        wait_until(lambda: ask("status")["clients"]["programs"] == 1, "it runs")
+        server.configure(CONTROL)
+        ask("reload")
+        clients = ask("status")["clients"]
+        assert (clients["leaving"], clients["programs"]) == (1, 1)
+        assert "(1 are leaving after a reload)" in echoctl("status")[0]
+    wait_until(lambda: ask("status")["clients"]["programs"] == 0, "it has ended")
+
+
+def test_a_reload_may_take_the_service_away_whose_clients_are_listed(echod):
+    server = echod(with_control(echo={"listen": TCP, "max_per_source": 2000}))
+    with contextlib.ExitStack() as stack:
+        for _ in range(900):
+            stack.enter_context(server.connect("echo"))
+        with console(server) as client, console(server) as other:
+            wait_until(lambda: client.ask(b"status")["clients"]["now"] > 900, "all have come")
+            server.configure(CONTROL)
+            client.send(b"-j clients\n")
+            other.send(b"reload\n")
+            assert client.answer()[1] == other.answer()[1] == b"OK"
+            assert client.request(b"status")[1] == b"OK"
+
+
+def test_a_reader_that_stops_in_the_middle_of_a_list(echod):
+    server = echod(with_control(echo={"listen": TCP, "max_per_source": 2000}))
+    with contextlib.ExitStack() as stack:
+        for _ in range(600):
+            stack.enter_context(server.connect("echo"))
+        slow = stack.enter_context(console(server))
+        wait_until(lambda: slow.ask(b"status")["clients"]["now"] > 600, "all have come")
+        slow.send(b"-j clients\n" * 60)
+        with console(server) as client:
+            for _ in range(5):
+                assert client.request(b"status")[1] == b"OK"
+            mine = [c for c in client.ask(b"clients --service control")["clients"]]
+            assert all(c["unsent"] < 1 << 20 for c in mine)
+        for _ in range(60):
+            assert len(json.loads(slow.answer()[0][0])["clients"]) >= 600
+
+
+# --- kill ---
+
+
+def test_kill(echod, echoctl, ask):
+    server = echod(with_control(kv={"listen": TCP}))
+    with server.kv() as client, server.kv() as other:
+        ids = {c["peer"]: c["id"] for c in listed(ask)}
+        assert ask("kill", ids[client.name])["peer"] == client.name
+        with contextlib.suppress(ConnectionResetError):
+            assert client.rest() == b""
+        assert other.ask(b"GET a") == b"NOT_FOUND"
+        server.wait_closed("denied")
+        server.log.wait(rf"info control: kills client {ids[client.name]}, .* user {os.geteuid()}, ")
+        assert "no client" in echoctl("kill", ids[client.name], status=NO)[1]
+
+
+def test_kill_is_refused_for_nobody_and_for_oneself(echod, echoctl):
+    server = echod(CONTROL)
+    assert "no client has the id 0" in echoctl("kill", 0, status=NO)[1]
+    echoctl("kill", "x", status=USAGE)
+    echoctl("kill", status=USAGE)
+    with console(server) as client:
+        own = client.ask(b"clients")["clients"][0]["id"]
+        assert b"this very connection" in client.request(b"kill %d" % own)[1]
+
+
+# --- reload, reopen, log ---
+
+
+def test_reload(echod, echoctl, ask):
+    server = echod(with_control(kv={"listen": TCP}))
+    server.configure(with_control(kv={"listen": TCP}, echo={"listen": TCP}))
+    assert echoctl("reload")[0] == f"reloaded {server.config}\n"
+    with server.connect("echo") as client:
+        assert client.ask(b"hello") == b"hello"
+    assert ask("reload") == {"reloaded": str(server.config), "warnings": []}
+    assert ask("status")["config"]["reloads"] == 2
+
+
+def test_reload_that_fails_says_why(echod, echoctl, ask):
+    server = echod(with_control(kv={"listen": TCP}))
+    server.configure(with_control(kv={"listen": TCP, "backlog": 0}, ecko={"listen": TCP}))
+    output, errors = echoctl("reload", status=NO)
+    assert output == ""
+    assert f"{server.config}:1: services.kv.backlog: " in errors and "ecko" in errors
+    assert errors.endswith("echoctl: reload failed, the running configuration stays\n")
+    details = ask("reload", status=NO)["details"]
+    assert len(details) == 2
+    text, _ = echoctl("status")
+    assert "needs a look" in text and "services.kv.backlog" in text
+    assert ask("status")["config"]["failures"] == 2
+    server.configure(CONTROL)
+    echoctl("reload")
+    assert "all is well" in echoctl("status")[0]
+
+
+def test_reload_warns_of_what_needs_a_restart(echod, echoctl):
+    server = echod(with_control(kv={"listen": "unix://$DIR/kv", "socket_mode": "0600"}))
+    server.configure(with_control(kv={"listen": "unix://$DIR/kv", "socket_mode": "0660"}))
+    output, _ = echoctl("reload")
+    assert 'warning: services.kv.socket_mode: needs a restart, stays "0600"' in output
+
+
+def test_reload_that_takes_the_control_service_away_is_answered(echod, echoctl):
+    server = echod(with_control(kv={"listen": TCP}))
+    server.configure({"kv": {"listen": TCP}})
+    assert echoctl("reload")[0] == f"reloaded {server.config}\n"
+    echoctl("status", status=NOBODY)
+
+
+def test_reload_that_moves_the_control_service_is_answered(echod, echoctl, workdir):
+    server = echod(with_control(kv={"listen": TCP}))
+    server.configure({"control": {"listen": "unix://$DIR/control2"}, "kv": {"listen": TCP}})
+    echoctl("reload")
+    subprocess.run([find_echoctl(), "-s", f"{workdir}/control2", "log"], check=True,
+                   stdout=subprocess.DEVNULL)
+
+
+def test_reopen(echod, echoctl, workdir):
+    server = echod(CONTROL, log={"target": "$DIR/log"})
+    (workdir / "log").rename(workdir / "log.1")
+    assert echoctl("reopen")[0] == "reopened the log\n"
+    assert "reopened" in (workdir / "log").read_text()
+    os.unlink(workdir / "log")
+    (workdir / "log").mkdir()
+    assert "Is a directory" in echoctl("reopen", status=NO)[1]
+    (workdir / "log").rmdir()
+    server.stop()
+
+
+def test_log_level_until_the_next_reload(fleet, echoctl):
+    server = fleet.start(with_control(kv={"listen": TCP}), args=())
+    assert echoctl("log")[0] == "log level info\n"
+    echoctl("log", "debug")
+    server.kv().close()
+    server.log.wait(r" debug kv ")
+    echoctl("reload")
+    assert echoctl("log")[0] == "log level info\n"
+    echoctl("log", "loud", status=USAGE)
+
+
+# --- stats ---
+
+
+def test_stats(echod, echoctl, ask):
+    server = echod(with_control(kv={"listen": TCP}))
+    with server.kv() as client:
+        client.ask(b"SET a 1")
+    server.wait_closed("client_eof")
+    text, _ = echoctl("stats")
+    names = [line.rsplit(" ", 1) for line in text.splitlines()]
+    for name, value in names:
+        assert re.fullmatch(r'echod_[a-z0-9_]+(\{\w+="[\w-]+"(,\w+="\w+")?\})?', name), name
+        float(value)
+    assert len({name for name, _ in names}) == len(names)
+    stats = ask("stats")
+    assert list(stats) == [name for name, _ in names]
+    assert stats['echod_accepted_total{service="kv"}'] == 1
+    assert stats['echod_closed_total{service="kv",reason="client_eof"}'] == 1
+    assert stats['echod_kv_entries{service="kv"}'] == 1
+
+
+# --- echoctl ---
+
+
+def test_nobody_there(workdir, echoctl):
+    for command in ["status"], ["listeners"], ["clients"], ["kill", 1], ["reload"], ["stats"]:
+        output, errors = echoctl(*command, status=NOBODY)
+        assert output == "" and f"unix://{workdir}/control" in errors and "running" in errors
+
+
+def test_wrong_usage_needs_no_daemon(echoctl):
+    for wrong in (["kill"], ["kill", 1, 2], ["status", "x"], ["clients", "--foo"], ["log", 1, 2],
+                  ["clients", "--service"], ["reload", "-w"], ["log", "a b"], ["log", ""]):
+        echoctl(*wrong, status=USAGE)
+
+
+def test_a_daemon_that_dies_in_the_middle(workdir, echoctl):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{workdir}/control")
+        server.listen()
+        with subprocess.Popen([find_echoctl(), "-s", f"{workdir}/control", "status"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            client, _ = server.accept()
+            with client:
+                assert client.recv(100) == b"status\n"
+                client.send(b"echod: half an answer\n")
+            output, errors = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, output) == (NO, b"")
+    assert b"closed before the answer was complete" in errors
+
+
+@needs_root
+def test_permission_denied_names_the_socket_and_the_group(echod, echoctl, workdir):
+    server = echod(CONTROL)
+    os.chmod(workdir, 0o755)
+    os.chown(workdir / "control", 0, 1)  # daemon
+    errors = echoctl("status", status=NO, user=65534, group=65534, extra_groups=[])[1]
+    assert f"{workdir}/control" in errors and "group daemon" in errors
+    os.chmod(workdir, 0o750)
+    errors = echoctl("status", status=NO, user=65534, group=65534, extra_groups=[])[1]
+    assert "group root" in errors
+    os.chmod(workdir, 0o755)
+    assert "well" in echoctl("status", user=65534, group=1, extra_groups=[])[0]
+    server.stop()
+
+
+def test_watch_ends_at_q_on_a_terminal(echod, workdir):
+    echod(with_control(kv={"listen": TCP}))
+    with terminal("status", "-w", "-i", "0.05", workdir=workdir) as (process, screen):
+        for _ in range(3):
+            screen.wait(b"all is well")
+        os.write(screen.fd, b"q")
+        screen.wait(b"\x1b[?25h")
+        assert process.wait(DEADLINE) == OK
+
+
+def test_watch_ends_at_ctrl_c(echod, workdir):
+    echod(CONTROL)
+    with terminal("status", "-w", workdir=workdir) as (process, screen):
+        screen.wait(b"all is well")
+        os.write(screen.fd, b"\x03")
+        assert process.wait(DEADLINE) == OK
+
+
+def test_watch_without_a_terminal_repeats(echod, workdir):
+    echod(CONTROL)
+    with subprocess.Popen([find_echoctl(), "-s", f"{workdir}/control", "-j", "status", "-w", "-i",
+                           "0.05"], stdout=subprocess.PIPE) as process:
+        for _ in range(3):
+            assert json.loads(process.stdout.readline())["problems"] == []
+        process.terminate()
+        process.stdout.read()
+    assert process.returncode == OK
+
+
+class Screen:
+    """The other side of a terminal."""
+
+    def __init__(self, fd):
+        self.fd = fd
+        self.shown = b""
+
+    def wait(self, text):
+        end = time.monotonic() + DEADLINE
+        while text not in self.shown:
+            if time.monotonic() > end:
+                raise Failure(f"{text!r} did not come: {self.shown!r}")
+            try:
+                self.shown += os.read(self.fd, 4096)
+            except OSError as error:
+                raise Failure(f"{text!r} did not come: {self.shown!r}") from error
+        self.shown = self.shown.split(text, 1)[1]
+
+
+@contextlib.contextmanager
+def terminal(*args, workdir):
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [find_echoctl(), "-s", f"{workdir}/control", *args],
+        stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=lambda: take_terminal(theirs),
+    )  # fmt: skip
+    os.close(theirs)
+    try:
+        yield process, Screen(ours)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def take_terminal(fd):
+    """It becomes the controlling terminal: Ctrl-C is a signal then."""
+    import fcntl
+    import termios
+
+    os.setsid()
+    fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
