@@ -45,7 +45,7 @@ static void free_planned(struct planned *planned)
 		instance_free(planned->instance);
 }
 
-static void change_free(struct change *change)
+void change_cancel(struct change *change)
 {
 	while (change->count > 0)
 		free_planned(&change->planned[--change->count]);
@@ -113,7 +113,7 @@ static void plan_instance(
 		*status = EXIT_FAILURE;
 		return;
 	}
-	if (!planned->fresh)
+	if (!planned->fresh || change->mode == CHANGE_SKETCH)
 		return;
 	instance_configure(
 	    planned->instance, config, service_handlers(config), change->config->limits);
@@ -126,25 +126,27 @@ static void plan_instance(
 }
 
 /* The last thing that can fail, since it takes effect at once. */
-static int open_log(struct server *server, const struct config *next, struct texts *mistakes)
+static int open_log(const struct change *change, struct texts *mistakes)
 {
-	const char *target = next->log->target;
+	const char *target = change->config->log->target;
 
-	if (server->detached && strcmp(target, "stderr") == 0) {
+	if (change->server->detached && strcmp(target, "stderr") == 0) {
+		if (change->mode == CHANGE_SKETCH)
+			return 0;
 		if (log_open("syslog") == -1)
 			log_warning("echod: no syslog (%s): nothing will be logged in the "
 				    "background",
 			    strerror(errno));
 		return 0;
 	}
-	if (log_open(target) == 0)
+	if ((change->mode == CHANGE_SKETCH ? log_probe(target) : log_open(target)) == 0)
 		return 0;
 	texts_addf(mistakes, "log.target: cannot open %s: %s", target, strerror(errno));
 	return -1;
 }
 
-struct change *change_prepare(
-    struct server *server, struct config *next, struct texts *mistakes, int *status)
+struct change *change_prepare(struct server *server, struct config *next, enum change_mode mode,
+    struct texts *mistakes, int *status)
 {
 	struct change *change = calloc(1, sizeof(*change));
 	size_t before = mistakes->count;
@@ -156,11 +158,12 @@ struct change *change_prepare(
 	}
 	change->server = server;
 	change->config = next;
+	change->mode = mode;
 	change->planned = calloc(next->instance_count, sizeof(*change->planned));
 	change->retired = retired_new(server->loop->base);
 	if (change->planned == NULL || change->retired == NULL) {
 		texts_addf(mistakes, "out of memory");
-		change_free(change);
+		change_cancel(change);
 		return NULL;
 	}
 	check_inherited(change, mistakes, status);
@@ -168,14 +171,12 @@ struct change *change_prepare(
 		if (is_enabled(&next->instances[i]))
 			plan_instance(change, &next->instances[i], mistakes, status);
 	if (mistakes->count == before && !mistakes->lost)
-		open_log(server, next, mistakes);
+		open_log(change, mistakes);
 	if (mistakes->count == before && !mistakes->lost)
 		return change;
-	change_free(change);
+	change_cancel(change);
 	return NULL;
 }
-
-/* --- commit --- */
 
 static bool is_planned(const struct change *change, const struct instance *instance)
 {
@@ -184,6 +185,43 @@ static bool is_planned(const struct change *change, const struct instance *insta
 			return true;
 	return false;
 }
+
+/* --- describe --- */
+
+static enum change_step step_of(const struct planned *planned, const struct listener *listener)
+{
+	if (listener->instance == NULL)
+		return CHANGE_OPENS;
+	return listener->instance == planned->instance ? CHANGE_KEEPS : CHANGE_MOVES;
+}
+
+void change_describe(const struct change *change,
+    void (*each)(enum change_step step, const struct instance *instance,
+	const struct listener *listener, void *arg),
+    void *arg)
+{
+	const struct instance *instance;
+	const struct listener *listener;
+
+	for (size_t i = 0; i < change->count; i++) {
+		const struct planned *planned = &change->planned[i];
+
+		if (planned->fresh)
+			each(CHANGE_STARTS, planned->instance, NULL, arg);
+		for (size_t j = 0; j < planned->count; j++)
+			each(step_of(planned, planned->listeners[j]), planned->instance,
+			    planned->listeners[j], arg);
+	}
+	TAILQ_FOREACH (instance, &change->server->loop->instances, entry) {
+		TAILQ_FOREACH (listener, &instance->listeners, entry)
+			if (!listener->kept)
+				each(CHANGE_CLOSES, instance, listener, arg);
+		if (!is_planned(change, instance))
+			each(CHANGE_STOPS, instance, NULL, arg);
+	}
+}
+
+/* --- commit --- */
 
 /* Closes what no address of the new config wanted again, for its clients too. */
 static void close_unwanted(struct instance *instance)

@@ -22,6 +22,7 @@ struct planned {
 struct change {
 	struct server *server;
 	struct config *config;
+	enum change_mode mode;
 	struct planned *planned;
 	size_t count;
 	struct retired *retired; /* for what the new config has not */

@@ -47,6 +47,16 @@ static int make_room(struct planned *planned, size_t count, char *why, size_t wh
 	return 0;
 }
 
+static struct listener *open_listener(const struct change *change, const struct endpoint *wanted,
+    const struct socket_options *options, char *why, size_t why_size)
+{
+	struct loop *loop = change->server->loop;
+
+	if (change->mode == CHANGE_SKETCH)
+		return listener_sketch(loop, wanted, options, why, why_size);
+	return listener_new(loop, wanted, options, why, why_size);
+}
+
 static int plan_listener(struct change *change, struct planned *planned,
     const struct endpoint *wanted, char *why, size_t why_size)
 {
@@ -63,7 +73,7 @@ static int plan_listener(struct change *change, struct planned *planned,
 	if (listener != NULL)
 		listener->kept = true;
 	else
-		listener = listener_new(change->server->loop, wanted, &options, why, why_size);
+		listener = open_listener(change, wanted, &options, why, why_size);
 	if (listener == NULL)
 		return -1;
 	planned->listeners[planned->count++] = listener;

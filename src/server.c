@@ -247,7 +247,7 @@ int server_start(struct server *server)
 		return EXIT_FAILURE;
 	}
 	server->config = NULL; /* a start is a change from nothing */
-	change = change_prepare(server, config, &mistakes, &status);
+	change = change_prepare(server, config, CHANGE_REAL, &mistakes, &status);
 	if (change == NULL) {
 		server->config = config;
 		log_mistakes("echod", &mistakes);
@@ -370,7 +370,7 @@ int server_reload(struct server *server, struct texts *mistakes, struct texts *w
 	texts_clear(&server->reloads.mistakes);
 	next = load_next(server, mistakes, warnings);
 	if (next != NULL)
-		change = change_prepare(server, next, mistakes, &status);
+		change = change_prepare(server, next, CHANGE_REAL, mistakes, &status);
 	if (change != NULL) {
 		change_commit(change);
 		succeed(server, warnings);

@@ -1,10 +1,144 @@
-/* reload: the changed configuration in force, or the reason why not. */
+/*
+ * reload: the changed configuration in force, or the reason why not; and with --dry-run what would change,
+ * found by the same steps without a trace.
+ */
 #include <event2/buffer.h>
+#include <inttypes.h>
 #include <string.h>
 
+#include "change.h"
 #include "control/json.h"
 #include "control/request.h"
+#include "net/listener.h"
 #include "server.h"
+
+enum { DRY_RUN };
+
+/* --- the dry run --- */
+
+static const char *const step_names[] = {
+	[CHANGE_STARTS] = "starts",
+	[CHANGE_STOPS] = "stops",
+	[CHANGE_OPENS] = "opens",
+	[CHANGE_KEEPS] = "keeps",
+	[CHANGE_CLOSES] = "closes",
+	[CHANGE_MOVES] = "moves",
+};
+
+static void add_step(enum change_step step, const struct instance *instance,
+    const struct listener *listener, void *steps)
+{
+	json_t *json = json_pack("{s:s, s:s}", "step", step_names[step], "service", instance->name);
+	const struct endpoint *endpoint;
+	char address[ADDRESS_TEXT_MAX];
+
+	if (listener == NULL) {
+		json_object_set_new(
+		    json, "clients", json_integer((json_int_t)instance->stream_count));
+	} else {
+		endpoint =
+		    listener->socket.fd == -1 ? &listener->wanted : &listener->socket.endpoint;
+		json_object_set_new(json, "address",
+		    json_text(endpoint_format(endpoint, address, sizeof(address))));
+	}
+	json_array_append_new(steps, json);
+}
+
+static void add_value(const struct config_difference *difference, void *values)
+{
+	json_array_append_new(
+	    values, json_pack("{s:s, s:o, s:o, s:o, s:i, s:b}", "key", difference->key, "before",
+			json_text(difference->before), "after", json_text(difference->after),
+			"file", json_text(difference->origin->file), "line",
+			difference->origin->line, "restart", difference->restart));
+}
+
+/* What would become of the config; NULL, with the mistakes in the request, when it would be refused. */
+static json_t *describe(struct request *request, struct config *next)
+{
+	struct server *server = request->server;
+	json_t *steps = json_array(), *values = json_array();
+	struct texts warnings = { 0 };
+	struct change *change = NULL;
+	int status;
+
+	/* Before the values that need a restart are put back. */
+	if (config_compare(server->config, next, add_value, values) == 0 &&
+	    server_keep_unreloadable(server, next, &warnings) == 0)
+		change = change_prepare(server, next, CHANGE_SKETCH, &request->details, &status);
+	texts_clear(&warnings);
+	if (change == NULL) {
+		json_decref(steps);
+		json_decref(values);
+		return NULL;
+	}
+	change_describe(change, add_step, steps);
+	change_cancel(change);
+	return json_pack("{s:b, s:o, s:o}", "dry_run", 1, "steps", steps, "values", values);
+}
+
+static json_t *try(struct request *request)
+{
+	struct config *next = server_load(request->server, &request->details);
+	json_t *answer = next == NULL ? NULL : describe(request, next);
+
+	config_free(next);
+	if (answer == NULL)
+		request_refuse(request, "a reload would fail, and change nothing");
+	return answer;
+}
+
+static void show_value(const json_t *value, struct evbuffer *out)
+{
+	bool restart = json_is_true(json_object_get(value, "restart"));
+	const char *before = json_string_of(value, "before");
+	const char *after = json_string_of(value, "after");
+
+	evbuffer_add_printf(
+	    out, "%s %s: ", restart ? "needs a restart:" : "changes", json_string_of(value, "key"));
+	show_text(*before == '\0' ? "unset" : before, out);
+	evbuffer_add_printf(out, " -> ");
+	show_text(*after == '\0' ? "unset" : after, out);
+	if (json_is_null(json_object_get(value, "file"))) {
+		evbuffer_add_printf(out, " (default)\n");
+		return;
+	}
+	evbuffer_add_printf(out, " (");
+	show_text(json_string_of(value, "file"), out);
+	evbuffer_add_printf(out, ":%" PRId64 ")\n", json_number(value, "line"));
+}
+
+static void show_step(const json_t *step, struct evbuffer *out)
+{
+	const char *address = json_string_of(step, "address");
+	int64_t clients = json_number(step, "clients");
+
+	evbuffer_add_printf(out, "%s %s%s%s", json_string_of(step, "step"),
+	    json_string_of(step, "service"), *address == '\0' ? "" : " ", address);
+	if (clients > 0)
+		evbuffer_add_printf(out, " and its %" PRId64 " clients", clients);
+	evbuffer_add_printf(out, "\n");
+}
+
+static void show_dry_run(json_t *answer, struct evbuffer *out)
+{
+	json_t *steps = json_object_get(answer, "steps"), *step;
+	json_t *values = json_object_get(answer, "values"), *value;
+	bool changes = json_array_size(values) > 0;
+	size_t i;
+
+	json_array_foreach (steps, i, step) {
+		show_step(step, out);
+		changes |= strcmp(json_string_of(step, "step"), step_names[CHANGE_KEEPS]) != 0;
+	}
+	json_array_foreach (values, i, value)
+		show_value(value, out);
+	evbuffer_add_printf(out, "%s\n",
+	    changes ? "a reload would do that; nothing has been changed"
+		    : "a reload would change nothing");
+}
+
+/* --- the reload --- */
 
 static json_t *json_texts(const struct texts *texts)
 {
@@ -46,10 +180,24 @@ static void show_reload(json_t *answer, struct evbuffer *out)
 	evbuffer_add_printf(out, "\n");
 }
 
+static json_t *answer(struct request *request)
+{
+	return request->options[DRY_RUN] != NULL ? try(request) : reload(request);
+}
+
+static void show(json_t *answer, struct evbuffer *out)
+{
+	if (json_object_get(answer, "dry_run") != NULL)
+		show_dry_run(answer, out);
+	else
+		show_reload(answer, out);
+}
+
 const struct command command_reload = {
 	.name = "reload",
-	.arguments = "",
-	.help = "put the changed configuration in force",
-	.answer = reload,
-	.show = show_reload,
+	.arguments = "[--dry-run]",
+	.help = "put the changed configuration in force, or say what that would do",
+	.options = { [DRY_RUN] = { "--dry-run", NULL } },
+	.answer = answer,
+	.show = show,
 };

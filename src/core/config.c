@@ -1,7 +1,4 @@
-/*
- * The config itself: its groups and their rows, its complaints, its instances, and what of an old
- * one stays in force.
- */
+/* The config itself: its groups and their rows, its complaints, its instances. */
 #include "core/config.h"
 
 #include <stdarg.h>
@@ -102,76 +99,4 @@ bool instance_enabled(const struct instance_config *instance)
 	if (row == NULL || row->type != &option_bool)
 		return true;
 	return *(const bool *)((const char *)instance->parts[part].fields + row->offset);
-}
-
-/* The texts of its origins belong to the old config: the new one needs its own. */
-static int keep_value(struct config *next, struct option_section *to,
-    const struct option_section *from, const struct option_row *row)
-{
-	struct option_origin *origin;
-
-	if (option_copy(to, from, row) == -1)
-		return -1;
-	origin = &to->origins[row - to->rows];
-	if (origin->file == NULL)
-		return 0;
-	origin->file = texts_intern(&next->files, origin->file);
-	return origin->file == NULL ? -1 : 0;
-}
-
-static int keep_section(struct config *next, const char *prefix, struct option_section *to,
-    const struct option_section *from, struct complaints *kept)
-{
-	static const struct option_origin nowhere = { 0 };
-
-	for (const struct option_row *row = from->rows; row->key != NULL; row++) {
-		char *value;
-
-		if (!(row->flags & OPTION_RESTART) || option_same(from, to, row))
-			continue;
-		if (keep_value(next, to, from, row) == -1 ||
-		    (value = option_format(from, row)) == NULL)
-			return -1;
-		complaints_add(kept, &nowhere, "%s%s: needs a restart, stays %s", prefix, row->key,
-		    option_is_set(from, row) ? value : "unset");
-		free(value);
-	}
-	return 0;
-}
-
-static int keep_instance(struct config *next, struct instance_config *to,
-    const struct instance_config *from, struct complaints *kept)
-{
-	char prefix[128];
-
-	snprintf(prefix, sizeof(prefix), "services.%s.", to->name);
-	for (size_t part = 0; part < CONFIG_PARTS; part++)
-		if (to->parts[part].rows != NULL &&
-		    keep_section(next, prefix, &to->parts[part], &from->parts[part], kept) == -1)
-			return -1;
-	return 0;
-}
-
-int config_keep_unreloadable(
-    const struct config *running, struct config *next, struct complaints *kept)
-{
-	for (size_t i = 0; i < CONFIG_GROUPS; i++) {
-		const char *group = config_groups[i].name;
-		char prefix[32] = "";
-
-		if (group != NULL)
-			snprintf(prefix, sizeof(prefix), "%s.", group);
-		if (keep_section(next, prefix, &next->sections[i], &running->sections[i], kept) ==
-		    -1)
-			return -1;
-	}
-	for (size_t i = 0; i < next->instance_count; i++) {
-		struct instance_config *to = &next->instances[i];
-		const struct instance_config *from = config_instance(running, to->name);
-
-		if (from != NULL && from->kind == to->kind &&
-		    keep_instance(next, to, from, kept) == -1)
-			return -1;
-	}
-	return 0;
 }

@@ -120,6 +120,21 @@ void config_print(const struct config *config, FILE *out);
  */
 int config_explain(const char *key, const struct config_kind *const *kinds, FILE *out);
 
+/* A key whose value is not the same in two configs; both may be NULL = unset. */
+struct config_difference {
+	const char *key; /* "services.kv.max_key" */
+	const char *before, *after;
+	const struct option_origin *origin; /* of the value after */
+	bool restart;                       /* a reload would not change it */
+};
+
+/*
+ * Calls the function for each key of both configs, and of the instances that are in both with the same
+ * type; neither is changed. 0, or -1 with errno ENOMEM.
+ */
+int config_compare(const struct config *running, struct config *next,
+    void (*each)(const struct config_difference *difference, void *arg), void *arg);
+
 /*
  * Before a reload is committed: puts back into `next` each old value that only a restart can change
  * and adds a line per such value, "KEY: needs a restart, stays VALUE". `running` stays as it is.

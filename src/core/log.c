@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <limits.h>
 #include <paths.h>
 #include <poll.h>
@@ -120,6 +121,41 @@ int log_open(const char *target)
 	}
 	use_sink(SINK_FILE, fd, path);
 	return 0;
+}
+
+/* A file that may be written to, or made. */
+static int probe_file(const char *path)
+{
+	char *directory;
+	int result;
+
+	result = faccessat(AT_FDCWD, path, W_OK, AT_EACCESS);
+	if (result == 0 || errno != ENOENT)
+		return result;
+	if ((directory = strdup(path)) == NULL)
+		return -1;
+	result = faccessat(AT_FDCWD, dirname(directory), W_OK | X_OK, AT_EACCESS);
+	free(directory);
+	return result;
+}
+
+int log_probe(const char *target)
+{
+	char *path;
+	int fd, result;
+
+	if (strcmp(target, "stderr") == 0)
+		return 0;
+	if (strcmp(target, "syslog") == 0) {
+		if ((fd = open_syslog()) != -1)
+			close(fd);
+		return fd == -1 ? -1 : 0;
+	}
+	if ((path = path_absolute(target)) == NULL)
+		return -1;
+	result = probe_file(path);
+	free(path);
+	return result;
 }
 
 int log_reopen(void)

@@ -26,6 +26,8 @@ extern const struct option_row log_rows[];
  * Before the first call lines go to stderr.
  */
 int log_open(const char *target);
+/* Whether log_open() would work, as far as that can be seen without a trace. 0, or -1 with errno. */
+int log_probe(const char *target);
 /* Opens the target's file again (after a rotation); the old one is kept when that fails. */
 int log_reopen(void);
 void log_close(void);

@@ -41,6 +41,8 @@ struct command {
 #define FORWARDED 'F' /* what getopt returns for the daemon's options */
 
 static const struct option long_options[] = { LONG_OPTIONS, { NULL, 0, NULL, 0 } };
+static const struct option reload_options[] = { LONG_OPTIONS,
+	{ "dry-run", no_argument, NULL, FORWARDED }, { NULL, 0, NULL, 0 } };
 static const struct option clients_options[] = { LONG_OPTIONS,
 	{ "service", required_argument, NULL, FORWARDED },
 	{ "source", required_argument, NULL, FORWARDED },
@@ -56,8 +58,9 @@ static const struct command commands[] = {
 	    "[-j] [--service NAME] [--source NETWORK] [--idle-over SECONDS] [--left]",
 	    "list its clients, or the last 64 that left", 0, 0, control_command, clients_options },
 	{ "kill", ":jh", "[-j] ID", "close the client of that id", 1, 1, control_command, NULL },
-	{ "reload", ":jh", "[-j]", "put the changed configuration in force", 0, 0, control_command,
-	    NULL },
+	{ "reload", ":jh", "[-j] [--dry-run]",
+	    "put the changed configuration in force, or say what that would do", 0, 0,
+	    control_command, reload_options },
 	{ "reopen", ":jh", "[-j]", "open its log file again, after that was renamed", 0, 0,
 	    control_command, NULL },
 	{ "log", ":jh", "[-j] [LEVEL]", "log that level until the next reload, or say which it is",

@@ -180,11 +180,11 @@ static int get_ready(struct listener *listener)
 	return listener->socket.fd == -1 ? 0 : serve(listener);
 }
 
-struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
+/* Without a socket; NULL with why. */
+static struct listener *make(struct loop *loop, const struct endpoint *wanted,
     const struct socket_options *options, char *why, size_t why_size)
 {
 	struct listener *listener = calloc(1, sizeof(*listener));
-	int saved;
 
 	snprintf(why, why_size, "out of memory");
 	if (listener == NULL)
@@ -193,6 +193,17 @@ struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
 	listener->wanted = *wanted;
 	listener->options = *options;
 	listener->socket.fd = -1;
+	return listener;
+}
+
+struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
+    const struct socket_options *options, char *why, size_t why_size)
+{
+	struct listener *listener = make(loop, wanted, options, why, why_size);
+	int saved;
+
+	if (listener == NULL)
+		return NULL;
 	if (open_socket(listener, why, why_size) == -1 &&
 	    !(endpoint_is_group(wanted) && multicast_is_absent(errno)))
 		goto fail;
@@ -205,6 +216,14 @@ fail:
 	listener_free(listener);
 	errno = saved;
 	return NULL;
+}
+
+struct listener *listener_sketch(struct loop *loop, const struct endpoint *wanted,
+    const struct socket_options *options, char *why, size_t why_size)
+{
+	if (socket_probe(wanted, options, why, why_size) == -1)
+		return NULL;
+	return make(loop, wanted, options, why, why_size);
 }
 
 struct listener *listener_adopt(struct loop *loop, struct inherited_socket *inherited,

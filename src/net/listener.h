@@ -39,6 +39,13 @@ struct listener {
 struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
     const struct socket_options *options, char *why, size_t why_size);
 
+/*
+ * One that shows what listener_new() would make, and cannot be served: it has no socket. NULL with errno
+ * and `why` filled when there is nothing to be had.
+ */
+struct listener *listener_sketch(struct loop *loop, const struct endpoint *wanted,
+    const struct socket_options *options, char *why, size_t why_size);
+
 /* As listener_new(), with a socket that we were started with, which is the listener's then; or NULL with `why`. */
 struct listener *listener_adopt(struct loop *loop, struct inherited_socket *inherited,
     const char *interface_name, char *why, size_t why_size);

@@ -93,28 +93,50 @@ static int lock_directory(const char *path)
 	return fd;
 }
 
-/* Removes a path that no server answers on. 0, or -1 with EADDRINUSE when one does, or it is no socket. */
-static int remove_stale(const struct endpoint *e)
+enum path_state { PATH_FREE, PATH_STALE, PATH_TAKEN };
+
+/*
+ * A datagram socket is no client of a stream's server, nor does a datagram's server notice it; what
+ * connect() says tells all the same whether anybody has the path open.
+ */
+static enum path_state look_at_path(const struct endpoint *e)
 {
 	struct stat st;
-	int fd, result;
+	int fd, result, saved;
 
 	if (lstat(e->un.sun_path, &st) == -1)
-		return errno == ENOENT ? 0 : -1;
+		return errno == ENOENT ? PATH_FREE : PATH_TAKEN;
 	if (!S_ISSOCK(st.st_mode)) {
 		errno = ENOTSOCK;
-		return -1;
+		return PATH_TAKEN;
 	}
-	fd = socket(AF_UNIX, family_type(e->transport) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd == -1)
-		return -1;
+		return PATH_TAKEN;
 	result = connect(fd, &e->any, e->length);
 	if (result == -1 && errno == ECONNREFUSED) {
 		close(fd);
-		return unlink(e->un.sun_path);
+		return PATH_STALE;
 	}
+	if (result == 0 || errno != EACCES)
+		errno = EADDRINUSE;
+	saved = errno;
 	close(fd);
-	errno = EADDRINUSE;
+	errno = saved;
+	return PATH_TAKEN;
+}
+
+/* Removes a path that no server has open. 0, or -1 with EADDRINUSE when one has, or it is no socket. */
+static int remove_stale(const struct endpoint *e)
+{
+	switch (look_at_path(e)) {
+	case PATH_FREE:
+		return 0;
+	case PATH_STALE:
+		return unlink(e->un.sun_path);
+	case PATH_TAKEN:
+		break;
+	}
 	return -1;
 }
 
@@ -168,7 +190,8 @@ static int bind_port(
 	if (bind_with_mode(s->fd, &s->endpoint, options->unix_mode) == -1)
 		return -1;
 	*call = "listen";
-	if (transport_is_stream(s->endpoint.transport) && listen(s->fd, options->backlog) == -1)
+	if (transport_is_stream(s->endpoint.transport) && !options->silent &&
+	    listen(s->fd, options->backlog) == -1)
 		return -1;
 	*call = "getsockname";
 	s->endpoint.length = sizeof(s->endpoint.storage);
@@ -246,28 +269,71 @@ static void become_ipv4(struct endpoint *e)
 	e->length = sizeof(e->in);
 }
 
-int socket_open(struct bound_socket *s, const struct endpoint *wanted,
-    const struct socket_options *options, char *why, size_t why_size)
+/* Fills why; always -1, with errno as it was. */
+static int refuse(const struct endpoint *wanted, const char *call, char *why, size_t why_size)
 {
-	const char *call = "";
 	char text[ADDRESS_TEXT_MAX];
-	int result = open_endpoint(s, wanted, options, &call);
+	int saved = errno;
+
+	snprintf(why, why_size, "cannot %s %s: %s", call,
+	    endpoint_format(wanted, text, sizeof(text)),
+	    saved == ENOTSOCK ? "the path exists and is no socket" : strerror(saved));
+	errno = saved;
+	return -1;
+}
+
+/* As open_endpoint(), for `*` too. */
+static int open_wanted(struct bound_socket *s, const struct endpoint *wanted,
+    const struct socket_options *options, const char **call)
+{
+	int result = open_endpoint(s, wanted, options, call);
 
 	if (result == -1 && wanted->wildcard && errno == EAFNOSUPPORT) {
 		struct endpoint ipv4 = *wanted;
 
 		become_ipv4(&ipv4);
-		result = open_endpoint(s, &ipv4, options, &call);
-	}
-	if (result == -1) {
-		int saved = errno;
-
-		snprintf(why, why_size, "cannot %s %s: %s", call,
-		    endpoint_format(wanted, text, sizeof(text)),
-		    saved == ENOTSOCK ? "the path exists and is no socket" : strerror(saved));
-		errno = saved;
+		result = open_endpoint(s, &ipv4, options, call);
 	}
 	return result;
+}
+
+int socket_open(struct bound_socket *s, const struct endpoint *wanted,
+    const struct socket_options *options, char *why, size_t why_size)
+{
+	const char *call = "";
+
+	if (open_wanted(s, wanted, options, &call) == 0)
+		return 0;
+	return refuse(wanted, call, why, why_size);
+}
+
+/* Whether a socket could be made there, and a stale one be removed. */
+static int probe_path(const struct endpoint *e)
+{
+	char copy[sizeof(e->un.sun_path)];
+
+	if (look_at_path(e) == PATH_TAKEN)
+		return -1;
+	snprintf(copy, sizeof(copy), "%s", e->un.sun_path);
+	return faccessat(AT_FDCWD, dirname(copy), W_OK | X_OK, AT_EACCESS);
+}
+
+int socket_probe(
+    const struct endpoint *wanted, const struct socket_options *options, char *why, size_t why_size)
+{
+	struct socket_options quiet = *options;
+	const char *call = "bind";
+	struct bound_socket s;
+
+	if (endpoint_is_group(wanted))
+		return 0; /* a receiver waits for what is missing */
+	if (is_path(wanted))
+		return probe_path(wanted) == 0 ? 0 : refuse(wanted, call, why, why_size);
+	quiet.silent = true;
+	if (open_wanted(&s, wanted, &quiet, &call) == -1)
+		return refuse(wanted, call, why, why_size);
+	socket_close(&s);
+	return 0;
 }
 
 /* --- sockets that somebody else has bound --- */

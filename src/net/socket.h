@@ -16,6 +16,7 @@ struct socket_options {
 	int backlog;
 	bool ipv6_only;
 	mode_t unix_mode;
+	bool silent;                 /* bound only: no client can connect */
 	char interface[IF_NAMESIZE]; /* that a multicast group is joined on; "" = as routed */
 };
 
@@ -42,6 +43,13 @@ int socket_open(struct bound_socket *socket, const struct endpoint *wanted,
  * descriptor, or -1 with *why and the caller still does.
  */
 int socket_adopt(struct bound_socket *socket, int fd, const char *interface_name, const char **why);
+
+/*
+ * Whether socket_open() would work, as far as that can be seen without a trace: nobody is connected to, and
+ * what is bound is closed at once. 0, or -1 as above.
+ */
+int socket_probe(const struct endpoint *wanted, const struct socket_options *options, char *why,
+    size_t why_size);
 
 /* Whether it is a multicast group: a UDP one, since only datagrams go to groups. */
 bool endpoint_is_group(const struct endpoint *endpoint);

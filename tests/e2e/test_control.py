@@ -550,6 +550,115 @@ def test_log_level_until_the_next_reload(fleet, echoctl):
     echoctl("log", "loud", status=USAGE)
 
 
+# --- reload --dry-run ---
+
+
+def snapshot(server, directory):
+    """All that a reload without a trace must leave as it was."""
+    return (
+        sorted(path.name for path in directory.iterdir()),
+        (directory / "control").stat().st_ino,
+        os.listdir(f"/proc/{server.pid}/fd"),
+        sorted(os.readlink(f"/proc/{server.pid}/fd/{fd}")
+               for fd in os.listdir(f"/proc/{server.pid}/fd")),
+    )  # fmt: skip
+
+
+def test_dry_run_says_what_would_change(echod, echoctl, ask, workdir):
+    port, other = harness.free_port(), harness.free_port()
+    tcp, gone = f"tcp://127.0.0.1:{port}", f"tcp://127.0.0.1:{other}"
+    before = with_control(kv={"listen": [tcp, gone], "max_key": 10, "socket_mode": "0600"},
+                          echo={"listen": TCP}, shout={"type": "upper", "listen": TCP})
+    server = echod(before)
+    with server.kv() as client, server.connect("echo") as leaving:
+        leaving.ask(b"hello")
+        client.ask(b"SET a 1")
+        server.configure(with_control(
+            kv={"listen": [tcp, "unix://$DIR/new"], "max_key": 20, "socket_mode": "0660"},
+            shout={"type": "echo", "listen": gone}, time={"listen": "udp://127.0.0.1:0"},
+        ), log={"target": "$DIR/log"})  # fmt: skip
+        mark, state = server.log.mark(), snapshot(server, workdir)
+        plan = ask("reload", "--dry-run")
+        text, _ = echoctl("reload", "--dry-run")
+        wait_until(lambda: snapshot(server, workdir) == state, "nothing has changed")
+        assert not server.log.matches("(warning|error)", mark)
+        assert client.ask(b"GET a") == b"1" and leaving.ask(b"there") == b"there"
+    steps = {(s["step"], s["service"], s.get("address", s.get("clients"))) for s in plan["steps"]}
+    assert steps == {
+        ("keeps", "kv", tcp), ("opens", "kv", f"unix://{workdir}/new"), ("moves", "shout", gone),
+        ("starts", "shout", 0), ("starts", "time", 0), ("opens", "time", "udp://127.0.0.1:0"),
+        ("keeps", "control", str(server.address("control"))),
+        ("closes", "echo", str(server.address("echo"))), ("stops", "echo", 1),
+        ("closes", "shout", str(server.address("shout"))), ("stops", "shout", 0),
+    }  # fmt: skip
+    values = {v["key"]: (v["before"], v["after"], v["restart"]) for v in plan["values"]}
+    assert values["services.kv.max_key"] == ("10", "20", False)
+    assert values["services.kv.socket_mode"] == ('"0600"', '"0660"', True)
+    assert values["log.target"][1] == f'"{workdir}/log"'
+    assert set(values) == {"services.kv.max_key", "services.kv.socket_mode", "services.kv.listen",
+                           "log.target"}
+    assert f"changes services.kv.max_key: 10 -> 20 ({server.config}:2)\n" in text
+    assert f"stops echo and its 1 clients\n" in text
+    assert text.endswith("nothing has been changed\n")
+
+
+def test_dry_run_of_no_change(echod, echoctl):
+    echod(with_control(kv={"listen": [TCP, "unix://$DIR/kv"]}))
+    assert echoctl("reload", "--dry-run")[0].endswith("a reload would change nothing\n")
+
+
+def test_dry_run_finds_that_addresses_are_taken_and_disturbs_nobody(echod, echoctl, workdir):
+    server = echod(CONTROL)
+    with contextlib.ExitStack() as stack:
+        tcp, udp = (stack.enter_context(socket.socket(type=kind))
+                    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM))
+        stream, datagram = (stack.enter_context(socket.socket(socket.AF_UNIX, kind))
+                            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM))
+        for sock in tcp, udp:
+            sock.bind(("127.0.0.1", 0))
+        stream.bind(f"{workdir}/stream")
+        datagram.bind(f"{workdir}/datagram")
+        for sock in tcp, stream:
+            sock.listen()
+            sock.setblocking(False)
+        (workdir / "file").write_text("no socket")
+        taken = [f"tcp://127.0.0.1:{tcp.getsockname()[1]}",
+                 f"udp://127.0.0.1:{udp.getsockname()[1]}", "unix://$DIR/stream",
+                 "unixgram://$DIR/datagram", "unix://$DIR/file", "unix://$DIR/no/such/directory"]
+        server.configure(with_control(echo={"listen": taken}))
+        errors = echoctl("reload", "--dry-run", status=NO)[1]
+        lines = [line for line in errors.splitlines() if "services.echo.listen: cannot" in line]
+        assert [line.split("cannot bind ")[1].split(": ")[0] for line in lines] == [
+            server.fill_in(address) for address in taken]
+        assert errors.endswith("echoctl: a reload would fail, and change nothing\n")
+        for sock in tcp, stream:
+            with pytest.raises(BlockingIOError):
+                sock.accept()  # nobody has connected
+        assert os.path.exists(workdir / "stream") and os.path.exists(workdir / "datagram")
+
+
+def test_dry_run_leaves_a_stale_socket(echod, echoctl, workdir):
+    server = echod(CONTROL)
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(f"{workdir}/stale")
+    server.configure(with_control(echo={"listen": "unix://$DIR/stale"}))
+    inode = (workdir / "stale").stat().st_ino
+    assert f"opens echo unix://{workdir}/stale" in echoctl("reload", "--dry-run")[0]
+    assert (workdir / "stale").stat().st_ino == inode
+    echoctl("reload")
+    server.connect("echo").close()
+
+
+def test_dry_run_tells_mistakes(echod, echoctl, ask):
+    server = echod(CONTROL)
+    server.configure(with_control(kv={"listen": TCP, "max_key": 0}))
+    assert f"{server.config}:1: services.kv.max_key: " in echoctl(
+        "reload", "--dry-run", status=NO)[1]
+    assert ask("status")["config"]["failures"] == 0
+    server.configure(CONTROL, log={"target": "$DIR/no/such/log"})
+    assert "log.target" in echoctl("reload", "--dry-run", status=NO)[1]
+
+
 # --- stats ---
 
 

@@ -710,6 +710,47 @@ START_TEST(test_keep_unset)
 }
 END_TEST
 
+/* One line per difference. */
+static void note_difference(const struct config_difference *difference, void *arg)
+{
+	texts_addf(arg, "%s: %s -> %s at %s:%d%s", difference->key,
+	    difference->before == NULL ? "unset" : difference->before,
+	    difference->after == NULL ? "unset" : difference->after,
+	    difference->origin->file == NULL ? "default" : difference->origin->file,
+	    difference->origin->line, difference->restart ? ", restart" : "");
+}
+
+START_TEST(test_compare)
+{
+	static const char *const expected[] = { "user: \"old\" -> unset at default:0, restart",
+		"limits.max_connections: 7 -> 8 at new.conf:1",
+		"services.kv.listen: [ \"a\" ] -> [ \"a\", \"b\" ] at new.conf:2",
+		"services.kv.storage: unset -> \"/new\" at new.conf:3, restart",
+		"services.kv.max_key: 1 -> 250 at default:0" };
+	struct config *running, *next;
+	struct texts found = { 0 };
+
+	write_file("main.conf", "user = \"old\"; limits = { max_connections = 7; };\n"
+				"services = { kv = { listen = \"a\"; max_key = 1; };\n"
+				"gone = { type = \"echo\"; listen = \"g\"; };\n"
+				"other = { type = \"echo\"; listen = \"o\"; }; };");
+	running = load_good("main.conf");
+	write_file("new.conf", "limits = { max_connections = 8; };\n"
+			       "services = { kv = { listen = [ \"a\", \"b\" ];\n"
+			       "storage = \"/new\"; max_value = 65536;\n"
+			       "idle_timeout = \"1500ms\"; };\n"
+			       "other = { type = \"upper\"; listen = \"x\"; }; };");
+	next = load_good("new.conf");
+	ck_assert_int_eq(config_compare(running, next, note_difference, &found), 0);
+	for (size_t i = 0; i < found.count; i++)
+		ck_assert_str_eq(found.items[i], expected[i]);
+	ck_assert_uint_eq(found.count, sizeof(expected) / sizeof(expected[0]));
+	texts_clear(&found);
+	config_free(running);
+	config_free(next);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("config");
@@ -733,6 +774,7 @@ int main(void)
 	tcase_add_test(tc, test_explain_type);
 	tcase_add_test(tc, test_keep_unreloadable);
 	tcase_add_test(tc, test_keep_unset);
+	tcase_add_test(tc, test_compare);
 	suite_add_tcase(s, tc);
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);
