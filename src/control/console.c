@@ -26,6 +26,7 @@ static const struct command *const commands[] = {
 	&command_reopen,
 	&command_log,
 	&command_stats,
+	&command_why,
 	&command_help,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

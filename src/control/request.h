@@ -75,6 +75,6 @@ void request_log(const struct request *request, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 extern const struct command command_status, command_listeners, command_clients, command_kill,
-    command_reload, command_reopen, command_log, command_stats;
+    command_reload, command_reopen, command_log, command_stats, command_why;
 
 #endif

@@ -1,6 +1,7 @@
 /* Lists for option types further right: net/ has addresses and networks. A list owns its items. */
 #include "core/option_list.h"
 
+#include <libconfig.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,8 +25,19 @@ static int parse_item(
 	return -1;
 }
 
-static int parse_texts(const struct option_item *type, struct list *list, const struct texts *texts,
-    char *why, size_t why_size)
+/* An array may go over many lines. */
+static void note_line(const struct option_item *type, void *item,
+    const struct config_setting_t *setting, size_t index)
+{
+	if (type->line == NULL)
+		return;
+	if (config_setting_is_aggregate(setting))
+		setting = config_setting_get_elem(setting, (unsigned)index);
+	*type->line(item) = (int)config_setting_source_line(setting);
+}
+
+static int parse_texts(const struct option_item *type, struct list *list,
+    const struct config_setting_t *setting, const struct texts *texts, char *why, size_t why_size)
 {
 	list->items = calloc(texts->count, type->size);
 	if (list->items == NULL && texts->count > 0) {
@@ -37,6 +49,7 @@ static int parse_texts(const struct option_item *type, struct list *list, const 
 
 		if (parse_item(type, item, texts->items[list->count], why, why_size) == -1)
 			return -1;
+		note_line(type, item, setting, list->count);
 	}
 	return 0;
 }
@@ -50,7 +63,7 @@ int option_list_parse(const struct option_row *row, const struct config_setting_
 	int result = option_strings.parse(row, setting, &texts, why, why_size);
 
 	if (result == 0)
-		result = parse_texts(type, &list, &texts, why, why_size);
+		result = parse_texts(type, &list, setting, &texts, why, why_size);
 	texts_clear(&texts);
 	if (result == -1)
 		option_list_clear(type, &list);

@@ -14,12 +14,14 @@ struct option_item {
 	void (*clear)(void *item);
 	/* As it was written. */
 	char *const *(*text)(const void *item);
+	/* Where it keeps the line of the file that it was on; NULL = it does not. */
+	int *(*line)(void *item);
 };
 
 /* The slots of an option_type; the first two find the item in row->type->item. */
 int option_list_parse(const struct option_row *row, const struct config_setting_t *setting,
     void *field, char *why, size_t why_size);
 void option_list_print(const struct option_row *row, const void *field, FILE *out);
-void option_list_clear(const struct option_item *item, void *field);
+void option_list_clear(const struct option_item *type, void *field);
 
 #endif

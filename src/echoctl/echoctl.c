@@ -67,6 +67,8 @@ static const struct command commands[] = {
 	    0, 1, control_command, NULL },
 	{ "stats", ":jh", "[-j]", "print all its counters, one a line", 0, 0, control_command,
 	    NULL },
+	{ "why", ":jh", "[-j] ADDRESS SERVICE", "say what decides about a client of that address",
+	    2, 2, control_command, NULL },
 	/* TEXT may begin with a hyphen: send's options end at the address. */
 	{ "send", "+:w:jh", "[-j] [-w SECONDS] ADDRESS [TEXT...]",
 	    "send a line, a datagram or the standard input, and print the answer", 1, INT_MAX,

@@ -13,7 +13,6 @@
 #include "net/address.h"
 
 #define MAPPED_BITS 96 /* of ::ffff:0:0/96, where IPv4 lives */
-#define NO_MATCH (-1)
 
 static void map_ipv4(struct in6_addr *to, const struct in_addr *from)
 {
@@ -138,32 +137,43 @@ bool network_matches(const struct network *network, const struct sockaddr *peer)
 	return network_key(peer, &key) && network_has(network, &key);
 }
 
-static int longest_match(const struct networks *networks, const struct in6_addr *key)
+static const struct network *longest_match(
+    const struct networks *networks, const struct in6_addr *key)
 {
-	int longest = NO_MATCH;
+	const struct network *longest = NULL;
 
 	for (size_t i = 0; i < networks->count; i++) {
 		const struct network *network = &networks->items[i];
 
-		if (network->length > longest && network_has(network, key))
-			longest = network->length;
+		if ((longest == NULL || network->length > longest->length) &&
+		    network_has(network, key))
+			longest = network;
 	}
 	return longest;
+}
+
+struct access_decision access_decide(
+    const struct networks *allow, const struct networks *deny, const struct sockaddr *peer)
+{
+	struct access_decision decision = { .allowed = peer->sa_family == AF_UNIX };
+	struct in6_addr key;
+
+	if (!network_key(peer, &key))
+		return decision;
+	decision.allow = longest_match(allow, &key);
+	decision.deny = longest_match(deny, &key);
+	if (decision.allow == NULL)
+		decision.allowed = decision.deny == NULL && allow->count == 0;
+	else
+		decision.allowed =
+		    decision.deny == NULL || decision.allow->length > decision.deny->length;
+	return decision;
 }
 
 bool access_allows(
     const struct networks *allow, const struct networks *deny, const struct sockaddr *peer)
 {
-	struct in6_addr key;
-	int allowed, denied;
-
-	if (!network_key(peer, &key))
-		return peer->sa_family == AF_UNIX;
-	allowed = longest_match(allow, &key);
-	denied = longest_match(deny, &key);
-	if (allowed == NO_MATCH && denied == NO_MATCH)
-		return allow->count == 0;
-	return allowed > denied;
+	return access_decide(allow, deny, peer).allowed;
 }
 
 static int parse_item(void *item, const char *text, char *why, size_t why_size)
@@ -181,8 +191,17 @@ static char *const *item_text(const void *item)
 	return &((const struct network *)item)->text;
 }
 
+static int *item_line(void *item)
+{
+	return &((struct network *)item)->line;
+}
+
 static const struct option_item network_item = {
-	.size = sizeof(struct network), .parse = parse_item, .clear = clear_item, .text = item_text
+	.size = sizeof(struct network),
+	.parse = parse_item,
+	.clear = clear_item,
+	.text = item_text,
+	.line = item_line,
 };
 
 static void clear_networks(void *field)

@@ -19,6 +19,7 @@ struct network {
 	struct in6_addr prefix; /* bits behind the length are zero */
 	uint8_t length;         /* 0 to 128 */
 	char *text;             /* as written */
+	int line;               /* of the file, if it came from one */
 };
 
 struct networks {
@@ -41,6 +42,14 @@ bool network_key(const struct sockaddr *peer, struct in6_addr *key);
 
 /* Whether the peer is in the network; a Unix peer is in none. */
 bool network_matches(const struct network *network, const struct sockaddr *peer);
+
+/* Which rules have a say about a peer, and what comes of it. */
+struct access_decision {
+	bool allowed;
+	const struct network *allow, *deny; /* the longest of each that match; NULL = none does */
+};
+struct access_decision access_decide(
+    const struct networks *allow, const struct networks *deny, const struct sockaddr *peer);
 
 /*
  * With `allow` not empty, who matches no rule is denied. Unix peers are always allowed: their

@@ -138,7 +138,7 @@ static void log_muted(struct instance *instance, const struct datagram *request)
 	    peer_format(request->peer, request->peer_length, peer, sizeof(peer)));
 }
 
-static struct guard_rules rules_of(const struct instance *instance)
+struct guard_rules datagram_rules(const struct instance *instance)
 {
 	const struct datagram_settings *settings = instance->datagrams;
 
@@ -153,7 +153,7 @@ static struct guard_rules rules_of(const struct instance *instance)
 static enum drop_reason serve(struct exchange *x)
 {
 	struct instance *instance = x->listener->instance;
-	const struct guard_rules rules = rules_of(instance);
+	const struct guard_rules rules = datagram_rules(instance);
 	const struct datagram request = { x->request->msg_iov->iov_base, x->length,
 		x->request->msg_name, x->request->msg_namelen };
 	const struct datagram_route route = { request.peer, request.peer_length,

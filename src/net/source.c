@@ -73,3 +73,13 @@ void source_leave(struct sources *sources, const struct sockaddr *peer)
 	tdelete(source, &sources->tree, compare);
 	free(source);
 }
+
+int64_t source_count(const struct sources *sources, const struct sockaddr *peer)
+{
+	struct source key, **node;
+
+	if (!source_key(&key, peer))
+		return 0;
+	node = tfind(&key, &sources->tree, compare);
+	return node == NULL ? 0 : (*node)->clients;
+}

@@ -17,4 +17,7 @@ struct sources {
 int source_enter(struct sources *sources, const struct sockaddr *peer, int64_t max);
 void source_leave(struct sources *sources, const struct sockaddr *peer);
 
+/* The clients of the peer's address that are here. */
+int64_t source_count(const struct sources *sources, const struct sockaddr *peer);
+
 #endif

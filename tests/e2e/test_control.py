@@ -659,6 +659,92 @@ def test_dry_run_tells_mistakes(echod, echoctl, ask):
     assert "log.target" in echoctl("reload", "--dry-run", status=NO)[1]
 
 
+# --- why ---
+
+
+RULES = """
+limits = { max_per_source = 2; };
+services = {
+  kv = {
+    listen = [ "tcp://127.0.0.1:0", "unix://$DIR/kv" ];
+    allow = [ "127.0.0.0/8",
+              "10.0.0.0/8" ];
+    deny = [
+      "127.0.0.7",
+      "10.0.0.0/8",
+      "10.1.0.0/16" ];
+  };
+  open = { type = "echo"; listen = [ "tcp://127.0.0.1:0", "udp://127.0.0.1:0" ];
+           max_connections = 1; on_limit = "queue"; reply_rate = 5; };
+  off = { type = "echo"; listen = "tcp://127.0.0.1:0"; enabled = false; };
+  control = { listen = "unix://$DIR/control"; };
+};
+"""
+
+
+@pytest.mark.parametrize(
+    "address, verdict, key, line",
+    [("127.0.0.1", "allowed", "allow", 6), ("127.0.0.7", "denied", "deny", 9),
+     ("10.2.2.2", "denied", "deny", 10), ("10.1.2.3:44", "denied", "deny", 11),
+     ("[::ffff:10.1.2.3]:44", "denied", "deny", 11), ("9.9.9.9", "denied", "allow", 6),
+     ("::1", "denied", "allow", 6), ("unix", "allowed", "socket_mode", 0)],
+)  # fmt: skip
+def test_why_names_the_rule_and_its_line(echod, ask, address, verdict, key, line):
+    server = echod(RULES)
+    answer = ask("why", address, "kv")
+    assert answer["datagrams"] is None and answer["streams"]["verdict"] == verdict
+    decides = answer["streams"]["findings"][0]
+    assert (decides["key"], decides["line"]) == (key, line)
+    assert decides["file"] == (str(server.config) if line else None)
+
+
+def test_why_agrees_with_what_happens(echod, ask):
+    server = echod(RULES)
+    for source in "127.0.0.1", "127.0.0.7", "127.0.0.8":
+        with server.connect("kv", source=source, transport="tcp") as client:
+            try:
+                allowed = client.more() == b"READY\n"
+            except ConnectionResetError:
+                allowed = False
+        verdict = ask("why", source, "kv")["streams"]["verdict"]
+        assert verdict == ("allowed" if allowed else "denied")
+
+
+def test_why_names_limits(echod, ask, echoctl):
+    server = echod(RULES)
+    with server.kv(transport="tcp"), server.kv(transport="tcp"):
+        streams = ask("why", "127.0.0.1", "kv")["streams"]
+        assert streams["verdict"] == "limited"
+        assert streams["findings"][0]["text"] == "2 of 2 clients by limits.max_per_source: no more"
+        assert streams["findings"][0]["line"] == 2
+        assert ask("why", "127.0.0.2", "kv")["streams"]["verdict"] == "allowed"
+    with server.connect("open", transport="tcp") as client:
+        client.ask(b"hello")
+        text, _ = echoctl("why", "127.0.0.1", "open")
+        assert "streams: waits\n  by: 1 of 1 clients by services.open.max_connections" in text
+        assert f"({server.config}:14)" in text
+        assert "at most 5 answers a second" in text
+
+
+def test_why_knows_the_guards_of_datagrams(echod, ask):
+    server = echod(RULES)
+    port = server.address("open", "udp").port
+    for address, verdict in (("192.0.2.1", "allowed"), ("192.0.2.1:50000", "allowed"),
+                             ("192.0.2.1:53", "dropped"), (f"192.0.2.1:{port}", "dropped")):
+        assert ask("why", address, "open")["datagrams"]["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    "arguments, text, status",
+    [(("1.2.3", "kv"), "expected an IP address", USAGE), (("[::1", "kv"), "IP address", USAGE),
+     (("1.2.3.4:70000", "kv"), "expected", USAGE), (("1.2.3.4", "vk"), 'mean "kv"', NO),
+     (("1.2.3.4", "off"), "not enabled", NO), (("1.2.3.4",), "an argument is missing", USAGE)],
+)  # fmt: skip
+def test_why_of_nothing(echod, echoctl, arguments, text, status):
+    echod(RULES)
+    assert text in echoctl("why", *arguments, status=status)[1]
+
+
 # --- stats ---
 
 

@@ -242,6 +242,56 @@ START_TEST(option)
 }
 END_TEST
 
+/* Which rules have their say, by their lines; 0 = none. */
+static const struct {
+	const char *peer;
+	bool allowed;
+	int allow, deny;
+} decisions[] = {
+	{ "10.0.0.1", true, 1, 0 },
+	{ "10.1.0.1", false, 1, 4 },
+	{ "10.1.1.1", true, 2, 4 },
+	{ "192.0.2.1", false, 3, 5 },
+	{ "9.9.9.9", false, 0, 0 },
+	{ "::1", false, 0, 6 },
+};
+
+static int line_of(const struct network *rule)
+{
+	return rule == NULL ? 0 : rule->line;
+}
+
+START_TEST(which_rule_decides)
+{
+	static struct networks allow, deny;
+	struct sockaddr_in in = { .sin_family = AF_INET };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
+	bool ipv4 = inet_pton(AF_INET, decisions[_i].peer, &in.sin_addr) == 1;
+	const struct sockaddr *peer =
+	    ipv4 ? (const struct sockaddr *)&in : (const struct sockaddr *)&in6;
+	struct access_decision decision;
+	char why[512];
+
+	if (!ipv4)
+		ck_assert_int_eq(inet_pton(AF_INET6, decisions[_i].peer, &in6.sin6_addr), 1);
+	ck_assert_int_eq(parse_option("allow = [ \"10.0.0.0/8\",\n\"10.1.1.0/24\",\n"
+				      "\"192.0.2.0/24\" ];",
+			     &allow, why, sizeof(why)),
+	    0);
+	ck_assert_int_eq(parse_option("allow =\n[\n\n\"10.1.0.0/16\",\n\"192.0.2.0/24\",\n"
+				      "\"::/0\" ];",
+			     &deny, why, sizeof(why)),
+	    0);
+	decision = access_decide(&allow, &deny, peer);
+	ck_assert(decision.allowed == decisions[_i].allowed);
+	ck_assert_int_eq(line_of(decision.allow), decisions[_i].allow);
+	ck_assert_int_eq(line_of(decision.deny), decisions[_i].deny);
+	ck_assert(access_allows(&allow, &deny, peer) == decision.allowed);
+	option_networks.clear(&allow);
+	option_networks.clear(&deny);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("access");
@@ -254,6 +304,7 @@ int main(void)
 	tcase_add_loop_test(tc, who_may_come, 0, COUNT(rules));
 	tcase_add_test(tc, not_ip);
 	tcase_add_test(tc, option);
+	tcase_add_loop_test(tc, which_rule_decides, 0, COUNT(decisions));
 	suite_add_tcase(s, tc);
 
 	srunner_run_all(sr, CK_ENV);

@@ -1,0 +1,343 @@
+/*
+ * why: what decides about a client of that address, asked of the very functions that decide. The first
+ * finding of a verdict is the one that it rests on.
+ */
+#include <event2/buffer.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/json.h"
+#include "control/request.h"
+#include "core/clock.h"
+#include "core/nearest.h"
+#include "net/datagram.h"
+#include "net/endpoint.h"
+#include "net/listener.h"
+#include "net/loop.h"
+#include "net/source.h"
+#include "server.h"
+
+/* Who is asked about. */
+struct suspect {
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	};
+	bool has_port;
+};
+
+struct question {
+	const struct server *server;
+	const struct instance *instance;
+	struct suspect suspect;
+};
+
+/* --- who, and which service --- */
+
+/*
+ * "unix", or an IP address as it stands in the log, with its port or without. Brackets and the port that
+ * are missing are added, to have it read as an address of the configuration.
+ */
+static int parse_suspect(struct suspect *suspect, const char *text)
+{
+	bool bare = text[0] != '[' && strchr(text, ':') != strrchr(text, ':');
+	struct endpoints endpoints = { 0 };
+	struct address address;
+	char full[ADDRESS_TEXT_MAX];
+	const char *why;
+	int result = -1;
+
+	*suspect = (struct suspect){ .any.sa_family = AF_UNIX };
+	if (strcmp(text, "unix") == 0)
+		return 0;
+	suspect->has_port = !bare && strrchr(text, ':') > strrchr(text, ']');
+	snprintf(full, sizeof(full), "%s%s%s%s%s", transport_prefix(TRANSPORT_TCP), bare ? "[" : "",
+	    text, bare ? "]" : "", suspect->has_port ? "" : ":0");
+	if (address_parse(&address, full, &why) == -1)
+		return -1;
+	if (address.host != NULL && !address_is_name(&address) &&
+	    endpoints_resolve(&endpoints, &address, &why) == 0) {
+		memcpy(&suspect->in6, &endpoints.items[0].in6, sizeof(suspect->in6));
+		sockaddr_unmap(&suspect->any, sizeof(suspect->in6));
+		result = 0;
+	}
+	endpoints_clear(&endpoints);
+	address_clear(&address);
+	return result;
+}
+
+static const struct instance *find_instance(struct request *request, const char *name)
+{
+	const struct server *server = request->server;
+	const struct instance_config *config = config_instance(server->config, name);
+	struct nearest nearest = { .name = name };
+	const struct instance *instance;
+
+	TAILQ_FOREACH (instance, &server->loop->instances, entry) {
+		if (strcmp(instance->name, name) == 0)
+			return instance;
+		nearest_offer(&nearest, instance->name);
+	}
+	if (config != NULL)
+		return request_refuse(request, "services.%s is not enabled (%s:%d)", name,
+		    config->origin.file, config->origin.line);
+	return request_refuse(request, "there is no service \"%.64s\"%s%s%s", name,
+	    nearest.best != NULL ? "; did you mean \"" : "",
+	    nearest.best != NULL ? nearest.best : "", nearest.best != NULL ? "\"?" : "");
+}
+
+/* --- findings --- */
+
+/* A sentence about a key; `line` is a closer place than the key's own, or 0. */
+static void add_finding(json_t *findings, const struct option_section *section, const char *key,
+    int line, const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+static void add_finding(json_t *findings, const struct option_section *section, const char *key,
+    int line, const char *format, ...)
+{
+	const struct option_origin *origin =
+	    option_origin(section, option_find(section->rows, key));
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	json_array_append_new(
+	    findings, json_pack("{s:o, s:s, s:o, s:i}", "text", json_text(text), "key", key, "file",
+			  json_text(origin->file), "line",
+			  line != 0 && origin->file != NULL ? line : origin->line));
+}
+
+static const struct option_section *own_section(const struct question *q, enum instance_part part)
+{
+	return &q->instance->config->parts[part];
+}
+
+static const struct option_section *limits_section(const struct question *q)
+{
+	size_t i = 0;
+
+	while (config_groups[i].name == NULL || strcmp(config_groups[i].name, "limits") != 0)
+		i++;
+	return &q->server->config->sections[i];
+}
+
+static void add_rule(json_t *findings, const struct question *q, const char *key,
+    const struct network *rule, const char *what)
+{
+	add_finding(findings, own_section(q, PART_INSTANCE), key, rule->line,
+	    "services.%s.%s has \"%s\"%s", q->instance->name, key, rule->text, what);
+}
+
+/* What the rules say; the finding that decides comes first. */
+static bool judge_rules(const struct question *q, json_t *findings)
+{
+	const struct instance_settings *settings = q->instance->settings;
+	const struct access_decision d =
+	    access_decide(&settings->allow, &settings->deny, &q->suspect.any);
+	const struct option_section *section = own_section(q, PART_INSTANCE);
+	const char *name = q->instance->name;
+
+	if (q->suspect.any.sa_family == AF_UNIX)
+		add_finding(findings, section, "socket_mode", 0,
+		    "rules do not hold for Unix sockets: who may open one is said by "
+		    "services.%s.socket_mode",
+		    name);
+	else if (d.allow == NULL && d.deny == NULL && d.allowed)
+		add_finding(
+		    findings, section, "allow", 0, "services.%s has no rule about it", name);
+	else if (d.allow == NULL && d.deny == NULL)
+		add_finding(findings, section, "allow", 0,
+		    "services.%s.allow is given and has no network that it is in", name);
+	else if (d.allowed)
+		add_rule(findings, q, "allow", d.allow, "");
+	else
+		add_rule(findings, q, "deny", d.deny, "");
+	if (d.allowed && d.deny != NULL)
+		add_rule(findings, q, "deny", d.deny, ", whose prefix is shorter");
+	if (!d.allowed && d.allow != NULL)
+		add_rule(findings, q, "allow", d.allow, ", whose prefix is not longer");
+	return d.allowed;
+}
+
+/* --- streams --- */
+
+/* One limit; whether it is reached, and then it comes first. */
+static bool judge_limit(json_t *findings, const struct option_section *section, const char *path,
+    const char *key, int64_t now, int64_t limit)
+{
+	bool reached = now >= limit;
+	json_t *own = json_array();
+
+	add_finding(own, section, key, 0, "%" PRId64 " of %" PRId64 " clients by %s%s", now, limit,
+	    path, reached ? ": no more" : "");
+	if (reached)
+		json_array_insert(findings, 0, json_array_get(own, 0));
+	else
+		json_array_append(findings, json_array_get(own, 0));
+	json_decref(own);
+	return reached;
+}
+
+/* "limited" or "waits"; NULL while there is room. */
+static const char *judge_limits(const struct question *q, json_t *findings)
+{
+	const struct instance *instance = q->instance;
+	const struct instance_settings *settings = instance->settings;
+	const struct option_section *own = own_section(q, PART_INSTANCE);
+	bool own_source = settings->max_per_source != 0, full;
+	char path[128];
+
+	snprintf(path, sizeof(path), "services.%s.max_connections", instance->name);
+	full = judge_limit(findings, own, path, "max_connections", (int64_t)instance->stream_count,
+	    settings->max_connections);
+	full |=
+	    judge_limit(findings, limits_section(q), "limits.max_connections", "max_connections",
+		(int64_t)q->server->loop->streams, (int64_t)q->server->loop->max_streams);
+	if (instance->handlers->full != NULL && instance->handlers->full(instance)) {
+		full = true;
+		json_array_insert_new(findings, 0,
+		    json_pack("{s:s, s:n, s:n, s:i}", "text",
+			"the service takes no more, by a limit of its own", "key", "file", "line",
+			0));
+	}
+	if (full)
+		return settings->on_limit == ON_LIMIT_QUEUE ? "waits" : "limited";
+	if (q->suspect.any.sa_family == AF_UNIX)
+		return NULL;
+	snprintf(path, sizeof(path),
+	    own_source ? "services.%s.max_per_source" : "limits.max_per_source", instance->name);
+	return judge_limit(findings, own_source ? own : limits_section(q), path, "max_per_source",
+		   source_count(&instance->sources, &q->suspect.any), instance->max_per_source)
+		   ? "limited"
+		   : NULL;
+}
+
+static json_t *judge_streams(const struct question *q)
+{
+	json_t *findings = json_array();
+	const char *verdict = "denied";
+
+	if (judge_rules(q, findings)) {
+		verdict = judge_limits(q, findings);
+		verdict = verdict == NULL ? "allowed" : verdict;
+	}
+	return json_pack("{s:s, s:o}", "verdict", verdict, "findings", findings);
+}
+
+/* --- datagrams --- */
+
+/* The guards before the rules; true with a finding when one of them drops it. */
+static bool judge_guards(const struct question *q, json_t *findings)
+{
+	const struct guard_rules rules = datagram_rules(q->instance);
+	const struct datagram_route route = { &q->suspect.any, sizeof(q->suspect.in6), NULL };
+	enum drop_reason reason;
+
+	if (!q->suspect.has_port)
+		return false;
+	reason = guard_request(
+	    q->instance->guard, &rules, q->server->loop->own_ports, &route, clock_ms());
+	if (reason == DROP_NOT)
+		return false;
+	json_array_append_new(findings,
+	    json_pack("{s:o, s:n, s:n, s:i}", "text",
+		json_sprintf("dropped as \"%s\", see LOOPS in echod(8)", drop_reason_name(reason)),
+		"key", "file", "line", 0));
+	return true;
+}
+
+static void add_rate(const struct question *q, json_t *findings)
+{
+	const struct datagram_settings *settings = q->instance->datagrams;
+
+	if (settings == NULL || settings->reply_rate == 0)
+		return;
+	add_finding(findings, own_section(q, PART_DATAGRAMS), "reply_rate", 0,
+	    "at most %" PRId64 " answers a second to its network, by services.%s.reply_rate",
+	    settings->reply_rate, q->instance->name);
+}
+
+static json_t *judge_datagrams(const struct question *q)
+{
+	json_t *findings = json_array();
+	const char *verdict = "dropped";
+
+	if (!judge_guards(q, findings) && judge_rules(q, findings)) {
+		verdict = "allowed";
+		add_rate(q, findings);
+	}
+	return json_pack("{s:s, s:o}", "verdict", verdict, "findings", findings);
+}
+
+/* --- the command --- */
+
+static bool has_listener(const struct instance *instance, bool stream)
+{
+	const struct listener *listener;
+
+	TAILQ_FOREACH (listener, &instance->listeners, entry)
+		if (transport_is_stream(listener->wanted.transport) == stream)
+			return true;
+	return false;
+}
+
+static json_t *answer(struct request *request)
+{
+	struct question q = { .server = request->server };
+
+	if (parse_suspect(&q.suspect, request->words[0]) == -1)
+		return request_misuse(
+		    request, "expected an IP address, with its port or without, or \"unix\"");
+	q.instance = find_instance(request, request->words[1]);
+	if (q.instance == NULL)
+		return NULL;
+	return json_pack("{s:s, s:s, s:o, s:o}", "address", request->words[0], "service",
+	    q.instance->name, "streams",
+	    has_listener(q.instance, true) ? judge_streams(&q) : json_null(), "datagrams",
+	    has_listener(q.instance, false) && q.instance->guard != NULL ? judge_datagrams(&q)
+									 : json_null());
+}
+
+static void show_verdict(const char *what, const json_t *verdict, struct evbuffer *out)
+{
+	json_t *findings = json_object_get(verdict, "findings"), *finding;
+	size_t i;
+
+	if (json_is_null(verdict))
+		return;
+	evbuffer_add_printf(out, "%s: %s\n", what, json_string_of(verdict, "verdict"));
+	json_array_foreach (findings, i, finding) {
+		evbuffer_add_printf(out, "  %s", i == 0 ? "by: " : "    ");
+		show_text(json_string_of(finding, "text"), out);
+		if (json_is_string(json_object_get(finding, "file"))) {
+			evbuffer_add_printf(out, " (");
+			show_text(json_string_of(finding, "file"), out);
+			evbuffer_add_printf(out, ":%" PRId64 ")", json_number(finding, "line"));
+		} else if (json_is_string(json_object_get(finding, "key"))) {
+			evbuffer_add_printf(out, " (default)");
+		}
+		evbuffer_add_printf(out, "\n");
+	}
+}
+
+static void show(json_t *answer, struct evbuffer *out)
+{
+	show_verdict("streams", json_object_get(answer, "streams"), out);
+	show_verdict("datagrams", json_object_get(answer, "datagrams"), out);
+}
+
+const struct command command_why = {
+	.name = "why",
+	.arguments = "ADDRESS SERVICE",
+	.help = "say what decides about a client of that address",
+	.least = 2,
+	.most = 2,
+	.answer = answer,
+	.show = show,
+};
