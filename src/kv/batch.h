@@ -1,0 +1,58 @@
+/*
+ * A batch: the changes of one commit, as the records that the journal will hold, and what is needed to
+ * undo them. The loop fills it, the writer commits it, the loop frees it.
+ */
+#ifndef ECHOD_KV_BATCH_H
+#define ECHOD_KV_BATCH_H
+
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "kv/record.h"
+#include "kv/table.h"
+
+/* One record of the journal. */
+struct batch_record {
+	TAILQ_ENTRY(batch_record) entry;
+	size_t length, capacity;
+	unsigned char bytes[];
+};
+
+/* What a key was before the batch changed it. */
+struct undo {
+	struct undo *before; /* the batch's one before it */
+	struct undo *next;   /* in the same place of struct pending */
+	struct table_key key;
+	uint64_t commit;
+	bool existed;
+	size_t value_length;
+	unsigned char bytes[]; /* the key, then the value */
+};
+
+struct undo_block;
+
+struct batch {
+	uint64_t commit; /* its number */
+	size_t changes, size;
+	TAILQ_HEAD(batch_records, batch_record) records;
+	struct undo *undo; /* the newest */
+	struct undo_block *blocks;
+};
+
+/* NULL with errno. */
+struct batch *batch_new(uint64_t commit);
+/* NULL is fine. */
+void batch_free(struct batch *batch);
+
+/* Adds a change. 0, or -1 when out of memory. */
+int batch_add(struct batch *batch, const struct change *change);
+/* Takes the change that was added last back out; only once. */
+void batch_retract(struct batch *batch, const struct change *change);
+
+/* Adds what the key was; value NULL = it was not there. NULL when out of memory. */
+struct undo *batch_add_undo(
+    struct batch *batch, const struct table_key *key, const struct table_value *value);
+/* Takes back the newest; its memory is freed with the batch. */
+void batch_retract_undo(struct batch *batch);
+
+#endif

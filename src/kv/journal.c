@@ -1,0 +1,322 @@
+/*
+ * Opening, committing and recovering. Records are numbered; one whose number is beyond the last that was
+ * committed comes from a commit that was reported as failed, and the next one takes its place.
+ */
+#include "kv/journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "kv/batch.h"
+#include "kv/journal_parts.h"
+
+#define MAP_MIN ((size_t)256 << 20) /* bytes of address space, not of disk */
+#define LOCK_FILE "echod.lock"
+
+int journal_fail(struct journal *journal, const char *what, int code)
+{
+	snprintf(journal->failure, sizeof(journal->failure), "%s: %s", what, mdb_strerror(code));
+	return -1;
+}
+
+const char *journal_failure(const struct journal *journal)
+{
+	return journal->failure;
+}
+
+uint64_t journal_log_bytes(const struct journal *journal)
+{
+	return journal->log_bytes;
+}
+
+/* --- the directory --- */
+
+static int refuse_locked(int fd, const char *directory, char *why, size_t why_size)
+{
+	char owner[32] = "";
+	ssize_t n = pread(fd, owner, sizeof(owner) - 1, 0);
+
+	owner[n > 0 ? strcspn(owner, "\n") : 0] = '\0';
+	snprintf(why, why_size, "storage %s is in use by another echod%s%s", directory,
+	    *owner == '\0' ? "" : ", process ", owner);
+	return -1;
+}
+
+/* Its descriptor holds the lock; -1 with why. */
+static int lock_directory(const char *directory, char *why, size_t why_size)
+{
+	char path[4096];
+	int fd;
+
+	if (mkdir(directory, 0700) == -1 && errno != EEXIST) {
+		snprintf(why, why_size, "cannot make storage %s: %s", directory, strerror(errno));
+		return -1;
+	}
+	snprintf(path, sizeof(path), "%s/" LOCK_FILE, directory);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd == -1) {
+		snprintf(why, why_size, "cannot open %s: %s", path, strerror(errno));
+		return -1;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+		refuse_locked(fd, directory, why, why_size);
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* For the message of who comes too late; and from now on a store without its data has lost it. */
+static void sign_lock(int fd)
+{
+	char owner[32];
+	int length = snprintf(owner, sizeof(owner), "%ld\n", (long)getpid());
+
+	if (pwrite(fd, owner, (size_t)length, 0) != length || ftruncate(fd, length) == -1)
+		log_debug("kv: cannot write " LOCK_FILE ": %s", strerror(errno));
+}
+
+static bool has_been_signed(int fd)
+{
+	struct stat file;
+
+	return fstat(fd, &file) == 0 && file.st_size > 0;
+}
+
+/* --- the environment --- */
+
+static size_t map_size_for(const char *directory)
+{
+	char path[4096];
+	struct stat file;
+	size_t size = MAP_MIN;
+
+	snprintf(path, sizeof(path), "%s/data.mdb", directory);
+	if (stat(path, &file) == 0)
+		while (size < 2 * (size_t)file.st_size)
+			size *= 2;
+	return size;
+}
+
+static int open_tables(struct journal *journal, unsigned flags)
+{
+	unsigned create = flags & MDB_RDONLY ? 0 : MDB_CREATE;
+	MDB_txn *txn;
+	int code = mdb_txn_begin(journal->env, NULL, flags & MDB_RDONLY, &txn);
+
+	if (code != 0)
+		return code;
+	code = mdb_dbi_open(txn, "meta", create, &journal->meta);
+	if (code == 0)
+		code = mdb_dbi_open(txn, "data", create, &journal->data);
+	if (code == 0)
+		code = mdb_dbi_open(txn, "log", create | MDB_INTEGERKEY, &journal->log);
+	if (code == 0 && create != 0) {
+		MDB_val key = journal_val(JOURNAL_FORMAT_KEY, strlen(JOURNAL_FORMAT_KEY));
+		MDB_val format = journal_val(JOURNAL_FORMAT, strlen(JOURNAL_FORMAT));
+
+		code = mdb_put(txn, journal->meta, &key, &format, MDB_NOOVERWRITE);
+		code = code == MDB_KEYEXIST ? 0 : code;
+	}
+	if (code != 0) {
+		mdb_txn_abort(txn);
+		return code;
+	}
+	return mdb_txn_commit(txn);
+}
+
+/*
+ * The sync: after a failed write of the root page LMDB has put the old one back, but not waited for the
+ * disk. If that had kept the new one, what is written next would destroy what it points to.
+ */
+int journal_open_env(struct journal *journal, unsigned flags)
+{
+	int code = mdb_env_create(&journal->env), fd;
+
+	if (code != 0)
+		return code;
+	journal->map_size = map_size_for(journal->directory);
+	mdb_env_set_maxdbs(journal->env, 3);
+	code = mdb_env_set_mapsize(journal->env, journal->map_size);
+	if (code == 0)
+		code = mdb_env_open(journal->env, journal->directory, MDB_NOTLS | flags, 0600);
+	if (code == 0) {
+		/* LMDB leaves it open to the programs of exec. */
+		mdb_env_get_fd(journal->env, &fd);
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
+		code = flags & MDB_RDONLY ? 0 : mdb_env_sync(journal->env, 1);
+	}
+	if (code == 0)
+		code = open_tables(journal, flags);
+	if (code != 0)
+		journal_close_env(journal);
+	return code;
+}
+
+void journal_close_env(struct journal *journal)
+{
+	if (journal->env != NULL)
+		mdb_env_close(journal->env);
+	journal->env = NULL;
+}
+
+/* Doubles the map. 0 or a code. */
+static int grow(struct journal *journal)
+{
+	int code;
+
+	fold_abandon(journal); /* it reads */
+	code = mdb_env_set_mapsize(journal->env, 2 * journal->map_size);
+	if (code == 0)
+		journal->map_size *= 2;
+	return code;
+}
+
+struct journal *journal_open(const char *directory, char *why, size_t why_size)
+{
+	struct journal *journal = calloc(1, sizeof(*journal));
+	int code;
+
+	if (journal == NULL || (journal->directory = strdup(directory)) == NULL) {
+		free(journal);
+		snprintf(why, why_size, "out of memory");
+		return NULL;
+	}
+	journal->lock_fd = lock_directory(directory, why, why_size);
+	if (journal->lock_fd == -1 ||
+	    journal_check(directory, has_been_signed(journal->lock_fd), why, why_size) == -1) {
+		journal_close(journal);
+		return NULL;
+	}
+	code = journal_make(directory);
+	if (code == 0)
+		code = journal_open_env(journal, 0);
+	if (code != 0) {
+		snprintf(
+		    why, why_size, "cannot open storage %s: %s", directory, mdb_strerror(code));
+		journal_close(journal);
+		return NULL;
+	}
+	mdb_reader_check(journal->env, NULL); /* forgets readers that died */
+	sign_lock(journal->lock_fd);
+	return journal;
+}
+
+void journal_close(struct journal *journal)
+{
+	if (journal == NULL)
+		return;
+	fold_abandon(journal);
+	journal_close_env(journal);
+	if (journal->lock_fd != -1)
+		close(journal->lock_fd);
+	free(journal->directory);
+	free(journal);
+}
+
+/* --- commits --- */
+
+/* Records of a commit that failed may be there all the same. */
+static int drop_tail(const struct journal *journal, MDB_txn *txn)
+{
+	size_t number = (size_t)journal->last + 1;
+	MDB_cursor *cursor;
+	MDB_val key = journal_val(&number, sizeof(number)), record;
+	int code = mdb_cursor_open(txn, journal->log, &cursor);
+
+	if (code != 0)
+		return code;
+	code = mdb_cursor_get(cursor, &key, &record, MDB_SET_RANGE);
+	while (code == 0) {
+		code = mdb_cursor_del(cursor, 0);
+		if (code == 0)
+			code = mdb_cursor_get(cursor, &key, &record, MDB_NEXT);
+	}
+	mdb_cursor_close(cursor);
+	return code == MDB_NOTFOUND ? 0 : code;
+}
+
+int journal_write(
+    struct journal *journal, int (*put)(struct journal *j, MDB_txn *txn, void *arg), void *arg)
+{
+	MDB_txn *txn;
+	int code;
+
+	do {
+		if ((code = mdb_txn_begin(journal->env, NULL, 0, &txn)) != 0)
+			break;
+		code = put(journal, txn, arg);
+		if (code == 0)
+			code = mdb_txn_commit(txn);
+		else
+			mdb_txn_abort(txn);
+	} while (code == MDB_MAP_FULL && (code = grow(journal)) == 0);
+	return code == 0 ? 0 : journal_fail(journal, "cannot write", code);
+}
+
+struct commit {
+	const struct batch *batch;
+	size_t number; /* of its last record */
+};
+
+static int put_batch(struct journal *journal, MDB_txn *txn, void *arg)
+{
+	struct commit *commit = arg;
+	struct batch_record *record;
+	int code = 0;
+
+	commit->number = (size_t)journal->last;
+	TAILQ_FOREACH (record, &commit->batch->records, entry) {
+		MDB_val key = journal_val(&commit->number, sizeof(commit->number));
+		MDB_val bytes = { record->length, record->bytes };
+
+		commit->number++;
+		record_seal(record->bytes, record->length);
+		code = mdb_put(txn, journal->log, &key, &bytes, MDB_APPEND);
+		if (code != 0)
+			break;
+	}
+	return code;
+}
+
+int journal_commit(struct journal *journal, const struct batch *batch)
+{
+	struct commit commit = { .batch = batch };
+
+	if (journal_write(journal, put_batch, &commit) == -1)
+		return -1;
+	journal->last = commit.number;
+	journal->log_bytes += batch->size;
+	return 0;
+}
+
+/* Writes a page, too, however little there is to drop: it is a proof. */
+static int put_proof(struct journal *journal, MDB_txn *txn, void *arg)
+{
+	MDB_val key = journal_val("recovered", strlen("recovered"));
+	MDB_val last = journal_val(&journal->last, sizeof(journal->last));
+	int code = drop_tail(journal, txn);
+
+	(void)arg;
+	return code == 0 ? mdb_put(txn, journal->meta, &key, &last, 0) : code;
+}
+
+/* Always a new environment: after some failures LMDB refuses to go on with the old one. */
+int journal_recover(struct journal *journal)
+{
+	int code;
+
+	fold_abandon(journal);
+	journal_close_env(journal);
+	code = journal_open_env(journal, 0);
+	if (code != 0)
+		return journal_fail(journal, "cannot open", code);
+	return journal_write(journal, put_proof, NULL);
+}

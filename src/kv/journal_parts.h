@@ -1,0 +1,79 @@
+/* The journal from the inside, for the files that are it: journal, journal_load, journal_fold, journal_check. */
+#ifndef ECHOD_KV_JOURNAL_PARTS_H
+#define ECHOD_KV_JOURNAL_PARTS_H
+
+#include <lmdb.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kv/record.h"
+
+#define JOURNAL_FORMAT "echod-kv 1"
+#define JOURNAL_FORMAT_KEY "format"
+
+/* A value in the data table is followed by its checksum. */
+#define CHECKSUM_SIZE sizeof(uint32_t)
+
+struct fold;
+
+struct journal {
+	char *directory;
+	int lock_fd;
+	MDB_env *env; /* NULL after a failed recovery */
+	size_t map_size;
+	MDB_dbi meta, data, log;
+	uint64_t last;      /* number of the last record that is committed */
+	uint64_t log_bytes; /* of the records up to it */
+	struct fold *fold;  /* the pass under way */
+	char failure[256];
+};
+
+/* Notes what has failed with which LMDB or errno code; -1. */
+int journal_fail(struct journal *journal, const char *what, int code);
+
+/* Opens the environment and its tables; `flags` as of mdb_env_open(). 0 or a code. */
+int journal_open_env(struct journal *journal, unsigned flags);
+void journal_close_env(struct journal *journal);
+
+/*
+ * Commits what the function puts into a transaction; it is called again when the map had to grow. It
+ * returns 0 or a code. 0, or -1 with journal_failure().
+ */
+int journal_write(struct journal *journal,
+    int (*put)(struct journal *journal, MDB_txn *txn, void *arg), void *arg);
+
+/* What LMDB is to read. Its type has no const, since it is used for what LMDB returns, too. */
+static inline MDB_val journal_val(const void *bytes, size_t length)
+{
+	MDB_val val = { length, NULL };
+
+	memcpy(&val.mv_data, &bytes, sizeof(bytes));
+	return val;
+}
+
+/* Splits what the data table keeps under a key. false: its checksum is wrong. */
+bool data_unpack(const MDB_val *key, const MDB_val *kept, struct change *change);
+
+/* --- journal_check.c --- */
+
+/* Walks all of the environment, in a child process; `used`: it must be there. 0, or -1 with why. */
+int journal_check(const char *directory, bool used, char *why, size_t why_size);
+
+/* --- journal_pages.c --- */
+
+/* Whether each of the pages that the transaction can reach is itself, and is used once. */
+bool journal_pages_are_sound(MDB_txn *txn, int data_fd, size_t page_size, size_t page_count);
+
+/* --- journal_make.c --- */
+
+/* Makes a store in the directory, unless there is one; either is there after a power cut. 0 or a code. */
+int journal_make(const char *directory);
+
+/* --- journal_fold.c --- */
+
+/* Forgets the pass under way; what it has not folded stays in the log. */
+void fold_abandon(struct journal *journal);
+
+#endif
