@@ -44,6 +44,11 @@ static struct engine_answer memory_del(struct engine *engine, const struct table
 	return (struct engine_answer){ .status = result == -1 ? ENGINE_NOT_FOUND : ENGINE_OK };
 }
 
+static void memory_work(struct engine *engine)
+{
+	(void)engine;
+}
+
 static void memory_set_max_memory(struct engine *engine, size_t max_memory)
 {
 	table_set_max_memory(table_of(engine), max_memory);
@@ -51,6 +56,7 @@ static void memory_set_max_memory(struct engine *engine, size_t max_memory)
 
 static void memory_stats(struct engine *engine, struct engine_stats *stats)
 {
+	*stats = (struct engine_stats){ 0 };
 	table_stats(table_of(engine), &stats->table);
 }
 
@@ -65,6 +71,7 @@ static const struct engine_ops memory_ops = {
 	.get = memory_get,
 	.set = memory_set,
 	.del = memory_del,
+	.work = memory_work,
 	.set_max_memory = memory_set_max_memory,
 	.stats = memory_stats,
 	.free = memory_free,
@@ -76,7 +83,7 @@ struct engine *memory_engine_new(size_t max_memory)
 
 	if (memory == NULL)
 		return NULL;
-	memory->engine.ops = &memory_ops;
+	memory->engine = (struct engine){ .ops = &memory_ops, .fd = -1 };
 	memory->table = table_new(max_memory);
 	if (memory->table == NULL) {
 		int saved = errno;

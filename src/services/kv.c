@@ -72,9 +72,11 @@ static enum verdict tell(struct requests *r, const struct engine_answer *answer,
 	case ENGINE_NOT_FOUND:
 		return reply(r, "NOT_FOUND\n");
 	case ENGINE_FULL:
+		return reply(r, "ERROR: store is full\n");
+	case ENGINE_FAILED:
 		break;
 	}
-	return reply(r, "ERROR: store is full\n");
+	return reply(r, "ERROR: storage failed\n");
 }
 
 /* --- the verbs --- */

@@ -1,0 +1,42 @@
+/*
+ * The writer: the thread that waits for the disk, so that the loop does not. It is given one batch at a
+ * time; in between it folds the journal, and after a failure it tries until the disk works again.
+ */
+#ifndef ECHOD_KV_WRITER_H
+#define ECHOD_KV_WRITER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct batch;
+struct journal;
+struct writer;
+
+/* What has happened since it was last asked. The batches are the caller's again; NULL = none. */
+struct writer_news {
+	struct batch *done;   /* is committed */
+	struct batch *undone; /* has failed, and is not kept */
+	bool failed;          /* the journal has: nothing can be given until it has recovered */
+	bool recovered;       /* it has, after the failure if there is news of both */
+	char why[256];        /* it has failed */
+	uint64_t log_bytes;
+};
+
+/*
+ * Takes over the journal, whatever happens. `keep`: a batch whose commit has failed is tried again, not given
+ * back. `fd` is an eventfd that it makes readable when there is news. NULL with errno.
+ */
+struct writer *writer_start(struct journal *journal, bool keep, int fd);
+
+/*
+ * Commits what it was given and then the last batch (NULL = none), which it takes over; what has failed is
+ * tried once more. Frees them all. 0, or -1 when changes are lost.
+ */
+int writer_stop(struct writer *writer, struct batch *last);
+
+/* Takes over the batch; false when it has one still, or when there is news of a failure. */
+bool writer_give(struct writer *writer, struct batch *batch);
+
+void writer_ask(struct writer *writer, struct writer_news *news);
+
+#endif

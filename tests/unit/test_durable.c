@@ -1,0 +1,278 @@
+/*
+ * The durable engine, with a host that only notes what it is asked for: what rests on which commit, who is
+ * told when, and what is undone.
+ */
+#include <check.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kv/engine.h"
+
+static char directory[] = "/tmp/echod-durable-XXXXXX";
+static struct engine *engine;
+
+/* What the host has been told. */
+static int64_t asked_ms; /* -1 = for nothing */
+static uint64_t safe, failed;
+
+static void note_work(void *arg, int64_t ms)
+{
+	(void)arg;
+	asked_ms = ms;
+}
+
+static void note_settled(void *arg, uint64_t commit, bool is_safe)
+{
+	(void)arg;
+	*(is_safe ? &safe : &failed) = commit;
+}
+
+static void start(bool always, size_t max_memory)
+{
+	struct engine_settings settings = { "kv", directory, always, 400, max_memory };
+	struct engine_host host = { note_work, note_settled, NULL };
+	char why[512] = "";
+
+	asked_ms = -1;
+	safe = failed = 0;
+	engine = durable_engine_new(&settings, &host, why, sizeof(why));
+	ck_assert_msg(engine != NULL, "%s", why);
+}
+
+static void restart(bool always)
+{
+	engine->ops->free(engine);
+	start(always, 0);
+}
+
+static void make_directory(void)
+{
+	strcpy(directory + strlen(directory) - 6, "XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+}
+
+static void remove_directory(void)
+{
+	static const char *const files[] = { "data.mdb", "lock.mdb", "echod.lock" };
+	char path[96];
+
+	engine->ops->free(engine);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s", directory, files[i]);
+		unlink(path);
+	}
+	rmdir(directory);
+}
+
+static struct table_key key_of(const char *name)
+{
+	struct table_key key = { name, strlen(name), 0 };
+
+	engine->ops->prepare(engine, &key, 1);
+	return key;
+}
+
+static struct engine_answer set(const char *name, const char *value)
+{
+	struct table_key key = key_of(name);
+
+	return engine->ops->set(engine, &key, value, strlen(value));
+}
+
+static struct engine_answer get(const char *name)
+{
+	struct table_key key = key_of(name);
+
+	return engine->ops->get(engine, &key);
+}
+
+static struct engine_answer del(const char *name)
+{
+	struct table_key key = key_of(name);
+
+	return engine->ops->del(engine, &key);
+}
+
+static void expect_value(const char *name, const char *value)
+{
+	struct engine_answer answer = get(name);
+
+	ck_assert_int_eq(answer.status, value == NULL ? ENGINE_NOT_FOUND : ENGINE_OK);
+	ck_assert_uint_eq(answer.commit, 0);
+	if (value != NULL) {
+		ck_assert_uint_eq(answer.value.length, strlen(value));
+		ck_assert_mem_eq(answer.value.bytes, value, strlen(value));
+	}
+}
+
+/* Works when the engine's thread calls, until the commit is safe or has failed. */
+static void wait_for(const uint64_t *what, uint64_t commit)
+{
+	struct pollfd call = { .fd = engine->fd, .events = POLLIN };
+
+	while (*what < commit) {
+		ck_assert_int_eq(poll(&call, 1, 20000), 1);
+		engine->ops->work(engine);
+	}
+}
+
+START_TEST(an_answer_rests_on_its_commit)
+{
+	struct engine_answer first, second;
+
+	start(true, 0);
+	first = set("a", "1");
+	ck_assert_int_eq(first.status, ENGINE_OK);
+	ck_assert_uint_ne(first.commit, 0);
+	ck_assert_int_eq(asked_ms, 0);
+	ck_assert_uint_eq(get("a").commit, first.commit);
+	ck_assert_uint_eq(get("b").commit, 0); /* is not, and is safely not */
+	engine->ops->work(engine);
+	second = set("a", "2"); /* the first is on its way */
+	ck_assert_uint_gt(second.commit, first.commit);
+	ck_assert_uint_eq(get("a").commit, second.commit);
+	wait_for(&safe, first.commit);
+	ck_assert_uint_eq(get("a").commit, second.commit);
+	wait_for(&safe, second.commit);
+	expect_value("a", "2");
+	restart(true);
+	expect_value("a", "2");
+}
+END_TEST
+
+START_TEST(a_deletion_is_a_change)
+{
+	struct engine_answer deleted;
+
+	start(true, 0);
+	ck_assert_int_eq(del("a").status, ENGINE_NOT_FOUND);
+	ck_assert_uint_eq(del("a").commit, 0);
+	set("a", "1");
+	engine->ops->work(engine);
+	wait_for(&safe, get("a").commit);
+	deleted = del("a");
+	ck_assert_int_eq(deleted.status, ENGINE_OK);
+	ck_assert_int_eq(get("a").status, ENGINE_NOT_FOUND);
+	ck_assert_uint_eq(get("a").commit, deleted.commit);
+	ck_assert_uint_eq(del("a").commit, deleted.commit); /* that it is gone is not safe yet */
+	engine->ops->work(engine);
+	wait_for(&safe, deleted.commit);
+	restart(true);
+	expect_value("a", NULL);
+}
+END_TEST
+
+/* Files may not grow: what is outstanding is undone, the newest first. */
+START_TEST(what_fails_is_undone)
+{
+	static char long_value[60000];
+	struct rlimit before, none;
+	struct engine_answer third;
+
+	memset(long_value, 'x', sizeof(long_value) - 1);
+	start(true, 0);
+	set("a", "1");
+	set("b", "1");
+	engine->ops->work(engine);
+	wait_for(&safe, get("b").commit);
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &before);
+	none = (struct rlimit){ 0, before.rlim_max };
+	setrlimit(RLIMIT_FSIZE, &none);
+	set("a", long_value);
+	set("a", "3");
+	set("new", "1");
+	engine->ops->work(engine);
+	set("a", "4");
+	third = del("b");
+	wait_for(&failed, third.commit);
+	expect_value("a", "1");
+	expect_value("b", "1");
+	expect_value("new", NULL);
+	ck_assert_int_eq(set("a", "5").status, ENGINE_FAILED);
+	ck_assert_int_eq(del("a").status, ENGINE_FAILED);
+	setrlimit(RLIMIT_FSIZE, &before);
+	while (set("a", "6").status == ENGINE_FAILED) {
+		struct pollfd call = { .fd = engine->fd, .events = POLLIN };
+
+		ck_assert_int_eq(poll(&call, 1, 20000), 1);
+		engine->ops->work(engine);
+	}
+	engine->ops->work(engine);
+	wait_for(&safe, get("a").commit);
+	restart(true);
+	expect_value("a", "6");
+	expect_value("b", "1");
+	expect_value("new", NULL);
+}
+END_TEST
+
+START_TEST(a_full_store_changes_nothing)
+{
+	struct engine_stats stats;
+	char name[16];
+	int i = 0;
+
+	start(true, 8192 + 65536);
+	do
+		snprintf(name, sizeof(name), "key%d", i++);
+	while (set(name, "0123456789012345678901234567890123456789").status == ENGINE_OK);
+	ck_assert_int_eq(set(name, "0123456789012345678901234567890123456789").status, ENGINE_FULL);
+	ck_assert_int_eq(get(name).status, ENGINE_NOT_FOUND);
+	ck_assert_uint_eq(get(name).commit, 0);
+	engine->ops->stats(engine, &stats);
+	ck_assert_uint_eq(stats.unsettled, (size_t)i - 1);
+	engine->ops->work(engine);
+	wait_for(&safe, get("key0").commit);
+	restart(true);
+	expect_value(name, NULL);
+	expect_value("key0", "0123456789012345678901234567890123456789");
+}
+END_TEST
+
+/* Told at once, and committed when half of the interval is over; or at the end. */
+START_TEST(an_interval_answers_at_once)
+{
+	start(false, 0);
+	ck_assert_uint_eq(set("a", "1").commit, 0);
+	ck_assert_int_eq(asked_ms, 200);
+	expect_value("a", "1");
+	asked_ms = -1;
+	set("b", "1");
+	ck_assert_int_eq(asked_ms, -1);
+	engine->ops->work(engine); /* too early */
+	ck_assert_int_gt(asked_ms, 0);
+	ck_assert_int_le(asked_ms, 200);
+	restart(false);
+	expect_value("a", "1");
+	expect_value("b", "1");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("durable");
+	TCase *durable = tcase_create("durable");
+	SRunner *runner;
+	int not_passed;
+
+	tcase_add_checked_fixture(durable, make_directory, remove_directory);
+	tcase_add_test(durable, an_answer_rests_on_its_commit);
+	tcase_add_test(durable, a_deletion_is_a_change);
+	tcase_add_test(durable, what_fails_is_undone);
+	tcase_add_test(durable, a_full_store_changes_nothing);
+	tcase_add_test(durable, an_interval_answers_at_once);
+	suite_add_tcase(suite, durable);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	not_passed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return not_passed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
