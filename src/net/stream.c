@@ -89,7 +89,8 @@ void stream_flush(struct stream *s)
 	bool readable;
 
 	if (s->held) {
-		wait_for(s, false, false);
+		stream_count_gone(s);
+		wait_for(s, s->reading, false); /* see readable_cb */
 		return;
 	}
 	if (!s->writing && write_now(s, out) == -1) {
@@ -255,7 +256,7 @@ static void take_input(struct stream *s, struct evbuffer *in, size_t come)
 	if (s->closing) {
 		evbuffer_drain(in, s->unread);
 		s->unread = 0;
-	} else if (!s->held) {
+	} else {
 		turn(s);
 	}
 }
@@ -265,7 +266,7 @@ static void take_eof(struct stream *s)
 	s->eof = true;
 	if (s->closing)
 		stream_flush(s);
-	else if (!s->held && !s->more)
+	else if (!s->more)
 		turn(s);
 }
 
@@ -281,10 +282,15 @@ static void readable_cb(evutil_socket_t fd, short events, void *arg)
 	struct bufferevent *bev = arg;
 	struct stream *s = bev->cbarg;
 	struct evbuffer *in = bufferevent_get_input(bev);
-	ssize_t n = read_now(s, in);
+	ssize_t n;
 
 	(void)fd;
 	(void)events;
+	if (s->held) { /* most clients wait for their answer, and cost no epoll_ctl then */
+		wait_for(s, false, false);
+		return;
+	}
+	n = read_now(s, in);
 	if (n > 0)
 		take_input(s, in, (size_t)n);
 	else if (n == 0)
@@ -367,14 +373,26 @@ void stream_drain(struct stream *s, enum close_reason reason)
 	take_input(s, in, n > 0 ? (size_t)n : 0);
 }
 
-void stream_release(struct stream *s)
+struct evbuffer *stream_held_output(struct stream *s)
 {
+	struct evbuffer *out = bufferevent_get_output(s->bev);
+
+	evbuffer_unfreeze(out, 1);
+	return out;
+}
+
+void stream_release(struct stream *s, enum verdict verdict)
+{
+	struct evbuffer *out = bufferevent_get_output(s->bev);
+
 	if (!s->held)
 		return;
+	evbuffer_freeze(out, 1);
+	s->bytes_made = s->bytes_gone + evbuffer_get_length(out);
 	s->held = false;
 	s->active = clock_ms();
-	if (s->closing)
-		stream_flush(s);
+	if (s->closing || verdict != VERDICT_CONTINUE)
+		stream_settle(s, verdict);
 	else
 		turn(s);
 }
@@ -394,9 +412,10 @@ void stream_send(struct stream *s, struct evbuffer *bytes, enum verdict verdict)
 {
 	if (s->closing)
 		return;
-	s->bytes_made += evbuffer_get_length(bytes);
 	s->active = clock_ms();
-	if (stream_move(bufferevent_get_output(s->bev), bytes) == -1)
+	if (bytes != NULL)
+		s->bytes_made += evbuffer_get_length(bytes);
+	if (bytes != NULL && stream_move(bufferevent_get_output(s->bev), bytes) == -1)
 		verdict = VERDICT_ABORT;
 	stream_settle(s, verdict);
 }

@@ -38,12 +38,17 @@ void streams_abort(struct instance *instance, enum close_reason reason);
 /* Ends those that the access rules in force would not let in. */
 void streams_recheck(struct instance *instance);
 
-/* Lets the replies go that VERDICT_HOLD kept back, and reads on. */
-void stream_release(struct stream *stream);
+/*
+ * Lets the replies go that VERDICT_HOLD kept back, and reads on; or what else the verdict says. May end
+ * the stream before it returns.
+ */
+void stream_release(struct stream *stream, enum verdict verdict);
+/* The output of a held stream, to be changed as one likes until its release. */
+struct evbuffer *stream_held_output(struct stream *stream);
 
 /*
- * For a service that speaks outside of its handlers: moves the bytes behind the output and settles the
- * verdict, which may end the stream (and call the close handler) before this returns.
+ * For a service that speaks outside of its handlers: moves the bytes (NULL = none) behind the output and
+ * settles the verdict, which may end the stream (and call the close handler) before this returns.
  */
 void stream_send(struct stream *stream, struct evbuffer *bytes, enum verdict verdict);
 /*

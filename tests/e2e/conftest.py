@@ -1,6 +1,7 @@
 """Fixtures of every test, and the TAP report that the build's test driver reads."""
 
 import os
+import random
 import shutil
 import tempfile
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import harness
+from faults import Faults
 
 
 @pytest.fixture
@@ -33,6 +35,22 @@ def echod(fleet):
 
 
 @pytest.fixture
+def faults(workdir):
+    """A disk that can be slow and break; see faults.py."""
+    faults = Faults(workdir)
+    yield faults
+    faults.close()
+
+
+@pytest.fixture
+def randomness(request):
+    """A failure shows its seed; --seed repeats it."""
+    seed = request.config.getoption("--seed")
+    request.node.seed = int.from_bytes(os.urandom(4), "big") if seed is None else seed
+    return random.Random(request.node.seed)
+
+
+@pytest.fixture
 def write(workdir):
     """Writes a file (a config, a drop-in) below the test's directory and returns its path."""
 
@@ -54,6 +72,8 @@ def pytest_runtest_makereport(item):
             lines = (member.log.lines if member.log is member.errors else
                      member.log.lines + member.errors.lines)
             report.sections.append((f"log of {member.id}", "\n".join(lines[-200:])))
+    if report.failed and hasattr(item, "seed"):
+        report.sections.append(("seed", str(item.seed)))
 
 
 def pytest_collection_modifyitems(items):
@@ -63,6 +83,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_addoption(parser):
     parser.addoption("--tap", action="store_true", help="report as TAP version 13")
+    parser.addoption("--seed", type=int, help="of the tests that are random")
 
 
 @pytest.hookimpl(trylast=True)

@@ -172,6 +172,22 @@ def test_a_watchdog_of_another_process_is_not_fed(fleet, manager):
     assert not any("WATCHDOG" in message for message in [*manager.messages, *manager.drain()])
 
 
+@with_systemd
+def test_a_start_that_takes_long_puts_the_timeout_off_and_feeds_the_watchdog(
+        fleet, workdir, manager, faults):
+    services = {"kv": {"listen": TCP, "storage": f"{faults.root}/store"}}
+    fleet.start(services).stop()
+    with faults.map.held():
+        server = fleet.launch(services, env={**faults.env, **manager.environment})
+        for _ in range(2):
+            message = manager.wait("EXTEND_TIMEOUT_USEC")
+            assert int(message["EXTEND_TIMEOUT_USEC"]) > 10e6
+            assert message["WATCHDOG"] == "1"
+            assert message["STATUS"].startswith("Checking a store: ")
+        assert not server.log.matches("listening")
+    manager.wait("READY")
+
+
 # --- sockets that the manager has opened ---------------------------------------------------------
 
 # As the manager does it: the descriptors from 3 on, the environment, then the daemon.

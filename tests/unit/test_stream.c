@@ -165,7 +165,7 @@ START_TEST(held_replies_wait_for_the_release)
 	expect_bytes("");
 	say("later\n"); /* is not even read */
 	expect_bytes("");
-	stream_release(opened);
+	stream_release(opened, VERDICT_CONTINUE);
 	expect_bytes("hold\nalso\nlater\n");
 }
 END_TEST
@@ -178,7 +178,7 @@ START_TEST(an_eof_is_noticed_after_the_release)
 	settle_loop();
 	shutdown(client, SHUT_WR);
 	expect_bytes("");
-	stream_release(opened);
+	stream_release(opened, VERDICT_CONTINUE);
 	expect_bytes("hold\n");
 	expect_end(CLOSE_CLIENT_EOF);
 }
@@ -190,7 +190,7 @@ START_TEST(a_goodbye_behind_a_held_reply_is_held)
 	expect_bytes("hello\n");
 	say("hold\nbye\nnever\n");
 	expect_bytes("");
-	stream_release(opened);
+	stream_release(opened, VERDICT_CONTINUE);
 	expect_bytes("hold\nbye\n");
 	expect_eof();
 	shutdown(client, SHUT_WR);
