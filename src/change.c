@@ -11,6 +11,7 @@
 #include <sysexits.h>
 
 #include "change_parts.h"
+#include "core/privilege.h"
 #include "net/listener.h"
 #include "net/stream.h"
 #include "services/service.h"
@@ -73,6 +74,22 @@ static int verify(const struct instance_config *config, struct texts *mistakes)
 	return -1;
 }
 
+/* What the service opens and makes at its start is the user's, to whom it will belong. */
+static int start_service(
+    const struct planned *planned, const struct config *config, char *why, size_t why_size)
+{
+	const struct service_ops *ops = service_of(planned->config->kind);
+	int result;
+
+	if (ops->start == NULL)
+		return 0;
+	if (privilege_lend(config->main->user, why, why_size) == -1)
+		return -1;
+	result = ops->start(planned->instance, why, why_size);
+	privilege_return();
+	return result;
+}
+
 /* Datagrams need the guard; an instance that has one keeps it. */
 static int prepare_guard(struct planned *planned)
 {
@@ -89,7 +106,6 @@ static void plan_instance(
     struct change *change, struct instance_config *config, struct texts *mistakes, int *status)
 {
 	struct planned *planned = &change->planned[change->count++];
-	const struct service_ops *ops = service_of(config->kind);
 	struct loop *loop = change->server->loop;
 	char why[256] = "out of memory";
 
@@ -117,7 +133,7 @@ static void plan_instance(
 		return;
 	instance_configure(
 	    planned->instance, config, service_handlers(config), change->config->limits);
-	if (ops->start != NULL && ops->start(planned->instance, why, sizeof(why)) == -1) {
+	if (start_service(planned, change->config, why, sizeof(why)) == -1) {
 		*status = EXIT_FAILURE;
 		texts_addf(mistakes, "services.%s: %s", config->name, why);
 		return;

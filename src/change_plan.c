@@ -10,6 +10,7 @@
 #include "change_parts.h"
 #include "core/inherited.h"
 #include "core/nearest.h"
+#include "core/privilege.h"
 #include "net/endpoint.h"
 #include "net/listener.h"
 #include "services/service.h"
@@ -47,6 +48,25 @@ static int make_room(struct planned *planned, size_t count, char *why, size_t wh
 	return 0;
 }
 
+/*
+ * A Unix socket belongs to the user that we become: its group is let in, and its path can be removed at
+ * the end. Where the user may not make one, root does.
+ */
+static struct listener *open_unix(const struct change *change, const struct endpoint *wanted,
+    const struct socket_options *options, char *why, size_t why_size)
+{
+	struct loop *loop = change->server->loop;
+	struct listener *listener;
+
+	if (privilege_lend(change->config->main->user, why, why_size) == -1)
+		return NULL;
+	listener = listener_new(loop, wanted, options, why, why_size);
+	privilege_return();
+	if (listener == NULL && errno == EACCES)
+		listener = listener_new(loop, wanted, options, why, why_size);
+	return listener;
+}
+
 static struct listener *open_listener(const struct change *change, const struct endpoint *wanted,
     const struct socket_options *options, char *why, size_t why_size)
 {
@@ -54,6 +74,8 @@ static struct listener *open_listener(const struct change *change, const struct 
 
 	if (change->mode == CHANGE_SKETCH)
 		return listener_sketch(loop, wanted, options, why, why_size);
+	if (transport_is_unix(wanted->transport))
+		return open_unix(change, wanted, options, why, why_size);
 	return listener_new(loop, wanted, options, why, why_size);
 }
 

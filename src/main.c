@@ -168,17 +168,31 @@ static int explain(const char *key)
 	return known ? EXIT_SUCCESS : EXIT_USAGE;
 }
 
+static int fail_pid_file(const char *path)
+{
+	log_error("echod: %s: %s", path,
+	    errno == EWOULDBLOCK ? "another process that lives has it" : strerror(errno));
+	return EXIT_FAILURE;
+}
+
+/* With the pid file, if one is wanted; its number is there once everything is bound. */
+static int start(struct server *server, const char *pid_path, int *pid_file)
+{
+	int status;
+
+	if (pid_path != NULL && (*pid_file = pidfile_open(pid_path)) == -1)
+		return fail_pid_file(pid_path);
+	status = server_start(server);
+	if (status == EXIT_SUCCESS && *pid_file != -1 && pidfile_write(*pid_file) == -1)
+		return fail_pid_file(pid_path);
+	return status;
+}
+
 /* Starts, tells the waiting parent (if there is one), and serves. */
 static int start_and_run(struct server *server, const struct command_line *line, int report)
 {
-	int status = server_start(server), pid_file = -1;
+	int pid_file = -1, status = start(server, line->pid_file, &pid_file);
 
-	if (status == EXIT_SUCCESS && line->pid_file != NULL &&
-	    (pid_file = pidfile_write(line->pid_file)) == -1) {
-		log_error("echod: %s: %s", line->pid_file,
-		    errno == EWOULDBLOCK ? "another process that lives has it" : strerror(errno));
-		status = EXIT_FAILURE;
-	}
 	if (report != -1)
 		detach_report(report, status);
 	if (status == EXIT_SUCCESS)

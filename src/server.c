@@ -231,6 +231,15 @@ static void log_mistakes(const char *subject, const struct texts *mistakes)
 		log_error("%s: out of memory", subject);
 }
 
+/* The exit status, by errno: the user may be a mistake in the configuration. */
+static int refuse_privileges(const char *why)
+{
+	int status = errno == ENOENT ? EX_CONFIG : EX_NOPERM;
+
+	log_error("echod: %s", why);
+	return status;
+}
+
 int server_start(struct server *server)
 {
 	struct config *config = server->config;
@@ -240,6 +249,11 @@ int server_start(struct server *server)
 	int status;
 
 	use_log_level(server);
+	/* Before anything is bound: whether it will be possible to become the user. */
+	if (privilege_seal(why, sizeof(why)) == -1 ||
+	    privilege_lend(config->main->user, why, sizeof(why)) == -1)
+		return refuse_privileges(why);
+	privilege_return();
 	raise_descriptor_limit(config->limits->max_connections);
 	/* Before anything is bound: from here on a TERM ends in an orderly stop, by the loop's first turn. */
 	if (watch_signals(server) == -1) {
@@ -258,11 +272,8 @@ int server_start(struct server *server)
 		log_warning("echod: %s", config->warnings.lines.items[i]);
 	change_commit(change);
 	notify_check();
-	if (privilege_drop(config->main->user, why, sizeof(why)) == -1) {
-		status = errno == ENOENT ? EX_CONFIG : EX_NOPERM;
-		log_error("echod: %s", why);
-		return status;
-	}
+	if (privilege_drop(config->main->user, why, sizeof(why)) == -1)
+		return refuse_privileges(why);
 	server->reloads.loaded_at = clock_seconds();
 	return 0;
 }

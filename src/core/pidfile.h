@@ -3,12 +3,18 @@
 #define ECHOD_CORE_PIDFILE_H
 
 /*
- * Creates, locks and writes it. Returns its descriptor for pidfile_remove(), or -1 with errno
- * (EWOULDBLOCK: a process that lives has it).
+ * Creates and locks it, as whoever we are before privileges are dropped. Returns its descriptor, or -1 with
+ * errno (EWOULDBLOCK: a process that lives has it).
  */
-int pidfile_write(const char *path);
+int pidfile_open(const char *path);
 
-/* Removes it if it is still the one that was written, and closes the descriptor. */
+/* 0, or -1 with errno. */
+int pidfile_write(int fd);
+
+/*
+ * Removes it if it is still the one that was opened, or empties it where we may not remove it any more, and
+ * closes the descriptor.
+ */
 void pidfile_remove(const char *path, int fd);
 
 #endif

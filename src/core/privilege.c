@@ -3,8 +3,11 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -18,18 +21,28 @@ static int refuse(char *why, size_t why_size, const char *call, const char *user
 	return -1;
 }
 
-static int become(const char *user, char *why, size_t why_size)
+/* The user's entry, or NULL with errno and why. */
+static const struct passwd *find_user(const char *user, char *why, size_t why_size)
 {
 	const struct passwd *pw;
 
 	errno = 0;
-	if ((pw = getpwnam(user)) == NULL && errno == 0) {
+	pw = getpwnam(user);
+	if (pw == NULL && errno != 0) {
+		refuse(why, why_size, "getpwnam", user);
+	} else if (pw == NULL) {
 		errno = ENOENT;
 		snprintf(why, why_size, "user: there is no user %s", user);
-		return -1;
 	}
+	return pw;
+}
+
+static int become(const char *user, char *why, size_t why_size)
+{
+	const struct passwd *pw = find_user(user, why, why_size);
+
 	if (pw == NULL)
-		return refuse(why, why_size, "getpwnam", user);
+		return -1;
 	if (initgroups(user, pw->pw_gid) == -1)
 		return refuse(why, why_size, "initgroups", user);
 	if (setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) == -1)
@@ -43,13 +56,58 @@ static int become(const char *user, char *why, size_t why_size)
 	return 0;
 }
 
+int privilege_seal(char *why, size_t why_size)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
+		return 0;
+	snprintf(why, why_size, "cannot set no_new_privs: %s", strerror(errno));
+	return -1;
+}
+
 int privilege_drop(const char *user, char *why, size_t why_size)
 {
-	if (user != NULL && geteuid() == 0 && become(user, why, why_size) == -1)
+	return user == NULL || geteuid() != 0 ? 0 : become(user, why, why_size);
+}
+
+/* Who root was, while it acts as somebody else. */
+static struct {
+	bool away;
+	gid_t group;
+	int group_count;
+	gid_t groups[NGROUPS_MAX];
+} root;
+
+int privilege_lend(const char *user, char *why, size_t why_size)
+{
+	const struct passwd *pw;
+
+	if (user == NULL || geteuid() != 0)
+		return 0;
+	if ((pw = find_user(user, why, why_size)) == NULL)
 		return -1;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1) {
-		snprintf(why, why_size, "cannot set no_new_privs: %s", strerror(errno));
-		return -1;
-	}
-	return 0;
+	root.group = getegid();
+	root.group_count = getgroups(NGROUPS_MAX, root.groups);
+	if (root.group_count == -1)
+		return refuse(why, why_size, "getgroups", user);
+	if (initgroups(user, pw->pw_gid) == -1)
+		return refuse(why, why_size, "initgroups", user);
+	root.away = true;
+	if (setegid(pw->pw_gid) == 0 && seteuid(pw->pw_uid) == 0)
+		return 0;
+	refuse(why, why_size, "seteuid", user);
+	privilege_return();
+	return -1;
+}
+
+void privilege_return(void)
+{
+	int saved = errno;
+
+	if (!root.away)
+		return;
+	root.away = false;
+	if (seteuid(0) == -1 || setegid(root.group) == -1 ||
+	    setgroups((size_t)root.group_count, root.groups) == -1)
+		abort();
+	errno = saved;
 }

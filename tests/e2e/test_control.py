@@ -811,6 +811,18 @@ def test_permission_denied_names_the_socket_and_the_group(echod, echoctl, workdi
     server.stop()
 
 
+@needs_root
+def test_sockets_belong_to_the_user_that_serves(echod, workdir):
+    os.chmod(workdir, 0o755)
+    (workdir / "own").mkdir()
+    os.chown(workdir / "own", 65534, 65534)
+    server = echod({"control": {"listen": ["unix://$DIR/own/a", "unix://$DIR/b"]}}, user="nobody")
+    owners = [(workdir / path).stat().st_uid for path in ("own/a", "b")]
+    assert owners == [65534, 0]
+    server.stop()
+    assert not (workdir / "own/a").exists()
+
+
 def test_watch_ends_at_q_on_a_terminal(echod, workdir):
     echod(with_control(kv={"listen": TCP}))
     with terminal("status", "-w", "-i", "0.05", workdir=workdir) as (process, screen):

@@ -356,6 +356,15 @@ def test_pid_file_in_the_foreground(echod, workdir):
     assert not (workdir / "pid").exists()
 
 
+@needs_root
+def test_pid_file_where_only_root_may_write(echod, workdir):
+    workdir.chmod(0o755)
+    server = echod(kv(), user="nobody", args=("-v", "-p", str(workdir / "pid")))
+    assert (workdir / "pid").read_text() == f"{server.pid}\n"
+    server.stop()
+    assert (workdir / "pid").read_text() == ""
+
+
 def test_pid_file_that_cannot_be_written(fleet):
     server = fleet.launch(kv(), args=("-p", "/nonexistent/pid"))
     server.wait_stopped_with((1, 77), "/nonexistent/pid")

@@ -1,0 +1,142 @@
+"""Started as root, echod binds, becomes its user for good, and refuses to run if it cannot."""
+
+import os
+import pwd
+import re
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness import run_echod
+from transports import needs_root
+
+pytestmark = needs_root
+USER = pwd.getpwnam("nobody")
+GROUPS = set(os.getgrouplist(USER.pw_name, USER.pw_gid))
+setpriv = shutil.which("setpriv")
+needs_setpriv = pytest.mark.skipif(setpriv is None, reason="setpriv is not installed")
+
+
+@pytest.fixture
+def home(workdir):
+    """What the user may read is the test's directory; what it may write is in here."""
+    workdir.chmod(0o755)
+    home = workdir / "home"
+    home.mkdir()
+    os.chown(home, USER.pw_uid, USER.pw_gid)
+    return home
+
+
+def services(home, **kv):
+    return {
+        "echo": {"listen": ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "unix://$DIR/echo"]},
+        "kv": {"listen": "tcp://127.0.0.1:0", "storage": str(home / "store"), **kv},
+    }
+
+
+def status_of(pid):
+    """What /proc says of each thread."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        yield dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines()
+                   if ":\t" in line)
+
+
+def test_every_thread_is_the_user_for_good(echod, home):
+    server = echod(services(home), user=USER.pw_name)
+    threads = list(status_of(server.pid))
+    assert len(threads) > 1  # one of them writes the store
+    for status in threads:
+        assert set(map(int, status["Uid"].split())) == {USER.pw_uid}
+        assert set(map(int, status["Gid"].split())) == {USER.pw_gid}
+        assert set(map(int, status["Groups"].split())) == GROUPS
+        assert status["NoNewPrivs"].strip() == "1"
+        for kind in ("CapEff", "CapPrm", "CapAmb"):
+            assert int(status[kind], 16) == 0, kind
+    with server.connect("echo", "tcp") as client:
+        assert client.exchange(b"hello", half_close=True) == b"hello"
+
+
+def free_port_of_root():
+    """Below ip_unprivileged_port_start; with that at 0 every port is for everybody."""
+    start = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    for port in range(min(start, 1024) - 1, 0, -1):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    return pytest.skip("no port is for root alone, or none is free")
+
+
+def test_binds_a_port_of_root_first(echod, home):
+    server = echod({"echo": {"listen": f"tcp://127.0.0.1:{free_port_of_root()}"}},
+                   user=USER.pw_name)
+    with server.connect("echo") as client:
+        assert client.exchange(b"hello", half_close=True) == b"hello"
+
+
+def test_what_a_service_makes_belongs_to_the_user(echod, home):
+    server = echod(services(home), user=USER.pw_name)
+    with server.kv() as client:
+        assert client.ask(b"SET a 1") == b"OK"
+    made = [home / "store", *(home / "store").iterdir()]
+    assert len(made) == 4
+    for path in made:
+        assert (path.stat().st_uid, path.stat().st_gid) == (USER.pw_uid, USER.pw_gid), path
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_storage_that_only_root_could_open_is_refused(fleet, home):
+    server = fleet.launch(services(home, storage="/root/echod-test-store"), user=USER.pw_name)
+    server.wait_stopped_with(1, "Permission denied")
+    assert not Path("/root/echod-test-store").exists()
+
+
+def test_a_reload_runs_as_the_user(echod, home):
+    server = echod(services(home), user=USER.pw_name)
+    fresh = {**services(home), "more": {"type": "kv", "listen": "tcp://127.0.0.1:0",
+                                        "storage": str(home / "more")}}
+    assert server.reload(fresh, user=USER.pw_name)
+    assert (home / "more").stat().st_uid == USER.pw_uid
+
+
+def test_unknown_user(fleet, home):
+    server = fleet.launch(services(home), user="echod-nobody-at-all")
+    server.wait_stopped_with(78, "there is no user echod-nobody-at-all")
+
+
+@needs_setpriv
+@pytest.mark.parametrize("lost", ["setuid", "setgid"])
+def test_refuses_to_run_when_it_cannot_become_the_user(fleet, home, lost):
+    """Root without the capability to change its ids."""
+    server = fleet.launch({"echo": {"listen": "unix://$DIR/echo"}}, user=USER.pw_name,
+                          wrapper=[setpriv, "--bounding-set", f"-{lost}", "--inh-caps", f"-{lost}"])
+    server.wait_stopped_with(77, "cannot become nobody")
+    assert not re.search("ready", str(server.log))
+    assert not (home.parent / "echo").exists()
+
+
+@needs_setpriv
+def test_who_is_not_root_stays_who_it_is(echod, home):
+    kv = {"kv": services(home)["kv"]}
+    server = echod(kv, user="root", wrapper=[
+        setpriv, "--reuid", str(USER.pw_uid), "--regid", str(USER.pw_gid), "--clear-groups"])
+    for status in status_of(server.pid):
+        assert set(map(int, status["Uid"].split())) == {USER.pw_uid}
+        assert status["NoNewPrivs"].strip() == "1"
+
+
+def test_check_needs_no_privileges(home, workdir):
+    config = workdir / "check.conf"
+    config.write_text(harness.to_config({"kv": {"listen": "tcp://127.0.0.1:1", "storage":
+                                                str(home / "none")}}, user=USER.pw_name))
+    result = run_echod("-c", config, "-t", user=USER.pw_uid, group=USER.pw_gid, extra_groups=[])
+    assert (result.returncode, result.stderr) == (0, "")
+    assert not (home / "none").exists()
