@@ -84,6 +84,7 @@ def pytest_collection_modifyitems(items):
 def pytest_addoption(parser):
     parser.addoption("--tap", action="store_true", help="report as TAP version 13")
     parser.addoption("--seed", type=int, help="of the tests that are random")
+    parser.addoption("--flipped-bits", type=int, default=120, help="(default: %(default)s)")
 
 
 @pytest.hookimpl(trylast=True)
