@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +126,12 @@ def test_manual_renders_without_a_warning(manual):
         capture_output=True, text=True, env={"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"},
     )
     assert result.returncode == 0 and result.stderr == ""
+
+
+@pytest.mark.parametrize("name", ["src/echod.8", "src/echoctl/echoctl.1", "conf/echod.conf.5",
+                                  "conf/systemd/echod.service"])
+def test_generated_file_has_every_value(name):
+    path = Path(ECHOD).parent.parent / name
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    assert not re.search(r"@\w+@", path.read_text())
