@@ -30,50 +30,72 @@
 
 /* --- signals --- */
 
-static void stop_cb(evutil_socket_t signal, short events, void *arg);
+static void stop(struct server *server);
 
-static void reload_cb(evutil_socket_t signal, short events, void *arg)
+static void reload(struct server *server)
 {
 	struct texts mistakes = { 0 }, warnings = { 0 };
 
-	(void)signal;
-	(void)events;
-	server_reload(arg, &mistakes, &warnings);
+	server_reload(server, &mistakes, &warnings);
 	texts_clear(&mistakes);
 	texts_clear(&warnings);
 }
 
-static void reopen_cb(evutil_socket_t signal, short events, void *arg)
+static void reopen(struct server *server)
 {
-	(void)signal;
-	(void)events;
-	(void)arg;
+	(void)server;
 	server_reopen_log();
 }
 
-static void dump_cb(evutil_socket_t signal, short events, void *arg)
+static void dump(struct server *server)
 {
-	(void)signal;
-	(void)events;
-	status_log(arg);
+	status_log(server);
 }
 
 static const struct {
 	int number;
-	event_callback_fn handler;
+	void (*serve)(struct server *server);
 } signals[SERVER_SIGNALS] = {
-	{ SIGHUP, reload_cb },
-	{ SIGTERM, stop_cb },
-	{ SIGINT, stop_cb },
-	{ SIGUSR1, reopen_cb },
-	{ SIGUSR2, dump_cb },
+	{ SIGHUP, reload },
+	{ SIGTERM, stop },
+	{ SIGINT, stop },
+	{ SIGUSR1, reopen },
+	{ SIGUSR2, dump },
 };
+
+static void serve_signals_cb(evutil_socket_t fd, short events, void *arg)
+{
+	struct server *server = arg;
+
+	(void)fd;
+	(void)events;
+	for (int i = 0; i < SERVER_SIGNALS; i++)
+		if (server->signalled[i]) {
+			server->signalled[i] = false;
+			signals[i].serve(server);
+		}
+}
+
+/* libevent calls once for each signal that was sent; a storm of them is served once a turn. */
+static void signal_cb(evutil_socket_t number, short events, void *arg)
+{
+	struct server *server = arg;
+
+	(void)events;
+	for (int i = 0; i < SERVER_SIGNALS; i++)
+		if (signals[i].number == number)
+			server->signalled[i] = true;
+	event_active(server->signal_server, EV_READ, 0);
+}
 
 static int watch_signals(struct server *server)
 {
+	server->signal_server = event_new(server->loop->base, -1, 0, serve_signals_cb, server);
+	if (server->signal_server == NULL)
+		return -1;
 	for (int i = 0; i < SERVER_SIGNALS; i++) {
 		server->signals[i] =
-		    evsignal_new(server->loop->base, signals[i].number, signals[i].handler, server);
+		    evsignal_new(server->loop->base, signals[i].number, signal_cb, server);
 		if (server->signals[i] == NULL || event_add(server->signals[i], NULL) == -1)
 			return -1;
 	}
@@ -150,12 +172,8 @@ static void begin_stop(struct server *server)
 		event_base_loopbreak(server->loop->base);
 }
 
-static void stop_cb(evutil_socket_t signal, short events, void *arg)
+static void stop(struct server *server)
 {
-	struct server *server = arg;
-
-	(void)signal;
-	(void)events;
 	if (server->stopping)
 		event_base_loopbreak(server->loop->base);
 	else
@@ -471,6 +489,7 @@ void server_free(struct server *server)
 		return;
 	for (int i = 0; i < SERVER_SIGNALS; i++)
 		free_event(server->signals[i]);
+	free_event(server->signal_server);
 	if (server->loop != NULL) {
 		retired_abort(&server->retired, CLOSE_SHUTDOWN);
 		free_instances(server->loop);

@@ -37,9 +37,11 @@ struct server {
 	struct inherited *inherited; /* sockets that we were started with; its owner outlives us */
 	struct loop *loop;
 	struct event *signals[SERVER_SIGNALS];
-	struct event *watchdog;      /* NULL = nobody watches us */
-	struct event *left;          /* streams have ended that somebody waits for */
-	struct event *stop_timer;    /* while stopping */
+	bool signalled[SERVER_SIGNALS]; /* in this turn */
+	struct event *signal_server;    /* activated by the first of them */
+	struct event *watchdog;         /* NULL = nobody watches us */
+	struct event *left;             /* streams have ended that somebody waits for */
+	struct event *stop_timer;       /* while stopping */
 	struct retired_list retired; /* what reloads have taken away, while it still has clients */
 	struct pulse *pulse;
 	struct control_host *console; /* behind the control service */

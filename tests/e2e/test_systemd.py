@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -156,6 +157,35 @@ def test_the_loop_feeds_the_watchdog(fleet, manager):
         assert manager.wait("WATCHDOG") == {"WATCHDOG": "1"}
         signs.append(time.monotonic())
     assert (signs[-1] - signs[0]) / 4 < 0.2, "oftener than the manager asks for"
+
+
+@with_systemd
+def test_a_storm_of_signals_is_one_a_turn_however_slow_the_manager(fleet, manager):
+    """One reload for each, and each told to a manager that takes its time, would shut clients out."""
+    server = fleet.launch(echo(), env=manager.environment)
+    manager.wait("READY")
+    server.wait_ready()
+    over = threading.Event()
+
+    def read_slowly():
+        while not over.wait(0.02):
+            manager.drain(1)
+        while server.process.poll() is None:
+            manager.drain()
+
+    reader = threading.Thread(target=read_slowly)
+    reader.start()
+    try:
+        for _ in range(5000):
+            server.send_signal(signal.SIGHUP)
+        begin = time.monotonic()
+        assert ask(server.address("echo"), server.directory) == b"hello"
+        waited = time.monotonic() - begin
+    finally:
+        over.set()
+        server.stop()
+        reader.join()
+    assert waited < 5
 
 
 @with_systemd
