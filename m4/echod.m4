@@ -49,7 +49,16 @@ AC_DEFUN([ECHOD_SANITIZERS], [
   AS_IF([test "x$enable_sanitizers" = xyes], [
     SANITIZER_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
   ])
+  AC_ARG_ENABLE([fuzzing],
+    [AS_HELP_STRING([--enable-fuzzing], [build the fuzzers for libFuzzer (needs CC=clang)])],
+    [], [enable_fuzzing=no])
+  AS_IF([test "x$enable_fuzzing" = xyes], [
+    SANITIZER_CFLAGS="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -fno-omit-frame-pointer"
+    FUZZER_LIBS=-fsanitize=fuzzer
+  ])
   AC_SUBST([SANITIZER_CFLAGS])
+  AC_SUBST([FUZZER_LIBS])
+  AM_CONDITIONAL([FUZZING], [test "x$enable_fuzzing" = xyes])
   AM_CONDITIONAL([SANITIZERS], [test "x$enable_sanitizers" = xyes])
 ])
 
