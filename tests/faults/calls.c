@@ -1,0 +1,300 @@
+/*
+ * System calls that fail, each with what the kernel may say of it, once and from there on: see session.h for
+ * what must hold. What an administrator has to know of stands in the log.
+ * $FAULT_STEP=1 takes each call in turn with each error; a check takes the first, the 6th, the 31st ... with
+ * the first error.
+ */
+#undef _FORTIFY_SOURCE /* its inline functions and ours cannot both be */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "../fuzz/fuzz.h"
+#include "session.h"
+
+#define ERRORS 12
+
+/* In the order of the wrappers below. */
+enum call {
+	CALL_accept4,
+	CALL_recv,
+	CALL_send,
+	CALL_writev,
+	CALL_sendfile,
+	CALL_recvmmsg,
+	CALL_sendmmsg,
+	CALL_epoll_create1,
+	CALL_epoll_ctl,
+	CALL_epoll_wait,
+	CALL_socket,
+	CALL_bind,
+	CALL_listen,
+	CALL_setsockopt,
+	CALL_getsockname,
+	CALL_socketpair,
+	CALL_pipe2,
+	CALL_eventfd,
+	CALL_open,
+	CALL_fstat,
+	CALL_write,
+	CALL_getrandom,
+	CALL_posix_spawn,
+	CALL_pthread_create,
+	CALLS
+};
+
+static const struct call_errors {
+	const char *name;
+	bool is_told; /* the daemon logs the error itself */
+	int errors[ERRORS];
+} calls[CALLS] = {
+	[CALL_accept4] = { "accept4", false,
+	    { ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTO, EPERM, ENETDOWN, EINTR, EAGAIN,
+		EINVAL } },
+	[CALL_recv] = { "recv", false,
+	    { ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENOMEM, EINTR, EAGAIN } },
+	[CALL_send] = { "send", false, { EPIPE, ECONNRESET, ENOBUFS, ETIMEDOUT, EINTR, EAGAIN } },
+	[CALL_writev] = { "writev", false, { EPIPE, ECONNRESET, ENOMEM, EINTR, EAGAIN } },
+	[CALL_sendfile] = { "sendfile", false, { EIO, ENOMEM, EPIPE, EINTR, EAGAIN } },
+	[CALL_recvmmsg] = { "recvmmsg", false, { ECONNREFUSED, ENOMEM, EINTR, EAGAIN } },
+	[CALL_sendmmsg] = { "sendmmsg", true,
+	    { EPERM, ENOBUFS, EHOSTUNREACH, EMSGSIZE, ECONNREFUSED } },
+	[CALL_epoll_create1] = { "epoll_create1", false, { EMFILE, ENOMEM } },
+	[CALL_epoll_ctl] = { "epoll_ctl", false, { ENOSPC, ENOMEM } },
+	[CALL_epoll_wait] = { "epoll_wait", false, { EINTR } },
+	[CALL_socket] = { "socket", true, { EMFILE, ENFILE, ENOBUFS, EACCES, EAFNOSUPPORT } },
+	[CALL_bind] = { "bind", true, { EADDRINUSE, EACCES, EADDRNOTAVAIL } },
+	[CALL_listen] = { "listen", true, { EADDRINUSE } },
+	[CALL_setsockopt] = { "setsockopt", false, { ENOMEM, ENOPROTOOPT } },
+	[CALL_getsockname] = { "getsockname", false, { ENOBUFS } },
+	[CALL_socketpair] = { "socketpair", false, { EMFILE, ENFILE } },
+	[CALL_pipe2] = { "pipe2", false, { EMFILE, ENFILE } },
+	[CALL_eventfd] = { "eventfd", true, { EMFILE, ENOMEM } },
+	[CALL_open] = { "open", false, { EMFILE, ENFILE, EACCES, EIO, EINTR } },
+	[CALL_fstat] = { "fstat", false, { EIO, ENOMEM } },
+	[CALL_write] = { "write", false, { ENOSPC, EIO, EAGAIN, EINTR } },
+	[CALL_getrandom] = { "getrandom", false, { ENOSYS } },
+	[CALL_posix_spawn] = { "posix_spawn", true, { EAGAIN, ENOMEM, EACCES } },
+	[CALL_pthread_create] = { "pthread_create", true, { EAGAIN } },
+};
+
+static atomic_long made[CALLS], refused;
+static atomic_bool lasts, troubled;
+static enum call failing;
+static int error; /* 0 = none fails */
+static long fails_at;
+static bool goes_on_failing;
+static _Thread_local bool is_daemons = true; /* thread; main() says that it is none */
+
+static bool is_refused(enum call call)
+{
+	long number;
+
+	if (!lasts || (!troubled && !is_daemons))
+		return false;
+	number = ++made[call];
+	if (error == 0 || call != failing ||
+	    (goes_on_failing ? number < fails_at : number != fails_at))
+		return false;
+	refused++;
+	errno = error;
+	return true;
+}
+
+/* A program's own functions come before those of all libraries; theirs are the next. */
+#define NEXT(name) ((__typeof__(&name))(uintptr_t)dlsym(RTLD_NEXT, #name))
+
+#define WRAP(type, name, parameters, arguments) \
+	type name parameters                    \
+	{                                       \
+		static __typeof__(&name) next;  \
+                                                \
+		if (next == NULL)               \
+			next = NEXT(name);      \
+		if (is_refused(CALL_##name))    \
+			return (type)-1;        \
+		return next arguments;          \
+	}
+
+/* clang-format off */
+WRAP(int, accept4, (int fd, struct sockaddr *a, socklen_t *length, int flags), (fd, a, length, flags))
+WRAP(ssize_t, send, (int fd, const void *b, size_t n, int flags), (fd, b, n, flags))
+WRAP(ssize_t, writev, (int fd, const struct iovec *v, int n), (fd, v, n))
+WRAP(ssize_t, sendfile, (int to, int from, off_t *at, size_t n), (to, from, at, n))
+WRAP(int, recvmmsg, (int fd, struct mmsghdr *m, unsigned n, int flags, struct timespec *t),
+    (fd, m, n, flags, t))
+WRAP(int, sendmmsg, (int fd, struct mmsghdr *m, unsigned n, int flags), (fd, m, n, flags))
+WRAP(int, epoll_create1, (int flags), (flags))
+WRAP(int, epoll_ctl, (int fd, int what, int of, struct epoll_event *e), (fd, what, of, e))
+WRAP(int, epoll_wait, (int fd, struct epoll_event *e, int n, int ms), (fd, e, n, ms))
+WRAP(int, socket, (int domain, int kind, int protocol), (domain, kind, protocol))
+WRAP(int, bind, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n))
+WRAP(int, listen, (int fd, int backlog), (fd, backlog))
+WRAP(int, setsockopt, (int fd, int level, int o, const void *v, socklen_t n), (fd, level, o, v, n))
+WRAP(int, getsockname, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))
+WRAP(int, socketpair, (int domain, int kind, int protocol, int fds[2]), (domain, kind, protocol, fds))
+WRAP(int, pipe2, (int fds[2], int flags), (fds, flags))
+WRAP(int, eventfd, (unsigned value, int flags), (value, flags))
+WRAP(int, fstat, (int fd, struct stat *st), (fd, st))
+WRAP(ssize_t, getrandom, (void *b, size_t n, unsigned flags), (b, n, flags))
+/* clang-format on */
+
+/* libevent's own pipe for signals is read without a flag, and takes an error for the end of the world. */
+ssize_t recv(int fd, void *bytes, size_t length, int flags)
+{
+	static __typeof__(&recv) next;
+
+	if (next == NULL)
+		next = NEXT(recv);
+	if (flags & MSG_DONTWAIT && is_refused(CALL_recv))
+		return -1;
+	return next(fd, bytes, length, flags);
+}
+
+/* To the log. An eventfd takes what is written. */
+ssize_t write(int fd, const void *bytes, size_t length)
+{
+	static __typeof__(&write) next;
+
+	if (next == NULL)
+		next = NEXT(write);
+	if (fcntl(fd, F_GETFL) & O_APPEND && is_refused(CALL_write))
+		return -1;
+	return next(fd, bytes, length);
+}
+
+int open(const char *path, int flags, ...)
+{
+	static __typeof__(&open) next;
+	va_list args;
+	mode_t mode;
+
+	va_start(args, flags);
+	mode = va_arg(args, mode_t);
+	va_end(args);
+	if (next == NULL)
+		next = NEXT(open);
+	return is_refused(CALL_open) ? -1 : next(path, flags, mode);
+}
+
+int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+    const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
+{
+	static __typeof__(&posix_spawn) next;
+
+	if (next == NULL)
+		next = NEXT(posix_spawn);
+	return is_refused(CALL_posix_spawn) ? error
+					    : next(pid, path, actions, attributes, argv, envp);
+}
+
+int pthread_create(
+    pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg)
+{
+	static __typeof__(&pthread_create) next;
+
+	if (next == NULL)
+		next = NEXT(pthread_create);
+	return is_refused(CALL_pthread_create) ? error : next(thread, attributes, run, arg);
+}
+
+static void set(bool on)
+{
+	lasts = on;
+}
+
+static void begin(void)
+{
+	troubled = true;
+}
+
+static void end(void)
+{
+	troubled = false;
+}
+
+static const struct trouble trouble = { set, begin, end };
+
+/* How many sessions were played, and how many of them only up to the start. */
+static struct {
+	long sessions, unstarted;
+} count;
+
+static void play(enum call call, int its_error, long number, bool on)
+{
+	bool came_up;
+
+	printf("# %s %ld%s: %s\n", calls[call].name, number, on ? " and all behind it" : "",
+	    strerror(its_error));
+	memset(made, 0, sizeof(made));
+	refused = 0;
+	failing = call;
+	error = its_error;
+	fails_at = number;
+	goes_on_failing = on;
+	came_up = session_play(&trouble);
+	error = 0;
+	if (came_up && refused > 0 && calls[call].is_told)
+		require(session_has_logged(strerror(its_error)));
+	count.sessions++;
+	count.unstarted += !came_up;
+}
+
+/* A check has no time for each call and each error. */
+static void play_once_each(enum call call, int its_error, long total, long step)
+{
+	const char *first = getenv("FAULT_FIRST");
+
+	for (long number = first == NULL ? 1 : atol(first); number <= total;
+	     number = step == 0 ? number * 5 + 1 : number + step)
+		play(call, its_error, number, false);
+}
+
+static void play_call(enum call call, long total, long step)
+{
+	const int *errors = calls[call].errors;
+
+	count.sessions = count.unstarted = 0;
+	for (int i = 0; i < ERRORS && errors[i] != 0; i++) {
+		if (i == 0 || step != 0)
+			play_once_each(call, errors[i], total, step);
+		play(call, errors[i], 1 + total / 2, true);
+	}
+	printf("ok %d - %s fails, of %ld: %ld sessions, %ld starts refused\n", call + 1,
+	    calls[call].name, total, count.sessions, count.unstarted);
+}
+
+int main(int argc, char **argv)
+{
+	const char *step = getenv("FAULT_STEP");
+	long totals[CALLS];
+
+	is_daemons = false;
+	setvbuf(stdout, NULL, _IOLBF, 0); /* or a child that forks has what is buffered, too */
+	printf("1..%d\n", CALLS);
+	session_prepare();
+	require(session_play(&trouble));
+	for (int i = 0; i < CALLS; i++)
+		totals[i] = made[i];
+	for (int i = 0; i < CALLS; i++)
+		if (argc == 1 || strcmp(argv[1], calls[i].name) == 0)
+			play_call((enum call)i, totals[i], step == NULL ? 0 : atol(step));
+	session_clean_up();
+	return 0;
+}

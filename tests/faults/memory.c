@@ -1,0 +1,193 @@
+/*
+ * Out of memory, at each allocation in turn, once and from there on: see session.h for what must hold.
+ * $FAULT_STEP is how many are left out from one to the next (a check has no time for all).
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <libconfig.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../fuzz/fuzz.h"
+#include "session.h"
+
+/* The allocator behind ours: a program's own functions come before those of all libraries. */
+#if defined(__SANITIZE_ADDRESS__)
+#define REAL(name) __interceptor_##name
+#define HAS_SANITIZER true /* it allocates at the start of each thread, and cannot go on without */
+#else
+#define REAL(name) __libc_##name
+#define HAS_SANITIZER false
+#endif
+
+void *REAL(malloc)(size_t size);
+void *REAL(calloc)(size_t count, size_t size);
+void *REAL(realloc)(void *pointer, size_t size);
+void *REAL(memalign)(size_t alignment, size_t size);
+void REAL(free)(void *pointer);
+
+static atomic_long allocations, live;
+static atomic_bool lasts, troubled;
+static long fails_at; /* 0 = never */
+static bool goes_on_failing;
+static _Thread_local bool is_daemons = !HAS_SANITIZER; /* thread; main() says that it is none */
+
+static bool is_refused(void)
+{
+	long number;
+
+	if (!lasts || (!troubled && !is_daemons))
+		return false;
+	number = ++allocations;
+	if (fails_at == 0 || (goes_on_failing ? number < fails_at : number != fails_at))
+		return false;
+	errno = ENOMEM;
+	return true;
+}
+
+static void *counted(void *pointer)
+{
+	live += pointer != NULL;
+	return pointer;
+}
+
+void *malloc(size_t size)
+{
+	return is_refused() ? NULL : counted(REAL(malloc)(size));
+}
+
+void *calloc(size_t count, size_t size)
+{
+	return is_refused() ? NULL : counted(REAL(calloc)(count, size));
+}
+
+void *realloc(void *pointer, size_t size)
+{
+	void *moved;
+
+	if (is_refused())
+		return NULL;
+	moved = REAL(realloc)(pointer, size);
+	if (pointer == NULL)
+		counted(moved);
+	return moved;
+}
+
+void *aligned_alloc(size_t alignment, size_t size)
+{
+	return is_refused() ? NULL : counted(REAL(memalign)(alignment, size));
+}
+
+int posix_memalign(void **pointer, size_t alignment, size_t size)
+{
+	*pointer = aligned_alloc(alignment, size);
+	return *pointer == NULL ? ENOMEM : 0;
+}
+
+void free(void *pointer)
+{
+	live -= pointer != NULL;
+	REAL(free)(pointer);
+}
+
+/*
+ * libconfig does not look at what malloc gives it, which is why core/config_tree.c finds out first whether
+ * there is enough. Its own calls succeed here.
+ */
+int config_read_string(config_t *tree, const char *text)
+{
+	static int (*parse)(config_t * tree, const char *text);
+	bool was_troubled = troubled;
+	int result;
+
+	if (parse == NULL)
+		parse = (int (*)(config_t *, const char *))(uintptr_t)dlsym(
+		    RTLD_NEXT, "config_read_string");
+	troubled = false;
+	result = parse(tree, text);
+	troubled = was_troubled;
+	return result;
+}
+
+void config_init(config_t *tree)
+{
+	static void (*init)(config_t * tree);
+	bool was_troubled = troubled;
+
+	if (init == NULL)
+		init = (void (*)(config_t *))(uintptr_t)dlsym(RTLD_NEXT, "config_init");
+	troubled = false;
+	init(tree);
+	troubled = was_troubled;
+}
+
+static void set(bool on)
+{
+	lasts = on;
+}
+
+static void begin(void)
+{
+	troubled = true;
+}
+
+static void end(void)
+{
+	troubled = false;
+}
+
+static const struct trouble trouble = { set, begin, end };
+
+/* A session in which that allocation fails, or it and all behind it; whether the daemon has come up. */
+static bool play(long number, bool on)
+{
+	long before = live;
+	bool came_up;
+
+	allocations = 0;
+	fails_at = number;
+	goes_on_failing = on;
+	came_up = session_play(&trouble);
+	fails_at = 0;
+	/* The sanitizer has allocations of its own, and looks for what is left at the end. */
+	require(live == before || HAS_SANITIZER);
+	return came_up;
+}
+
+static void play_all(long total, long step, bool on)
+{
+	const char *first = getenv("FAULT_FIRST");
+	long refused = 0, served = 0;
+
+	for (long number = first == NULL ? 1 : atol(first); number <= total; number += step) {
+		printf("# allocation %ld%s\n", number, on ? " and all behind it" : "");
+		if (play(number, on))
+			served++;
+		else
+			refused++;
+	}
+	printf("ok %d - of %ld allocations, each %ld. fails%s: %ld starts refused, %ld served\n",
+	    on + 1, total, step, on ? " with all behind it" : " once", refused, served);
+}
+
+int main(void)
+{
+	const char *step = getenv("FAULT_STEP");
+	long total;
+
+	is_daemons = false;
+	setvbuf(stdout, NULL, _IOLBF, 0); /* or a child that forks has what is buffered, too */
+	printf("1..2\n");
+	session_prepare();
+	for (int i = 0; i < 2;
+	     i++) /* what the libraries keep once and for all is there from now on */
+		require(session_play(&trouble));
+	require(play(0, false));
+	total = allocations;
+	play_all(total, step == NULL ? 499 : atol(step), false);
+	play_all(total, step == NULL ? 499 : atol(step), true);
+	session_clean_up();
+	return 0;
+}

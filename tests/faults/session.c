@@ -1,0 +1,434 @@
+/* The script is a table of dialogues; they are held while things fail, and again when nothing does. */
+#include "session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../fuzz/daemon.h"
+#include "../fuzz/fuzz.h"
+#include "core/log.h"
+#include "server.h"
+
+#define PATIENCE 80000 /* times 250 us, for what takes its time: programs, disks, pauses */
+
+#define TCP "listen = \"tcp://127.0.0.1:0\"; "
+#define BOTH "listen = [ \"tcp://127.0.0.1:0\", \"udp://127.0.0.1:0\" ]; "
+#define SERVICES                                                             \
+	"kv = { " TCP "}; "                                                  \
+	"disk = { type = \"kv\"; storage = \"@/disk\"; " TCP "}; "           \
+	"echo = { listen = [ \"tcp://127.0.0.1:0\", \"udp://127.0.0.1:0\", " \
+	"\"unix://@/socket\" ]; }; "                                         \
+	"upper = { mode = \"line\"; " BOTH "}; "                             \
+	"time = { " BOTH "}; "                                               \
+	"daytime = { " BOTH "}; "                                            \
+	"chargen = { " TCP "}; "                                             \
+	"discard = { " BOTH "}; "                                            \
+	"file = { path = \"@/file\"; " TCP "}; "                             \
+	"exec = { command = [ \"/bin/cat\" ]; " TCP "}; "                    \
+	"control = { listen = \"unix://@/control\"; }; "                     \
+	"full = { type = \"kv\"; max_connections = 1; " TCP "}; "            \
+	"closed = { type = \"kv\"; deny = [ \"0.0.0.0/0\" ]; " TCP "}; "
+#define LOG "log = { level = \"debug\"; target = \"@/log\"; }; "
+
+static const char first_config[] = LOG "services = { " SERVICES "};";
+static const char second_config[] =
+    LOG "limits = { max_connections = 100; }; services = { " SERVICES
+	"beacon = { send_to = \"udp://127.0.0.1:9\"; }; "
+	"receiver = { listen = \"udp://127.0.0.1:0\"; }; "
+	"rfc868 = { " BOTH "}; };";
+
+/* What is said to an instance, and all that it answers; NULL = anything. */
+struct dialogue {
+	const char *instance;
+	int which;                             /* of its addresses */
+	enum { STREAM, DATAGRAM, STORE } kind; /* a store may answer that it has failed */
+	const char *request;                   /* NULL = nothing, and the client stays */
+	const char *answer;
+};
+
+static const struct dialogue dialogues[] = {
+	{ "kv", 0, STORE, "SET a 1\nGET a\nDEL a\nGET b\n", "READY\nOK\n1\nDELETED\nNOT_FOUND\n" },
+	{ "kv", 0, STORE, "\xff\xfd\x06GET b\xff\xf1\nQUIT\n",
+	    "READY\n\xff\xfc\x06NOT_FOUND\nBYE\n" },
+	{ "kv", 0, STORE, "GET / HTTP/1.1\n",
+	    "READY\nERROR: this is the echod key-value port, not HTTP\n" },
+	{ "disk", 0, STORE, "SET a 1\nGET a\nDEL a\nGET b\n",
+	    "READY\nOK\n1\nDELETED\nNOT_FOUND\n" },
+	{ "echo", 0, STREAM, "hello", "hello" },
+	{ "echo", 1, DATAGRAM, "hello", "hello" },
+	{ "echo", 2, STREAM, "hello", "hello" },
+	{ "upper", 0, STREAM, "hello\nwor", "HELLO\nWOR" },
+	{ "upper", 1, DATAGRAM, " hello ", "HELLO" },
+	{ "time", 0, STREAM, "[]\n{\n",
+	    "{\"error\": \"unknown request\"}\n{\"error\": \"invalid JSON\"}\n" },
+	{ "time", 0, STREAM, "{\"type\": \"time\", \"id\": [1.5, \"\\u00e4\"]}\n", NULL },
+	{ "time", 1, DATAGRAM, "[1, {\"a\": 2}]", "{\"error\": \"unknown request\"}" },
+	{ "daytime", 0, STREAM, "", NULL },
+	{ "daytime", 1, DATAGRAM, "", NULL },
+	{ "chargen", 0, STREAM, NULL, NULL },
+	{ "discard", 0, STREAM, "hello", "" },
+	{ "file", 0, STREAM, "", "the file\n" },
+	{ "exec", 0, STREAM, "hello", "hello" },
+	{ "control", 0, STREAM, "status\nlisteners\nclients\nstats\nlog debug\nreload\n", NULL },
+	{ "full", 0, STORE, NULL, "READY\n" },
+	{ "full", 0, STORE, "GET a\n", NULL },
+	{ "closed", 0, STREAM, "", "" },
+};
+#define DIALOGUES (sizeof(dialogues) / sizeof(dialogues[0]))
+
+struct visitor {
+	int fd; /* -1 = it could not even connect */
+	bool ended;
+	size_t length;
+	char said[4096]; /* and a NUL */
+};
+
+static struct visitor clients[DIALOGUES];
+static struct server *server;
+static const struct trouble *trouble;
+static int stderr_fd, told_fd; /* the real standard error, and what the daemon's goes to */
+static char directory[] = "/tmp/echod-faults-XXXXXX";
+
+/* --- the daemon --- */
+
+/* "log" or another file of the directory. */
+static FILE *open_file(const char *name, const char *mode)
+{
+	char path[64];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	file = fopen(path, mode);
+	require(file != NULL);
+	return file;
+}
+
+static void nothing(void)
+{
+}
+
+static const struct trouble peace = { NULL, nothing, nothing };
+
+static void turn(void)
+{
+	trouble->begin();
+	daemon_turn(server);
+	trouble->end();
+}
+
+static void rest(void)
+{
+	usleep(250);
+}
+
+/* The config with the directory in the place of each @. */
+static const char *config_text(const char *config)
+{
+	static char text[8192];
+	FILE *to = fmemopen(text, sizeof(text), "w");
+
+	for (; *config != '\0'; config++)
+		*config == '@' ? fputs(directory, to) : fputc(*config, to);
+	fclose(to);
+	return text;
+}
+
+/* Whether it is up; it has told why not, if it is not. */
+static bool start(void)
+{
+	const char *config = config_text(first_config);
+
+	dup2(told_fd, STDERR_FILENO);
+	require(ftruncate(told_fd, 0) == 0);
+	trouble->begin();
+	server = daemon_start(config);
+	trouble->end();
+	dup2(stderr_fd, STDERR_FILENO);
+	require(server != NULL || lseek(told_fd, 0, SEEK_END) > 0 || session_has_logged(" error "));
+	return server != NULL;
+}
+
+static int reload(const char *text)
+{
+	const char *config = config_text(text);
+	int result;
+
+	trouble->begin();
+	result = daemon_reload(server, config);
+	trouble->end();
+	return result;
+}
+
+static void stop(void)
+{
+	raise(SIGTERM);
+	for (int i = 0; i < PATIENCE; i++) {
+		turn();
+		if (server->loop->streams + server->loop->refused + server->loop->children == 0)
+			break;
+		rest();
+	}
+	trouble->begin();
+	daemon_free(server);
+	trouble->end();
+}
+
+/* --- the clients --- */
+
+static void greet(struct visitor *client, const struct dialogue *dialogue)
+{
+	*client =
+	    (struct visitor){ .fd = daemon_connect(server, dialogue->instance, dialogue->which) };
+	if (client->fd == -1 || dialogue->request == NULL)
+		return;
+	send(client->fd, dialogue->request, strlen(dialogue->request), MSG_NOSIGNAL);
+	if (dialogue->kind != DATAGRAM)
+		shutdown(client->fd, SHUT_WR);
+}
+
+static void hear(struct visitor *client)
+{
+	ssize_t n;
+
+	do {
+		n = recv(client->fd, client->said + client->length,
+		    sizeof(client->said) - 1 - client->length, 0);
+		client->length += n > 0 ? (size_t)n : 0;
+	} while (n > 0 && client->length < sizeof(client->said) - 1);
+	client->ended = n == 0 || (n == -1 && errno != EAGAIN);
+}
+
+static bool has_all(const struct visitor *client, const struct dialogue *dialogue)
+{
+	if (dialogue->answer == NULL)
+		return client->length > 0;
+	return client->length == strlen(dialogue->answer);
+}
+
+/* Whether nothing more is to come: the answer and the end, or only one of them where that is all. */
+static bool is_done(const struct visitor *client, const struct dialogue *dialogue)
+{
+	if (client->fd == -1 || client->ended)
+		return true;
+	return has_all(client, dialogue) &&
+	       (dialogue->kind == DATAGRAM || dialogue->request == NULL);
+}
+
+/* Whether the line that the store has answered is this one, or says that it has failed, or had before. */
+static bool is_true_line(const char *line, const char *answer, bool *failed)
+{
+	size_t length = strcspn(answer, "\n") + 1;
+
+	if (strncmp(line, answer, length) == 0)
+		return true;
+	if (*failed && strncmp(line, "NOT_FOUND\n", 10) == 0)
+		return true;
+	*failed = true;
+	return strncmp(line, "ERROR: storage failed\n", 22) == 0 ||
+	       strncmp(line, "ERROR: store is full\n", 21) == 0;
+}
+
+static bool are_true_lines(const char *said, const char *answer)
+{
+	bool failed = false;
+
+	if (strcmp(said, "ERROR: too many connections\n") == 0)
+		return true; /* no memory to count one more of this source */
+	for (; *said != '\0'; said += strcspn(said, "\n") + 1) {
+		if (*answer == '\0' || !is_true_line(said, answer, &failed))
+			return false;
+		answer += strcspn(answer, "\n") + 1;
+	}
+	return true;
+}
+
+/* It has got the beginning of its answer and nothing else; a datagram is whole or not there. */
+static bool is_told_the_truth(const struct visitor *client, const struct dialogue *dialogue)
+{
+	const char *answer = dialogue->answer;
+
+	if (answer == NULL || client->length == 0)
+		return true;
+	if (dialogue->kind == STORE)
+		return are_true_lines(client->said, answer);
+	return client->length <= strlen(answer) &&
+	       memcmp(client->said, answer, client->length) == 0 &&
+	       (dialogue->kind != DATAGRAM || has_all(client, dialogue));
+}
+
+static void require_of(bool good, const char *what, size_t i)
+{
+	char said[4 * sizeof(clients[i].said)];
+
+	if (good)
+		return;
+	fprintf(stderr, "%s, address %d: %s \"%s\"\n", dialogues[i].instance, dialogues[i].which,
+	    what, log_escape(said, sizeof(said), clients[i].said, clients[i].length));
+	abort();
+}
+
+static void converse(void)
+{
+	for (size_t i = 0; i < DIALOGUES; i++) {
+		greet(&clients[i], &dialogues[i]);
+		turn();
+		if (clients[i].fd != -1)
+			hear(&clients[i]);
+	}
+}
+
+/* Whether all clients are done; a datagram may get lost. */
+static bool all_are_done(bool lossless)
+{
+	bool done = true;
+
+	for (size_t i = 0; i < DIALOGUES; i++) {
+		if (is_done(&clients[i], &dialogues[i]))
+			continue;
+		hear(&clients[i]);
+		if (lossless || dialogues[i].kind != DATAGRAM)
+			done &= is_done(&clients[i], &dialogues[i]);
+	}
+	return done;
+}
+
+static void await_ends(bool lossless)
+{
+	for (int i = 0; i < PATIENCE && !all_are_done(lossless); i++) {
+		turn();
+		rest();
+	}
+	for (size_t i = 0; i < DIALOGUES; i++) {
+		bool may_be_lost = dialogues[i].kind == DATAGRAM && !lossless;
+
+		require_of(is_done(&clients[i], &dialogues[i]) || may_be_lost, "no end after", i);
+		require_of(is_told_the_truth(&clients[i], &dialogues[i]), "no true answer", i);
+	}
+}
+
+static void leave(void)
+{
+	for (size_t i = 0; i < DIALOGUES; i++)
+		if (clients[i].fd != -1)
+			close(clients[i].fd);
+	turn();
+}
+
+/* --- the script --- */
+
+static bool disk_is_back(void)
+{
+	for (size_t i = 0; i < DIALOGUES; i++)
+		if (strstr(clients[i].said, "ERROR: storage failed") != NULL)
+			return false;
+	return true;
+}
+
+/* Everybody gets all that there is to get; a disk that has failed is tried again after a while. */
+static void converse_in_peace(void)
+{
+	for (int i = 0; i < 200; i++) {
+		converse();
+		await_ends(true);
+		if (disk_is_back())
+			break;
+		leave();
+		usleep(100000);
+	}
+	for (size_t i = 0; i < DIALOGUES; i++)
+		require_of(has_all(&clients[i], &dialogues[i]), "not all of it:", i);
+	leave();
+}
+
+static void converse_in_trouble(void)
+{
+	converse();
+	/* A little more time while it lasts, then its end is awaited. */
+	for (int i = 0; i < 10; i++)
+		turn();
+}
+
+/* What the trouble has left is finished without it, and then everybody is served. */
+static void be_in_peace(const struct trouble *its_trouble)
+{
+	its_trouble->set(false);
+	trouble = &peace;
+	await_ends(false);
+	leave();
+	converse_in_peace();
+}
+
+static void be_in_trouble(const struct trouble *its_trouble)
+{
+	trouble = its_trouble;
+	its_trouble->set(true);
+}
+
+bool session_play(const struct trouble *its_trouble)
+{
+	fclose(open_file("log", "w"));
+	be_in_trouble(its_trouble);
+	if (!start()) {
+		its_trouble->set(false);
+		return false;
+	}
+	converse_in_trouble();
+	reload(second_config);
+	raise(SIGUSR1);
+	raise(SIGUSR2);
+	turn();
+	be_in_peace(its_trouble);
+	be_in_trouble(its_trouble);
+	reload(first_config);
+	converse_in_trouble();
+	be_in_peace(its_trouble);
+	require(reload(first_config) == 0);
+	converse_in_peace();
+	be_in_trouble(its_trouble);
+	stop();
+	its_trouble->set(false);
+	return true;
+}
+
+bool session_has_logged(const char *text)
+{
+	FILE *log = open_file("log", "r");
+	bool found = false;
+	char line[4096];
+
+	while (!found && fgets(line, sizeof(line), log) != NULL)
+		found = strstr(line, text) != NULL;
+	fclose(log);
+	return found;
+}
+
+void session_prepare(void)
+{
+	FILE *file;
+
+	stderr_fd = dup(STDERR_FILENO);
+	told_fd = memfd_create("stderr", MFD_CLOEXEC);
+	require(stderr_fd != -1 && told_fd != -1 && mkdtemp(directory) != NULL);
+	file = open_file("file", "w");
+	fputs("the file\n", file);
+	fclose(file);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+void session_clean_up(void)
+{
+	nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
