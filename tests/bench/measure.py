@@ -110,6 +110,16 @@ class SpeedRow:
                 f"p99.9 {self.ratio('p999_us', peer, inverse=True):.2f}")
 
 
+class DurableRow(SpeedRow):
+    """Here the disk decides: what counts is how many changes become safe in a second."""
+
+    def summary(self):
+        return (f"{self.median('echod', 'rate'):,.0f} SET/s, "
+                f"{self.ratio('rate', 'Redis', inverse=True):.2f} of Redis (target {self.target}), "
+                f"p99.9 {self.ratio('p999_us', 'Redis', inverse=True):.2f}, "
+                f"CPU {self.ratio('cpu_us', 'Redis'):.2f}")
+
+
 @dataclass
 class AmountRow:
     """One amount per server, such as bytes per key; echod's is to be at most the target."""
@@ -156,17 +166,43 @@ class Speed:
 
 
 @dataclass
+class Durable:
+    """SETs to stores that are on the same disk, and wait for it in the same way."""
+
+    name: str
+    title: str
+    target: float
+    stores: dict  # by role in the row, the name of a server
+    options: str
+
+    def measure(self, bench):
+        servers = bench.get(self.stores.values())
+        if len(servers) < 2:
+            return None
+        row = DurableRow(self.title, self.target, {role: [] for role in self.stores})
+        for _ in range(bench.rounds):
+            for role, server in zip(self.stores, servers):
+                bench.fill(server)
+                options = (f"-m {server.dialect}-set -k {KEYS} -s {VALUE} {self.options} "
+                           f"-t {bench.seconds}")
+                row.figures[role].append(bench.run_load(server, "kv", options))
+        return row
+
+
+@dataclass
 class Amount:
     name: str
     title: str
     unit: str
     target: float
     measure_one: object  # a function of the bench and the name of a server, to the amount
+    stores: dict = field(default_factory=lambda: {
+        "echod": "echod", "Redis": "Redis", "memcached": "memcached"})  # name by role
 
     def measure(self, bench):
-        stores = [name for name in ("echod", "Redis", "memcached") if name in bench.servers]
-        return AmountRow(self.title, self.unit, self.target,
-                         {name: self.measure_one(bench, name) for name in stores})
+        amounts = {role: self.measure_one(bench, name) for role, name in self.stores.items()
+                   if name in bench.servers}
+        return AmountRow(self.title, self.unit, self.target, amounts) if amounts else None
 
 
 def bytes_per_key(bench, name):
@@ -202,6 +238,17 @@ def first_answer_ms(bench, name):
         times.append((time.monotonic() - began) * 1000)
     bench.filled.discard(name)
     return median(times)
+
+
+def load_ms(bench, name):
+    """From the start to the first answer, with the keys that are kept."""
+    server = bench.servers[name]
+    server.stop()
+    server.forget()
+    bench.get([name])
+    bench.run_load(server, "kv", filling(server, MANY_KEYS))
+    bench.filled.discard(name)
+    return first_answer_ms(bench, name)
 
 
 def give_precedence(server, patient):
@@ -250,6 +297,19 @@ def echo_work(name, title, target, options):
     return Speed(f"echo-{name}", f"echo {title}", target, "echo", ("bare_echo",), options)
 
 
+def durable_works():
+    """Redis calls its ways to wait for the disk always and everysec."""
+    targets = {"always": {1: 2, 16: 3}, "interval": {1: 1.5, 16: 2}}
+    peers = {"always": "Redis always", "interval": "Redis everysec"}
+    for sync, peer in peers.items():
+        for window, target in targets[sync].items():
+            yield Durable(f"durable-{sync}-{window}",
+                          f"durable SET, {sync}, {window} in flight", target,
+                          {"echod": f"echod {sync}", "Redis": peer}, f"-c 50 -f {window}")
+    yield Amount("durable-load", "start to first answer, 1 million keys of 14 + 64 bytes", "ms",
+                 1500, load_ms, {"echod": "echod interval", "Redis": "Redis everysec"})
+
+
 def works(stall):
     yield echo_work("50", "64 B, 50 connections", 0.95, "-c 50")
     yield echo_work("1000", "64 B, 1000 connections", 0.95, "-c 1000")
@@ -264,6 +324,7 @@ def works(stall):
     yield Amount("memory-client", "memory of a client that has asked once, at 9,000", "bytes",
                  1300, bytes_per_client)
     yield Amount("start", "start to first answer", "ms", 20, first_answer_ms)
+    yield from durable_works()
     if stall:
         for figure, called in (("p999_us", "99.9 % of"), ("max_us", "all")):
             yield Amount(f"stall-{figure}", f"{called} GETs while 10 million keys are added", "us",

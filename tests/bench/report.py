@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measure import AmountRow, SpeedRow
+from measure import AmountRow, DurableRow, SpeedRow
 
 PLOT = """
 set terminal svg size 900,420 font "sans,12" background "white"
@@ -65,14 +65,31 @@ def speed_table(rows):
     ]
 
 
+def durable_table(rows):
+    if not rows:
+        return []
+    lines = ["| work | Redis, SET/s | echod, SET/s | echod / Redis | target | met | "
+             "p99.9, echod / Redis | CPU time, Redis / echod |",
+             "|---|---|---|---|---|---|---|---|"]
+    for row in rows:
+        ratio = row.ratio("rate", "Redis", inverse=True)
+        lines.append(
+            f"| {row.title} | {row.median('Redis', 'rate'):,.0f} | "
+            f"{row.median('echod', 'rate'):,.0f} | {ratio:.2f} | {row.target} | "
+            f"{verdict(ratio >= row.target)} | {row.ratio('p999_us', 'Redis', inverse=True):.2f} | "
+            f"{row.ratio('cpu_us', 'Redis'):.2f} |")
+    return [*lines, ""]
+
+
 def amount_table(rows):
     if not rows:
         return []
-    names = list(rows[0].amounts)
+    names = list(dict.fromkeys(name for row in rows for name in row.amounts))
     lines = [f"| amount | unit | {' | '.join(names)} | target | met |",
              "|---" * (len(names) + 4) + "|"]
     for row in rows:
-        amounts = " | ".join(f"{row.amounts[name]:,.1f}" for name in names)
+        amounts = " | ".join(f"{row.amounts[name]:,.1f}" if name in row.amounts else "-"
+                             for name in names)
         met = verdict(row.amounts["echod"] <= row.target)
         lines.append(f"| {row.title} | {row.unit} | {amounts} | {row.target:,} | {met} |")
     return [*lines, ""]
@@ -84,7 +101,8 @@ def write_markdown(path, rows, servers, arguments):
         f"{arguments.seconds:g} s, medians. CPU time is the server's, user and system, per "
         "request; a ratio above 1 is in echod's favour but for p99.9.",
         "",
-        *speed_table([row for row in rows if isinstance(row, SpeedRow)]),
+        *speed_table([row for row in rows if type(row) is SpeedRow]),
+        *durable_table([row for row in rows if isinstance(row, DurableRow)]),
         *amount_table([row for row in rows if isinstance(row, AmountRow)]),
         "Commands:",
         "",
@@ -96,7 +114,7 @@ def write_markdown(path, rows, servers, arguments):
 
 
 def write_plot(directory, rows):
-    speed = [row for row in rows if isinstance(row, SpeedRow)]
+    speed = [row for row in rows if type(row) is SpeedRow]
     if not speed:
         return
     if shutil.which("gnuplot") is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import measure
 import report
-from servers import Bare, Echod, Memcached, Redis, Unavailable
+from servers import Bare, DurableEchod, DurableRedis, Echod, Memcached, Redis, Unavailable
 
 
 def parse_arguments():
@@ -24,13 +24,15 @@ def parse_arguments():
     parser.add_argument("--only", default="", metavar="TEXT", help="work whose name contains this")
     parser.add_argument("--stall", action="store_true", help="GET while 10 million keys are added")
     parser.add_argument("--out", type=Path, default=Path("bench-results"), metavar="DIR")
+    parser.add_argument("--disk", type=Path, metavar="DIR",
+                        help="where durable stores are, for the time being (a directory in --out)")
     parser.add_argument("--echod", type=Path, default=Path("src/echod"), metavar="PATH")
     parser.add_argument("--programs", type=Path, default=Path("tests/bench"), metavar="DIR",
                         help="where load, bare_echo and bare_udp are (%(default)s)")
     return parser.parse_args()
 
 
-def make_servers(arguments, directory):
+def make_servers(arguments, directory, disk):
     """All that can be had; says why one can't."""
     makers = [
         lambda: Echod(arguments.echod, directory),
@@ -38,6 +40,10 @@ def make_servers(arguments, directory):
         lambda: Bare(arguments.programs / "bare_udp", "time"),
         Redis,
         Memcached,
+        lambda: DurableEchod(arguments.echod, directory, disk, "always"),
+        lambda: DurableEchod(arguments.echod, directory, disk, "interval"),
+        lambda: DurableRedis(disk, "always"),
+        lambda: DurableRedis(disk, "everysec"),
     ]
     servers = {}
     for maker in makers:
@@ -71,7 +77,9 @@ def main():
     arguments.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="echod-bench-"))
-        servers = make_servers(arguments, directory)
+        disk = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="stores-", dir=arguments.disk or arguments.out))
+        servers = make_servers(arguments, directory, disk)
         for server in servers.values():
             stack.callback(server.stop)
         rows = run(arguments, servers)

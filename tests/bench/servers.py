@@ -24,6 +24,13 @@ services = {{
 }};
 """
 
+DURABLE_CONF = """
+log = {{ level = "error"; }};
+services = {{
+  kv = {{ listen = "tcp://127.0.0.1:{kv}"; max_memory = "16G"; storage = "{storage}"; sync = "{sync}"; }};
+}};
+"""
+
 
 class Unavailable(Exception):
     """A server that cannot take part; the text says why."""
@@ -100,7 +107,8 @@ class Server:
         try:
             with socket.create_connection(("127.0.0.1", port)) as client:
                 client.sendall(self.ping)
-                return client.recv(64) != b""
+                answer = client.recv(64)
+                return answer != b"" and not answer.startswith(b"-LOADING")
         except OSError:
             return False
 
@@ -131,12 +139,38 @@ class Echod(Server):
         )
 
 
+class Durable:
+    """A server that keeps its keys in a directory of its own, from one start to the next."""
+
+    def make_storage(self, disk):
+        self.storage = Path(disk).resolve() / self.name.replace(" ", "-")
+        self.forget()
+
+    def forget(self):
+        """Begins anew; it must not be running."""
+        shutil.rmtree(self.storage, ignore_errors=True)
+        self.storage.mkdir(parents=True)
+
+
+class DurableEchod(Durable, Server):
+    dialect = "kv"
+    ping = b"GET x\n"
+
+    def __init__(self, program, directory, disk, sync):
+        self.name = f"echod {sync}"
+        self.make_storage(disk)
+        port, conf = free_port(), Path(directory) / f"echod-{sync}.conf"
+        conf.write_text(DURABLE_CONF.format(kv=port, sync=sync, storage=self.storage / "kv"),
+                        encoding="utf-8")
+        super().__init__([str(program), "-c", str(conf)], {"kv": f"tcp://127.0.0.1:{port}"})
+
+
 class Redis(Server):
     name = "Redis"
     dialect = "redis"
     ping = b"PING\r\n"
 
-    def __init__(self):
+    def __init__(self, **more):
         port = free_port()
         options = {
             "bind": "127.0.0.1",
@@ -145,11 +179,21 @@ class Redis(Server):
             "appendonly": "no",
             "maxclients": CLIENTS_MAX,
             "tcp-backlog": 1024,
+            **more,
         }
         command = [find_program("redis-server")]
         for key, value in options.items():
             command += [f"--{key}", str(value)]
         super().__init__(command, {"kv": f"tcp://127.0.0.1:{port}"})
+
+
+class DurableRedis(Durable, Redis):
+    """Its log is rewritten when it has doubled, as it is by default."""
+
+    def __init__(self, disk, fsync):
+        self.name = f"Redis {fsync}"
+        self.make_storage(disk)
+        super().__init__(appendonly="yes", appendfsync=fsync, dir=self.storage)
 
 
 class Memcached(Server):
