@@ -39,6 +39,7 @@ struct durable {
 	struct batch *committing; /* is with the writer */
 	uint64_t last_commit;     /* the number of the newest batch */
 	int64_t open_since;       /* ms, when it got its first change */
+	bool begun;               /* the loop runs */
 	bool asked;               /* for work at the end of the turn */
 	bool journal_works;
 	bool read_only;       /* it does not, or not all is undone yet */
@@ -304,6 +305,9 @@ static void durable_work(struct engine *engine)
 	uint64_t safe = 0;
 
 	d->asked = false;
+	if (!d->begun)
+		writer_wake(d->writer);
+	d->begun = true;
 	writer_ask(d->writer, &news);
 	d->log_bytes = news.log_bytes;
 	if (news.done != NULL) {

@@ -56,7 +56,7 @@ struct engine_ops {
 	struct engine_answer (*set)(struct engine *engine, const struct table_key *key,
 	    const void *value, size_t value_length);
 	struct engine_answer (*del)(struct engine *engine, const struct table_key *key);
-	/* When work_in() has asked for it, and when the engine's descriptor is readable. */
+	/* Once the loop runs; when work_in() has asked for it; and when the descriptor is readable. */
 	void (*work)(struct engine *engine);
 	void (*set_max_memory)(struct engine *engine, size_t max_memory);
 	void (*stats)(struct engine *engine, struct engine_stats *stats);

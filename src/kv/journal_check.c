@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -227,6 +228,7 @@ static void be_the_child(int fd, const char *directory)
 	for (int signal_number = 1; signal_number < NSIG; signal_number++)
 		signal(signal_number, SIG_DFL);
 	dup2(nowhere, STDERR_FILENO);
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody else would want to know */
 	alarm(CHECK_SECONDS);
 	check(fd, directory);
 }

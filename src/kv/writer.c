@@ -30,7 +30,7 @@ struct writer {
 	pthread_mutex_t mutex;
 	pthread_cond_t change; /* in what follows: */
 	struct batch *given;
-	bool broken, stopping;
+	bool parked, awake, broken, stopping;
 	struct writer_news news;
 	/* The thread's own: */
 	struct journal *journal;
@@ -176,11 +176,24 @@ static bool recover(struct writer *writer)
 	return result == 0;
 }
 
+/*
+ * Until the loop runs: the stores that are opened meanwhile have a child process look at their files, and a
+ * fork while another thread allocates is one that ASan's allocator does not survive.
+ */
+static void park(struct writer *writer)
+{
+	writer->parked = true;
+	pthread_cond_broadcast(&writer->change);
+	while (!writer->awake && !writer->stopping)
+		wait_until(writer, INT64_MAX);
+}
+
 static void *run(void *arg)
 {
 	struct writer *writer = arg;
 
 	pthread_mutex_lock(&writer->mutex);
+	park(writer);
 	while (!writer->stopping || writer->given != NULL) {
 		if (writer->broken && !recover(writer))
 			break;
@@ -246,7 +259,19 @@ struct writer *writer_start(struct journal *journal, bool keep, int fd)
 		errno = error;
 		return NULL;
 	}
+	pthread_mutex_lock(&writer->mutex);
+	while (!writer->parked)
+		wait_until(writer, INT64_MAX);
+	pthread_mutex_unlock(&writer->mutex);
 	return writer;
+}
+
+void writer_wake(struct writer *writer)
+{
+	pthread_mutex_lock(&writer->mutex);
+	writer->awake = true;
+	pthread_cond_broadcast(&writer->change);
+	pthread_mutex_unlock(&writer->mutex);
 }
 
 int writer_stop(struct writer *writer, struct batch *last)

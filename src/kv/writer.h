@@ -27,6 +27,8 @@ struct writer_news {
  * back. `fd` is an eventfd that it makes readable when there is news. NULL with errno.
  */
 struct writer *writer_start(struct journal *journal, bool keep, int fd);
+/* It rests until then, so that whoever opens more stores at the start may fork. */
+void writer_wake(struct writer *writer);
 
 /*
  * Commits what it was given and then the last batch (NULL = none), which it takes over; what has failed is

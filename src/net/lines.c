@@ -1,7 +1,7 @@
 /*
  * Lines are found where they lie: memchr over the first extent of the input, one drain for all that were
- * served from it. They are handed over in runs, for a service that saves by seeing many at once. Only a line that straddles two extents is moved, and only one with a telnet command in
- * it is copied.
+ * served from it. They are handed over in runs, for a service that saves by seeing many at once. Only a line
+ * that straddles two extents is moved, and only one with a telnet command in it is copied.
  */
 #include "net/lines.h"
 

@@ -377,10 +377,12 @@ static int start(struct instance *instance, char *why, size_t why_size)
 	if (store->engine != NULL)
 		store->work = errand_new(instance->loop, store->engine->fd, work, store);
 	instance->state = store;
-	if (store->work != NULL)
-		return 0;
-	store_free(store);
-	return -1;
+	if (store->work == NULL) {
+		store_free(store);
+		return -1;
+	}
+	work_in(store, 0);
+	return 0;
 }
 
 static void reload(struct instance *instance)

@@ -44,6 +44,7 @@ static void start(bool always, size_t max_memory)
 	safe = failed = 0;
 	engine = durable_engine_new(&settings, &host, why, sizeof(why));
 	ck_assert_msg(engine != NULL, "%s", why);
+	engine->ops->work(engine);
 }
 
 static void restart(bool always)
