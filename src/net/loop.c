@@ -60,6 +60,13 @@ static void resume_cb(evutil_socket_t fd, short events, void *arg)
 	loop_has_room(loop);
 }
 
+static void answer_cb(evutil_socket_t fd, short events, void *arg)
+{
+	(void)fd;
+	(void)events;
+	streams_answer(arg);
+}
+
 /* 0, or -1 when there is no memory for that. */
 static int resume_later(struct loop *loop)
 {
@@ -84,6 +91,7 @@ struct loop *loop_new(size_t max_streams)
 	if (loop == NULL)
 		return NULL;
 	TAILQ_INIT(&loop->instances);
+	TAILQ_INIT(&loop->answered);
 	LIST_INIT(&loop->walks);
 	loop->max_streams = max_streams;
 	loop->reserve_fd = open_reserve();
@@ -93,9 +101,10 @@ struct loop *loop_new(size_t max_streams)
 	if (loop->base != NULL) {
 		loop->deadlines = deadlines_new(loop->base, stream_check);
 		loop->resume = evtimer_new(loop->base, resume_cb, loop);
+		loop->answer = event_new(loop->base, -1, EV_PERSIST, answer_cb, loop);
 	}
 	if (loop->own_ports == NULL || loop->batch == NULL || loop->deadlines == NULL ||
-	    loop->resume == NULL) {
+	    loop->resume == NULL || loop->answer == NULL) {
 		loop_free(loop);
 		return NULL;
 	}
@@ -109,6 +118,8 @@ void loop_free(struct loop *loop)
 	deadlines_free(loop->deadlines);
 	if (loop->resume != NULL)
 		event_free(loop->resume);
+	if (loop->answer != NULL)
+		event_free(loop->answer);
 	if (loop->base != NULL) {
 		event_base_loop(loop->base, EVLOOP_NONBLOCK);
 		event_base_free(loop->base);

@@ -20,8 +20,10 @@ struct deadlines;
 struct event;
 struct event_base;
 struct instance;
+struct stream;
 
 TAILQ_HEAD(instance_list, instance);
+TAILQ_HEAD(answered_list, stream);
 
 struct loop {
 	struct event_base *base;
@@ -34,6 +36,8 @@ struct loop {
 	size_t refused;  /* clients that are only being told why they can't stay */
 	size_t children; /* programs that run for clients of all instances */
 	uint64_t last_id;
+	struct answered_list answered; /* streams whose output leaves at the end of this turn, */
+	struct event *answer;          /* when this runs */
 	struct clients_left clients_left;
 	struct client_walk_list walks; /* that are under way */
 	struct control_host *control;  /* who answers the control service; its owner set it */

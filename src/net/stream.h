@@ -81,6 +81,9 @@ int stream_credentials(const struct stream *stream, struct ucred *credentials);
 /* Ends it at once, as one that may not be here. */
 void stream_kill(struct stream *stream);
 
+/* Sends what streams have answered in this turn of the loop; may end any of them. */
+void streams_answer(struct loop *loop);
+
 /* The deadlines' check of a stream. */
 void stream_check(struct deadline *deadline, int64_t now_ms);
 

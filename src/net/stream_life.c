@@ -103,6 +103,14 @@ static void remember(const struct stream *s, enum close_reason reason)
 	client->reason = reason;
 }
 
+void stream_forget_answered(struct stream *s)
+{
+	if (!s->answered)
+		return;
+	TAILQ_REMOVE(&s->instance->loop->answered, s, answered_entry);
+	s->answered = false;
+}
+
 void stream_end(struct stream *s, enum close_reason reason)
 {
 	struct instance *instance = s->instance;
@@ -116,6 +124,7 @@ void stream_end(struct stream *s, enum close_reason reason)
 	log_end(s, reason);
 	deadline_cancel(instance->loop->deadlines, &s->deadline);
 	client_walks_pass_stream(instance->loop, s);
+	stream_forget_answered(s);
 	TAILQ_REMOVE(&instance->streams, s, entry);
 	lines_clear(&s->lines);
 	/* Out of epoll first: the descriptor is closed here and now, not on a later pass (#712). */

@@ -17,6 +17,7 @@ struct bufferevent;
 
 struct stream {
 	TAILQ_ENTRY(stream) entry;
+	TAILQ_ENTRY(stream) answered_entry; /* of the loop's list */
 	struct deadline deadline;
 	struct instance *instance;
 	struct listener *listener;
@@ -42,6 +43,7 @@ struct stream {
 	bool producing : 1;            /* the service may have more to say once there is room */
 	bool more : 1;                 /* complete lines wait in the input for the next turn */
 	bool held : 1;                 /* by VERDICT_HOLD: nothing is read or sent */
+	bool answered : 1;             /* its output leaves at the end of the turn */
 	bool eof : 1;                  /* from the client */
 	bool draining : 1;             /* closes once its input is answered, for `reason` */
 	bool closing : 1;              /* closes once its output is sent; input is dropped */
@@ -52,6 +54,9 @@ struct stream {
 
 /* The end, whatever the reason; the stream is no more when it returns. */
 void stream_end(struct stream *s, enum close_reason reason);
+
+/* Takes it off the loop's list of those whose output leaves at the end of the turn. */
+void stream_forget_answered(struct stream *s);
 
 /* All is sent: says so to the client, and waits for its EOF lest unread input resets the connection. */
 void stream_linger(struct stream *s);
