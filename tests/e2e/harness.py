@@ -484,18 +484,20 @@ class Echod:
         """For a daemon whose log does not tell: waits until the Unix socket takes clients."""
         wait_until(lambda: takes_clients(path), f"{path} takes clients")
 
+    @staticmethod
+    def _listening(name, transport):
+        """The pattern of a log line."""
+        scheme = transport or "[a-z]+"
+        return rf"^\S+ info {re.escape(name)}: listening on ({scheme}://\S+)$"
+
     def addresses(self, name, transport=None):
         """The addresses that the instance listens on, ports filled in."""
-        pattern = rf"^\S+ info {re.escape(name)}: listening on (\S+)$"
-        found = [Address.parse(m[1]) for m in self.log.matches(pattern)]
-        return [a for a in found if transport in (None, a.transport)]
+        return [Address.parse(m[1]) for m in self.log.matches(self._listening(name, transport))]
 
     def address(self, name, transport=None):
-        """The newest one."""
-        found = self.addresses(name, transport)
-        if not found:
-            raise Failure(f"{name} does not listen ({transport or 'any transport'})")
-        return found[-1]
+        """The newest one; waits for the first."""
+        self.log.wait(self._listening(name, transport))
+        return self.addresses(name, transport)[-1]
 
     def connect(self, name, transport=None, host=None, **options):
         address = self.address(name, transport)
