@@ -16,6 +16,7 @@
 #include "core/notify.h"
 #include "kv/batch.h"
 #include "kv/engine.h"
+#include "kv/gather.h"
 #include "kv/journal.h"
 #include "kv/pending.h"
 #include "kv/writer.h"
@@ -25,6 +26,7 @@
 #define BATCH_MAX ((size_t)64 << 20)
 
 #define RETRY_MS 100 /* when memory was short for an undo */
+#define GATHER_MS 1  /* a look at whether more clients come */
 #define LOAD_TOGETHER 32
 
 struct durable {
@@ -39,8 +41,10 @@ struct durable {
 	struct batch *committing; /* is with the writer */
 	uint64_t last_commit;     /* the number of the newest batch */
 	int64_t open_since;       /* ms, when it got its first change */
-	bool begun;               /* the loop runs */
-	bool asked;               /* for work at the end of the turn */
+	int64_t given;            /* us, when the writer got the one that it has */
+	struct gather gather;
+	bool begun; /* the loop runs */
+	bool asked; /* for work at the end of the turn */
 	bool journal_works;
 	bool read_only;       /* it does not, or not all is undone yet */
 	int64_t failed_since; /* ms */
@@ -275,10 +279,29 @@ static void hand_over(struct durable *d)
 		d->host.work_in(d->host.arg, due - now);
 		return;
 	}
-	if (d->committing != NULL || !writer_give(d->writer, d->open))
+	if (d->committing != NULL)
 		return; /* until there is news */
+	if (gather_waits(&d->gather, d->open->changes, clock_us())) {
+		d->host.work_in(d->host.arg, GATHER_MS);
+		return;
+	}
+	if (!writer_give(d->writer, d->open))
+		return;
 	d->committing = d->open;
 	d->open = NULL;
+	d->given = clock_us();
+}
+
+static void take_good_news(struct durable *d, struct batch *done)
+{
+	int64_t now = clock_us();
+	size_t open = d->open == NULL ? 0 : d->open->changes;
+
+	if (d->settings.always)
+		gather_begin(&d->gather, done->changes + open, now - d->given, now);
+	d->commits++;
+	d->committing = NULL;
+	settle(d, done);
 }
 
 static void take_bad_news(struct durable *d, const struct writer_news *news)
@@ -312,9 +335,7 @@ static void durable_work(struct engine *engine)
 	d->log_bytes = news.log_bytes;
 	if (news.done != NULL) {
 		safe = news.done->commit;
-		d->commits++;
-		d->committing = NULL;
-		settle(d, news.done);
+		take_good_news(d, news.done);
 	}
 	take_bad_news(d, &news);
 	hand_over(d);
