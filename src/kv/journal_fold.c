@@ -1,10 +1,11 @@
 /*
  * Folding: the oldest records of the log go into the data table, each key once, and out of the log. A pass
- * takes some records, sorts what they have changed, and writes it in slices, each a transaction of its own
- * that is short enough for a commit to wait for. Whatever of a pass is lost is still in the log.
+ * takes some records in sorted runs, and merges these into the table in slices. Each of these steps is short
+ * enough for a commit to wait for it. Whatever of a pass is lost is still in the log.
  */
 #include <endian.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -12,7 +13,8 @@
 #include "kv/journal.h"
 #include "kv/journal_parts.h"
 
-#define PASS_CHANGES 32768 /* sorting them is a slice, too */
+#define RUN_CHANGES 16384 /* sorting them takes as long as a slice */
+#define RUNS 16 /* of a pass: the more it takes, the more changes of a page come together */
 /* A slice ends with whichever comes first; its commit then writes at most about 4 MiB of pages. */
 #define SLICE_CHANGES 1024
 #define SLICE_NS 2000000
@@ -20,16 +22,26 @@
 /* A change in the map; the transaction that reads it keeps it where it is. */
 struct folded {
 	const unsigned char *bytes;
-	size_t number; /* the later the newer */
+	const void *key;
+	uint32_t number; /* the later the newer */
+	uint16_t key_length;
+};
+
+/* In the order of the keys, of each the newest. */
+struct run {
+	struct folded *changes;
+	size_t count, at;
 };
 
 struct fold {
 	MDB_txn *read;
-	size_t last;    /* number of the last record of the pass */
-	uint64_t bytes; /* of its changes */
-	size_t count, capacity, at;
-	size_t end; /* of the slice */
-	struct folded *changes;
+	MDB_cursor *log;
+	size_t last;           /* number of the last record of the pass */
+	uint64_t bytes;        /* of its changes */
+	struct run runs[RUNS]; /* the later the newer */
+	size_t run_count;
+	bool taken;  /* no run is to come */
+	bool merged; /* nor is any change left in one */
 };
 
 static int64_t now_ns(void)
@@ -46,40 +58,50 @@ void fold_abandon(struct journal *journal)
 
 	if (fold == NULL)
 		return;
+	if (fold->log != NULL)
+		mdb_cursor_close(fold->log);
 	if (fold->read != NULL)
 		mdb_txn_abort(fold->read);
-	free(fold->changes);
+	for (size_t i = 0; i < fold->run_count; i++)
+		free(fold->runs[i].changes);
 	free(fold);
 	journal->fold = NULL;
 }
 
-static void read_folded(struct change *change, const struct folded *folded)
+static int compare_keys(const struct folded *a, const struct folded *b)
 {
-	const unsigned char *at = folded->bytes;
+	size_t shorter = a->key_length < b->key_length ? a->key_length : b->key_length;
+	int order = memcmp(a->key, b->key, shorter);
 
-	/* It has been read before, and the map does not change under a reader. */
-	change_read(change, &at, folded->bytes + UINT32_MAX);
+	return order != 0 ? order
+			  : (a->key_length > b->key_length) - (a->key_length < b->key_length);
 }
 
-/* --- a pass --- */
+/* --- the runs --- */
 
-static int add_change(struct fold *fold, const unsigned char *bytes)
+static int add_change(struct run *run, const unsigned char *bytes, const struct change *change)
 {
-	if (fold->count == fold->capacity) {
-		size_t capacity = fold->capacity == 0 ? 1024 : 2 * fold->capacity;
-		struct folded *larger = realloc(fold->changes, capacity * sizeof(*larger));
+	/* Doubles at each power of two. */
+	if ((run->count & (run->count - 1)) == 0) {
+		size_t capacity = run->count == 0 ? 1 : 2 * run->count;
+		struct folded *larger = realloc(run->changes, capacity * sizeof(*larger));
 
 		if (larger == NULL)
 			return ENOMEM;
-		fold->changes = larger;
-		fold->capacity = capacity;
+		run->changes = larger;
 	}
-	fold->changes[fold->count] = (struct folded){ bytes, fold->count };
-	fold->count++;
+	run->changes[run->count] = (struct folded){
+		.bytes = bytes,
+		.key = change->key,
+		.number = (uint32_t)run->count,
+		.key_length = (uint16_t)change->key_length,
+	};
+	run->count++;
 	return 0;
 }
 
-static int take_record(struct fold *fold, const MDB_val *key, const MDB_val *record)
+static int take_record(
+    struct fold *fold, struct run *run, const MDB_val *key, const MDB_val *record)
 {
 	const unsigned char *at = record->mv_data, *end = at + record->mv_size, *begin;
 	struct change change;
@@ -89,7 +111,7 @@ static int take_record(struct fold *fold, const MDB_val *key, const MDB_val *rec
 		return MDB_CORRUPTED;
 	begin = at += RECORD_HEADER;
 	while (code == 0 && change_read(&change, &at, end) == 1) {
-		code = add_change(fold, begin);
+		code = add_change(run, begin, &change);
 		begin = at;
 	}
 	memcpy(&fold->last, key->mv_data, sizeof(fold->last));
@@ -97,31 +119,16 @@ static int take_record(struct fold *fold, const MDB_val *key, const MDB_val *rec
 	return code;
 }
 
-static int take_records(struct fold *fold, MDB_dbi log)
+static int take_records(struct fold *fold, struct run *run)
 {
-	MDB_cursor *cursor;
 	MDB_val key, record;
-	int code = mdb_cursor_open(fold->read, log, &cursor);
+	int code = 0;
 
-	if (code != 0)
-		return code;
-	while (fold->count < PASS_CHANGES &&
-	       (code = mdb_cursor_get(cursor, &key, &record, MDB_NEXT)) == 0)
-		if ((code = take_record(fold, &key, &record)) != 0)
-			break;
-	mdb_cursor_close(cursor);
+	while (code == 0 && run->count < RUN_CHANGES &&
+	       (code = mdb_cursor_get(fold->log, &key, &record, MDB_NEXT)) == 0)
+		code = take_record(fold, run, &key, &record);
+	fold->taken = code == MDB_NOTFOUND || fold->run_count == RUNS;
 	return code == MDB_NOTFOUND ? 0 : code;
-}
-
-static int compare_keys(const struct folded *a, const struct folded *b)
-{
-	struct change x, y;
-	int order;
-
-	read_folded(&x, a);
-	read_folded(&y, b);
-	order = memcmp(x.key, y.key, x.key_length < y.key_length ? x.key_length : y.key_length);
-	return order != 0 ? order : (x.key_length > y.key_length) - (x.key_length < y.key_length);
 }
 
 static int compare(const void *a, const void *b)
@@ -132,20 +139,35 @@ static int compare(const void *a, const void *b)
 	return order != 0 ? order : (x->number > y->number) - (x->number < y->number);
 }
 
-/* In the order of the keys, of each the newest. */
-static void sort(struct fold *fold)
+static void sort(struct run *run)
 {
 	size_t kept = 0;
 
-	qsort(fold->changes, fold->count, sizeof(*fold->changes), compare);
-	for (size_t i = 0; i < fold->count; i++)
-		if (i + 1 == fold->count ||
-		    compare_keys(&fold->changes[i], &fold->changes[i + 1]) != 0)
-			fold->changes[kept++] = fold->changes[i];
-	fold->count = kept;
+	if (run->count == 0)
+		return;
+	qsort(run->changes, run->count, sizeof(*run->changes), compare);
+	for (size_t i = 0; i < run->count; i++)
+		if (i + 1 == run->count ||
+		    compare_keys(&run->changes[i], &run->changes[i + 1]) != 0)
+			run->changes[kept++] = run->changes[i];
+	run->count = kept;
 }
 
-static int begin_pass(struct journal *journal)
+static int fold_take_run(struct journal *journal)
+{
+	struct fold *fold = journal->fold;
+	struct run *run = &fold->runs[fold->run_count++];
+	int code = take_records(fold, run);
+
+	if (code == 0) {
+		sort(run);
+		return 0;
+	}
+	fold_abandon(journal);
+	return journal_fail(journal, "cannot fold", code);
+}
+
+static int fold_begin(struct journal *journal)
 {
 	struct fold *fold = journal->fold = calloc(1, sizeof(*fold));
 	int code;
@@ -156,13 +178,11 @@ static int begin_pass(struct journal *journal)
 	mdb_reader_check(journal->env, NULL);
 	code = mdb_txn_begin(journal->env, NULL, MDB_RDONLY, &fold->read);
 	if (code == 0)
-		code = take_records(fold, journal->log);
-	if (code != 0) {
-		fold_abandon(journal);
-		return journal_fail(journal, "cannot fold", code);
-	}
-	sort(fold);
-	return 0;
+		code = mdb_cursor_open(fold->read, journal->log, &fold->log);
+	if (code == 0)
+		return 0;
+	fold_abandon(journal);
+	return journal_fail(journal, "cannot fold", code);
 }
 
 /* --- a slice --- */
@@ -187,57 +207,93 @@ static int put_change(const struct journal *journal, MDB_txn *txn, const struct 
 	return 0;
 }
 
-static int drop_records(const struct journal *journal, MDB_txn *txn, size_t last)
+/* The next key's newest change, or NULL when there is none. */
+static const struct folded *next_change(struct fold *fold)
+{
+	struct run *next = NULL;
+
+	for (size_t i = 0; i < fold->run_count; i++) {
+		struct run *run = &fold->runs[i];
+		int order = -1;
+
+		if (run->at == run->count)
+			continue;
+		if (next != NULL)
+			order = compare_keys(&run->changes[run->at], &next->changes[next->at]);
+		if (order == 0)
+			next->at++; /* this run's is newer */
+		if (order <= 0)
+			next = run;
+	}
+	return next == NULL ? NULL : &next->changes[next->at++];
+}
+
+static int merge_some(struct journal *journal, MDB_txn *txn, int64_t end)
+{
+	struct fold *fold = journal->fold;
+	const struct folded *folded;
+	struct change change;
+	int code = 0;
+
+	for (int i = 0; code == 0 && i < SLICE_CHANGES && now_ns() < end; i++) {
+		const unsigned char *at;
+
+		if ((folded = next_change(fold)) == NULL) {
+			fold->merged = true;
+			break;
+		}
+		at = folded->bytes;
+		/* It has been read before, and the map does not change under a reader. */
+		change_read(&change, &at, at + UINT32_MAX);
+		code = put_change(journal, txn, &change);
+	}
+	return code;
+}
+
+/* MDB_NOTFOUND when the pass is over. */
+static int drop_some(struct journal *journal, MDB_txn *txn, int64_t end)
 {
 	MDB_cursor *cursor;
 	MDB_val key, record;
 	int code = mdb_cursor_open(txn, journal->log, &cursor);
-	size_t number = 0;
+	size_t number;
 
 	if (code != 0)
 		return code;
-	while (number < last && (code = mdb_cursor_get(cursor, &key, &record, MDB_FIRST)) == 0) {
-		memcpy(&number, key.mv_data, sizeof(number));
-		if ((code = mdb_cursor_del(cursor, 0)) != 0)
+	do {
+		if ((code = mdb_cursor_get(cursor, &key, &record, MDB_FIRST)) != 0)
 			break;
-	}
+		memcpy(&number, key.mv_data, sizeof(number));
+		code = number > journal->fold->last ? MDB_NOTFOUND : mdb_cursor_del(cursor, 0);
+	} while (code == 0 && now_ns() < end);
 	mdb_cursor_close(cursor);
 	return code;
 }
 
 static int put_slice(struct journal *journal, MDB_txn *txn, void *arg)
 {
-	struct fold *fold = journal->fold;
 	int64_t end = now_ns() + SLICE_NS;
+	bool *over = arg;
 	int code = 0;
 
-	(void)arg;
-	if (fold == NULL) /* the map has grown, which has ended the pass */
+	if (journal->fold == NULL) /* the map has grown, which has ended the pass */
 		return 0;
-	fold->end = fold->at;
-	while (code == 0 && fold->end < fold->count && fold->end < fold->at + SLICE_CHANGES &&
-	       now_ns() < end) {
-		struct change change;
-
-		read_folded(&change, &fold->changes[fold->end++]);
-		code = put_change(journal, txn, &change);
-	}
-	if (code == 0 && fold->end == fold->count)
-		code = drop_records(journal, txn, fold->last);
-	return code;
+	if (!journal->fold->merged)
+		code = merge_some(journal, txn, end);
+	if (code == 0 && journal->fold->merged)
+		code = drop_some(journal, txn, end);
+	*over = code == MDB_NOTFOUND;
+	return *over ? 0 : code;
 }
 
 static int fold_slice(struct journal *journal)
 {
-	struct fold *fold;
+	bool over = false;
 
-	if (journal_write(journal, put_slice, NULL) == -1)
+	if (journal_write(journal, put_slice, &over) == -1)
 		return -1;
-	if ((fold = journal->fold) == NULL)
-		return 0;
-	fold->at = fold->end;
-	if (fold->at == fold->count) {
-		journal->log_bytes -= fold->bytes;
+	if (journal->fold != NULL && over) {
+		journal->log_bytes -= journal->fold->bytes;
 		fold_abandon(journal);
 	}
 	return 0;
@@ -245,5 +301,7 @@ static int fold_slice(struct journal *journal)
 
 int journal_fold(struct journal *journal)
 {
-	return journal->fold == NULL ? begin_pass(journal) : fold_slice(journal);
+	if (journal->fold == NULL && fold_begin(journal) == -1)
+		return -1;
+	return journal->fold->taken ? fold_slice(journal) : fold_take_run(journal);
 }
