@@ -104,8 +104,10 @@ static enum verdict file_room(struct stream *stream, struct evbuffer *out)
 	int64_t left = client->size - client->sent;
 	int64_t piece = left < PIECE ? left : PIECE;
 
-	if (evbuffer_add_file_segment(out, client->segment, client->sent, piece) == -1)
+	if (evbuffer_add_file_segment(out, client->segment, client->sent, piece) == -1) {
+		client->segment = NULL; /* out of memory, it lets go of our reference (#964) */
 		return VERDICT_ABORT;
+	}
 	client->sent += piece;
 	return client->sent < client->size ? VERDICT_CONTINUE : VERDICT_CLOSE;
 }
