@@ -15,6 +15,7 @@
 
 #define DEPTH_MAX 32
 #define ANSWER_MAX 64 /* an answer without an id */
+#define GROWTH_MAX 2  /* times its request: more to a datagram than that would make an amplifier */
 
 enum format { FORMAT_PLAIN, FORMAT_ISO8601, FORMAT_UNIX };
 
@@ -93,18 +94,52 @@ static int write_time(struct second *second, const struct question *question, ch
 	return write_zoned(question, &now, to, size);
 }
 
-/* Puts `, "id": …}` in the place of the closing brace. -1 when that does not fit, or out of memory. */
+static ssize_t write_error(const char *text, char *to, size_t size)
+{
+	size_t length = strlen(text);
+
+	if (length > size)
+		return -1;
+	memcpy(to, text, length);
+	return (ssize_t)length;
+}
+
+static bool reads_back(const json_t *value, const char *text, size_t length)
+{
+	json_t *back = json_loadb(text, length, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+	bool same = json_equal(back, value);
+
+	json_decref(back);
+	return same;
+}
+
+/*
+ * As json_dumpb(), with the fifteen digits that a number may have been written with, if they tell it, or
+ * else the seventeen that tell any: 0.1 comes back no longer than it was.
+ */
+static size_t dump(const json_t *value, char *to, size_t size)
+{
+	size_t length = json_dumpb(value, to, size, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+
+	if (length == 0 || length > size || reads_back(value, to, length))
+		return length;
+	return json_dumpb(value, to, size, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+}
+
+/* Puts `, "id": …}` in the place of the closing brace. -1 when out of memory. */
 static ssize_t append_id(const json_t *id, char *to, size_t length, size_t size)
 {
 	static const char key[] = ", \"id\": ";
 	size_t at = length - 1 + sizeof(key) - 1, dumped;
 
 	if (at >= size)
-		return -1;
+		return write_error(invalid_json, to, size);
 	memcpy(to + length - 1, key, sizeof(key) - 1);
-	dumped = json_dumpb(id, to + at, size - at, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-	if (dumped == 0 || dumped >= size - at)
+	dumped = dump(id, to + at, size - at);
+	if (dumped == 0)
 		return -1;
+	if (dumped >= size - at)
+		return write_error(invalid_json, to, size);
 	to[at + dumped] = '}';
 	return (ssize_t)(at + dumped + 1);
 }
@@ -117,16 +152,6 @@ static ssize_t write_answer(
 	if (length == -1 || question->id == NULL)
 		return length;
 	return append_id(question->id, to, (size_t)length, size);
-}
-
-static ssize_t write_error(const char *text, char *to, size_t size)
-{
-	size_t length = strlen(text);
-
-	if (length > size)
-		return -1;
-	memcpy(to, text, length);
-	return (ssize_t)length;
 }
 
 /* jansson would go 2048 deep; brackets inside strings don't count. */
@@ -233,14 +258,16 @@ static ssize_t answer(
 static ssize_t time_datagram(
     struct instance *instance, const struct datagram *request, char *reply, size_t size)
 {
+	size_t most = ANSWER_MAX + GROWTH_MAX * request->length;
 	ssize_t answered = 0;
 
 	if (request->length > 0)
-		answered = answer(instance->state, request->bytes, request->length, reply, size);
+		answered = answer(instance->state, request->bytes, request->length, reply,
+		    most < size ? most : size);
 	return answered == 0 ? -1 : answered;
 }
 
-/* An id comes back no longer than it came, but escapes can grow to six bytes for one. */
+/* Numbers can come back longer than they came, but not six times as long. */
 static enum verdict time_line(
     struct stream *stream, struct evbuffer *out, char *line, size_t length)
 {

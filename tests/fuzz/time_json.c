@@ -1,5 +1,5 @@
 /*
- * The JSON of the time service: every answer is JSON, fits into the room that a stream gives it, and is not
+ * The JSON of the time service: every answer is JSON, is not much longer than its request, and is not
  * answered when it comes back; nothing but an answer is left without one.
  */
 #include <jansson.h>
@@ -30,7 +30,7 @@ static bool is_answer(const uint8_t *bytes, size_t length)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct instance instance = { 0 };
-	size_t room = 64 + 6 * size; /* as time.c has it for a line */
+	size_t room = 64 + 6 * size;
 	char *answer = malloc(room), *again = malloc(room), why[64];
 	json_t *value;
 	ssize_t length;
@@ -40,6 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (length == -1) {
 		require(size == 0 || is_answer(data, size));
 	} else {
+		require((size_t)length <= 64 + 2 * size);
 		value = json_loadb(answer, (size_t)length, JSON_ALLOW_NUL, NULL);
 		require(value != NULL);
 		json_decref(value);

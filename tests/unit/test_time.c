@@ -30,7 +30,7 @@ static void stop(void)
 /* The answer as text, or "" for none. */
 static const char *ask(const char *request, size_t length)
 {
-	static char reply[4096];
+	static char reply[65536];
 	const struct datagram datagram = { .bytes = request, .length = length };
 	ssize_t n = service_time.handlers->datagram(&instance, &datagram, reply, sizeof(reply) - 1);
 
@@ -75,6 +75,11 @@ static const struct {
 	    "{\"time\": \"0000-00-00 00:00:00.000000\", \"id\": null}" },
 	{ TEXT("{\"type\": \"time\", \"id\": {\"a\": [\"\\u0000\"]}}"),
 	    "{\"time\": \"0000-00-00 00:00:00.000000\", \"id\": {\"a\": [\"\\u0000\"]}}" },
+	{ TEXT("{\"type\": \"time\", \"id\": [0.1, 1e300, 0.30000000000000004]}"),
+	    "{\"time\": \"0000-00-00 00:00:00.000000\", "
+	    "\"id\": [0.10000000000000001, 1.0000000000000001e300, 0.30000000000000004]}" },
+	{ TEXT("{\"type\": \"time\", \"id\": [0.1, -2.5e-7, 1e300, 0.5]}"),
+	    "{\"time\": \"0000-00-00 00:00:00.000000\", \"id\": [0.1, -2.5e-7, 1e300, 0.5]}" },
 	{ TEXT("{\"type\": \"time\", \"tz\": \"mars\"}"), UNKNOWN },
 	{ TEXT("{\"type\": \"time\", \"format\": 3}"), UNKNOWN },
 	{ TEXT("{\"type\": \"Time\"}"), UNKNOWN },
@@ -161,6 +166,20 @@ START_TEST(local_time_is_told)
 }
 END_TEST
 
+/* Numbers that grow when they are told in full: the answer is cut short before it is an attack. */
+START_TEST(no_amplifier)
+{
+	static char request[60000];
+	size_t length =
+	    (size_t)sprintf(request, "{\"type\": \"time\", \"id\": [0.30000000000000004");
+
+	while (length < sizeof(request) - 10)
+		length += (size_t)sprintf(request + length, ",0.1");
+	length += (size_t)sprintf(request + length, "]}");
+	ck_assert_str_eq(ask(request, length), INVALID);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("time");
@@ -173,6 +192,7 @@ int main(void)
 	tcase_add_test(json, offset_is_told);
 	tcase_add_test(json, both_ways_say_the_same);
 	tcase_add_test(json, local_time_is_told);
+	tcase_add_test(json, no_amplifier);
 	suite_add_tcase(suite, json);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
