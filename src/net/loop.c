@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,6 +18,8 @@
 
 #define PAUSE_MIN_MS 50
 #define PAUSE_MAX_MS 1000
+#define CROWD 16       /* clients whose memory is worth giving back */
+#define TRIM_SECONDS 2 /* after the crowd has left: it may come again */
 
 static void fatal_cb(int error)
 {
@@ -79,6 +82,17 @@ static int resume_later(struct loop *loop)
 	return event_add(loop->resume, &wait);
 }
 
+/* What a crowd has taken lies between what those have who stay; free() gives back only what is on top. */
+static void trim_cb(evutil_socket_t fd, short events, void *arg)
+{
+	struct loop *loop = arg;
+
+	(void)fd;
+	(void)events;
+	malloc_trim(0);
+	loop->crowd = loop->streams;
+}
+
 static int open_reserve(void)
 {
 	return open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -102,13 +116,20 @@ struct loop *loop_new(size_t max_streams)
 		loop->deadlines = deadlines_new(loop->base, stream_check);
 		loop->resume = evtimer_new(loop->base, resume_cb, loop);
 		loop->answer = event_new(loop->base, -1, EV_PERSIST, answer_cb, loop);
+		loop->trim = evtimer_new(loop->base, trim_cb, loop);
 	}
 	if (loop->own_ports == NULL || loop->batch == NULL || loop->deadlines == NULL ||
-	    loop->resume == NULL || loop->answer == NULL) {
+	    loop->resume == NULL || loop->answer == NULL || loop->trim == NULL) {
 		loop_free(loop);
 		return NULL;
 	}
 	return loop;
+}
+
+static void free_event(struct event *event)
+{
+	if (event != NULL)
+		event_free(event);
 }
 
 void loop_free(struct loop *loop)
@@ -116,10 +137,9 @@ void loop_free(struct loop *loop)
 	if (loop == NULL)
 		return;
 	deadlines_free(loop->deadlines);
-	if (loop->resume != NULL)
-		event_free(loop->resume);
-	if (loop->answer != NULL)
-		event_free(loop->answer);
+	free_event(loop->resume);
+	free_event(loop->answer);
+	free_event(loop->trim);
 	if (loop->base != NULL) {
 		event_base_loop(loop->base, EVLOOP_NONBLOCK);
 		event_base_free(loop->base);
@@ -181,4 +201,17 @@ void loop_has_room(struct loop *loop)
 		TAILQ_FOREACH (listener, &instance->listeners, entry)
 			if (listener_resume(listener) == -1)
 				resume_later(loop);
+}
+
+void loop_left(struct loop *loop)
+{
+	const struct timeval wait = { .tv_sec = TRIM_SECONDS };
+
+	if (loop->streams > loop->crowd)
+		loop->crowd = loop->streams;
+	loop->streams--;
+	if (loop->crowd >= CROWD && loop->streams < loop->crowd / 2 &&
+	    !event_pending(loop->trim, EV_TIMEOUT, NULL))
+		event_add(loop->trim, &wait);
+	loop_has_room(loop);
 }

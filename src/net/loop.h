@@ -33,8 +33,10 @@ struct loop {
 	struct instance_list instances; /* those that run */
 	size_t streams;                 /* clients of all instances */
 	size_t max_streams;
-	size_t refused;  /* clients that are only being told why they can't stay */
-	size_t children; /* programs that run for clients of all instances */
+	size_t crowd;       /* the most clients since memory was last given back */
+	struct event *trim; /* gives it back */
+	size_t refused;     /* clients that are only being told why they can't stay */
+	size_t children;    /* programs that run for clients of all instances */
 	uint64_t last_id;
 	struct answered_list answered; /* streams whose output leaves at the end of this turn, */
 	struct event *answer;          /* when this runs */
@@ -64,5 +66,8 @@ void loop_accepted(struct loop *loop);
 
 /* A client or a program has gone: listeners that held their queue back may have room again. */
 void loop_has_room(struct loop *loop);
+
+/* A client has gone, one of `streams`. */
+void loop_left(struct loop *loop);
 
 #endif

@@ -77,8 +77,7 @@ static void leave_counts(struct stream *s)
 	}
 	source_leave(&s->instance->sources, &s->peer.any);
 	s->instance->stream_count--;
-	loop->streams--;
-	loop_has_room(loop);
+	loop_left(loop);
 }
 
 bool stream_count_gone(struct stream *s)
