@@ -15,6 +15,9 @@
 #include "net/loop.h"
 
 #define BATCH 32
+#define PIECE 8       /* of a batch, received at once; then it may be the others' turn */
+#define CAUTION_MAX 3 /* pieces of one */
+#define TURN_US 2000
 #define BUFFER_SIZE 65536
 
 /* Room for either family's packet information. */
@@ -220,37 +223,55 @@ static void send_replies(struct listener *listener, struct datagram_batch *b, un
 	}
 }
 
+/* Serves the request at that place of the batch; true when its reply lies behind the others. */
+static bool receive_one(
+    struct listener *listener, struct datagram_batch *b, unsigned at, unsigned replies)
+{
+	struct counters *counters = &listener->instance->counters;
+	struct exchange x = { .listener = listener,
+		.request = &b->requests[at].msg_hdr,
+		.reply = &b->replies[replies].msg_hdr,
+		.length = b->requests[at].msg_len,
+		.now = clock_ms() };
+	enum drop_reason reason;
+
+	b->reply_bytes[replies] = (struct iovec){ b->reply_buffers[replies], 0 };
+	*x.reply = (struct msghdr){ .msg_name = x.request->msg_name,
+		.msg_namelen = x.request->msg_namelen,
+		.msg_iov = &b->reply_bytes[replies],
+		.msg_iovlen = 1,
+		.msg_control = &b->answered[replies] };
+	clear_missing_name(x.request);
+	read_asked(&x);
+	counters->datagrams_in++;
+	counters->bytes_in += x.length;
+	reason = serve(&x);
+	counters->drops[reason]++;
+	return reason == DROP_NOT && !listener->instance->handlers->receives;
+}
+
+/*
+ * What waits, up to a batch, but no more of it when that has taken its time: a datagram may be dear to
+ * answer, such as 64 KiB of JSON. Where such ones come, the next piece is smaller.
+ */
 void datagram_receive(struct listener *listener)
 {
 	struct datagram_batch *b = listener->loop->batch;
-	struct counters *counters = &listener->instance->counters;
-	unsigned replies = 0;
-	int received;
+	int piece = PIECE >> listener->caution, received;
+	int64_t begun = clock_us(), took;
+	unsigned at = 0, replies = 0;
 
 	reset_requests(b);
-	received = recvmmsg(listener->socket.fd, b->requests, BATCH, MSG_DONTWAIT, NULL);
-	for (int i = 0; i < received; i++) {
-		struct exchange x = { .listener = listener,
-			.request = &b->requests[i].msg_hdr,
-			.reply = &b->replies[replies].msg_hdr,
-			.length = b->requests[i].msg_len,
-			.now = clock_ms() };
-		enum drop_reason reason;
-
-		b->reply_bytes[replies] = (struct iovec){ b->reply_buffers[replies], 0 };
-		*x.reply = (struct msghdr){ .msg_name = x.request->msg_name,
-			.msg_namelen = x.request->msg_namelen,
-			.msg_iov = &b->reply_bytes[replies],
-			.msg_iovlen = 1,
-			.msg_control = &b->answered[replies] };
-		clear_missing_name(x.request);
-		read_asked(&x);
-		counters->datagrams_in++;
-		counters->bytes_in += x.length;
-		reason = serve(&x);
-		counters->drops[reason]++;
-		if (reason == DROP_NOT && !listener->instance->handlers->receives)
-			replies++;
-	}
+	do {
+		received = recvmmsg(
+		    listener->socket.fd, &b->requests[at], (unsigned)piece, MSG_DONTWAIT, NULL);
+		for (int i = 0; i < received; i++)
+			replies += receive_one(listener, b, at++, replies);
+		took = clock_us() - begun;
+	} while (received == piece && at < BATCH && took < TURN_US);
 	send_replies(listener, b, replies);
+	if (took >= TURN_US && listener->caution < CAUTION_MAX)
+		listener->caution++;
+	else if (took < TURN_US && listener->caution > 0)
+		listener->caution--;
 }

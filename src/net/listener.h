@@ -26,6 +26,7 @@ struct listener {
 	struct bound_socket socket;
 	const struct inherited_socket *inherited; /* that the socket was; NULL = opened by us */
 	struct event *event;                      /* NULL = it has no socket yet */
+	int caution; /* how often the pieces of its batches are halved, see datagram.c */
 	/* Of a multicast group: tries again while its network is not there, and sees it go. */
 	struct event *watch;
 	int absent; /* errno of the last try, while it waits */

@@ -45,9 +45,10 @@ def flood(request):
     return request.config.getoption("--flood") * MIB
 
 
-def store(echod, listen=TCP, **settings):
+def store(echod, listen=TCP, time=None, **settings):
+    kv = {"kv": {"listen": listen, **EVERYBODY, **settings}}
     return echod(
-        {"kv": {"listen": listen, **EVERYBODY, **settings}},
+        {**kv, "time": time} if time else kv,
         limits={"max_connections": EVERYBODY["max_connections"]},
     )
 
@@ -254,6 +255,20 @@ def test_a_line_without_end(echod, flood):
         patient.expect_short_waits()
         client.sock.settimeout(DEADLINE)
         assert client.ask(b"\nGET a") == b"NOT_FOUND"
+
+
+def test_datagrams_that_are_dear_to_answer(echod):
+    """64 KiB of JSON take milliseconds each; who sends them waits for them, the others do not."""
+    server = store(echod, time={"listen": "udp://127.0.0.1:0"})
+    dear = b'{"type": "time", "id": [0.25%s]}' % (b", 0.30000000000000004" * 2000)
+    with Patient(server) as patient, server.connect("time", "udp") as first:
+        assert b'"id": [0.25, 0.3' in first.ask(dear)
+        for number in range(100):
+            with server.connect("time", "udp") as client:
+                for _ in range(10):
+                    client.send(dear)
+            patient.ask()
+        patient.expect_short_waits()
 
 
 def test_refused_clients_take_their_leave(echod, size):
