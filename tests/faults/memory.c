@@ -29,10 +29,11 @@ void *REAL(memalign)(size_t alignment, size_t size);
 void REAL(free)(void *pointer);
 
 static atomic_long allocations, live;
-static atomic_bool lasts, troubled;
+static atomic_bool lasts;
 static long fails_at; /* 0 = never */
 static bool goes_on_failing;
 static _Thread_local bool is_daemons = !HAS_SANITIZER; /* thread; main() says that it is none */
+static _Thread_local bool troubled; /* main()'s thread, while it is the daemon's */
 
 static bool is_refused(void)
 {
@@ -181,8 +182,8 @@ int main(void)
 	setvbuf(stdout, NULL, _IOLBF, 0); /* or a child that forks has what is buffered, too */
 	printf("1..2\n");
 	session_prepare();
-	for (int i = 0; i < 2;
-	     i++) /* what the libraries keep once and for all is there from now on */
+	/* What the libraries keep once and for all is there from now on. */
+	for (int i = 0; i < 2; i++)
 		require(session_play(&trouble));
 	require(play(0, false));
 	total = allocations;
