@@ -28,14 +28,14 @@ static void fatal_cb(int error)
 	abort();
 }
 
+/* A client that there is no memory for can make the library say so. */
 static void library_log_cb(int severity, const char *message)
 {
-	if (severity == EVENT_LOG_DEBUG)
-		return;
-	if (severity == EVENT_LOG_MSG)
-		log_info("libevent: %s", message);
-	else
-		log_warning("libevent: %s", message);
+	static struct log_class lines;
+
+	if (severity != EVENT_LOG_DEBUG)
+		log_limited(&lines, severity == EVENT_LOG_MSG ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
+		    "libevent: %s", message);
 }
 
 /* The environment can choose no back-end; no lock, since one thread uses the base. */
