@@ -597,6 +597,12 @@ class Echod:
         hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)[1]
         resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (count, hard))
 
+    def limit_memory(self, more):
+        """So many bytes, and no more, it may still get."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[0])
+        hard = resource.prlimit(self.pid, resource.RLIMIT_AS)[1]
+        resource.prlimit(self.pid, resource.RLIMIT_AS, (pages * resource.getpagesize() + more, hard))
+
     def has_sanitizer(self):
         return "libasan" in Path(f"/proc/{self.pid}/maps").read_text()
 

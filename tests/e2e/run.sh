@@ -16,4 +16,4 @@ export PYTHONDONTWRITEBYTECODE=1
 unset NOTIFY_SOCKET WATCHDOG_USEC LISTEN_FDS
 # Neither plug-in may leave its directory behind.
 exec $python -m pytest --rootdir="$tests" -p no:cacheprovider -p no:tmpdir --tap \
-	-n "${ECHOD_TEST_JOBS:-2}" "$@" "$tests"
+	-n "${ECHOD_TEST_JOBS:-2}" "$tests" "$@"

@@ -320,6 +320,30 @@ def is_served_after_a_while(server):
     return wait_until(try_once, "new clients are served again")
 
 
+# --- out of memory ---
+
+
+def test_out_of_memory(echod):
+    """As little as a client needs may be what is not to be had: clients end, the daemon does not."""
+    server = echod(kv(max_per_source=1000, max_connections=1000))
+    if server.has_sanitizer():
+        pytest.skip("the sanitizer ends the daemon itself")
+    before, crowd = server.fds(), []
+    server.kv().close()
+    server.limit_memory(1 << 20)
+    try:
+        for _ in range(400):
+            crowd.append(server.connect("kv"))
+            crowd[-1].send_some(b"GET " + b"x" * 60_000)
+        server.log.wait("(?i)memory")
+        assert len(server.log.matches("(?i)memory")) < 50, "the log must not be flooded"
+    finally:
+        for client in crowd:
+            client.close()
+    assert is_served_after_a_while(server)
+    wait_until(lambda: server.fds() == before, "all descriptors are closed")
+
+
 def test_descriptors_come_back_when_clients_leave(echod):
     server = echod(kv())
     before = server.fds()

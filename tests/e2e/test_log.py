@@ -101,24 +101,28 @@ def test_log_file_that_cannot_be_opened_is_named(fleet):
 OWN_DEV_LOG = """
 mkdir "$1/dev" && mount --bind /dev "$1/dev" && mount -t tmpfs tmpfs /dev &&
 touch /dev/null /dev/log && mount --bind "$1/dev/null" /dev/null &&
-mount --bind "$1/log.socket" /dev/log && exec "$2" -c "$3"
+mount --bind "$1/log.socket" /dev/log && shift && exec "$@"
 """
-
-
-@pytest.mark.skipif(
+needs_mount_namespaces = pytest.mark.skipif(
     subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode != 0,
     reason="no mount namespaces here",
 )
+
+
+def with_dev_log(workdir):
+    """A wrapper: what it runs has a mount namespace of its own, with log.socket as its /dev/log."""
+    return ("unshare", "--mount", "sh", "-c", OWN_DEV_LOG, "sh", str(workdir))
+
+
+@needs_mount_namespaces
 def test_syslog_gets_the_lines(workdir, write):
-    """In a mount namespace of its own the daemon sees a /dev/log of the test's."""
     config = write("test.conf", 'log = { target = "syslog"; };\n'
                    'services = { echo = { listen = "tcp://127.0.0.1:0"; }; };\n')
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
         syslog.bind(str(workdir / "log.socket"))
         syslog.settimeout(harness.DEADLINE)
         process = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", OWN_DEV_LOG, "sh",
-             str(workdir), harness.find_echod(), str(config)]
+            [*with_dev_log(workdir), harness.find_echod(), "-c", str(config)]
         )
         try:
             line = rf"<30>\w{{3}} [ \d]\d [\d:]{{8}} echod\[{process.pid}\]: "

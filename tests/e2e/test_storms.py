@@ -1,6 +1,6 @@
 """Much at once: starts on one path, signals under load, a log that nobody takes away.
 
-ECHOD_TEST_STARTS says how many daemons want the same path (30; a large run takes 1000).
+--starts=N says how many daemons want the same path (30; a large run takes 1000).
 """
 
 import itertools
@@ -14,9 +14,7 @@ import pytest
 
 import harness
 from harness import find_echod, wait_until
-
-STARTS = int(os.environ.get("ECHOD_TEST_STARTS", "30"))
-
+from test_log import needs_mount_namespaces, with_dev_log
 
 def launch_all(config, count):
     """All at once, as far as one machine can."""
@@ -28,14 +26,14 @@ def launch_all(config, count):
 
 
 @pytest.mark.parametrize("stale", [False, True], ids=["new", "stale"])
-def test_of_many_starts_on_one_path_one_wins(workdir, stale):
+def test_of_many_starts_on_one_path_one_wins(workdir, stale, pytestconfig):
     path = workdir / "echo"
     if stale:  # left behind by a daemon that was killed
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(path))
     config = workdir / "echod.conf"
     config.write_text(harness.to_config({"echo": {"listen": f"unix://{path}"}}))
-    daemons = launch_all(config, STARTS)
+    daemons = launch_all(config, pytestconfig.getoption("--starts"))
     try:
         wait_until(lambda: sum(daemon.poll() is None for daemon in daemons) <= 1, "one is left")
         (winner,) = [daemon for daemon in daemons if daemon.returncode is None]
@@ -81,12 +79,13 @@ def test_signals_under_load_disturb_nobody(echod):
         assert client.ask(b"GET key0") == b"294"
 
 
-def serve_with_sink(workdir, sink):
-    """A daemon whose standard error is the sink, and whose clients give it much to say."""
+def serve_with_sink(workdir, sink=None, target="stderr", wrapper=()):
+    """A daemon with such a log, and clients that give it much to say."""
     path = workdir / "kv"
     config = workdir / "echod.conf"
-    config.write_text(harness.to_config({"kv": {"listen": f"unix://{path}"}}, log={"level": "debug"}))
-    daemon = subprocess.Popen([find_echod(), "-c", str(config)], stdin=subprocess.DEVNULL,
+    config.write_text(harness.to_config({"kv": {"listen": f"unix://{path}"}},
+                                        log={"level": "debug", "target": target}))
+    daemon = subprocess.Popen([*wrapper, find_echod(), "-c", str(config)], stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL, stderr=sink)
     try:
         wait_until(lambda: harness.takes_clients(path), "it takes clients")
@@ -123,3 +122,19 @@ def test_a_log_whose_reader_has_gone_stops_nothing(workdir):
 def test_a_log_on_a_full_disk_stops_nothing(workdir):
     with open("/dev/full", "wb") as full:
         serve_with_sink(workdir, full)
+
+
+def test_a_log_file_that_is_a_fifo_which_nobody_reads_stops_nothing(workdir):
+    os.mkfifo(workdir / "log")
+    reader = os.open(workdir / "log", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        serve_with_sink(workdir, target=str(workdir / "log"))
+    finally:
+        os.close(reader)
+
+
+@needs_mount_namespaces
+def test_a_syslog_that_is_stuck_stops_nothing(workdir):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(str(workdir / "log.socket"))
+        serve_with_sink(workdir, target="syslog", wrapper=with_dev_log(workdir))
