@@ -1,6 +1,7 @@
 /*
  * Out of memory, at each allocation in turn, once and from there on: see session.h for what must hold.
- * $FAULT_STEP is how many are left out from one to the next (a check has no time for all).
+ * A check has no time for all of them: it takes each 499th, from another one on every time.
+ * $FAULT_STEP=1 takes them all, $FAULT_FIRST is where to begin.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -9,6 +10,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "../fuzz/fuzz.h"
 #include "session.h"
@@ -162,7 +164,8 @@ static void play_all(long total, long step, bool on)
 	const char *first = getenv("FAULT_FIRST");
 	long refused = 0, served = 0;
 
-	for (long number = first == NULL ? 1 : atol(first); number <= total; number += step) {
+	for (long number = first == NULL ? 1 + time(NULL) % step : atol(first); number <= total;
+	     number += step) {
 		printf("# allocation %ld%s\n", number, on ? " and all behind it" : "");
 		if (play(number, on))
 			served++;
