@@ -308,6 +308,22 @@ def test_out_of_descriptors(echod):
         assert stays.ask(b"still there?") == b"still there?"
 
 
+def test_out_of_descriptors_the_queue_moves_but_slowly(echod):
+    """One client is shed at each pause, and the pauses grow; the others may be lucky and wait."""
+    server = echod(kv())
+    server.limit_fds(server.fds() + 1)
+    with server.kv() as stays:
+        crowd = [server.connect("kv") for _ in range(40)]
+        try:
+            for count in range(1, 4):
+                wait_until(lambda: sum(c.readable() for c in crowd) >= count, "one more is shed")
+            assert sum(client.readable() for client in crowd) < 20, "many at a time"
+            assert stays.ask(b"GET a") == b"NOT_FOUND"
+        finally:
+            for client in crowd:
+                client.close()
+
+
 def is_served_after_a_while(server):
     """Clients that are shed meanwhile are closed; in the end one is served."""
 

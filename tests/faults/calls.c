@@ -236,6 +236,21 @@ static struct {
 	long sessions, unstarted;
 } count;
 
+/* Nothing is left to accept with; all else concerns one client, which has left the queue. */
+static bool stops_accepting(int its_error)
+{
+	return its_error == EMFILE || its_error == ENFILE || its_error == ENOBUFS ||
+	       its_error == ENOMEM || its_error == EINVAL;
+}
+
+static void require_told(enum call call, int its_error)
+{
+	if (calls[call].is_told)
+		require(session_has_logged(strerror(its_error)));
+	if (call == CALL_accept4)
+		require(session_has_logged("all listeners pause") == stops_accepting(its_error));
+}
+
 static void play(enum call call, int its_error, long number, bool on)
 {
 	bool came_up;
@@ -250,8 +265,8 @@ static void play(enum call call, int its_error, long number, bool on)
 	goes_on_failing = on;
 	came_up = session_play(&trouble);
 	error = 0;
-	if (came_up && refused > 0 && calls[call].is_told)
-		require(session_has_logged(strerror(its_error)));
+	if (came_up && refused > 0)
+		require_told(call, its_error);
 	count.sessions++;
 	count.unstarted += !came_up;
 }
