@@ -1,5 +1,6 @@
 """Whatever bytes come: the daemon stays up, and the next client is served."""
 
+import itertools
 import random
 import threading
 import time
@@ -145,15 +146,16 @@ def test_another_protocol_gets_one_line_and_the_door(echod, name, request_, prot
     assert not has_been_executed(server, name)
 
 
-@pytest.mark.parametrize("pieces", [1, 7, 5000])
+@pytest.mark.parametrize("reads", [(), (2100,), (3, 2010, 2510), (2200, 2300, 2515)], ids=["1", "2", "4", "4-late"])
 @pytest.mark.parametrize("name", PORTS)
-def test_a_url_longer_than_a_line_does_not_hide_a_request(echod, name, pieces):
+def test_a_url_longer_than_a_line_does_not_hide_a_request(echod, name, reads):
     """A browser sends URLs of any length; the lines of the body must not be served behind one."""
     server = echod(SERVICES)
     request = b"POST /" + b"x" * 2500 + b" HTTP/1.1\r\n\r\n" + EVIL
     with server.connect(name, "tcp") as client:
-        for at in range(0, len(request), pieces):
-            client.send(request[at : at + pieces])
+        for begin, end in itertools.pairwise((0, *reads)):
+            client.send_read(request[begin:end])
+        client.send(request[reads[-1] if reads else 0 :])
         assert rest_of(client) == PORTS[name] % b"HTTP"
     assert not has_been_executed(server, name)
 

@@ -42,6 +42,19 @@ def test_a_peers_name_cannot_forge_a_line(echod):
     assert all(character.isprintable() for character in line)
 
 
+def test_the_name_of_who_sends_datagrams_cannot_forge_a_line(echod):
+    server = echod({"echo": {"listen": "unixgram://$DIR/echo"}})
+    forged = "2026-01-01T00:00:00.000Z error echod: forged"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.bind(f"\0{server.id}\n{forged}\x1b[31m\n")
+        client.connect(server.address("echo").path)
+        for _ in range(21):
+            client.send(b"hello")
+    line = server.log.wait("muted").string
+    assert f"@{server.id}\\n{forged}\\x1b[31m\\n: muted" in line
+    assert not server.log.matches(rf"^{re.escape(forged)}")
+
+
 def test_what_clients_provoke_is_limited_and_counted(echod):
     server = echod({"kv": {"listen": TCP, "deny": ["127.0.0.1"]}})
     for _ in range(300):

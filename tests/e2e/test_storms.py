@@ -3,8 +3,10 @@
 --starts=N says how many daemons want the same path (30; a large run takes 1000).
 """
 
+import fcntl
 import itertools
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -15,6 +17,8 @@ import pytest
 import harness
 from harness import find_echod, wait_until
 from test_log import needs_mount_namespaces, with_dev_log
+F_SETPIPE_SZ = 1031  # fcntl has it from Python 3.10 on
+
 
 def launch_all(config, count):
     """All at once, as far as one machine can."""
@@ -89,7 +93,7 @@ def serve_with_sink(workdir, sink=None, target="stderr", wrapper=()):
                               stdout=subprocess.DEVNULL, stderr=sink)
     try:
         wait_until(lambda: harness.takes_clients(path), "it takes clients")
-        for number in range(3000):  # a pipe holds the lines of some 700
+        for number in range(300):
             with harness.connect(f"unix://{path}") as client:
                 assert client.line() == b"READY\n"
                 if number % 100 == 0:
@@ -101,10 +105,21 @@ def serve_with_sink(workdir, sink=None, target="stderr", wrapper=()):
         daemon.wait()
 
 
+def fill_soon(pipe):
+    """A page is the least that a pipe holds, some 40 lines."""
+    fcntl.fcntl(pipe, F_SETPIPE_SZ, 4096)
+
+
+def is_full(pipe):
+    return not select.select([], [pipe], [], 0)[1]
+
+
 def test_a_log_that_nobody_reads_stops_nothing(workdir):
     reader, writer = os.pipe()
+    fill_soon(writer)
     try:
         serve_with_sink(workdir, writer)
+        assert is_full(writer)
     finally:
         os.close(reader)
         os.close(writer)
@@ -126,11 +141,13 @@ def test_a_log_on_a_full_disk_stops_nothing(workdir):
 
 def test_a_log_file_that_is_a_fifo_which_nobody_reads_stops_nothing(workdir):
     os.mkfifo(workdir / "log")
-    reader = os.open(workdir / "log", os.O_RDONLY | os.O_NONBLOCK)
+    fifo = os.open(workdir / "log", os.O_RDWR)
+    fill_soon(fifo)
     try:
         serve_with_sink(workdir, target=str(workdir / "log"))
+        assert is_full(fifo)
     finally:
-        os.close(reader)
+        os.close(fifo)
 
 
 @needs_mount_namespaces
