@@ -184,7 +184,7 @@ struct change *change_prepare(struct server *server, struct config *next, enum c
 	}
 	check_inherited(change, mistakes, status);
 	for (size_t i = 0; i < next->instance_count; i++)
-		if (is_enabled(&next->instances[i]))
+		if (instance_enabled(&next->instances[i]))
 			plan_instance(change, &next->instances[i], mistakes, status);
 	if (mistakes->count == before && !mistakes->lost)
 		open_log(change, mistakes);

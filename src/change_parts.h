@@ -30,8 +30,6 @@ struct change {
 
 /* --- change_plan.c --- */
 
-bool is_enabled(const struct instance_config *config);
-
 /*
  * Finds or opens the instance's listeners. What is wrong is added, with the place in the file and the exit
  * status; the rest of the plan is tried all the same.

@@ -210,11 +210,6 @@ static void plan_inherited(
 	}
 }
 
-bool is_enabled(const struct instance_config *config)
-{
-	return ((const struct instance_settings *)config->parts[PART_INSTANCE].fields)->enabled;
-}
-
 static void refuse_stranger(const struct config *config, const char *name, struct texts *mistakes)
 {
 	struct nearest nearest = { .name = name };
@@ -241,7 +236,7 @@ void check_inherited(const struct change *change, struct texts *mistakes, int *s
 		const char *name = inherited->items[i].name;
 		const struct instance_config *config = config_instance(change->config, name);
 
-		if (config != NULL && is_enabled(config))
+		if (config != NULL && instance_enabled(config))
 			continue;
 		*status = EX_CONFIG;
 		refuse_stranger(change->config, name, mistakes);
