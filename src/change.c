@@ -59,7 +59,6 @@ void change_cancel(struct change *change)
 static int verify(const struct instance_config *config, struct texts *mistakes)
 {
 	const struct service_ops *ops = service_of(config->kind);
-	const struct option_origin *origin;
 	const struct option_row *row;
 	const char *key;
 	char why[256];
@@ -68,9 +67,8 @@ static int verify(const struct instance_config *config, struct texts *mistakes)
 	if (ops->verify == NULL || ops->verify(config, &key, why, sizeof(why)) == 0)
 		return 0;
 	row = config_kind_row(config->kind, key, &part);
-	origin = option_origin(&config->parts[part], row);
-	texts_addf(mistakes, "%s:%d: services.%s.%s: %s", origin->file, origin->line, config->name,
-	    key, why);
+	mistakes_add(mistakes, option_origin(&config->parts[part], row), "services.%s.%s: %s",
+	    config->name, key, why);
 	return -1;
 }
 
@@ -116,13 +114,14 @@ static void plan_instance(
 	}
 	if (planned->instance == NULL) {
 		*status = EXIT_FAILURE;
-		texts_addf(mistakes, "services.%s: %s", config->name, why);
+		mistakes_add(mistakes, &config->origin, "services.%s: %s", config->name, why);
 		return;
 	}
 	plan_listeners(change, planned, mistakes, status);
 	if (prepare_guard(planned) == -1) {
 		*status = EXIT_FAILURE;
-		texts_addf(mistakes, "services.%s: %s", config->name, strerror(errno));
+		mistakes_add(
+		    mistakes, &config->origin, "services.%s: %s", config->name, strerror(errno));
 		return;
 	}
 	if (verify(config, mistakes) == -1) {
@@ -135,7 +134,7 @@ static void plan_instance(
 	    planned->instance, config, service_handlers(config), change->config->limits);
 	if (start_service(planned, change->config, why, sizeof(why)) == -1) {
 		*status = EXIT_FAILURE;
-		texts_addf(mistakes, "services.%s: %s", config->name, why);
+		mistakes_add(mistakes, &config->origin, "services.%s: %s", config->name, why);
 		return;
 	}
 	planned->started = true;
@@ -144,6 +143,7 @@ static void plan_instance(
 /* The last thing that can fail, since it takes effect at once. */
 static int open_log(const struct change *change, struct texts *mistakes)
 {
+	const struct option_section *section = config_section(change->config, "log");
 	const char *target = change->config->log->target;
 
 	if (change->server->detached && strcmp(target, "stderr") == 0) {
@@ -157,7 +157,8 @@ static int open_log(const struct change *change, struct texts *mistakes)
 	}
 	if ((change->mode == CHANGE_SKETCH ? log_probe(target) : log_open(target)) == 0)
 		return 0;
-	texts_addf(mistakes, "log.target: cannot open %s: %s", target, strerror(errno));
+	mistakes_add(mistakes, option_origin(section, option_find(section->rows, "target")),
+	    "log.target: cannot open %s: %s", target, strerror(errno));
 	return -1;
 }
 

@@ -142,8 +142,8 @@ static void plan_addresses(
 		    0)
 			continue;
 		*status = exit_status(errno);
-		texts_addf(mistakes, "%s:%d: services.%s.listen: %s", origin->file, origin->line,
-		    planned->config->name, why);
+		mistakes_add(
+		    mistakes, origin, "services.%s.listen: %s", planned->config->name, why);
 	}
 }
 
@@ -205,17 +205,18 @@ static void plan_inherited(
 			change, planned, &inherited->items[i], why, sizeof(why)) == 0)
 			continue;
 		*status = EX_CONFIG;
-		texts_addf(mistakes, "%s:%d: services.%s: a socket from the service manager: %s",
-		    origin->file, origin->line, planned->config->name, why);
+		mistakes_add(mistakes, origin, "services.%s: a socket from the service manager: %s",
+		    planned->config->name, why);
 	}
 }
 
 static void refuse_stranger(const struct config *config, const char *name, struct texts *mistakes)
 {
+	const struct instance_config *instance = config_instance(config, name);
 	struct nearest nearest = { .name = name };
 
-	if (config_instance(config, name) != NULL) {
-		texts_addf(mistakes,
+	if (instance != NULL) {
+		mistakes_add(mistakes, &instance->origin,
 		    "a socket from the service manager is for %s, which is not enabled", name);
 		return;
 	}

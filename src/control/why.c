@@ -120,11 +120,7 @@ static const struct option_section *own_section(const struct question *q, enum i
 
 static const struct option_section *limits_section(const struct question *q)
 {
-	size_t i = 0;
-
-	while (config_groups[i].name == NULL || strcmp(config_groups[i].name, "limits") != 0)
-		i++;
-	return &q->server->config->sections[i];
+	return config_section(q->server->config, "limits");
 }
 
 static void add_rule(json_t *findings, const struct question *q, const char *key,

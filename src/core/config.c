@@ -31,20 +31,49 @@ const struct config_group config_groups[CONFIG_GROUPS] = {
 	{ "limits", limit_rows, sizeof(struct limit_settings) },
 };
 
+const struct option_section *config_section(const struct config *config, const char *group)
+{
+	size_t i = 0;
+
+	while (config_groups[i].name == NULL || strcmp(config_groups[i].name, group) != 0)
+		i++;
+	return &config->sections[i];
+}
+
+static int add_at(struct texts *lines, const struct option_origin *where, const char *format,
+    va_list args) __attribute__((format(printf, 3, 0)));
+
+static int add_at(
+    struct texts *lines, const struct option_origin *where, const char *format, va_list args)
+{
+	char text[1024], place[32] = "";
+
+	vsnprintf(text, sizeof(text), format, args);
+	if (where->line > 0)
+		snprintf(place, sizeof(place), ":%d", where->line);
+	return texts_addf(lines, "%s%s%s%s", where->file == NULL ? "" : where->file, place,
+	    where->file == NULL ? "" : ": ", text);
+}
+
 void complaints_add(
     struct complaints *complaints, const struct option_origin *where, const char *format, ...)
 {
-	char text[1024], place[32] = "";
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	if (where->line > 0)
-		snprintf(place, sizeof(place), ":%d", where->line);
-	if (texts_addf(&complaints->lines, "%s%s%s%s", where->file == NULL ? "" : where->file,
-		place, where->file == NULL ? "" : ": ", text) == -1)
+	if (add_at(&complaints->lines, where, format, args) == -1)
 		complaints->lost = true;
+	va_end(args);
+}
+
+void mistakes_add(
+    struct texts *mistakes, const struct option_origin *where, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	add_at(mistakes, where, format, args);
+	va_end(args);
 }
 
 void complaints_clear(struct complaints *complaints)

@@ -88,10 +88,17 @@ struct config_group {
 
 extern const struct config_group config_groups[CONFIG_GROUPS];
 
+/* The config's settings of the group of that name, which is one of them. */
+const struct option_section *config_section(const struct config *config, const char *group);
+
 /* Adds a line about a place; without a line number it begins "FILE: ", without a file at once. */
 void complaints_add(struct complaints *complaints, const struct option_origin *where,
     const char *format, ...) __attribute__((format(printf, 3, 4)));
 void complaints_clear(struct complaints *complaints);
+
+/* The same line, of a mistake that only shows when the config is put in force. */
+void mistakes_add(struct texts *mistakes, const struct option_origin *where, const char *format,
+    ...) __attribute__((format(printf, 3, 4)));
 
 /*
  * Reads the file and its drop-ins (NAME.d/ next to NAME.conf, *.conf in C order). NULL when

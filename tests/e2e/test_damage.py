@@ -83,7 +83,7 @@ def test_another_echod_is_refused_while_one_has_the_store(fleet, stored):
     server = fleet.start(kv(stored.path))
     other = fleet.launch({"kv": {"listen": "unix://$DIR/other", "storage": str(stored.path)}})
     other.wait_stopped_with((1, 69), f"storage {stored.path} is in use by another echod")
-    assert other.errors.matches(rf"process {server.pid}\b")
+    assert other.errors.matches(rf"{other.config}:1: services\.kv: .* process {server.pid}\b")
     stored.expect(server)
 
 
