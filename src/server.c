@@ -330,8 +330,7 @@ struct config *server_load(const struct server *server, struct texts *mistakes)
 	struct complaints complaints = { 0 };
 	struct config *config = config_load(server->config_file, service_kinds, &complaints);
 
-	for (size_t i = 0; i < complaints.lines.count; i++)
-		texts_add(mistakes, complaints.lines.items[i]);
+	texts_append(mistakes, &complaints.lines);
 	mistakes->lost |= complaints.lost;
 	complaints_clear(&complaints);
 	return config;
@@ -343,11 +342,9 @@ int server_keep_unreloadable(
 	struct complaints kept = { 0 };
 	int result = config_keep_unreloadable(server->config, next, &kept);
 
-	for (size_t i = 0; i < kept.lines.count; i++)
-		texts_add(warnings, kept.lines.items[i]);
+	texts_append(warnings, &kept.lines);
 	complaints_clear(&kept);
-	for (size_t i = 0; i < next->warnings.lines.count; i++)
-		texts_add(warnings, next->warnings.lines.items[i]);
+	texts_append(warnings, &next->warnings.lines);
 	return result;
 }
 
@@ -379,8 +376,7 @@ static void fail(struct server *server, const struct texts *mistakes)
 	log_mistakes("reload", mistakes);
 	server->reloads.failed++;
 	server->reloads.failed_at = clock_seconds();
-	for (size_t i = 0; i < mistakes->count; i++)
-		texts_add(&server->reloads.mistakes, mistakes->items[i]);
+	texts_append(&server->reloads.mistakes, mistakes);
 	log_error("reload: failed, the running configuration stays");
 }
 

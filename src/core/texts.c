@@ -51,6 +51,15 @@ int texts_addf(struct texts *texts, const char *format, ...)
 	return append(texts, n < 0 ? NULL : text);
 }
 
+void texts_append(struct texts *texts, const struct texts *more)
+{
+	size_t i = 0;
+
+	while (i < more->count && texts_add(texts, more->items[i]) == 0)
+		i++;
+	texts->lost |= more->lost;
+}
+
 const char *texts_find(const struct texts *texts, const char *text)
 {
 	for (size_t i = 0; i < texts->count; i++)

@@ -16,6 +16,9 @@ struct texts {
 int texts_add(struct texts *texts, const char *text);
 int texts_addf(struct texts *texts, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Appends copies of all of another list; what that has lost, this one has, too. */
+void texts_append(struct texts *texts, const struct texts *more);
+
 /* The list's own copy of an equal string, or NULL. */
 const char *texts_find(const struct texts *texts, const char *text);
 
