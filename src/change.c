@@ -143,7 +143,6 @@ static void plan_instance(
 /* The last thing that can fail, since it takes effect at once. */
 static int open_log(const struct change *change, struct texts *mistakes)
 {
-	const struct option_section *section = config_section(change->config, "log");
 	const char *target = change->config->log->target;
 
 	if (change->server->detached && strcmp(target, "stderr") == 0) {
@@ -157,7 +156,7 @@ static int open_log(const struct change *change, struct texts *mistakes)
 	}
 	if ((change->mode == CHANGE_SKETCH ? log_probe(target) : log_open(target)) == 0)
 		return 0;
-	mistakes_add(mistakes, option_origin(section, option_find(section->rows, "target")),
+	mistakes_add(mistakes, option_origin_of(config_section(change->config, "log"), "target"),
 	    "log.target: cannot open %s: %s", target, strerror(errno));
 	return -1;
 }

@@ -133,8 +133,6 @@ static void plan_addresses(
 {
 	const struct option_section *section = &planned->config->parts[PART_INSTANCE];
 	const struct instance_settings *settings = section->fields;
-	const struct option_origin *origin =
-	    option_origin(section, option_find(instance_rows, "listen"));
 	char why[256];
 
 	for (size_t i = 0; i < settings->listen.count; i++) {
@@ -142,8 +140,8 @@ static void plan_addresses(
 		    0)
 			continue;
 		*status = exit_status(errno);
-		mistakes_add(
-		    mistakes, origin, "services.%s.listen: %s", planned->config->name, why);
+		mistakes_add(mistakes, option_origin_of(section, "listen"),
+		    "services.%s.listen: %s", planned->config->name, why);
 	}
 }
 

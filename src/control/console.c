@@ -190,11 +190,8 @@ static void write_end(const struct request *request, struct evbuffer *out)
 
 static json_t *error_object(const struct request *request)
 {
-	json_t *details = json_array();
-
-	for (size_t i = 0; i < request->details.count; i++)
-		json_array_append_new(details, json_text(request->details.items[i]));
-	return json_pack("{s:o, s:o}", "error", json_text(request->error), "details", details);
+	return json_pack("{s:o, s:o}", "error", json_text(request->error), "details",
+	    json_texts(&request->details));
 }
 
 static void write_error(struct request *request, struct evbuffer *out)

@@ -40,10 +40,7 @@ static void add_problem(json_t *problems, const char *format, ...)
 static json_t *config_facts(const struct server *server, json_t *problems)
 {
 	const struct server_reloads *reloads = &server->reloads;
-	json_t *mistakes = json_array();
 
-	for (size_t i = 0; i < reloads->mistakes.count; i++)
-		json_array_append_new(mistakes, json_text(reloads->mistakes.items[i]));
 	if (reloads->failed_at != 0)
 		add_problem(problems,
 		    "the last reload failed, the configuration before it is in "
@@ -54,7 +51,7 @@ static json_t *config_facts(const struct server *server, json_t *problems)
 	return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o}", "file", json_text(server->config_file),
 	    "loaded", json_time(reloads->loaded_at), "reloads", (json_int_t)reloads->done,
 	    "failures", (json_int_t)reloads->failed, "failed", json_time(reloads->failed_at),
-	    "mistakes", mistakes);
+	    "mistakes", json_texts(&reloads->mistakes));
 }
 
 static json_t *client_facts(const struct loop *loop, json_t *problems)

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "core/option.h"
+#include "core/texts.h"
 
 #define TEXT_MAX 4096
 
@@ -20,6 +22,21 @@ json_t *json_text(const char *text)
 	json = json_string(text);
 	return json != NULL ? json
 			    : json_string(log_escape(escaped, sizeof(escaped), text, strlen(text)));
+}
+
+json_t *json_texts(const struct texts *texts)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < texts->count; i++)
+		json_array_append_new(array, json_text(texts->items[i]));
+	return array;
+}
+
+void json_add_place(json_t *object, const struct option_origin *origin)
+{
+	json_object_set_new(object, "file", json_text(origin->file));
+	json_object_set_new(object, "line", json_integer(origin->line));
 }
 
 json_t *json_time(time_t time)
@@ -82,6 +99,16 @@ void show_text(const char *text, struct evbuffer *out)
 		else
 			evbuffer_add_printf(out, "\\x%02x", (unsigned char)*text);
 	}
+}
+
+void show_place(const json_t *object, struct evbuffer *out)
+{
+	if (!json_is_string(json_object_get(object, "file"))) {
+		evbuffer_add_printf(out, "default");
+		return;
+	}
+	show_text(json_string_of(object, "file"), out);
+	evbuffer_add_printf(out, ":%" PRId64, json_number(object, "line"));
 }
 
 const char *show_bytes(uint64_t bytes, char *to, size_t size)

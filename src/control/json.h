@@ -8,11 +8,17 @@
 #include <time.h>
 
 struct evbuffer;
+struct option_origin;
+struct texts;
 
 /* A string; bytes that are no UTF-8 are escaped as in the log. NULL is null. */
 json_t *json_text(const char *text);
+/* An array of such strings. */
+json_t *json_texts(const struct texts *texts);
 /* "2026-11-21T01:02:03Z"; 0 is null. */
 json_t *json_time(time_t time);
+/* Gives the object "file" and "line"; the file of a built-in default is null. */
+void json_add_place(json_t *object, const struct option_origin *origin);
 /* Adds the object as one line. 0, or -1 when out of memory. */
 int json_write_line(const json_t *json, struct evbuffer *out);
 /* The same without the line's end. */
@@ -27,6 +33,8 @@ const char *json_string_of(const json_t *object, const char *key);
 
 /* Adds text with everything but printable ASCII as \xHH: it stays one line, and moves no terminal. */
 void show_text(const char *text, struct evbuffer *out);
+/* Adds "FILE:LINE", or "default", of an object that json_add_place() has given its place. */
+void show_place(const json_t *object, struct evbuffer *out);
 /* "1.2 MB", of 1024; "3 d 4 h", "12.3 s". */
 const char *show_bytes(uint64_t bytes, char *to, size_t size);
 const char *show_duration(int64_t ms, char *to, size_t size);

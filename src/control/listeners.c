@@ -21,18 +21,18 @@ static const char *state_of(const struct listener *listener)
 
 static json_t *describe(const struct listener *listener)
 {
-	const struct instance *instance = listener->instance;
-	const struct option_section *section = &instance->config->parts[PART_INSTANCE];
-	const struct option_origin *origin =
-	    option_origin(section, option_find(section->rows, "listen"));
-	const struct endpoint *endpoint =
-	    listener->socket.fd == -1 ? &listener->wanted : &listener->socket.endpoint;
+	static const struct option_origin no_file = { 0 };
+	const struct instance_config *config = listener->instance->config;
+	bool inherited = listener->inherited != NULL;
 	char address[ADDRESS_TEXT_MAX];
+	json_t *json = json_pack("{s:s, s:s, s:o, s:s, s:b}", "service", config->name, "type",
+	    config->kind->type, "address",
+	    json_text(endpoint_format(listener_endpoint(listener), address, sizeof(address))),
+	    "state", state_of(listener), "inherited", inherited);
 
-	return json_pack("{s:s, s:s, s:o, s:s, s:o, s:i}", "service", instance->name, "type",
-	    instance->config->kind->type, "address",
-	    json_text(endpoint_format(endpoint, address, sizeof(address))), "state",
-	    state_of(listener), "file", json_text(origin->file), "line", origin->line);
+	json_add_place(
+	    json, inherited ? &no_file : option_origin_of(&config->parts[PART_INSTANCE], "listen"));
+	return json;
 }
 
 static json_t *answer(struct request *request)
@@ -56,8 +56,11 @@ static void show(json_t *answer, struct evbuffer *out)
 	json_array_foreach (list, i, listener) {
 		evbuffer_add_printf(out, "%-16s %-8s %-40s ", json_string_of(listener, "service"),
 		    json_string_of(listener, "state"), json_string_of(listener, "address"));
-		show_text(json_string_of(listener, "file"), out);
-		evbuffer_add_printf(out, ":%d\n", (int)json_number(listener, "line"));
+		if (json_is_true(json_object_get(listener, "inherited")))
+			evbuffer_add_printf(out, "the service manager");
+		else
+			show_place(listener, out);
+		evbuffer_add_printf(out, "\n");
 	}
 }
 

@@ -14,6 +14,18 @@
 
 enum { DRY_RUN };
 
+static void show_warnings(const json_t *answer, struct evbuffer *out)
+{
+	json_t *warnings = json_object_get(answer, "warnings"), *warning;
+	size_t i;
+
+	json_array_foreach (warnings, i, warning) {
+		evbuffer_add_printf(out, "warning: ");
+		show_text(json_string_value(warning), out);
+		evbuffer_add_printf(out, "\n");
+	}
+}
+
 /* --- the dry run --- */
 
 static const char *const step_names[] = {
@@ -29,28 +41,27 @@ static void add_step(enum change_step step, const struct instance *instance,
     const struct listener *listener, void *steps)
 {
 	json_t *json = json_pack("{s:s, s:s}", "step", step_names[step], "service", instance->name);
-	const struct endpoint *endpoint;
 	char address[ADDRESS_TEXT_MAX];
 
 	if (listener == NULL) {
 		json_object_set_new(
 		    json, "clients", json_integer((json_int_t)instance->stream_count));
 	} else {
-		endpoint =
-		    listener->socket.fd == -1 ? &listener->wanted : &listener->socket.endpoint;
 		json_object_set_new(json, "address",
-		    json_text(endpoint_format(endpoint, address, sizeof(address))));
+		    json_text(
+			endpoint_format(listener_endpoint(listener), address, sizeof(address))));
 	}
 	json_array_append_new(steps, json);
 }
 
 static void add_value(const struct config_difference *difference, void *values)
 {
-	json_array_append_new(
-	    values, json_pack("{s:s, s:o, s:o, s:o, s:i, s:b}", "key", difference->key, "before",
-			json_text(difference->before), "after", json_text(difference->after),
-			"file", json_text(difference->origin->file), "line",
-			difference->origin->line, "restart", difference->restart));
+	json_t *value = json_pack("{s:s, s:o, s:o, s:b}", "key", difference->key, "before",
+	    json_text(difference->before), "after", json_text(difference->after), "restart",
+	    difference->restart);
+
+	json_add_place(value, difference->origin);
+	json_array_append_new(values, value);
 }
 
 /* What would become of the config; NULL, with the mistakes in the request, when it would be refused. */
@@ -58,15 +69,15 @@ static json_t *describe(struct request *request, struct config *next)
 {
 	struct server *server = request->server;
 	json_t *steps = json_array(), *values = json_array();
-	struct texts warnings = { 0 };
+	struct texts kept = { 0 }; /* told by the values, with more about them */
 	struct change *change = NULL;
 	int status;
 
 	/* Before the values that need a restart are put back. */
 	if (config_compare(server->config, next, add_value, values) == 0 &&
-	    server_keep_unreloadable(server, next, &warnings) == 0)
+	    server_keep_unreloadable(server, next, &kept) == 0)
 		change = change_prepare(server, next, CHANGE_SKETCH, &request->details, &status);
-	texts_clear(&warnings);
+	texts_clear(&kept);
 	if (change == NULL) {
 		json_decref(steps);
 		json_decref(values);
@@ -74,7 +85,8 @@ static json_t *describe(struct request *request, struct config *next)
 	}
 	change_describe(change, add_step, steps);
 	change_cancel(change);
-	return json_pack("{s:b, s:o, s:o}", "dry_run", 1, "steps", steps, "values", values);
+	return json_pack("{s:b, s:o, s:o, s:o}", "dry_run", 1, "steps", steps, "values", values,
+	    "warnings", json_texts(&next->warnings.lines));
 }
 
 static json_t *try(struct request *request)
@@ -99,13 +111,9 @@ static void show_value(const json_t *value, struct evbuffer *out)
 	show_text(*before == '\0' ? "unset" : before, out);
 	evbuffer_add_printf(out, " -> ");
 	show_text(*after == '\0' ? "unset" : after, out);
-	if (json_is_null(json_object_get(value, "file"))) {
-		evbuffer_add_printf(out, " (default)\n");
-		return;
-	}
 	evbuffer_add_printf(out, " (");
-	show_text(json_string_of(value, "file"), out);
-	evbuffer_add_printf(out, ":%" PRId64 ")\n", json_number(value, "line"));
+	show_place(value, out);
+	evbuffer_add_printf(out, ")\n");
 }
 
 static void show_step(const json_t *step, struct evbuffer *out)
@@ -124,30 +132,24 @@ static void show_dry_run(json_t *answer, struct evbuffer *out)
 {
 	json_t *steps = json_object_get(answer, "steps"), *step;
 	json_t *values = json_object_get(answer, "values"), *value;
-	bool changes = json_array_size(values) > 0;
+	bool changes = false;
 	size_t i;
 
 	json_array_foreach (steps, i, step) {
 		show_step(step, out);
 		changes |= strcmp(json_string_of(step, "step"), step_names[CHANGE_KEEPS]) != 0;
 	}
-	json_array_foreach (values, i, value)
+	json_array_foreach (values, i, value) {
 		show_value(value, out);
+		changes |= json_is_false(json_object_get(value, "restart"));
+	}
+	show_warnings(answer, out);
 	evbuffer_add_printf(out, "%s\n",
 	    changes ? "a reload would do that; nothing has been changed"
 		    : "a reload would change nothing");
 }
 
 /* --- the reload --- */
-
-static json_t *json_texts(const struct texts *texts)
-{
-	json_t *array = json_array();
-
-	for (size_t i = 0; i < texts->count; i++)
-		json_array_append_new(array, json_text(texts->items[i]));
-	return array;
-}
 
 static json_t *reload(struct request *request)
 {
@@ -167,14 +169,7 @@ static json_t *reload(struct request *request)
 
 static void show_reload(json_t *answer, struct evbuffer *out)
 {
-	json_t *warnings = json_object_get(answer, "warnings"), *warning;
-	size_t i;
-
-	json_array_foreach (warnings, i, warning) {
-		evbuffer_add_printf(out, "warning: ");
-		show_text(json_string_value(warning), out);
-		evbuffer_add_printf(out, "\n");
-	}
+	show_warnings(answer, out);
 	evbuffer_add_printf(out, "reloaded ");
 	show_text(json_string_of(answer, "reloaded"), out);
 	evbuffer_add_printf(out, "\n");

@@ -134,6 +134,11 @@ const struct option_origin *option_origin(
 	return &section->origins[index_of(section, row)];
 }
 
+const struct option_origin *option_origin_of(const struct option_section *section, const char *key)
+{
+	return option_origin(section, option_find(section->rows, key));
+}
+
 bool option_is_set(const struct option_section *section, const struct option_row *row)
 {
 	return row->fallback != NULL || option_origin(section, row)->file != NULL;

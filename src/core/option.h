@@ -114,6 +114,8 @@ int option_set_text(struct option_section *section, const struct option_row *row
 
 const struct option_origin *option_origin(
     const struct option_section *section, const struct option_row *row);
+/* The same of a key that is there. */
+const struct option_origin *option_origin_of(const struct option_section *section, const char *key);
 
 /* Whether the row has a value at all: from a file or by default. */
 bool option_is_set(const struct option_section *section, const struct option_row *row);

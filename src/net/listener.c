@@ -29,6 +29,11 @@ struct peer {
 	socklen_t length;
 };
 
+const struct endpoint *listener_endpoint(const struct listener *listener)
+{
+	return listener->socket.fd == -1 ? &listener->wanted : &listener->socket.endpoint;
+}
+
 static bool queues(const struct instance *instance)
 {
 	return instance->settings->on_limit == ON_LIMIT_QUEUE && instance_is_full(instance);

@@ -57,6 +57,9 @@ struct listener *listener_adopt(struct loop *loop, struct inherited_socket *inhe
  */
 void listener_start(struct listener *listener, struct instance *instance);
 
+/* Where it listens; while it has no socket, where it is to. */
+const struct endpoint *listener_endpoint(const struct listener *listener);
+
 /* Closes it. Its streams, if any are left, must be gone or have another listener. */
 void listener_free(struct listener *listener);
 

@@ -603,8 +603,22 @@ def test_dry_run_says_what_would_change(echod, echoctl, ask, workdir):
 
 
 def test_dry_run_of_no_change(echod, echoctl):
-    echod(with_control(kv={"listen": [TCP, "unix://$DIR/kv"]}))
+    kv = {"listen": [TCP, "unix://$DIR/kv"]}
+    server = echod(with_control(kv=kv))
     assert echoctl("reload", "--dry-run")[0].endswith("a reload would change nothing\n")
+    server.configure(with_control(kv={**kv, "socket_mode": "0600"}))
+    text, _ = echoctl("reload", "--dry-run")
+    assert 'needs a restart: services.kv.socket_mode: "0660" -> "0600" (' in text
+    assert text.endswith("a reload would change nothing\n")
+
+
+def test_dry_run_warns_as_a_reload_does(echod, echoctl, ask):
+    server = echod(CONTROL)
+    server.configure(with_control(time={"listen": "udp://*:0"}))
+    warnings = ask("reload", "--dry-run")["warnings"]
+    assert len(warnings) == 1 and "services.time" in warnings[0]
+    assert f"warning: {warnings[0]}\n" in echoctl("reload", "--dry-run")[0]
+    assert ask("reload")["warnings"] == warnings
 
 
 def test_dry_run_finds_that_addresses_are_taken_and_disturbs_nobody(echod, echoctl, workdir):

@@ -13,6 +13,7 @@ import pytest
 
 import harness
 from harness import DEADLINE, Address, program, run_echod, to_config, wait_until
+from test_control import console
 from transports import every_datagram, every_stream, every_transport
 
 TCP = "tcp://127.0.0.1:0"
@@ -300,6 +301,19 @@ def test_a_socket_with_a_service_s_name_takes_the_place_of_its_listen(echod, wor
     assert server.addresses("echo") == [address]
     assert not (workdir / "configured").exists()
     assert ask(address, workdir) == b"hello"
+
+
+@with_systemd
+def test_listeners_say_who_has_opened_them(echod, sockets):
+    address = sockets.open("echo", "tcp://127.0.0.1:0")
+    server = echod({"echo": {"listen": "udp://127.0.0.1:0"},
+                    "control": {"listen": "unix://$DIR/control"}}, **sockets.options())  # fmt: skip
+    with console(server) as client:
+        echo, control = client.ask(b"listeners")["listeners"]
+        text, _ = client.request(b"listeners")
+    assert (echo["address"], echo["inherited"], echo["file"]) == (str(address), True, None)
+    assert (control["inherited"], control["file"]) == (False, str(server.config))
+    assert text[1].endswith(b" the service manager")
 
 
 @with_systemd
