@@ -99,18 +99,29 @@ static void add_finding(json_t *findings, const struct option_section *section, 
 static void add_finding(json_t *findings, const struct option_section *section, const char *key,
     int line, const char *format, ...)
 {
-	const struct option_origin *origin =
-	    option_origin(section, option_find(section->rows, key));
+	struct option_origin origin = *option_origin_of(section, key);
 	char text[512];
 	va_list args;
+	json_t *finding;
 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	json_array_append_new(
-	    findings, json_pack("{s:o, s:s, s:o, s:i}", "text", json_text(text), "key", key, "file",
-			  json_text(origin->file), "line",
-			  line != 0 && origin->file != NULL ? line : origin->line));
+	if (line != 0 && origin.file != NULL)
+		origin.line = line;
+	finding = json_pack("{s:o, s:s}", "text", json_text(text), "key", key);
+	json_add_place(finding, &origin);
+	json_array_append_new(findings, finding);
+}
+
+/* A sentence about what no key decides, before all others. */
+static void add_fact(json_t *findings, const char *text)
+{
+	static const struct option_origin nowhere = { 0 };
+	json_t *finding = json_pack("{s:s, s:n}", "text", text, "key");
+
+	json_add_place(finding, &nowhere);
+	json_array_insert_new(findings, 0, finding);
 }
 
 static const struct option_section *own_section(const struct question *q, enum instance_part part)
@@ -192,15 +203,13 @@ static const char *judge_limits(const struct question *q, json_t *findings)
 	snprintf(path, sizeof(path), "services.%s.max_connections", instance->name);
 	full = judge_limit(findings, own, path, "max_connections", (int64_t)instance->stream_count,
 	    settings->max_connections);
-	full |=
-	    judge_limit(findings, limits_section(q), "limits.max_connections", "max_connections",
-		(int64_t)q->server->loop->streams, (int64_t)q->server->loop->max_streams);
+	if (!instance->handlers->administers)
+		full |= judge_limit(findings, limits_section(q), "limits.max_connections",
+		    "max_connections", (int64_t)q->server->loop->streams,
+		    (int64_t)q->server->loop->max_streams);
 	if (instance->handlers->full != NULL && instance->handlers->full(instance)) {
 		full = true;
-		json_array_insert_new(findings, 0,
-		    json_pack("{s:s, s:n, s:n, s:i}", "text",
-			"the service takes no more, by a limit of its own", "key", "file", "line",
-			0));
+		add_fact(findings, "the service takes no more, by a limit of its own");
 	}
 	if (full)
 		return settings->on_limit == ON_LIMIT_QUEUE ? "waits" : "limited";
@@ -228,6 +237,13 @@ static json_t *judge_streams(const struct question *q)
 
 /* --- datagrams --- */
 
+/* Why a guard before the rules drops it, but for the one that a key can switch off. */
+static const char *const guard_facts[DROP_REASONS] = {
+	[DROP_SOURCE] = "it is nobody's: port 0, unspecified, multicast or broadcast",
+	[DROP_OWN_PORT] = "its port is one that echod itself receives datagrams on",
+	[DROP_REPEAT] = "it is muted: the same request had the same answer over and over",
+};
+
 /* The guards before the rules; true with a finding when one of them drops it. */
 static bool judge_guards(const struct question *q, json_t *findings)
 {
@@ -241,10 +257,11 @@ static bool judge_guards(const struct question *q, json_t *findings)
 	    q->instance->guard, &rules, q->server->loop->own_ports, &route, clock_ms());
 	if (reason == DROP_NOT)
 		return false;
-	json_array_append_new(findings,
-	    json_pack("{s:o, s:n, s:n, s:i}", "text",
-		json_sprintf("dropped as \"%s\", see LOOPS in echod(8)", drop_reason_name(reason)),
-		"key", "file", "line", 0));
+	if (reason == DROP_RESPONDER)
+		add_finding(findings, own_section(q, PART_DATAGRAMS), "reply_ports", 0,
+		    "its port is not one that services.%s.reply_ports lets in", q->instance->name);
+	else
+		add_fact(findings, guard_facts[reason]);
 	return true;
 }
 
@@ -273,19 +290,26 @@ static json_t *judge_datagrams(const struct question *q)
 
 /* --- the command --- */
 
-static bool has_listener(const struct instance *instance, bool stream)
+/* Whether there is an address that the client could come to: by a network, or by a Unix socket. */
+static bool has_listener(const struct question *q, bool stream)
 {
+	bool local = q->suspect.any.sa_family == AF_UNIX;
 	const struct listener *listener;
 
-	TAILQ_FOREACH (listener, &instance->listeners, entry)
-		if (transport_is_stream(listener->wanted.transport) == stream)
+	TAILQ_FOREACH (listener, &q->instance->listeners, entry) {
+		enum transport transport = listener->wanted.transport;
+
+		if (transport_is_stream(transport) == stream &&
+		    transport_is_unix(transport) == local)
 			return true;
+	}
 	return false;
 }
 
 static json_t *answer(struct request *request)
 {
 	struct question q = { .server = request->server };
+	bool streams, datagrams;
 
 	if (parse_suspect(&q.suspect, request->words[0]) == -1)
 		return request_misuse(
@@ -293,11 +317,14 @@ static json_t *answer(struct request *request)
 	q.instance = find_instance(request, request->words[1]);
 	if (q.instance == NULL)
 		return NULL;
+	streams = has_listener(&q, true);
+	datagrams = has_listener(&q, false);
+	if (!streams && !datagrams)
+		return request_refuse(request, "services.%s has no address that %s could come to",
+		    q.instance->name, request->words[0]);
 	return json_pack("{s:s, s:s, s:o, s:o}", "address", request->words[0], "service",
-	    q.instance->name, "streams",
-	    has_listener(q.instance, true) ? judge_streams(&q) : json_null(), "datagrams",
-	    has_listener(q.instance, false) && q.instance->guard != NULL ? judge_datagrams(&q)
-									 : json_null());
+	    q.instance->name, "streams", streams ? judge_streams(&q) : json_null(), "datagrams",
+	    datagrams ? judge_datagrams(&q) : json_null());
 }
 
 static void show_verdict(const char *what, const json_t *verdict, struct evbuffer *out)
@@ -311,12 +338,10 @@ static void show_verdict(const char *what, const json_t *verdict, struct evbuffe
 	json_array_foreach (findings, i, finding) {
 		evbuffer_add_printf(out, "  %s", i == 0 ? "by: " : "    ");
 		show_text(json_string_of(finding, "text"), out);
-		if (json_is_string(json_object_get(finding, "file"))) {
+		if (json_is_string(json_object_get(finding, "key"))) {
 			evbuffer_add_printf(out, " (");
-			show_text(json_string_of(finding, "file"), out);
-			evbuffer_add_printf(out, ":%" PRId64 ")", json_number(finding, "line"));
-		} else if (json_is_string(json_object_get(finding, "key"))) {
-			evbuffer_add_printf(out, " (default)");
+			show_place(finding, out);
+			evbuffer_add_printf(out, ")");
 		}
 		evbuffer_add_printf(out, "\n");
 	}

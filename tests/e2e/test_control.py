@@ -175,12 +175,14 @@ def test_over_its_limit_echoctl_is_told(echod, echoctl):
         assert "too many connections" in echoctl("status", status=NO)[1]
 
 
-def test_an_administrator_gets_in_when_all_places_are_taken(echod, echoctl):
+def test_an_administrator_gets_in_when_all_places_are_taken(echod, echoctl, ask):
     server = echod(with_control(kv={"listen": TCP}), limits={"max_connections": 1})
     with server.kv():
         with server.connect("kv") as other:
             assert other.rest() == b"ERROR: too many connections\n"
         assert "limits.max_connections is reached" in echoctl("status")[0]
+        assert ask("why", "127.0.0.1", "kv")["streams"]["verdict"] == "limited"
+        assert ask("why", "unix", "control")["streams"]["verdict"] == "allowed"
 
 
 @pytest.mark.parametrize(
@@ -744,16 +746,23 @@ def test_why_names_limits(echod, ask, echoctl):
 def test_why_knows_the_guards_of_datagrams(echod, ask):
     server = echod(RULES)
     port = server.address("open", "udp").port
-    for address, verdict in (("192.0.2.1", "allowed"), ("192.0.2.1:50000", "allowed"),
-                             ("192.0.2.1:53", "dropped"), (f"192.0.2.1:{port}", "dropped")):
-        assert ask("why", address, "open")["datagrams"]["verdict"] == verdict
+    for address, verdict, key in (
+        ("192.0.2.1", "allowed", "allow"), ("192.0.2.1:50000", "allowed", "allow"),
+        ("192.0.2.1:53", "dropped", "reply_ports"), (f"192.0.2.1:{port}", "dropped", None),
+    ):  # fmt: skip
+        answer = ask("why", address, "open")["datagrams"]
+        assert answer["verdict"] == verdict and answer["findings"][0]["key"] == key
+    text = ask("why", f"192.0.2.1:{port}", "open")["datagrams"]["findings"][0]["text"]
+    assert text == "its port is one that echod itself receives datagrams on"
 
 
 @pytest.mark.parametrize(
     "arguments, text, status",
     [(("1.2.3", "kv"), "expected an IP address", USAGE), (("[::1", "kv"), "IP address", USAGE),
      (("1.2.3.4:70000", "kv"), "expected", USAGE), (("1.2.3.4", "vk"), 'mean "kv"', NO),
-     (("1.2.3.4", "off"), "not enabled", NO), (("1.2.3.4",), "an argument is missing", USAGE)],
+     (("1.2.3.4", "off"), "not enabled", NO), (("1.2.3.4",), "an argument is missing", USAGE),
+     (("1.2.3.4", "control"), "services.control has no address that 1.2.3.4 could come to", NO),
+     (("unix", "open"), "services.open has no address that unix could come to", NO)],
 )  # fmt: skip
 def test_why_of_nothing(echod, echoctl, arguments, text, status):
     echod(RULES)
