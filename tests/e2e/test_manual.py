@@ -59,6 +59,12 @@ def test_every_key_of_a_group_stands_in_the_manual(group):
         assert explained(f"{group}.{key}")[key] in documented(key), key
 
 
+def test_the_manual_says_which_keys_need_a_restart():
+    for key, entry in re.findall(r"^\.It Cm (\w+)\n(.*?)(?=^\.It |^\.El$)", KEYS_MANUAL, re.M | re.S):
+        text = subprocess.run([ECHOD, "--explain", key], capture_output=True, text=True).stdout
+        assert ("Needs a restart." in entry) == ("needs a restart." in text), key
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_service_stands_in_the_manual(service):
     assert re.search(rf"^\.(?:Ss|It|Sh).*\b{service}\b", KEYS_MANUAL, re.M)
