@@ -39,6 +39,8 @@ int ping_command(const struct options *options, int count, char **arguments);
 int listen_command(const struct options *options, int count, char **arguments);
 /* All those that the daemon's control service answers. */
 int control_command(const struct options *options, int count, char **words);
+/* Of these the one whose answer may come as late as it likes. */
+int reload_command(const struct options *options, int count, char **words);
 
 /* Writes "echoctl: ..." and a line feed to standard error. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

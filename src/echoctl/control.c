@@ -219,3 +219,12 @@ int control_command(const struct options *options, int count, char **words)
 	control_close(&control);
 	return status;
 }
+
+/* Names may have to be looked up, and stores to be loaded. */
+int reload_command(const struct options *options, int count, char **words)
+{
+	struct options patient = *options;
+
+	patient.patience = INT64_MAX;
+	return control_command(&patient, count, words);
+}

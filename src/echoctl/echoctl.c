@@ -60,7 +60,7 @@ static const struct command commands[] = {
 	{ "kill", ":jh", "[-j] ID", "close the client of that id", 1, 1, control_command, NULL },
 	{ "reload", ":jh", "[-j] [--dry-run]",
 	    "put the changed configuration in force, or say what that would do", 0, 0,
-	    control_command, reload_options },
+	    reload_command, reload_options },
 	{ "reopen", ":jh", "[-j]", "open its log file again, after that was renamed", 0, 0,
 	    control_command, NULL },
 	{ "log", ":jh", "[-j] [LEVEL]", "log that level until the next reload, or say which it is",

@@ -820,6 +820,23 @@ def test_a_daemon_that_dies_in_the_middle(workdir, echoctl):
     assert b"closed before the answer was complete" in errors
 
 
+def test_reload_waits_as_long_as_it_takes(workdir):
+    """A large store, or a name server that is slow: longer than echoctl waits for other answers."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{workdir}/control")
+        server.listen()
+        with subprocess.Popen([find_echoctl(), "-s", f"{workdir}/control", "reload"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            client, _ = server.accept()
+            with client:
+                assert client.recv(100) == b"reload\n"
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(5.2)
+                client.send(b"reloaded\nOK\n")
+                assert process.communicate(timeout=DEADLINE) == (b"reloaded\n", b"")
+    assert process.returncode == OK
+
+
 @needs_root
 def test_permission_denied_names_the_socket_and_the_group(echod, echoctl, workdir):
     server = echod(CONTROL)
