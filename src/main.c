@@ -2,7 +2,6 @@
  * echod: the options, then the phases by name. The only file that exits.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <malloc.h>
 #include <signal.h>
@@ -11,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-#include <unistd.h>
 
 #include "build.h"
 #include "core/config.h"
@@ -19,6 +17,7 @@
 #include "core/log.h"
 #include "core/path.h"
 #include "core/pidfile.h"
+#include "core/standard.h"
 #include "core/systemd.h"
 #include "detach.h"
 #include "server.h"
@@ -248,17 +247,6 @@ static int serve(const struct command_line *line)
 	return status;
 }
 
-/* A descriptor 0, 1 or 2 that is closed would become a client's. */
-static void sanitize_descriptors(void)
-{
-	int fd;
-
-	while ((fd = open("/dev/null", O_RDWR)) != -1 && fd <= STDERR_FILENO)
-		continue;
-	if (fd > STDERR_FILENO)
-		close(fd);
-}
-
 /* The places of values are shown to people who may be in another directory. */
 static int serve_by_absolute_path(const struct command_line *line)
 {
@@ -290,6 +278,15 @@ static int perform(const struct command_line *line)
 	return serve_by_absolute_path(line);
 }
 
+/* Half a configuration on a disk that is full is not "ok". */
+static int check_output(int status)
+{
+	if (standard_flush() == 0)
+		return status;
+	fprintf(stderr, "echod: cannot write the output: %s\n", strerror(errno));
+	return status == EXIT_SUCCESS ? EXIT_FAILURE : status;
+}
+
 int main(int argc, char **argv)
 {
 	struct command_line line = { .config_file = SYSCONFDIR "/echod.conf" };
@@ -297,11 +294,10 @@ int main(int argc, char **argv)
 
 	/* Small chunks freed by the million are else put in order by one large malloc, at once: 25 ms. */
 	mallopt(M_MXFAST, 0);
-	sanitize_descriptors();
+	standard_occupy();
 	signal(SIGPIPE, SIG_IGN);
-	if (!parse_command_line(&line, argc, argv, &status))
-		return status;
-	status = perform(&line);
+	if (parse_command_line(&line, argc, argv, &status))
+		status = perform(&line);
 	free(line.pid_file);
-	return status;
+	return check_output(status);
 }

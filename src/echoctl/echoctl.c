@@ -3,18 +3,17 @@
  * and the number of its arguments are checked here, so that its handler need not.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "build.h"
 #include "core/log.h"
 #include "core/nearest.h"
+#include "core/standard.h"
 #include "echoctl/command.h"
 #include "echoctl/probes.h"
 #include "net/address.h"
@@ -285,21 +284,10 @@ static int run(struct options *options, int argc, char **argv)
 	return command->run(options, argc, argv);
 }
 
-/* A socket must not become standard output because that was closed. */
-static void occupy_standard_descriptors(void)
-{
-	int fd;
-
-	while ((fd = open("/dev/null", O_RDWR)) != -1 && fd <= STDERR_FILENO)
-		continue;
-	if (fd != -1)
-		close(fd);
-}
-
 /* An answer that did not reach the disk is not "ok". */
 static int check_output(int status)
 {
-	if (fflush(stdout) == 0 && !ferror(stdout))
+	if (standard_flush() == 0)
 		return status;
 	if (errno != EPIPE) /* whoever read it has had enough */
 		complain("cannot write the output: %s", strerror(errno));
@@ -315,7 +303,7 @@ int main(int argc, char **argv)
 	};
 	int status;
 
-	occupy_standard_descriptors();
+	standard_occupy();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!parse_options(&options, NULL, argc, argv, &status))
 		return check_output(status);

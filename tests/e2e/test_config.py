@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 
 import pytest
 
@@ -225,6 +226,14 @@ def values(text):
     """The lines of -T without comments, and without empty lists: those are the same as none."""
     lines = [re.sub(r"\s*#.*", "", line) for line in text.splitlines()]
     return [line for line in lines if line and not line.endswith(" = [ ];")]
+
+
+@pytest.mark.parametrize("args", [["-t"], ["-T"], ["-V"], ["-h"], ["--explain", "kv"]])
+def test_output_that_is_lost_is_a_failure(args):
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [harness.find_echod(), "-c", SHIPPED, *args], stdout=full, stderr=subprocess.PIPE)
+    assert result.returncode == 1 and b"cannot write the output: No space left" in result.stderr
 
 
 def test_effective_configuration_says_where_a_value_comes_from(write, workdir):
