@@ -163,7 +163,9 @@ static void explain_denial(const struct address *address)
 	if (find_guard(path, &st) == -1)
 		return;
 	group = getgrgid(st.st_gid);
-	if (group == NULL || !(st.st_mode & S_IWGRP || S_ISDIR(st.st_mode)))
+	if (st.st_uid == 0 && st.st_gid == 0) /* nobody should be told to join that group */
+		complain("%s belongs to root: become root", path);
+	else if (group == NULL || !(st.st_mode & S_IWGRP || S_ISDIR(st.st_mode)))
 		complain("%s belongs to user %d and has mode %04o: become that user, or root", path,
 		    (int)st.st_uid, (unsigned)(st.st_mode & 07777));
 	else

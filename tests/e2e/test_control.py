@@ -844,9 +844,14 @@ def test_permission_denied_names_the_socket_and_the_group(echod, echoctl, workdi
     os.chown(workdir / "control", 0, 1)  # daemon
     errors = echoctl("status", status=NO, user=65534, group=65534, extra_groups=[])[1]
     assert f"{workdir}/control" in errors and "group daemon" in errors
+    os.chown(workdir / "control", 65534, 1)
+    os.chmod(workdir / "control", 0o600)
+    errors = echoctl("status", status=NO, user=1, group=1, extra_groups=[])[1]
+    assert "belongs to user 65534 and has mode 0600" in errors
+    os.chmod(workdir / "control", 0o660)
     os.chmod(workdir, 0o750)
     errors = echoctl("status", status=NO, user=65534, group=65534, extra_groups=[])[1]
-    assert "group root" in errors
+    assert f"{workdir} belongs to root: become root" in errors and "group" not in errors
     os.chmod(workdir, 0o755)
     assert "well" in echoctl("status", user=65534, group=1, extra_groups=[])[0]
     server.stop()
