@@ -6,6 +6,7 @@
 
 #include <event2/buffer.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,43 @@
 #include "core/log.h"
 
 #define LINE_SIZE 1024
+#define SCREEN_WIDTH 80
+
+/* Items about somebody; where the screen ends, they go on in a line of the same beginning. */
+struct items {
+	struct evbuffer *out;
+	const char *who, *head;
+	int column; /* 0 = there is none yet */
+};
+
+static void items_add(struct items *items, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void items_add(struct items *items, const char *format, ...)
+{
+	char item[LINE_SIZE];
+	va_list args;
+	int length;
+
+	va_start(args, format);
+	length = vsnprintf(item, sizeof(item), format, args);
+	va_end(args);
+	if (items->column > 0 && items->column + length + 2 >= SCREEN_WIDTH) {
+		evbuffer_add_printf(items->out, "\n");
+		items->column = 0;
+	}
+	if (items->column > 0)
+		items->column += evbuffer_add_printf(items->out, ", %s", item);
+	else
+		items->column =
+		    evbuffer_add_printf(items->out, "%s: %s%s", items->who, items->head, item);
+}
+
+static void items_end(const struct items *items)
+{
+	if (items->column > 0)
+		evbuffer_add_printf(items->out, "\n");
+}
 
 static void show_config(const json_t *config, struct evbuffer *out)
 {
@@ -30,111 +68,130 @@ static void show_config(const json_t *config, struct evbuffer *out)
 	    out, "echod: a reload has failed at %s\n", json_show(config, "failed", failed, 32));
 }
 
-static void show_process(const json_t *status, struct evbuffer *out)
+static void show_loop(const json_t *loop, struct evbuffer *out)
 {
-	const json_t *clients = json_object_get(status, "clients");
-	const json_t *loop = json_object_get(status, "loop");
-	const json_t *process = json_object_get(status, "process");
-	const json_t *log = json_object_get(status, "log");
-	char memory[32], cpu[32];
-
-	evbuffer_add_printf(out, "echod: %" PRId64 " of %" PRId64 " clients",
-	    json_number(clients, "now"), json_number(clients, "limit"));
-	if (json_number(clients, "leaving") > 0)
-		evbuffer_add_printf(out, " (%" PRId64 " are leaving after a reload)",
-		    json_number(clients, "leaving"));
-	evbuffer_add_printf(out, ", %" PRId64 " programs\n", json_number(clients, "programs"));
 	evbuffer_add_printf(out,
-	    "echod: a client's turn comes after %.2f ms (99 %%: %.2f ms, longest ever: %.2f ms)\n",
+	    "echod: a client's turn comes after %.2f ms (99 %%: %.2f ms, at most %.2f ms)\n",
 	    (double)json_number(loop, "lag_us") / 1e3,
 	    (double)json_number(loop, "lag_p99_us") / 1e3,
 	    (double)json_number(loop, "longest_lag_us") / 1e3);
-	evbuffer_add_printf(out, "echod: %s of memory, %.1f %% of a CPU (since the start: %s)\n",
-	    show_bytes((uint64_t)json_number(process, "memory_bytes"), memory, sizeof(memory)),
-	    json_real_value(json_object_get(process, "cpu_percent")),
-	    show_duration(json_number(process, "cpu_ms"), cpu, sizeof(cpu)));
-	evbuffer_add_printf(out, "echod: log level %s, %" PRId64 " lines lost\n",
-	    json_string_of(log, "level"), json_number(log, "lost"));
 }
 
-/* " name=count" each, or " none". */
-static void show_counts(json_t *counts, struct evbuffer *out)
+static void show_process(const json_t *status, struct evbuffer *out)
 {
+	const json_t *clients = json_object_get(status, "clients");
+	const json_t *process = json_object_get(status, "process");
+	const json_t *log = json_object_get(status, "log");
+	struct items items = { out, "echod", "", 0 };
+	char memory[32], cpu[32];
+
+	items_add(&items, "%" PRId64 " of %" PRId64 " clients", json_number(clients, "now"),
+	    json_number(clients, "limit"));
+	if (json_number(clients, "leaving") > 0)
+		items_add(
+		    &items, "%" PRId64 " leaving after a reload", json_number(clients, "leaving"));
+	items_add(&items, "%" PRId64 " programs", json_number(clients, "programs"));
+	items_add(&items, "%s of memory",
+	    show_bytes((uint64_t)json_number(process, "memory_bytes"), memory, sizeof(memory)));
+	items_add(&items, "%.1f %% of a CPU (since the start: %s)",
+	    json_real_value(json_object_get(process, "cpu_percent")),
+	    show_duration(json_number(process, "cpu_ms"), cpu, sizeof(cpu)));
+	items_add(&items, "log level %s", json_string_of(log, "level"));
+	items_add(&items, "%" PRId64 " lines lost", json_number(log, "lost"));
+	items_end(&items);
+}
+
+/* Reasons and how often; nothing when there is none. */
+static void show_counts(const char *who, const char *head, json_t *counts, struct evbuffer *out)
+{
+	struct items items = { out, who, head, 0 };
 	const char *name;
 	json_t *count;
 
-	if (json_object_size(counts) == 0)
-		evbuffer_add_printf(out, " none");
 	json_object_foreach (counts, name, count)
-		evbuffer_add_printf(
-		    out, " %s=%" JSON_INTEGER_FORMAT, name, json_integer_value(count));
-	evbuffer_add_printf(out, "\n");
+		items_add(&items, "%s=%" JSON_INTEGER_FORMAT, name, json_integer_value(count));
+	items_end(&items);
 }
 
-static bool is_in_bytes(const char *name)
+/* "commit_failures_total" is for programs; people read "commit failures". Returns whether it ends so. */
+static bool cut_suffix(char *name, const char *suffix)
 {
-	const char *unit = strrchr(name, '_');
+	size_t length = strlen(name), end = strlen(suffix);
+	bool there = length > end && strcmp(name + length - end, suffix) == 0;
 
-	return unit != NULL && strcmp(unit, "_bytes") == 0;
+	if (there)
+		name[length - end] = '\0';
+	return there;
 }
 
-static void show_report(const char *service, json_t *report, struct evbuffer *out)
+static void show_fact(struct items *items, const json_t *report, const char *key)
 {
-	const char *name, *separator = "";
-	char text[LINE_SIZE];
+	char name[64], value[LINE_SIZE];
+
+	snprintf(name, sizeof(name), "%s", key);
+	if (cut_suffix(name, "_bytes"))
+		show_bytes((uint64_t)json_number(report, key), value, sizeof(value));
+	else
+		json_show(report, key, value, sizeof(value));
+	cut_suffix(name, "_total");
+	for (char *at = name; (at = strchr(at, '_')) != NULL;)
+		*at = ' ';
+	items_add(items, "%s %s", name, value);
+}
+
+static void show_report(const char *who, json_t *report, struct evbuffer *out)
+{
+	struct items items = { out, who, "", 0 };
+	const char *key;
 	json_t *value;
 
-	if (json_object_size(report) == 0)
-		return;
-	evbuffer_add_printf(out, "%s: ", service);
-	json_object_foreach (report, name, value) {
-		bool bytes = is_in_bytes(name);
-		int length = (int)strlen(name) - (bytes ? (int)strlen("_bytes") : 0);
-
-		if (bytes)
-			show_bytes((uint64_t)json_integer_value(value), text, sizeof(text));
-		else
-			json_show(report, name, text, sizeof(text));
-		evbuffer_add_printf(out, "%s%.*s %s", separator, length, name, text);
-		separator = ", ";
-	}
-	evbuffer_add_printf(out, "\n");
+	json_object_foreach (report, key, value)
+		show_fact(&items, report, key);
+	items_end(&items);
 }
 
-static void show_totals(const char *name, const json_t *service, struct evbuffer *out)
+static void show_addresses(const char *who, json_t *addresses, struct evbuffer *out)
+{
+	struct items items = { out, who, "serves ", 0 };
+	json_t *address;
+	size_t i;
+
+	json_array_foreach (addresses, i, address)
+		items_add(&items, "%s", json_string_value(address));
+	items_end(&items);
+}
+
+static void show_totals(const char *who, const json_t *service, struct evbuffer *out)
 {
 	const json_t *clients = json_object_get(service, "clients");
 	int64_t in = json_number(service, "datagrams_in"), programs;
 	int64_t sent = json_number(service, "datagrams_out");
-	char bytes_in[32], bytes_out[32];
+	struct items items = { out, who, "", 0 };
+	char bytes[32];
 
-	evbuffer_add_printf(out,
-	    "%s: %" PRId64 " of %" PRId64 " clients, %" PRId64 " accepted, %s in, %s out", name,
-	    json_number(clients, "now"), json_number(clients, "limit"),
-	    json_number(service, "accepted"),
-	    show_bytes((uint64_t)json_number(service, "bytes_in"), bytes_in, sizeof(bytes_in)),
-	    show_bytes((uint64_t)json_number(service, "bytes_out"), bytes_out, sizeof(bytes_out)));
+	items_add(&items, "%" PRId64 " of %" PRId64 " clients", json_number(clients, "now"),
+	    json_number(clients, "limit"));
+	items_add(&items, "%" PRId64 " accepted", json_number(service, "accepted"));
+	items_add(&items, "%s in",
+	    show_bytes((uint64_t)json_number(service, "bytes_in"), bytes, sizeof(bytes)));
+	items_add(&items, "%s out",
+	    show_bytes((uint64_t)json_number(service, "bytes_out"), bytes, sizeof(bytes)));
 	if ((programs = json_number(service, "programs")) > 0)
-		evbuffer_add_printf(out, ", %" PRId64 " programs", programs);
+		items_add(&items, "%" PRId64 " programs", programs);
 	if (in + sent > 0)
-		evbuffer_add_printf(out, ", %" PRId64 " datagrams in, %" PRId64 " out", in, sent);
-	evbuffer_add_printf(out, "\n");
+		items_add(&items, "%" PRId64 " datagrams in, %" PRId64 " out", in, sent);
+	items_end(&items);
 }
 
 static void show_service(const json_t *service, struct evbuffer *out)
 {
 	const char *name = json_string_of(service, "name");
-	json_t *addresses = json_object_get(service, "addresses"), *address;
-	size_t i;
 
-	json_array_foreach (addresses, i, address)
-		evbuffer_add_printf(out, "%s: serves %s\n", name, json_string_value(address));
+	show_addresses(name, json_object_get(service, "addresses"), out);
 	show_totals(name, service, out);
 	show_report(name, json_object_get(service, "report"), out);
-	evbuffer_add_printf(out, "%s: closed:", name);
-	show_counts(json_object_get(service, "closed"), out);
-	evbuffer_add_printf(out, "%s: errors:", name);
-	show_counts(json_object_get(service, "errors"), out);
+	show_counts(name, "closed: ", json_object_get(service, "closed"), out);
+	show_counts(name, "errors: ", json_object_get(service, "errors"), out);
 }
 
 static void show_head(const json_t *status, struct evbuffer *out)
@@ -162,10 +219,10 @@ static void show(json_t *status, struct evbuffer *out)
 	show_head(status, out);
 	show_config(json_object_get(status, "config"), out);
 	show_process(status, out);
-	json_array_foreach (services, i, service) {
-		evbuffer_add_printf(out, "\n");
+	show_loop(json_object_get(status, "loop"), out);
+	evbuffer_add_printf(out, "\n");
+	json_array_foreach (services, i, service)
 		show_service(service, out);
-	}
 }
 
 static json_t *answer(struct request *request)
