@@ -147,6 +147,15 @@ def test_apparmor_profile_parses():
     assert result.returncode == 0, result.stderr
 
 
+def test_apparmor_profile_lets_it_look_at_itself():
+    profile = (CONF / "apparmor/usr.sbin.echod").read_text()
+    sources = "".join(path.read_text() for path in (SOURCE_TREE / "src").rglob("*.c"))
+    looked_at = set(re.findall(r'"/proc/self/(\w+)"', sources))
+    assert looked_at
+    for name in looked_at:
+        assert f"@{{PROC}}/@{{pid}}/{name} r," in profile
+
+
 # --- what goes to other programs ---
 
 
