@@ -50,6 +50,7 @@ void change_cancel(struct change *change)
 {
 	while (change->count > 0)
 		free_planned(&change->planned[--change->count]);
+	forget_replaced(change);
 	retired_free(change->retired);
 	free(change->planned);
 	free(change);

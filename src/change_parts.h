@@ -37,6 +37,9 @@ struct change {
 void plan_listeners(
     struct change *change, struct planned *planned, struct texts *mistakes, int *status);
 
+/* That listeners have been replaced: they stay. */
+void forget_replaced(const struct change *change);
+
 /* Whether each socket that we were started with has a service. */
 void check_inherited(const struct change *change, struct texts *mistakes, int *status);
 

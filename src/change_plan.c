@@ -27,7 +27,7 @@ static struct listener *find_listener(struct loop *loop, const struct planned *p
 		if (any_port && instance != planned->instance)
 			continue;
 		TAILQ_FOREACH (listener, &instance->listeners, entry)
-			if (!listener->kept && listener->inherited == NULL &&
+			if (!listener->kept && !listener->replaced && listener->inherited == NULL &&
 			    endpoint_equal(&listener->wanted, wanted) &&
 			    strcmp(listener->options.interface, options->interface) == 0)
 				return listener;
@@ -79,6 +79,79 @@ static struct listener *open_listener(const struct change *change, const struct 
 	return listener_new(loop, wanted, options, why, why_size);
 }
 
+/*
+ * Has running listeners that are to go share the port with the new one, or not any more: 127.0.0.1 holds it
+ * against * until the change is committed. Returns how many.
+ */
+static size_t share_port(const struct change *change, const struct endpoint *wanted,
+    const struct socket_options *options, bool share)
+{
+	struct instance *instance;
+	struct listener *listener;
+	size_t count = 0;
+
+	TAILQ_FOREACH (instance, &change->server->loop->instances, entry)
+		TAILQ_FOREACH (listener, &instance->listeners, entry) {
+			if (listener->kept || listener->inherited != NULL ||
+			    listener->socket.fd == -1 ||
+			    !sockets_collide(
+				&listener->socket.endpoint, &listener->options, wanted, options) ||
+			    socket_share(&listener->socket, share) == -1)
+				continue;
+			listener->replaced = true;
+			count++;
+		}
+	return count;
+}
+
+void forget_replaced(const struct change *change)
+{
+	struct instance *instance;
+	struct listener *listener;
+
+	TAILQ_FOREACH (instance, &change->server->loop->instances, entry)
+		TAILQ_FOREACH (listener, &instance->listeners, entry)
+			listener->replaced = false;
+}
+
+/* Whether the new config itself wants both, which a start would refuse. */
+static bool collides_with_planned(const struct change *change, const struct endpoint *wanted,
+    const struct socket_options *options)
+{
+	for (size_t i = 0; i < change->count; i++)
+		for (size_t j = 0; j < change->planned[i].count; j++) {
+			const struct listener *listener = change->planned[i].listeners[j];
+
+			if (sockets_collide(&listener->wanted, &listener->options, wanted, options))
+				return true;
+		}
+	return false;
+}
+
+/* As open_listener(), and where listeners have the port that are to go, beside them. */
+static struct listener *open_in_place(const struct change *change, const struct endpoint *wanted,
+    const struct socket_options *options, char *why, size_t why_size)
+{
+	struct socket_options beside = *options;
+	struct listener *listener = open_listener(change, wanted, options, why, why_size);
+	int saved = errno;
+
+	if (listener != NULL || errno != EADDRINUSE ||
+	    collides_with_planned(change, wanted, options) ||
+	    share_port(change, wanted, options, true) == 0) {
+		errno = saved;
+		return listener;
+	}
+	beside.beside = true;
+	listener = open_listener(change, wanted, &beside, why, why_size);
+	saved = errno;
+	share_port(change, wanted, options, false);
+	if (listener != NULL)
+		listener->options = *options;
+	errno = saved;
+	return listener;
+}
+
 static int plan_listener(struct change *change, struct planned *planned,
     const struct endpoint *wanted, char *why, size_t why_size)
 {
@@ -95,7 +168,7 @@ static int plan_listener(struct change *change, struct planned *planned,
 	if (listener != NULL)
 		listener->kept = true;
 	else
-		listener = open_listener(change, wanted, &options, why, why_size);
+		listener = open_in_place(change, wanted, &options, why, why_size);
 	if (listener == NULL)
 		return -1;
 	planned->listeners[planned->count++] = listener;

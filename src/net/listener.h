@@ -30,7 +30,9 @@ struct listener {
 	/* Of a multicast group: tries again while its network is not there, and sees it go. */
 	struct event *watch;
 	int absent; /* errno of the last try, while it waits */
-	bool kept;  /* by the change that is being prepared */
+	/* By the change that is being prepared: */
+	bool kept;
+	bool replaced; /* it goes, and a new one has its port already */
 };
 
 /*

@@ -62,6 +62,8 @@ static int set_options(int fd, const struct endpoint *e, const struct socket_opt
 	if (e->any.sa_family == AF_INET6 &&
 	    set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->ipv6_only) == -1)
 		return -1;
+	if (options->beside && set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1) == -1)
+		return -1;
 	return ask_for_packet_info(fd, e);
 }
 
@@ -192,6 +194,9 @@ static int bind_port(
 	*call = "listen";
 	if (transport_is_stream(s->endpoint.transport) && !options->silent &&
 	    listen(s->fd, options->backlog) == -1)
+		return -1;
+	*call = "setsockopt";
+	if (options->beside && socket_share(s, false) == -1)
 		return -1;
 	*call = "getsockname";
 	s->endpoint.length = sizeof(s->endpoint.storage);
@@ -334,6 +339,30 @@ int socket_probe(
 		return refuse(wanted, call, why, why_size);
 	socket_close(&s);
 	return 0;
+}
+
+/* --- sockets beside each other --- */
+
+int socket_share(const struct bound_socket *s, bool share)
+{
+	return set_int(s->fd, SOL_SOCKET, SO_REUSEPORT, share);
+}
+
+/* Whether it has all of the other's addresses; the port is the same. */
+static bool covers(
+    const struct endpoint *e, const struct socket_options *options, const struct endpoint *other)
+{
+	if (e->any.sa_family == other->any.sa_family)
+		return is_wildcard(e) || endpoint_equal(e, other);
+	return e->any.sa_family == AF_INET6 && is_wildcard(e) && !options->ipv6_only;
+}
+
+bool sockets_collide(const struct endpoint *a, const struct socket_options *a_options,
+    const struct endpoint *b, const struct socket_options *b_options)
+{
+	return !transport_is_unix(a->transport) && a->transport == b->transport &&
+	       endpoint_port(a) == endpoint_port(b) &&
+	       (covers(a, a_options, b) || covers(b, b_options, a));
 }
 
 /* --- sockets that somebody else has bound --- */

@@ -17,6 +17,7 @@ struct socket_options {
 	bool ipv6_only;
 	mode_t unix_mode;
 	bool silent;                 /* bound only: no client can connect */
+	bool beside;                 /* sockets that socket_share() has made share their port */
 	char interface[IF_NAMESIZE]; /* that a multicast group is joined on; "" = as routed */
 };
 
@@ -50,6 +51,16 @@ int socket_adopt(struct bound_socket *socket, int fd, const char *interface_name
  */
 int socket_probe(const struct endpoint *wanted, const struct socket_options *options, char *why,
     size_t why_size);
+
+/*
+ * Whether the socket lets others be bound to its port, from now on: only those of the same user that are
+ * opened with socket_options.beside. One that has been opened like that shares no longer. 0, or -1 with errno.
+ */
+int socket_share(const struct bound_socket *socket, bool share);
+
+/* Whether the kernel lets only one of them be bound: the same port, and one address within the other. */
+bool sockets_collide(const struct endpoint *a, const struct socket_options *a_options,
+    const struct endpoint *b, const struct socket_options *b_options);
 
 /* Whether it is a multicast group: a UDP one, since only datagrams go to groups. */
 bool endpoint_is_group(const struct endpoint *endpoint);

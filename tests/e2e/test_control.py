@@ -675,6 +675,19 @@ def test_dry_run_finds_that_addresses_are_taken_and_disturbs_nobody(echod, echoc
         assert os.path.exists(workdir / "stream") and os.path.exists(workdir / "datagram")
 
 
+def test_dry_run_of_an_address_that_becomes_wider(echod, echoctl, ask):
+    port = harness.free_port()
+    narrow, wide = f"tcp://127.0.0.1:{port}", f"tcp://[::]:{port}"
+    server = echod(with_control(echo={"listen": narrow}))
+    with server.connect("echo") as client:
+        server.configure(with_control(echo={"listen": wide}))
+        steps = {(s["step"], s.get("address")) for s in ask("reload", "--dry-run")["steps"]}
+        assert {("opens", wide), ("closes", narrow)} < steps
+        server.configure(with_control(echo={"listen": narrow}))
+        assert echoctl("reload", "--dry-run")[0].endswith("a reload would change nothing\n")
+        assert client.ask(b"hello") == b"hello"
+
+
 def test_dry_run_leaves_a_stale_socket(echod, echoctl, workdir):
     server = echod(CONTROL)
     with socket.socket(socket.AF_UNIX) as stale:

@@ -156,6 +156,46 @@ def test_renamed_instance_takes_its_port_along(echod):
         assert client.ask(b"GET a") == b"NOT_FOUND"
 
 
+@pytest.mark.parametrize("wide", ["*", "0.0.0.0", "[::]"])
+@pytest.mark.parametrize("widens", [True, False])
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_an_address_becomes_wider_or_narrower_on_its_port(echod, transport, wide, widens):
+    narrow, wide = (f"{transport}://{host}:{{}}" for host in ("127.0.0.1", wide))
+    port = harness.free_port()
+    before, after = (listen.format(port) for listen in ((narrow, wide) if widens else (wide, narrow)))
+    server = echod(echo(listen=before))
+    for listen in after, before, after:
+        mark = server.log.mark()
+        assert server.reload(echo(listen=listen))
+        server.log.wait(r" info echo: listening on ", mark)
+        with harness.connect(harness.Address.parse(narrow.format(port))) as client:
+            assert client.ask(b"hello") == b"hello"
+            with socket.socket(type=client.sock.type & 0xF) as other, pytest.raises(OSError):
+                other.bind(("127.0.0.1", port))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_address_within_another_one_is_refused_as_at_the_start(echod, order):
+    port = harness.free_port()
+    narrow, wide = f"tcp://127.0.0.1:{port}", f"tcp://*:{port}"
+    server = echod(echo(listen=narrow))
+    with server.connect("echo") as client:
+        assert not server.reload(echo(listen=[narrow, wide][::order]))
+        assert client.ask(b"hello") == b"hello"
+    assert server.reload(echo(listen=wide))
+
+
+def test_what_was_to_be_replaced_stays_when_the_reload_fails(echod):
+    port = harness.free_port()
+    narrow, wide = f"tcp://127.0.0.1:{port}", f"tcp://*:{port}"
+    server = echod(echo(listen=narrow))
+    with server.connect("echo") as client:
+        assert not server.reload({**echo(listen=wide), **kv(listen="unix://$DIR/no/such/directory")})
+        assert client.ask(b"hello") == b"hello"
+        assert server.reload(echo(listen=narrow))
+        assert client.ask(b"hello") == b"hello"
+
+
 def test_changed_type_on_the_same_port(echod):
     listen = f"tcp://127.0.0.1:{harness.free_port()}"
     server = echod({"it": {"type": "kv", "listen": listen}})
