@@ -274,6 +274,17 @@ static void become_ipv4(struct endpoint *e)
 	e->length = sizeof(e->in);
 }
 
+static const char *reason(const struct endpoint *wanted, int error)
+{
+	uint16_t port = endpoint_port(wanted);
+
+	if (error == ENOTSOCK)
+		return "the path exists and is no socket";
+	if (error == EACCES && port > 0 && port < IPPORT_RESERVED)
+		return "Permission denied, as for any port below 1024 without CAP_NET_BIND_SERVICE";
+	return strerror(error);
+}
+
 /* Fills why; always -1, with errno as it was. */
 static int refuse(const struct endpoint *wanted, const char *call, char *why, size_t why_size)
 {
@@ -281,8 +292,7 @@ static int refuse(const struct endpoint *wanted, const char *call, char *why, si
 	int saved = errno;
 
 	snprintf(why, why_size, "cannot %s %s: %s", call,
-	    endpoint_format(wanted, text, sizeof(text)),
-	    saved == ENOTSOCK ? "the path exists and is no socket" : strerror(saved));
+	    endpoint_format(wanted, text, sizeof(text)), reason(wanted, saved));
 	errno = saved;
 	return -1;
 }

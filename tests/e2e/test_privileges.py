@@ -133,6 +133,17 @@ def test_who_is_not_root_stays_who_it_is(echod, home):
         assert status["NoNewPrivs"].strip() == "1"
 
 
+@needs_setpriv
+def test_a_port_that_needs_a_capability_says_so(fleet, home):
+    unprivileged = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()
+    if int(unprivileged) <= 7:
+        pytest.skip("everybody may have every port here")
+    server = fleet.launch({"echo": {"listen": "tcp://127.0.0.1:7"}}, wrapper=[
+        setpriv, "--reuid", str(USER.pw_uid), "--regid", str(USER.pw_gid), "--clear-groups"])
+    server.wait_stopped_with(77, "cannot bind tcp://127.0.0.1:7: Permission denied, as for any port "
+                                 "below 1024 without CAP_NET_BIND_SERVICE")
+
+
 def test_check_needs_no_privileges(home, workdir):
     config = workdir / "check.conf"
     config.write_text(harness.to_config({"kv": {"listen": "tcp://127.0.0.1:1", "storage":
