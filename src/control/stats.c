@@ -4,6 +4,7 @@
  */
 #include <event2/buffer.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include "control/json.h"
@@ -129,6 +130,29 @@ static void add_process(json_t *stats, const struct server *server)
 	add(stats, "echod_all_clients_limit", server->loop->max_streams);
 }
 
+/* The format wants all lines of a name together, whatever their labels. */
+static json_t *group_by_name(json_t *stats)
+{
+	json_t *groups = json_object(), *all = json_object(), *value, *group;
+	const char *full, *name;
+
+	json_object_foreach (stats, full, value) {
+		char own[NAME_SIZE];
+
+		snprintf(own, sizeof(own), "%.*s", (int)strcspn(full, "{"), full);
+		if ((group = json_object_get(groups, own)) == NULL) {
+			group = json_object();
+			json_object_set_new(groups, own, group);
+		}
+		json_object_set(group, full, value);
+	}
+	json_object_foreach (groups, name, group)
+		json_object_update(all, group);
+	json_decref(groups);
+	json_decref(stats);
+	return all;
+}
+
 static json_t *answer(struct request *request)
 {
 	const struct instance *instance;
@@ -137,7 +161,7 @@ static json_t *answer(struct request *request)
 	add_process(stats, request->server);
 	TAILQ_FOREACH (instance, &request->server->loop->instances, entry)
 		add_instance(stats, instance);
-	return stats;
+	return group_by_name(stats);
 }
 
 static void show(json_t *answer, struct evbuffer *out)

@@ -1,6 +1,7 @@
 """The control service and echoctl's commands for it: every answer, as text and as JSON."""
 
 import contextlib
+import itertools
 import json
 import os
 import pty
@@ -818,6 +819,8 @@ def test_stats(echod, echoctl, ask):
         assert re.fullmatch(r'echod_[a-z0-9_]+(\{\w+="[\w-]+"(,\w+="\w+")?\})?', name), name
         float(value)
     assert len({name for name, _ in names}) == len(names)
+    families = [name for name, _ in itertools.groupby(name.split("{")[0] for name, _ in names)]
+    assert len(families) == len(set(families)), "lines of a name stand together"
     stats = ask("stats")
     assert list(stats) == [name for name, _ in names]
     assert stats['echod_accepted_total{service="kv"}'] == 1
