@@ -843,35 +843,36 @@ def test_wrong_usage_needs_no_daemon(echoctl):
         echoctl(*wrong, status=USAGE)
 
 
-def test_a_daemon_that_dies_in_the_middle(workdir, echoctl):
+@contextlib.contextmanager
+def asked(workdir, command):
+    """A daemon of the test's own that has been asked: (echoctl's process, its connection)."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{workdir}/control")
         server.listen()
-        with subprocess.Popen([find_echoctl(), "-s", f"{workdir}/control", "status"],
+        with subprocess.Popen([find_echoctl(), "-s", f"{workdir}/control", command],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             client, _ = server.accept()
             with client:
-                assert client.recv(100) == b"status\n"
-                client.send(b"echod: half an answer\n")
-            output, errors = process.communicate(timeout=DEADLINE)
+                assert client.recv(100) == f"{command}\n".encode()
+                yield process, client
+
+
+def test_a_daemon_that_dies_in_the_middle(workdir):
+    with asked(workdir, "status") as (process, client):
+        client.send(b"echod: half an answer\n")
+        client.close()
+        output, errors = process.communicate(timeout=DEADLINE)
     assert (process.returncode, output) == (NO, b"")
     assert b"closed before the answer was complete" in errors
 
 
 def test_reload_waits_as_long_as_it_takes(workdir):
     """A large store, or a name server that is slow: longer than echoctl waits for other answers."""
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(f"{workdir}/control")
-        server.listen()
-        with subprocess.Popen([find_echoctl(), "-s", f"{workdir}/control", "reload"],
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            client, _ = server.accept()
-            with client:
-                assert client.recv(100) == b"reload\n"
-                with pytest.raises(subprocess.TimeoutExpired):
-                    process.wait(5.2)
-                client.send(b"reloaded\nOK\n")
-                assert process.communicate(timeout=DEADLINE) == (b"reloaded\n", b"")
+    with asked(workdir, "reload") as (process, client):
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(5.2)
+        client.send(b"reloaded\nOK\n")
+        assert process.communicate(timeout=DEADLINE) == (b"reloaded\n", b"")
     assert process.returncode == OK
 
 
