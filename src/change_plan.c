@@ -10,6 +10,7 @@
 #include "change_parts.h"
 #include "core/inherited.h"
 #include "core/nearest.h"
+#include "core/notify.h"
 #include "core/privilege.h"
 #include "net/endpoint.h"
 #include "net/listener.h"
@@ -183,6 +184,8 @@ static int plan_address(struct change *change, struct planned *planned,
 	const char *reason;
 	int result;
 
+	if (address->host != NULL && address_is_name(address))
+		notify_step("Looking up %s", address->host);
 	if (endpoints_resolve(&endpoints, address, &reason) == -1) {
 		snprintf(why, why_size, "cannot resolve %s: %s", address->text, reason);
 		errno = EADDRNOTAVAIL;

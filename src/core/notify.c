@@ -73,9 +73,7 @@ void notify_alive(void)
 	sd_notify(0, "WATCHDOG=1");
 }
 
-static void tell_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static void tell_progress(const char *format, ...)
+void notify_step(const char *format, ...)
 {
 	char state[80];
 	va_list args;
@@ -95,7 +93,7 @@ void notify_progress(struct notify_progress *progress, uint64_t done)
 	if (now - progress->told < TELL_EVERY_US)
 		return;
 	progress->told = now;
-	tell_progress("%s: %" PRIu64, progress->what, done);
+	notify_step("%s: %" PRIu64, progress->what, done);
 }
 
 void notify_check(void)

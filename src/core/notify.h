@@ -19,9 +19,12 @@ int64_t notify_watchdog(void);
 void notify_alive(void);
 
 /*
- * Something that holds up the loop for long, such as the loading of a store. As long as it gets on, the
- * manager's timeouts for start and reload are put off, and its watchdog is fed.
+ * Before a step that may hold up the loop for some seconds: the manager's timeouts for start and reload are
+ * put off, and its watchdog is fed.
  */
+void notify_step(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The same for something long that gets on by itself, such as the loading of a store. */
 struct notify_progress {
 	const char *what; /* "Loading a store" */
 	int64_t told;     /* us; begin with 0 */

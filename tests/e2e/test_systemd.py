@@ -190,6 +190,19 @@ def test_a_storm_of_signals_is_one_a_turn_however_slow_the_manager(fleet, manage
 
 
 @with_systemd
+def test_a_reload_feeds_the_watchdog_before_each_name(fleet, manager):
+    server = fleet.launch(echo(), env=manager.environment)
+    manager.wait("READY")
+    assert server.reload(echo(["tcp://localhost:0", TCP, "udp://localhost:0"]))
+    manager.wait("RELOADING")
+    for _ in range(2):
+        message = manager.wait("WATCHDOG")
+        assert message["STATUS"] == "Looking up localhost"
+        assert int(message["EXTEND_TIMEOUT_USEC"]) > 10e6
+    assert "READY" in manager.receive()
+
+
+@with_systemd
 def test_a_watchdog_of_another_process_is_not_fed(fleet, manager):
     environment = {**manager.environment, "WATCHDOG_USEC": "2000", "WATCHDOG_PID": "1"}
     server = fleet.launch(echo(), env=environment)
