@@ -45,7 +45,7 @@ static void screen_close(const struct screen *screen)
 	fflush(stdout);
 }
 
-/* As many lines as fit, each as much as fits, over what stood there. */
+/* As many rows as fit over what stood there; a line that is too long goes on in the next row. */
 static void draw(const struct control *control)
 {
 	struct winsize size = { 0 };
@@ -62,7 +62,9 @@ static void draw(const struct control *control)
 			length = size.ws_col;
 		fwrite(at, 1, length, stdout);
 		fputs(length < size.ws_col ? "\033[K\r\n" : "\r\n", stdout);
-		at = lf == NULL ? end : lf + 1;
+		at += length;
+		if (at == lf)
+			at++;
 	}
 	fputs("\033[J", stdout);
 	fflush(stdout);

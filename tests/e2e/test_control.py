@@ -918,6 +918,14 @@ def test_watch_ends_at_q_on_a_terminal(echod, workdir):
         assert process.wait(DEADLINE) == OK
 
 
+def test_watch_shows_long_lines_whole(echod, workdir):
+    server = echod(CONTROL)
+    assert not server.reload("services = { echo = { listne = 1; }; };")
+    with terminal("status", "-w", workdir=workdir) as (_, screen):
+        screen.wait(b'services.echo.listne: unknown key; did you mean "listen"?')
+        screen.wait(b"control: serves ")
+
+
 def test_watch_ends_at_ctrl_c(echod, workdir):
     echod(CONTROL)
     with terminal("status", "-w", workdir=workdir) as (process, screen):
@@ -938,7 +946,7 @@ def test_watch_without_a_terminal_repeats(echod, workdir):
 
 
 class Screen:
-    """The other side of a terminal."""
+    """The other side of a terminal; where its lines end does not matter."""
 
     def __init__(self, fd):
         self.fd = fd
@@ -950,7 +958,7 @@ class Screen:
             if time.monotonic() > end:
                 raise Failure(f"{text!r} did not come: {self.shown!r}")
             try:
-                self.shown += os.read(self.fd, 4096)
+                self.shown += os.read(self.fd, 4096).translate(None, b"\r\n")
             except OSError as error:
                 raise Failure(f"{text!r} did not come: {self.shown!r}") from error
         self.shown = self.shown.split(text, 1)[1]
