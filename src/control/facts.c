@@ -13,6 +13,7 @@
 #include "build.h"
 #include "control/json.h"
 #include "core/clock.h"
+#include "core/resident.h"
 #include "net/listener.h"
 #include "net/pulse.h"
 #include "net/stream.h"
@@ -88,20 +89,6 @@ static int64_t microseconds(const struct timeval *tv)
 	return (int64_t)tv->tv_sec * 1000000 + tv->tv_usec;
 }
 
-/* Resident memory, bytes; 0 when the kernel does not tell. */
-static int64_t memory_now(void)
-{
-	FILE *statm = fopen("/proc/self/statm", "re");
-	long pages = 0;
-
-	if (statm == NULL)
-		return 0;
-	if (fscanf(statm, "%*s %ld", &pages) != 1)
-		pages = 0;
-	fclose(statm);
-	return pages * sysconf(_SC_PAGESIZE);
-}
-
 static json_t *process_facts(const struct server *server)
 {
 	struct pulse_facts pulse;
@@ -109,7 +96,7 @@ static json_t *process_facts(const struct server *server)
 
 	pulse_read(server->pulse, &pulse);
 	getrusage(RUSAGE_SELF, &usage);
-	return json_pack("{s:I, s:I, s:I, s:f}", "memory_bytes", (json_int_t)memory_now(),
+	return json_pack("{s:I, s:I, s:I, s:f}", "memory_bytes", (json_int_t)resident_memory(),
 	    "peak_memory_bytes", (json_int_t)usage.ru_maxrss * 1024, "cpu_ms",
 	    (json_int_t)((microseconds(&usage.ru_utime) + microseconds(&usage.ru_stime)) / 1000),
 	    "cpu_percent", pulse.cpu_share * 100);
