@@ -7,9 +7,11 @@
 
 #include "net/stream.h"
 
-struct held_reply {
+/* Replies in a row that rest on the same commit. */
+struct held_replies {
 	uint64_t commit;
 	size_t begin, end; /* in the output */
+	size_t count;
 };
 
 struct hold {
@@ -18,7 +20,7 @@ struct hold {
 	struct hold **place; /* where its client keeps it */
 	uint64_t commit;     /* the latest that it waits for */
 	size_t count, capacity;
-	struct held_reply *replies;
+	struct held_replies *replies;
 };
 
 static struct hold *hold_new(struct holds *holds, struct hold **place, struct stream *stream)
@@ -36,7 +38,7 @@ static struct hold *hold_new(struct holds *holds, struct hold **place, struct st
 static int make_room(struct hold *hold)
 {
 	size_t capacity = hold->capacity == 0 ? 4 : 2 * hold->capacity;
-	struct held_reply *larger;
+	struct held_replies *larger;
 
 	if (hold->count < hold->capacity)
 		return 0;
@@ -52,12 +54,19 @@ int hold_reply(struct holds *holds, struct hold **hold, struct stream *stream, u
     size_t begin, size_t end)
 {
 	struct hold *h = *hold;
+	struct held_replies *last;
 
 	if (h == NULL && (h = *hold = hold_new(holds, hold, stream)) == NULL)
 		return -1;
+	last = h->count == 0 ? NULL : &h->replies[h->count - 1];
+	if (last != NULL && last->commit == commit && last->end == begin) {
+		last->end = end;
+		last->count++;
+		return 0;
+	}
 	if (make_room(h) == -1)
 		return -1;
-	h->replies[h->count++] = (struct held_reply){ commit, begin, end };
+	h->replies[h->count++] = (struct held_replies){ commit, begin, end, 1 };
 	if (commit > h->commit)
 		h->commit = commit;
 	return 0;
@@ -73,6 +82,14 @@ void hold_forget(struct hold *hold)
 	free(hold);
 }
 
+static int add_times(struct evbuffer *to, const char *text, size_t times)
+{
+	while (times-- > 0)
+		if (evbuffer_add(to, text, strlen(text)) == -1)
+			return -1;
+	return 0;
+}
+
 /* Exchanges the replies behind the last safe commit. 0, or -1 when out of memory. */
 static int take_back(
     const struct hold *hold, struct evbuffer *out, uint64_t safe, const char *failure)
@@ -84,15 +101,15 @@ static int take_back(
 	if (kept == NULL)
 		return -1;
 	for (size_t i = 0; i < hold->count && result == 0; i++) {
-		const struct held_reply *reply = &hold->replies[i];
+		const struct held_replies *replies = &hold->replies[i];
 
-		if (reply->commit <= safe)
+		if (replies->commit <= safe)
 			continue;
-		if (evbuffer_remove_buffer(out, kept, reply->begin - at) == -1 ||
-		    evbuffer_drain(out, reply->end - reply->begin) == -1 ||
-		    evbuffer_add(kept, failure, strlen(failure)) == -1)
+		if (evbuffer_remove_buffer(out, kept, replies->begin - at) == -1 ||
+		    evbuffer_drain(out, replies->end - replies->begin) == -1 ||
+		    add_times(kept, failure, replies->count) == -1)
 			result = -1;
-		at = reply->end;
+		at = replies->end;
 	}
 	if (result == 0 && evbuffer_prepend_buffer(out, kept) == -1)
 		result = -1;
