@@ -431,7 +431,8 @@ static int take_up(struct durable *d, struct journal *journal, char *why, size_t
 		journal_close(journal);
 		return -1;
 	}
-	d->writer = writer_start(journal, !d->settings.always, d->engine.fd);
+	d->writer =
+	    writer_start(journal, d->settings.always ? 0 : d->settings.interval, d->engine.fd);
 	if (d->writer == NULL)
 		snprintf(why, why_size, "cannot start a thread: %s", strerror(errno));
 	return d->writer == NULL ? -1 : 0;

@@ -19,7 +19,7 @@
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 10000
 
-/* Folding begins when there is some to fold and no batch has come for a while, or when it must. */
+/* Folding begins when there is some to fold and clients are not busy, by this much, or when it must. */
 #define FOLD_IDLE_MS 50
 #define FOLD_BYTES ((uint64_t)64 << 10)
 #define FOLD_BUSY_BYTES ((uint64_t)64 << 20)  /* a quarter of the time goes to folding, */
@@ -35,7 +35,7 @@ struct writer {
 	/* The thread's own: */
 	struct journal *journal;
 	struct batch *kept; /* its commit has failed */
-	bool keep;
+	int64_t interval;   /* ms; 0 = each turn of the loop has its batch */
 	int fd;
 	int64_t last_commit, last_fold; /* ms, when they ended */
 	int64_t fold_took;              /* ms */
@@ -77,7 +77,7 @@ static void wait_until(struct writer *writer, int64_t ms)
 static void note_failure(struct writer *writer)
 {
 	writer->broken = true;
-	if (writer->keep)
+	if (writer->interval > 0)
 		writer->kept = writer->given;
 	else
 		writer->news.undone = writer->given;
@@ -118,7 +118,7 @@ static int64_t fold_due(const struct writer *writer)
 		return 0;
 	if (bytes >= FOLD_BUSY_BYTES)
 		return writer->last_fold + 3 * writer->fold_took;
-	return writer->last_commit + FOLD_IDLE_MS;
+	return writer->last_commit + writer->interval + FOLD_IDLE_MS;
 }
 
 static void fold(struct writer *writer)
@@ -235,7 +235,7 @@ static void writer_free(struct writer *writer)
 	free(writer);
 }
 
-struct writer *writer_start(struct journal *journal, bool keep, int fd)
+struct writer *writer_start(struct journal *journal, int64_t interval, int fd)
 {
 	struct writer *writer = calloc(1, sizeof(*writer));
 	pthread_condattr_t monotonic;
@@ -247,7 +247,7 @@ struct writer *writer_start(struct journal *journal, bool keep, int fd)
 		return NULL;
 	}
 	writer->journal = journal;
-	writer->keep = keep;
+	writer->interval = interval;
 	writer->fd = fd;
 	pthread_mutex_init(&writer->mutex, NULL);
 	pthread_condattr_init(&monotonic);

@@ -23,10 +23,11 @@ struct writer_news {
 };
 
 /*
- * Takes over the journal, whatever happens. `keep`: a batch whose commit has failed is tried again, not given
- * back. `fd` is an eventfd that it makes readable when there is news. NULL with errno.
+ * Takes over the journal, whatever happens. `interval`, ms: the longest time between two batches of busy
+ * clients; they have been answered, and a batch whose commit has failed is tried again. 0: they have not, and
+ * it is given back. `fd` is an eventfd that it makes readable when there is news. NULL with errno.
  */
-struct writer *writer_start(struct journal *journal, bool keep, int fd);
+struct writer *writer_start(struct journal *journal, int64_t interval, int fd);
 /* It rests until then, so that whoever opens more stores at the start may fork. */
 void writer_wake(struct writer *writer);
 
