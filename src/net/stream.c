@@ -29,8 +29,9 @@
 #define OUTPUT_LOW (64u * 1024)  /* a client that was paused is read again */
 #define OUTPUT_MAX (1024u * 1024)
 #define WRITE_PER_EVENT (256u * 1024)
-#define COPY_MAX (16u * 1024) /* shorter pieces share a chunk of the output */
-#define WAIT_MAX (16u * 1024) /* longer replies leave while the processor's cache has them */
+#define COPY_MAX (16u * 1024)    /* shorter pieces share a chunk of the output */
+#define WAIT_MAX (16u * 1024)    /* longer replies leave while the processor's cache has them */
+#define BEHIND_MAX (128u * 1024) /* of others' input, about a millisecond's work, is served first */
 
 /* Tells the bufferevent what to wait for; 0, or -1 when epoll refuses. */
 static int wait_for(struct stream *s, bool reading, bool writing)
@@ -216,6 +217,7 @@ void streams_answer(struct loop *loop)
 {
 	struct stream *s;
 
+	loop->served_behind = 0;
 	while ((s = TAILQ_FIRST(&loop->answered)) != NULL) {
 		stream_forget_answered(s);
 		stream_flush(s);
@@ -232,6 +234,14 @@ static void answer_later(struct stream *s)
 		event_active(loop->answer, EV_SIGNAL, 0);
 	TAILQ_INSERT_TAIL(&loop->answered, s, answered_entry);
 	s->answered = true;
+}
+
+/* For callbacks of the loop, which is where others may end: so much more input has been served. */
+static void answer_in_time(struct loop *loop, size_t served)
+{
+	loop->served_behind += served;
+	if (loop->served_behind > BEHIND_MAX)
+		streams_answer(loop);
 }
 
 /* One turn: the service gets what has come, and answers. */
@@ -310,6 +320,7 @@ static void readable_cb(evutil_socket_t fd, short events, void *arg)
 	struct bufferevent *bev = arg;
 	struct stream *s = bev->cbarg;
 	struct evbuffer *in = bufferevent_get_input(bev);
+	struct loop *loop = s->instance->loop;
 	ssize_t n;
 
 	(void)fd;
@@ -325,16 +336,19 @@ static void readable_cb(evutil_socket_t fd, short events, void *arg)
 		take_eof(s);
 	else if (errno != EAGAIN && errno != EINTR)
 		lose_connection(s);
+	answer_in_time(loop, n > 0 ? (size_t)n : 0);
 }
 
 /* The next turn of a stream that has more, see stream_flush(). */
 static void more_cb(struct bufferevent *bev, void *arg)
 {
 	struct stream *s = arg;
+	struct loop *loop = s->instance->loop;
 
 	(void)bev;
 	if (!s->closing && !s->held)
 		turn(s);
+	answer_in_time(loop, READ_LARGE);
 }
 
 /* The output is short: the service may say more. What it adds to is asked again when that has left. */
