@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RECORD_SIZE (16u * 1024) /* unless a single change is larger */
-#define BLOCK_SIZE (16u * 1024)  /* of memory for undos, unless one is larger */
+/* With LMDB's header four pages; a change that is larger has a record of its own. */
+#define RECORD_SIZE (16u * 1024 - 16)
+#define BLOCK_SIZE (16u * 1024) /* of memory for undos, unless one is larger */
 
 /* Undos come and go together, so that one allocation is enough for many. */
 struct undo_block {
