@@ -584,6 +584,13 @@ class Echod:
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def has_open(self, path):
+        try:
+            links = Path(f"/proc/{self.pid}/fd").iterdir()
+            return any(os.readlink(link) == str(path) for link in links)
+        except FileNotFoundError:
+            return False  # one was closed meanwhile
+
     def memory(self):
         """Resident bytes."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
