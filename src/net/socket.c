@@ -15,7 +15,8 @@
 
 #include "net/multicast.h"
 
-#define LOCK_TRIES 500 /* of 10 ms: another echod holds the lock for microseconds */
+#define UNSENT_MAX (128 * 1024) /* of a client's answers, in the kernel */
+#define LOCK_TRIES 500          /* of 10 ms: another echod holds the lock for microseconds */
 
 static int family_type(enum transport transport)
 {
@@ -48,6 +49,17 @@ static int ask_for_packet_info(int fd, const struct endpoint *e)
 	return set_int(fd, IPPROTO_IP, IP_PKTINFO, 1);
 }
 
+/*
+ * Accepted sockets inherit them. Answers are written whole, so nothing is gained by waiting; and what a
+ * client does not take waits with us, where it is seen and bounded, and not in four megabytes of the kernel's.
+ */
+static int set_tcp_options(int fd)
+{
+	if (set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1) == -1)
+		return -1;
+	return set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX);
+}
+
 static int set_options(int fd, const struct endpoint *e, const struct socket_options *options)
 {
 	if (transport_is_unix(e->transport))
@@ -56,8 +68,7 @@ static int set_options(int fd, const struct endpoint *e, const struct socket_opt
 	if ((e->transport == TRANSPORT_TCP || endpoint_is_group(e)) &&
 	    set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1) == -1)
 		return -1;
-	/* Accepted sockets inherit it: answers are written whole, so nothing is gained by waiting. */
-	if (e->transport == TRANSPORT_TCP && set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1) == -1)
+	if (e->transport == TRANSPORT_TCP && set_tcp_options(fd) == -1)
 		return -1;
 	if (e->any.sa_family == AF_INET6 &&
 	    set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->ipv6_only) == -1)
@@ -416,8 +427,7 @@ static int adopt_options(const struct bound_socket *s)
 
 	if (flags == -1 || fcntl(s->fd, F_SETFL, flags | O_NONBLOCK) == -1)
 		return -1;
-	if (s->endpoint.transport == TRANSPORT_TCP &&
-	    set_int(s->fd, IPPROTO_TCP, TCP_NODELAY, 1) == -1)
+	if (s->endpoint.transport == TRANSPORT_TCP && set_tcp_options(s->fd) == -1)
 		return -1;
 	return ask_for_packet_info(s->fd, &s->endpoint);
 }

@@ -210,13 +210,17 @@ class Stream:
             left = array.array("i", [0])
             fcntl.ioctl(self.sock, termios.TIOCOUTQ, left)
             return left[0]
+        return self.queues_there()[1]
+
+    def queues_there(self):
+        """The bytes that wait in the daemon's TCP socket: to be sent, and to be read."""
         names = self.sock.getsockname(), self.sock.getpeername()
         here, there = (f":{port:04X}" for _, port in names)
         for line in Path("/proc/net/tcp").read_text().splitlines():
             _, local, remote, _, queues = line.split()[:5]
             if local.endswith(there) and remote.endswith(here):
-                return int(queues.split(":")[1], 16)
-        return 0
+                return [int(length, 16) for length in queues.split(":")]
+        return [0, 0]
 
     def more(self):
         data = self.sock.recv(1 << 18)

@@ -193,6 +193,15 @@ def test_clients_that_never_read(echod):
         watch.expect_baseline(count)
 
 
+def test_the_kernel_keeps_little_for_who_never_reads(echod):
+    """It would take four megabytes of answers, and the 30 seconds begin when it takes no more."""
+    server = store(echod)
+    with server.connect("kv", receive_buffer=4096) as client:
+        client.ask(b"SET big " + b"v" * 60_000)
+        client.send_some(b"GET big\n" * 100_000)
+        assert 0 < client.queues_there()[0] < 256 * KIB
+
+
 def test_a_flood_of_connections(echod, size):
     server = store(echod)
     address = server.address("kv")
