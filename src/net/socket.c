@@ -51,13 +51,13 @@ static int ask_for_packet_info(int fd, const struct endpoint *e)
 
 /*
  * Accepted sockets inherit them. Answers are written whole, so nothing is gained by waiting; and what a
- * client does not take waits with us, where it is seen and bounded, and not in four megabytes of the kernel's.
+ * client does not take waits with us, where it is seen and bounded, and not in four megabytes of the kernel's,
+ * unless the kernel is too old for that.
  */
 static int set_tcp_options(int fd)
 {
-	if (set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1) == -1)
-		return -1;
-	return set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX);
+	set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX);
+	return set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
 static int set_options(int fd, const struct endpoint *e, const struct socket_options *options)
