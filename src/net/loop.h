@@ -40,7 +40,7 @@ struct loop {
 	uint64_t last_id;
 	struct answered_list answered; /* streams whose output leaves at the end of this turn, */
 	struct event *answer;          /* when this runs */
-	size_t served_behind;          /* bytes of input, since the first of them */
+	size_t touched;                /* bytes of others, since the first of them */
 	struct clients_left clients_left;
 	struct client_walk_list walks; /* that are under way */
 	struct control_host *control;  /* who answers the control service; its owner set it */

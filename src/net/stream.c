@@ -6,8 +6,9 @@
  *    what it did not take, which saves two epoll_ctl calls and a turn of the loop per reply.
  * 2. The bufferevent's read event calls us, not libevent's reader, which asks FIONREAD before each read
  *    and then takes 4096 bytes at most (#798). One recv, into memory that grows with what comes.
- * 3. Short replies of all clients leave together, once all that were ready have been read: who is woken by
- *    the first of them finds the others, too, and need not be woken again. Waking is what costs most.
+ * 3. Short replies of many clients leave together, at the end of the turn or when too much of others would
+ *    come between: who is woken by the first of them finds the others, too, and need not be woken again.
+ *    Waking is what costs most.
  */
 #include "net/stream.h"
 
@@ -29,9 +30,12 @@
 #define OUTPUT_LOW (64u * 1024)  /* a client that was paused is read again */
 #define OUTPUT_MAX (1024u * 1024)
 #define WRITE_PER_EVENT (256u * 1024)
-#define COPY_MAX (16u * 1024)    /* shorter pieces share a chunk of the output */
-#define WAIT_MAX (16u * 1024)    /* longer replies leave while the processor's cache has them */
-#define BEHIND_MAX (128u * 1024) /* of others' input, about a millisecond's work, is served first */
+#define COPY_MAX (16u * 1024) /* shorter pieces share a chunk of the output */
+
+/* Short replies wait until so much of others has been touched: a cache full, and a millisecond's work. */
+#define WAIT_MAX (16u * 1024)
+#define BEHIND_MAX (128u * 1024)
+#define TOUCHED 4096u /* of a client, besides what it has sent */
 
 /* Tells the bufferevent what to wait for; 0, or -1 when epoll refuses. */
 static int wait_for(struct stream *s, bool reading, bool writing)
@@ -217,7 +221,7 @@ void streams_answer(struct loop *loop)
 {
 	struct stream *s;
 
-	loop->served_behind = 0;
+	loop->touched = 0;
 	while ((s = TAILQ_FIRST(&loop->answered)) != NULL) {
 		stream_forget_answered(s);
 		stream_flush(s);
@@ -239,8 +243,8 @@ static void answer_later(struct stream *s)
 /* For callbacks of the loop, which is where others may end: so much more input has been served. */
 static void answer_in_time(struct loop *loop, size_t served)
 {
-	loop->served_behind += served;
-	if (loop->served_behind > BEHIND_MAX)
+	loop->touched += served + TOUCHED;
+	if (loop->touched > BEHIND_MAX)
 		streams_answer(loop);
 }
 
