@@ -1,6 +1,6 @@
 /*
  * The way of a byte on a stream: read event -> readable_cb -> the service -> the output buffer, and at
- * the end of the turn -> the socket. Bufferevents are made faster than a bare epoll loop by three measures:
+ * the end of the turn -> the socket. Bufferevents are made as fast as a bare epoll loop by three measures:
  *
  * 1. Replies are written without waiting for the socket. EV_WRITE stays disabled and is enabled only for
  *    what it did not take, which saves two epoll_ctl calls and a turn of the loop per reply.

@@ -12,7 +12,8 @@
 
 struct replies {
 	struct evbuffer *out;
-	bool lost; /* out of memory: there is a gap */
+	bool lost;     /* out of memory: there is a gap */
+	size_t before; /* bytes of the output in front of these */
 	size_t length;
 	char bytes[4096];
 };
@@ -21,6 +22,7 @@ static inline void replies_begin(struct replies *replies, struct evbuffer *out)
 {
 	replies->out = out;
 	replies->lost = false;
+	replies->before = evbuffer_get_length(out);
 	replies->length = 0;
 }
 
@@ -28,6 +30,7 @@ static inline void replies_flush(struct replies *replies)
 {
 	if (replies->length > 0)
 		replies->lost |= evbuffer_add(replies->out, replies->bytes, replies->length) == -1;
+	replies->before += replies->length;
 	replies->length = 0;
 }
 
@@ -37,6 +40,7 @@ static inline void replies_add(struct replies *replies, const void *bytes, size_
 		replies_flush(replies);
 	if (length > sizeof(replies->bytes)) {
 		replies->lost |= evbuffer_add(replies->out, bytes, length) == -1;
+		replies->before += length;
 		return;
 	}
 	if (length > 0)
@@ -52,7 +56,7 @@ static inline void replies_text(struct replies *replies, const char *text)
 /* Bytes of the output with them. */
 static inline size_t replies_end(const struct replies *replies)
 {
-	return evbuffer_get_length(replies->out) + replies->length;
+	return replies->before + replies->length;
 }
 
 #endif
