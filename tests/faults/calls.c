@@ -78,8 +78,9 @@ static const struct call_errors {
 	[CALL_epoll_create1] = { "epoll_create1", false, { EMFILE, ENOMEM } },
 	[CALL_epoll_ctl] = { "epoll_ctl", false, { ENOSPC, ENOMEM } },
 	[CALL_epoll_wait] = { "epoll_wait", false, { EINTR } },
-	[CALL_socket] = { "socket", true, { EMFILE, ENFILE, ENOBUFS, EACCES, EAFNOSUPPORT } },
-	[CALL_bind] = { "bind", true, { EADDRINUSE, EACCES, EADDRNOTAVAIL } },
+	/* Not EACCES: a Unix socket is tried once more then, as root may what its user may not. */
+	[CALL_socket] = { "socket", true, { EMFILE, ENFILE, ENOBUFS, EPERM, EAFNOSUPPORT } },
+	[CALL_bind] = { "bind", true, { EADDRINUSE, EPERM, EADDRNOTAVAIL } },
 	[CALL_listen] = { "listen", true, { EADDRINUSE } },
 	[CALL_setsockopt] = { "setsockopt", false, { ENOMEM, ENOPROTOOPT } },
 	[CALL_getsockname] = { "getsockname", false, { ENOBUFS } },
