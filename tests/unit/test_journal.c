@@ -184,6 +184,24 @@ START_TEST(a_fold_ends_with_an_empty_log)
 }
 END_TEST
 
+/* So much is folded in several runs at a time; wherever it is cut short, nothing is lost or old. */
+START_TEST(many_changes_of_the_same_keys_are_folded)
+{
+	struct journal *journal = open_journal();
+
+	for (int i = 0; i < 100; i++)
+		commit_some(journal, 400);
+	for (int steps = 3; journal_log_bytes(journal) > 0 && steps < 1000; steps++) {
+		for (int i = 0; i < steps && journal_log_bytes(journal) > 0; i++)
+			ck_assert_int_eq(journal_fold(journal), 0);
+		if (steps < 12 || journal_log_bytes(journal) == 0)
+			journal = reopen(journal);
+	}
+	ck_assert_uint_eq(journal_log_bytes(journal), 0);
+	journal_close(journal);
+}
+END_TEST
+
 /* Files may not grow any more: a commit fails, nothing of it is found later, and the next one works. */
 START_TEST(a_failed_commit_leaves_nothing)
 {
@@ -385,6 +403,7 @@ int main(void)
 	tcase_add_checked_fixture(journal, make_directory, remove_directory);
 	tcase_add_test(journal, what_was_committed_is_loaded);
 	tcase_add_test(journal, a_fold_ends_with_an_empty_log);
+	tcase_add_test(journal, many_changes_of_the_same_keys_are_folded);
 	tcase_add_test(journal, a_failed_commit_leaves_nothing);
 	tcase_add_test(journal, one_at_a_time);
 	tcase_add_test(journal, refuses_what_is_not_its_own);
