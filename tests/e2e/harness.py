@@ -44,6 +44,11 @@ def find_echod():
     raise Failure("no echod to test: " + ", ".join(map(str, candidates)))
 
 
+def is_tree_open():
+    """Whether the programs can be started by other users than the owner of the tree."""
+    return all(parent.stat().st_mode & 0o1 for parent in Path(find_echod()).parents)
+
+
 def wait_until(condition, what, deadline=DEADLINE):
     """For what cannot be waited on (/proc, the file system): returns the first true value."""
     end = time.monotonic() + deadline

@@ -16,7 +16,7 @@ import pytest
 import harness
 from harness import DEADLINE, Failure, run_echod, to_config, wait_until
 from test_echoctl import NO, NOBODY, OK, USAGE, find_echoctl
-from transports import needs_root
+from transports import needs_open_tree, needs_root
 
 pytestmark = pytest.mark.skipif(not os.path.exists(find_echoctl()), reason="echoctl is not built")
 
@@ -877,6 +877,7 @@ def test_reload_waits_as_long_as_it_takes(workdir):
 
 
 @needs_root
+@needs_open_tree
 def test_permission_denied_names_the_socket_and_the_group(echod, echoctl, workdir):
     server = echod(CONTROL)
     os.chmod(workdir, 0o755)

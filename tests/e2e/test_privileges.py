@@ -11,7 +11,7 @@ import pytest
 
 import harness
 from harness import run_echod
-from transports import needs_root
+from transports import needs_open_tree, needs_root
 
 pytestmark = needs_root
 USER = pwd.getpwnam("nobody")
@@ -144,6 +144,7 @@ def test_a_port_that_needs_a_capability_says_so(fleet, home):
                                  "below 1024 without CAP_NET_BIND_SERVICE")
 
 
+@needs_open_tree
 def test_check_needs_no_privileges(home, workdir):
     config = workdir / "check.conf"
     config.write_text(harness.to_config({"kv": {"listen": "tcp://127.0.0.1:1", "storage":

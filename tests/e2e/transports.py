@@ -8,6 +8,8 @@ import harness
 
 needs_ipv6 = pytest.mark.skipif(not harness.has_ipv6(), reason="no IPv6 on the loopback")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+needs_open_tree = pytest.mark.skipif(
+    not harness.is_tree_open(), reason="only its owner may enter the build tree")
 
 STREAMS = [
     pytest.param("tcp://127.0.0.1:0", id="tcp4"),
