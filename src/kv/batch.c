@@ -23,6 +23,7 @@ struct batch *batch_new(uint64_t commit)
 	if (batch == NULL)
 		return NULL;
 	batch->commit = commit;
+	batch->spool_file = -1;
 	TAILQ_INIT(&batch->records);
 	return batch;
 }
@@ -61,6 +62,7 @@ static struct batch_record *add_record(struct batch *batch, size_t size)
 		return NULL;
 	record->length = RECORD_HEADER;
 	record->capacity = capacity;
+	record->sealed = false;
 	TAILQ_INSERT_TAIL(&batch->records, record, entry);
 	return record;
 }
@@ -89,6 +91,59 @@ void batch_retract(struct batch *batch, const struct change *change)
 	record->length -= size;
 	batch->size -= size;
 	batch->changes--;
+}
+
+/* Takes over the changes of a whole record; false when there is no room for them. */
+static bool absorb(struct batch_record *record, const unsigned char *bytes, size_t length)
+{
+	size_t size = length - RECORD_HEADER;
+
+	if (record == NULL || record->capacity - record->length < size)
+		return false;
+	memcpy(record->bytes + record->length, bytes + RECORD_HEADER, size);
+	record->length += size;
+	record->sealed = false;
+	return true;
+}
+
+int batch_add_record(struct batch *batch, const unsigned char *bytes, size_t length)
+{
+	struct batch_record *record;
+
+	batch->size += length - RECORD_HEADER;
+	if (absorb(last_record(batch), bytes, length))
+		return 0;
+	record = add_record(batch, length - RECORD_HEADER);
+	if (record == NULL)
+		return -1;
+	memcpy(record->bytes, bytes, length);
+	record->length = length;
+	record->sealed = true;
+	return 0;
+}
+
+/* Were small batches not absorbed, a record each would be a hundred times their size. */
+void batch_join(struct batch *batch, struct batch *to)
+{
+	struct batch_record *first = TAILQ_FIRST(&batch->records);
+
+	if (first != NULL && absorb(last_record(to), first->bytes, first->length)) {
+		TAILQ_REMOVE(&batch->records, first, entry);
+		free(first);
+	}
+	TAILQ_CONCAT(&to->records, &batch->records, entry);
+	to->size += batch->size;
+}
+
+void batch_seal(const struct batch *batch)
+{
+	struct batch_record *record;
+
+	TAILQ_FOREACH (record, &batch->records, entry) {
+		if (!record->sealed)
+			record_seal(record->bytes, record->length);
+		record->sealed = true;
+	}
 }
 
 static struct undo_block *add_block(struct batch *batch, size_t size)

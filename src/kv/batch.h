@@ -5,16 +5,21 @@
 #ifndef ECHOD_KV_BATCH_H
 #define ECHOD_KV_BATCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "core/siphash.h"
 #include "kv/record.h"
+#include "kv/spool_head.h"
 #include "kv/table.h"
 
-/* One record of the journal. */
+/* One record of the journal, behind what the spool puts in front of it. */
 struct batch_record {
 	TAILQ_ENTRY(batch_record) entry;
 	size_t length, capacity;
+	bool sealed;
+	unsigned char head[SPOOL_HEAD_SIZE];
 	unsigned char bytes[];
 };
 
@@ -37,6 +42,8 @@ struct batch {
 	TAILQ_HEAD(batch_records, batch_record) records;
 	struct undo *undo; /* the newest */
 	struct undo_block *blocks;
+	int spool_file;              /* that it goes to, or comes from; -1 = none */
+	struct siphash_key next_key; /* of that file, when the journal has what it holds */
 };
 
 /* NULL with errno. */
@@ -48,6 +55,13 @@ void batch_free(struct batch *batch);
 int batch_add(struct batch *batch, const struct change *change);
 /* Takes the change that was added last back out; only once. */
 void batch_retract(struct batch *batch, const struct change *change);
+
+/* Adds the changes of a record that is sealed. 0, or -1 when out of memory. */
+int batch_add_record(struct batch *batch, const unsigned char *bytes, size_t length);
+/* Moves all records to the end of another batch, and counts their size there; nothing else. */
+void batch_join(struct batch *batch, struct batch *to);
+/* Puts the checksums into the records, once; no change can be added any more. */
+void batch_seal(const struct batch *batch);
 
 /* Adds what the key was; value NULL = it was not there. NULL when out of memory. */
 struct undo *batch_add_undo(

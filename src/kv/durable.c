@@ -1,5 +1,5 @@
 /*
- * The engine that remembers: the table, and behind it a journal that a thread writes. The changes of a turn
+ * The engine that remembers: the table, and behind it what makes changes durable. Those of a turn of the loop
  * fill a batch; while one is being committed, the next one fills. Until a change is committed an undo says
  * what was there before, and an answer that shows it rests on that commit.
  */
@@ -15,11 +15,11 @@
 #include "core/log.h"
 #include "core/notify.h"
 #include "kv/batch.h"
+#include "kv/committer.h"
 #include "kv/engine.h"
 #include "kv/gather.h"
 #include "kv/journal.h"
 #include "kv/pending.h"
-#include "kv/writer.h"
 
 /* Without waiting for the interval; and where clients begin to wait for a disk that does not keep up. */
 #define BATCH_HIGH ((size_t)8 << 20)
@@ -35,18 +35,19 @@ struct durable {
 	struct engine_host host;
 	char *label; /* for the log */
 	struct table *table;
-	struct writer *writer;
+	struct committer *committer;
 	struct pending pending;
 	struct batch *open;       /* fills; NULL = out of memory at the moment */
-	struct batch *committing; /* is with the writer */
+	struct batch *committing; /* is with the committer */
 	uint64_t last_commit;     /* the number of the newest batch */
 	int64_t open_since;       /* ms, when it got its first change */
-	int64_t given;            /* us, when the writer got the one that it has */
+	int64_t given;            /* us, when the committer got the one that it has */
 	struct gather gather;
-	bool begun; /* the loop runs */
-	bool asked; /* for work at the end of the turn */
-	bool journal_works;
-	bool read_only;       /* it does not, or not all is undone yet */
+	int64_t reminder;     /* ms, in which there is work; INT64_MAX = it was not asked for */
+	bool begun;           /* the loop runs */
+	bool asked;           /* for work at the end of the turn */
+	bool undoing;         /* what has failed is not all undone yet */
+	bool read_only;       /* because of that, or the disk does not work */
 	int64_t failed_since; /* ms */
 	uint64_t commits, failures, log_bytes;
 	char failure[256];
@@ -72,7 +73,7 @@ static struct engine_answer shown(const struct durable *d, const struct table_ke
 		.commit = pending_commit(&d->pending, key),
 	};
 
-	if (answer.commit != 0 && d->read_only)
+	if (answer.commit != 0 && d->undoing)
 		answer = (struct engine_answer){ .status = ENGINE_FAILED };
 	return answer;
 }
@@ -237,8 +238,6 @@ static bool roll_back_all(struct durable *d)
 {
 	bool done;
 
-	if (!d->settings.always)
-		return true; /* all has been told already, and is kept */
 	table_set_max_memory(d->table, 0);
 	done = roll_back(d, &d->open) && roll_back(d, &d->committing);
 	table_set_max_memory(d->table, d->settings.max_memory);
@@ -263,29 +262,36 @@ static void note_recovery(struct durable *d)
 	    (clock_ms() - d->failed_since + 500) / 1000);
 }
 
+/* Asks for work in so many ms, unless that is so earlier; -1 = there is no need. */
+static void remind(struct durable *d, int64_t ms)
+{
+	if (ms == -1 || ms >= d->reminder)
+		return;
+	d->reminder = ms;
+	d->host.work_in(d->host.arg, ms);
+}
+
 static bool has_changes(const struct batch *batch)
 {
 	return batch != NULL && batch->changes > 0;
 }
 
-/* Gives the open batch to the writer, or says when that will be due. */
+/* Gives the open batch to the committer, or says when that will be due. */
 static void hand_over(struct durable *d)
 {
 	int64_t due = d->open_since + own_time(d), now = clock_ms();
 
-	if (d->read_only || !has_changes(d->open))
-		return;
-	if (now < due && d->open->size <= BATCH_HIGH) {
-		d->host.work_in(d->host.arg, due - now);
-		return;
-	}
-	if (d->committing != NULL)
+	if (d->undoing || d->committing != NULL || !has_changes(d->open))
 		return; /* until there is news */
-	if (gather_waits(&d->gather, d->open->changes, clock_us())) {
-		d->host.work_in(d->host.arg, GATHER_MS);
+	if (now < due && d->open->size <= BATCH_HIGH) {
+		remind(d, due - now);
 		return;
 	}
-	if (!writer_give(d->writer, d->open))
+	if (gather_waits(&d->gather, d->open->changes, clock_us())) {
+		remind(d, GATHER_MS);
+		return;
+	}
+	if (!committer_give(d->committer, d->open))
 		return;
 	d->committing = d->open;
 	d->open = NULL;
@@ -304,19 +310,18 @@ static void take_good_news(struct durable *d, struct batch *done)
 	settle(d, done);
 }
 
-static void take_bad_news(struct durable *d, const struct writer_news *news)
+/* What was answered before it was durable is kept, and tried again. */
+static void take_bad_news(struct durable *d, const struct commit_news *news)
 {
-	if (news->failed) {
+	if (*news->why != '\0')
 		note_failure(d, news->why);
-		d->journal_works = false;
-	}
-	if (news->recovered)
-		d->journal_works = true;
-	if (!d->read_only)
+	d->undoing |= news->failed && d->settings.always;
+	if (d->undoing && !roll_back_all(d)) {
+		remind(d, RETRY_MS);
 		return;
-	if (!roll_back_all(d))
-		d->host.work_in(d->host.arg, RETRY_MS);
-	else if (d->journal_works)
+	}
+	d->undoing = false;
+	if (d->read_only && news->works)
 		note_recovery(d);
 }
 
@@ -324,14 +329,15 @@ static void take_bad_news(struct durable *d, const struct writer_news *news)
 static void durable_work(struct engine *engine)
 {
 	struct durable *d = durable_of(engine);
-	struct writer_news news;
+	struct commit_news news;
 	uint64_t safe = 0;
 
 	d->asked = false;
+	d->reminder = INT64_MAX;
 	if (!d->begun)
-		writer_wake(d->writer);
+		committer_wake(d->committer);
 	d->begun = true;
-	writer_ask(d->writer, &news);
+	committer_ask(d->committer, &news);
 	d->log_bytes = news.log_bytes;
 	if (news.done != NULL) {
 		safe = news.done->commit;
@@ -339,6 +345,7 @@ static void durable_work(struct engine *engine)
 	}
 	take_bad_news(d, &news);
 	hand_over(d);
+	remind(d, committer_due(d->committer));
 	if (safe != 0)
 		d->host.settled(d->host.arg, safe, true);
 	if (news.failed)
@@ -378,8 +385,9 @@ static void durable_free(struct engine *engine)
 {
 	struct durable *d = durable_of(engine);
 
-	if (d->writer != NULL && writer_stop(d->writer, d->open) == -1)
-		log_error("%s: the last changes are lost", d->label);
+	if (d->committer != NULL && committer_stop(d->committer, d->open) == -1)
+		log_error("%s: the last changes are lost%s", d->label,
+		    d->settings.always ? ", but for what has been answered" : "");
 	if (engine->fd != -1)
 		close(engine->fd);
 	pending_clear(&d->pending);
@@ -424,18 +432,15 @@ static int load_changes(void *arg, const struct change *changes, size_t count)
 /* Takes over the journal. 0, or -1 with why. */
 static int take_up(struct durable *d, struct journal *journal, char *why, size_t why_size)
 {
-	d->log_bytes = journal_log_bytes(journal);
 	d->engine.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (d->engine.fd == -1) {
 		snprintf(why, why_size, "eventfd: %s", strerror(errno));
 		journal_close(journal);
 		return -1;
 	}
-	d->writer =
-	    writer_start(journal, d->settings.always ? 0 : d->settings.interval, d->engine.fd);
-	if (d->writer == NULL)
-		snprintf(why, why_size, "cannot start a thread: %s", strerror(errno));
-	return d->writer == NULL ? -1 : 0;
+	d->committer = committer_start(
+	    journal, d->settings.always ? 0 : d->settings.interval, d->engine.fd, why, why_size);
+	return d->committer == NULL ? -1 : 0;
 }
 
 /* What has been kept is kept, whatever max_memory says now. */
@@ -465,7 +470,6 @@ struct engine *durable_engine_new(const struct engine_settings *settings,
 	d->engine = (struct engine){ .ops = &durable_ops, .fd = -1 };
 	d->settings = *settings;
 	d->host = *host;
-	d->journal_works = true;
 	if (asprintf(&d->label, "%s: storage %s", settings->name, settings->directory) == -1)
 		d->label = NULL;
 	d->table = table_new(0);

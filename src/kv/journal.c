@@ -1,6 +1,6 @@
 /*
- * Opening, committing and recovering. Records are numbered; one whose number is beyond the last that was
- * committed comes from a commit that was reported as failed, and the next one takes its place.
+ * Opening, committing and recovering. A commit that was reported as failed may be there all the same; then
+ * its records are followed by the same ones again, which changes nothing.
  */
 #include "kv/journal.h"
 
@@ -22,18 +22,9 @@
 
 int journal_fail(struct journal *journal, const char *what, int code)
 {
-	snprintf(journal->failure, sizeof(journal->failure), "%s: %s", what, mdb_strerror(code));
+	snprintf(journal->medium.failure, sizeof(journal->medium.failure), "%s: %s", what,
+	    mdb_strerror(code));
 	return -1;
-}
-
-const char *journal_failure(const struct journal *journal)
-{
-	return journal->failure;
-}
-
-uint64_t journal_log_bytes(const struct journal *journal)
-{
-	return journal->log_bytes;
 }
 
 /* --- the directory --- */
@@ -105,6 +96,38 @@ static size_t map_size_for(const char *directory)
 	return size;
 }
 
+static int set_format(const struct journal *journal, MDB_txn *txn)
+{
+	MDB_val key = journal_val(JOURNAL_FORMAT_KEY, strlen(JOURNAL_FORMAT_KEY)), found;
+	MDB_val format = journal_val(JOURNAL_FORMAT, strlen(JOURNAL_FORMAT));
+	int code = mdb_get(txn, journal->meta, &key, &found);
+
+	if (code == 0 && found.mv_size == format.mv_size &&
+	    memcmp(found.mv_data, format.mv_data, format.mv_size) == 0)
+		return 0;
+	return mdb_put(txn, journal->meta, &key, &format, 0);
+}
+
+static int measure_log(struct journal *journal, MDB_txn *txn)
+{
+	MDB_cursor *cursor;
+	MDB_val key, record;
+	int code = mdb_cursor_open(txn, journal->log, &cursor);
+
+	if (code != 0)
+		return code;
+	journal->last = journal->log_bytes = 0;
+	while ((code = mdb_cursor_get(cursor, &key, &record, MDB_NEXT)) == 0) {
+		size_t number;
+
+		memcpy(&number, key.mv_data, sizeof(number));
+		journal->last = number;
+		journal->log_bytes += record.mv_size - RECORD_HEADER;
+	}
+	mdb_cursor_close(cursor);
+	return code == MDB_NOTFOUND ? 0 : code;
+}
+
 static int open_tables(struct journal *journal, unsigned flags)
 {
 	unsigned create = flags & MDB_RDONLY ? 0 : MDB_CREATE;
@@ -118,13 +141,10 @@ static int open_tables(struct journal *journal, unsigned flags)
 		code = mdb_dbi_open(txn, "data", create, &journal->data);
 	if (code == 0)
 		code = mdb_dbi_open(txn, "log", create | MDB_INTEGERKEY, &journal->log);
-	if (code == 0 && create != 0) {
-		MDB_val key = journal_val(JOURNAL_FORMAT_KEY, strlen(JOURNAL_FORMAT_KEY));
-		MDB_val format = journal_val(JOURNAL_FORMAT, strlen(JOURNAL_FORMAT));
-
-		code = mdb_put(txn, journal->meta, &key, &format, MDB_NOOVERWRITE);
-		code = code == MDB_KEYEXIST ? 0 : code;
-	}
+	if (code == 0 && create != 0)
+		code = set_format(journal, txn);
+	if (code == 0 && create != 0)
+		code = measure_log(journal, txn);
 	if (code != 0) {
 		mdb_txn_abort(txn);
 		return code;
@@ -179,69 +199,7 @@ static int grow(struct journal *journal)
 	return code;
 }
 
-struct journal *journal_open(const char *directory, char *why, size_t why_size)
-{
-	struct journal *journal = calloc(1, sizeof(*journal));
-	int code;
-
-	if (journal == NULL || (journal->directory = strdup(directory)) == NULL) {
-		free(journal);
-		snprintf(why, why_size, "out of memory");
-		return NULL;
-	}
-	journal->lock_fd = lock_directory(directory, why, why_size);
-	if (journal->lock_fd == -1 ||
-	    journal_check(directory, has_been_signed(journal->lock_fd), why, why_size) == -1) {
-		journal_close(journal);
-		return NULL;
-	}
-	code = journal_make(directory);
-	if (code == 0)
-		code = journal_open_env(journal, 0);
-	if (code != 0) {
-		snprintf(
-		    why, why_size, "cannot open storage %s: %s", directory, mdb_strerror(code));
-		journal_close(journal);
-		return NULL;
-	}
-	mdb_reader_check(journal->env, NULL); /* forgets readers that died */
-	sign_lock(journal->lock_fd);
-	return journal;
-}
-
-void journal_close(struct journal *journal)
-{
-	if (journal == NULL)
-		return;
-	fold_abandon(journal);
-	journal_close_env(journal);
-	if (journal->lock_fd != -1)
-		close(journal->lock_fd);
-	free(journal->directory);
-	free(journal);
-}
-
 /* --- commits --- */
-
-/* Records of a commit that failed may be there all the same. */
-static int drop_tail(const struct journal *journal, MDB_txn *txn)
-{
-	size_t number = (size_t)journal->last + 1;
-	MDB_cursor *cursor;
-	MDB_val key = journal_val(&number, sizeof(number)), record;
-	int code = mdb_cursor_open(txn, journal->log, &cursor);
-
-	if (code != 0)
-		return code;
-	code = mdb_cursor_get(cursor, &key, &record, MDB_SET_RANGE);
-	while (code == 0) {
-		code = mdb_cursor_del(cursor, 0);
-		if (code == 0)
-			code = mdb_cursor_get(cursor, &key, &record, MDB_NEXT);
-	}
-	mdb_cursor_close(cursor);
-	return code == MDB_NOTFOUND ? 0 : code;
-}
 
 int journal_write(
     struct journal *journal, int (*put)(struct journal *j, MDB_txn *txn, void *arg), void *arg)
@@ -269,27 +227,32 @@ struct commit {
 static int put_batch(struct journal *journal, MDB_txn *txn, void *arg)
 {
 	struct commit *commit = arg;
+	const struct batch *batch = commit->batch;
 	struct batch_record *record;
 	int code = 0;
 
 	commit->number = (size_t)journal->last;
-	TAILQ_FOREACH (record, &commit->batch->records, entry) {
+	TAILQ_FOREACH (record, &batch->records, entry) {
 		MDB_val key = journal_val(&commit->number, sizeof(commit->number));
 		MDB_val bytes = { record->length, record->bytes };
 
 		commit->number++;
-		record_seal(record->bytes, record->length);
 		code = mdb_put(txn, journal->log, &key, &bytes, MDB_APPEND);
 		if (code != 0)
-			break;
+			return code;
 	}
+	if (batch->spool_file != -1)
+		code = spool_key_put(
+		    txn, journal->meta, (unsigned)batch->spool_file, &batch->next_key);
 	return code;
 }
 
-int journal_commit(struct journal *journal, const struct batch *batch)
+static int journal_commit(struct medium *medium, const struct batch *batch)
 {
+	struct journal *journal = journal_of(medium);
 	struct commit commit = { .batch = batch };
 
+	batch_seal(batch);
 	if (journal_write(journal, put_batch, &commit) == -1)
 		return -1;
 	journal->last = commit.number;
@@ -297,20 +260,20 @@ int journal_commit(struct journal *journal, const struct batch *batch)
 	return 0;
 }
 
-/* Writes a page, too, however little there is to drop: it is a proof. */
+/* Writes a page: it is a proof. */
 static int put_proof(struct journal *journal, MDB_txn *txn, void *arg)
 {
 	MDB_val key = journal_val("recovered", strlen("recovered"));
 	MDB_val last = journal_val(&journal->last, sizeof(journal->last));
-	int code = drop_tail(journal, txn);
 
 	(void)arg;
-	return code == 0 ? mdb_put(txn, journal->meta, &key, &last, 0) : code;
+	return mdb_put(txn, journal->meta, &key, &last, 0);
 }
 
 /* Always a new environment: after some failures LMDB refuses to go on with the old one. */
-int journal_recover(struct journal *journal)
+static int journal_recover(struct medium *medium)
 {
+	struct journal *journal = journal_of(medium);
 	int code;
 
 	fold_abandon(journal);
@@ -319,4 +282,79 @@ int journal_recover(struct journal *journal)
 	if (code != 0)
 		return journal_fail(journal, "cannot open", code);
 	return journal_write(journal, put_proof, NULL);
+}
+
+static uint64_t journal_backlog(const struct medium *medium)
+{
+	return ((const struct journal *)medium)->log_bytes;
+}
+
+static void close_medium(struct medium *medium)
+{
+	journal_close(journal_of(medium));
+}
+
+static const struct medium_ops journal_ops = {
+	.commit = journal_commit,
+	.recover = journal_recover,
+	.backlog = journal_backlog,
+	.fold = journal_fold,
+	.close = close_medium,
+};
+
+struct medium *journal_medium(struct journal *journal)
+{
+	return &journal->medium;
+}
+
+/* --- beginning and end --- */
+
+struct journal *journal_open(const char *directory, char *why, size_t why_size)
+{
+	struct journal *journal = calloc(1, sizeof(*journal));
+	int code;
+
+	if (journal != NULL)
+		journal->medium.ops = &journal_ops;
+	if (journal == NULL || (journal->directory = strdup(directory)) == NULL) {
+		free(journal);
+		snprintf(why, why_size, "out of memory");
+		return NULL;
+	}
+	journal->lock_fd = lock_directory(directory, why, why_size);
+	if (journal->lock_fd == -1 ||
+	    journal_check(directory, has_been_signed(journal->lock_fd), why, why_size) == -1) {
+		journal_close(journal);
+		return NULL;
+	}
+	code = journal_make(directory);
+	if (code == 0)
+		code = journal_open_env(journal, 0);
+	if (code != 0) {
+		snprintf(
+		    why, why_size, "cannot open storage %s: %s", directory, mdb_strerror(code));
+		journal_close(journal);
+		return NULL;
+	}
+	mdb_reader_check(journal->env, NULL); /* forgets readers that died */
+	if (journal_take_in(journal) == -1) {
+		snprintf(why, why_size, "cannot open storage %s: %s", directory,
+		    journal->medium.failure);
+		journal_close(journal);
+		return NULL;
+	}
+	sign_lock(journal->lock_fd);
+	return journal;
+}
+
+void journal_close(struct journal *journal)
+{
+	if (journal == NULL)
+		return;
+	fold_abandon(journal);
+	journal_close_env(journal);
+	if (journal->lock_fd != -1)
+		close(journal->lock_fd);
+	free(journal->directory);
+	free(journal);
 }

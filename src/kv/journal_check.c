@@ -16,6 +16,7 @@
 
 #include "core/notify.h"
 #include "kv/journal_parts.h"
+#include "kv/spool.h"
 
 #define CHECK_SECONDS 600 /* a tree that leads in circles is no tree */
 
@@ -134,6 +135,11 @@ static bool metas_are_sound(int data_fd, size_t page_size)
 	       (even % 2 == 0 && odd % 2 == 1 && (even + 1 == odd || odd + 1 == even));
 }
 
+static bool is_text(const MDB_val *val, const char *text)
+{
+	return val->mv_size == strlen(text) && memcmp(val->mv_data, text, val->mv_size) == 0;
+}
+
 static void check_format(int fd, MDB_txn *txn, MDB_dbi meta)
 {
 	MDB_val key = journal_val(JOURNAL_FORMAT_KEY, strlen(JOURNAL_FORMAT_KEY)), format;
@@ -141,13 +147,45 @@ static void check_format(int fd, MDB_txn *txn, MDB_dbi meta)
 
 	if (mdb_get(txn, meta, &key, &format) != 0)
 		report(fd, "it is no store of echod");
-	if (format.mv_size == sizeof(JOURNAL_FORMAT) - 1 &&
-	    memcmp(format.mv_data, JOURNAL_FORMAT, format.mv_size) == 0)
+	if (is_text(&format, JOURNAL_FORMAT) || is_text(&format, JOURNAL_FORMAT_BEFORE))
 		return;
 	snprintf(text, sizeof(text), "its format is \"%.*s\", and this echod reads \"%s\"",
 	    (int)(format.mv_size < 40 ? format.mv_size : 40), (const char *)format.mv_data,
 	    JOURNAL_FORMAT);
 	report(fd, text);
+}
+
+/* The numbers of the files' batches follow each other, when both have some. */
+static void check_order(int fd, const struct spool_content contents[SPOOL_FILES])
+{
+	const struct spool_content *a = &contents[0], *b = &contents[1];
+
+	require(fd,
+	    a->batch == NULL || b->batch == NULL || a->last + 1 == b->first ||
+		b->last + 1 == a->first,
+	    "the files of its spool do not match");
+}
+
+/* In a store that was copied by LMDB's tools there is no spool. */
+static void check_spool(int fd, MDB_txn *txn, MDB_dbi meta, const char *directory, bool used)
+{
+	struct spool_content contents[SPOOL_FILES] = { 0 };
+
+	for (unsigned i = 0; i < SPOOL_FILES; i++) {
+		struct siphash_key key;
+		char what[64];
+		int code = spool_key_get(txn, meta, i, &key);
+
+		if (code == MDB_NOTFOUND)
+			continue;
+		snprintf(what, sizeof(what), "its " SPOOL_NAME " is missing or incomplete", i);
+		require(fd, code == 0, what);
+		code = spool_read_file(directory, i, &key, &contents[i]);
+		if (code == ENOENT && !used)
+			continue;
+		require(fd, code == 0 && !contents[i].damaged, what);
+	}
+	check_order(fd, contents);
 }
 
 /* LMDB goes by the flags that a table was made with. */
@@ -163,7 +201,7 @@ static MDB_dbi open_table(int fd, MDB_txn *txn, const char *name, unsigned expec
 	return table;
 }
 
-static void check_tables(int fd, MDB_txn *txn)
+static void check_tables(int fd, MDB_txn *txn, const char *directory, bool used)
 {
 	MDB_dbi meta, data, log;
 	MDB_stat tables;
@@ -182,9 +220,10 @@ static void check_tables(int fd, MDB_txn *txn)
 	check_table(fd, txn, data, data_is_sound);
 	check_table(fd, txn, log, log_is_sound);
 	check_table(fd, txn, 0, free_list_is_sound);
+	check_spool(fd, txn, meta, directory, used);
 }
 
-static void check(int fd, const char *directory)
+static void check(int fd, const char *directory, bool used)
 {
 	struct stat file;
 	MDB_env *env;
@@ -210,11 +249,11 @@ static void check(int fd, const char *directory)
 	require(fd, metas_are_sound(data_fd, stat.ms_psize), "its first pages do not match");
 	require(fd, journal_pages_are_sound(txn, data_fd, stat.ms_psize, last_page + 1),
 	    "a page is not what it should be");
-	check_tables(fd, txn);
+	check_tables(fd, txn, directory, used);
 	_exit(0);
 }
 
-static void be_the_child(int fd, const char *directory)
+static void be_the_child(int fd, const char *directory, bool used)
 {
 	int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -230,7 +269,7 @@ static void be_the_child(int fd, const char *directory)
 	dup2(nowhere, STDERR_FILENO);
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody else would want to know */
 	alarm(CHECK_SECONDS);
-	check(fd, directory);
+	check(fd, directory, used);
 }
 
 /* --- in the parent --- */
@@ -276,7 +315,7 @@ static int wait_for_child(pid_t pid, int fd, char *what, size_t size)
 	return -1;
 }
 
-static int check_in_child(const char *directory, char *what, size_t size)
+static int check_in_child(const char *directory, bool used, char *what, size_t size)
 {
 	int ends[2], result;
 	pid_t pid;
@@ -286,7 +325,7 @@ static int check_in_child(const char *directory, char *what, size_t size)
 		return -1;
 	}
 	if ((pid = fork()) == 0)
-		be_the_child(ends[1], directory);
+		be_the_child(ends[1], directory, used);
 	close(ends[1]);
 	if (pid == -1) {
 		snprintf(what, size, "cannot check it: %s", strerror(errno));
@@ -313,7 +352,7 @@ int journal_check(const char *directory, bool used, char *why, size_t why_size)
 
 	if (!is_there(directory) && !used)
 		return 0;
-	if (is_there(directory) && check_in_child(directory, what, sizeof(what)) == 0)
+	if (is_there(directory) && check_in_child(directory, used, what, sizeof(what)) == 0)
 		return 0;
 	snprintf(why, why_size,
 	    "storage %s: %s; restore a backup, or move the directory away to begin anew", directory,

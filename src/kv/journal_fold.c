@@ -299,8 +299,10 @@ static int fold_slice(struct journal *journal)
 	return 0;
 }
 
-int journal_fold(struct journal *journal)
+int journal_fold(struct medium *medium)
 {
+	struct journal *journal = journal_of(medium);
+
 	if (journal->fold == NULL && fold_begin(journal) == -1)
 		return -1;
 	return journal->fold->taken ? fold_slice(journal) : fold_take_run(journal);

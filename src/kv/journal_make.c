@@ -15,7 +15,7 @@
 
 #define NEW_FILE "new.mdb"
 
-static int sync_directory(const char *path)
+int journal_sync_directory(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), code = 0;
 
@@ -35,7 +35,7 @@ static int sync_parent(const char *directory)
 
 	if (asprintf(&path, "%s/..", directory) == -1)
 		return ENOMEM;
-	code = sync_directory(path);
+	code = journal_sync_directory(path);
 	free(path);
 	return code == EACCES ? 0 : code;
 }
@@ -68,6 +68,6 @@ int journal_make(const char *directory)
 		code = make_file(directory, path);
 	free(path);
 	if (code == 0)
-		code = sync_directory(directory);
+		code = journal_sync_directory(directory);
 	return code == 0 ? sync_parent(directory) : code;
 }

@@ -1,5 +1,5 @@
 /*
- * One mutex guards what both threads see; the disk is never waited for under it. The journal is the
+ * One mutex guards what both threads see; the disk is never waited for under it. The medium is the
  * thread's alone.
  */
 #include "kv/writer.h"
@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "kv/batch.h"
-#include "kv/journal.h"
+#include "kv/medium.h"
 
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 10000
@@ -33,7 +33,7 @@ struct writer {
 	bool parked, awake, broken, stopping;
 	struct writer_news news;
 	/* The thread's own: */
-	struct journal *journal;
+	struct medium *medium;
 	struct batch *kept; /* its commit has failed */
 	int64_t interval;   /* ms; 0 = each turn of the loop has its batch */
 	int fd;
@@ -49,13 +49,20 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+static uint64_t backlog(const struct writer *writer)
+{
+	const struct medium_ops *ops = writer->medium->ops;
+
+	return ops->backlog == NULL ? 0 : ops->backlog(writer->medium);
+}
+
 /* Tells the loop, or whoever waits for the end. The mutex is held. */
 static void call(struct writer *writer)
 {
 	const uint64_t one = 1;
 
 	pthread_cond_broadcast(&writer->change);
-	writer->news.log_bytes = journal_log_bytes(writer->journal);
+	writer->news.log_bytes = backlog(writer);
 	if (write(writer->fd, &one, sizeof(one)) == -1)
 		return; /* it is readable already */
 }
@@ -84,8 +91,7 @@ static void note_failure(struct writer *writer)
 	writer->given = NULL;
 	writer->news.failed = true;
 	writer->news.recovered = false;
-	snprintf(
-	    writer->news.why, sizeof(writer->news.why), "%s", journal_failure(writer->journal));
+	snprintf(writer->news.why, sizeof(writer->news.why), "%s", writer->medium->failure);
 	call(writer);
 }
 
@@ -94,7 +100,7 @@ static void commit(struct writer *writer)
 	int result;
 
 	pthread_mutex_unlock(&writer->mutex);
-	result = journal_commit(writer->journal, writer->given);
+	result = writer->medium->ops->commit(writer->medium, writer->given);
 	writer->last_commit = now_ms();
 	pthread_mutex_lock(&writer->mutex);
 	if (result == -1) {
@@ -110,7 +116,7 @@ static void commit(struct writer *writer)
 /* When the next slice is due, ms. */
 static int64_t fold_due(const struct writer *writer)
 {
-	uint64_t bytes = journal_log_bytes(writer->journal);
+	uint64_t bytes = backlog(writer);
 
 	if (bytes < FOLD_BYTES)
 		return INT64_MAX;
@@ -127,7 +133,7 @@ static void fold(struct writer *writer)
 	int result;
 
 	pthread_mutex_unlock(&writer->mutex);
-	result = journal_fold(writer->journal);
+	result = writer->medium->ops->fold(writer->medium);
 	writer->last_fold = now_ms();
 	writer->fold_took = writer->last_fold - began + 1;
 	pthread_mutex_lock(&writer->mutex);
@@ -135,12 +141,12 @@ static void fold(struct writer *writer)
 		note_failure(writer);
 }
 
-/* Gets the journal back, and with it what was kept. 0, or -1. Without the mutex. */
+/* Gets the medium back, and with it what was kept. 0, or -1. Without the mutex. */
 static int try_to_recover(struct writer *writer)
 {
-	if (journal_recover(writer->journal) == -1)
+	if (writer->medium->ops->recover(writer->medium) == -1)
 		return -1;
-	return writer->kept == NULL ? 0 : journal_commit(writer->journal, writer->kept);
+	return writer->kept == NULL ? 0 : writer->medium->ops->commit(writer->medium, writer->kept);
 }
 
 static void note_recovery(struct writer *writer)
@@ -225,7 +231,7 @@ static int start_thread(struct writer *writer)
 
 static void writer_free(struct writer *writer)
 {
-	journal_close(writer->journal);
+	writer->medium->ops->close(writer->medium);
 	batch_free(writer->given);
 	batch_free(writer->kept);
 	batch_free(writer->news.done);
@@ -235,18 +241,18 @@ static void writer_free(struct writer *writer)
 	free(writer);
 }
 
-struct writer *writer_start(struct journal *journal, int64_t interval, int fd)
+struct writer *writer_start(struct medium *medium, int64_t interval, int fd)
 {
 	struct writer *writer = calloc(1, sizeof(*writer));
 	pthread_condattr_t monotonic;
 	int error;
 
 	if (writer == NULL) {
-		journal_close(journal);
+		medium->ops->close(medium);
 		errno = ENOMEM;
 		return NULL;
 	}
-	writer->journal = journal;
+	writer->medium = medium;
 	writer->interval = interval;
 	writer->fd = fd;
 	pthread_mutex_init(&writer->mutex, NULL);
@@ -274,13 +280,20 @@ void writer_wake(struct writer *writer)
 	pthread_mutex_unlock(&writer->mutex);
 }
 
+void writer_finish(struct writer *writer)
+{
+	pthread_mutex_lock(&writer->mutex);
+	while (writer->given != NULL)
+		wait_until(writer, INT64_MAX);
+	pthread_mutex_unlock(&writer->mutex);
+}
+
 int writer_stop(struct writer *writer, struct batch *last)
 {
 	bool lost;
 
+	writer_finish(writer);
 	pthread_mutex_lock(&writer->mutex);
-	while (writer->given != NULL)
-		pthread_cond_wait(&writer->change, &writer->mutex);
 	writer->given = last;
 	writer->stopping = true;
 	pthread_cond_broadcast(&writer->change);

@@ -1,6 +1,6 @@
 /*
- * The writer: the thread that waits for the disk, so that the loop does not. It is given one batch at a
- * time; in between it folds the journal, and after a failure it tries until the disk works again.
+ * A writer: a thread that waits for the disk, so that the loop does not. It is given one batch at a time;
+ * in between it folds, if its medium does, and after a failure it tries until the disk works again.
  */
 #ifndef ECHOD_KV_WRITER_H
 #define ECHOD_KV_WRITER_H
@@ -9,27 +9,30 @@
 #include <stdint.h>
 
 struct batch;
-struct journal;
+struct medium;
 struct writer;
 
 /* What has happened since it was last asked. The batches are the caller's again; NULL = none. */
 struct writer_news {
 	struct batch *done;   /* is committed */
 	struct batch *undone; /* has failed, and is not kept */
-	bool failed;          /* the journal has: nothing can be given until it has recovered */
+	bool failed;          /* the medium has: nothing can be given until it has recovered */
 	bool recovered;       /* it has, after the failure if there is news of both */
 	char why[256];        /* it has failed */
 	uint64_t log_bytes;
 };
 
 /*
- * Takes over the journal, whatever happens. `interval`, ms: the longest time between two batches of busy
+ * Takes over the medium, whatever happens. `interval`, ms: the longest time between two batches of busy
  * clients; they have been answered, and a batch whose commit has failed is tried again. 0: they have not, and
  * it is given back. `fd` is an eventfd that it makes readable when there is news. NULL with errno.
  */
-struct writer *writer_start(struct journal *journal, int64_t interval, int fd);
+struct writer *writer_start(struct medium *medium, int64_t interval, int fd);
 /* It rests until then, so that whoever opens more stores at the start may fork. */
 void writer_wake(struct writer *writer);
+
+/* Waits until what it was given is committed or has failed. */
+void writer_finish(struct writer *writer);
 
 /*
  * Commits what it was given and then the last batch (NULL = none), which it takes over; what has failed is

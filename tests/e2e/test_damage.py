@@ -58,7 +58,7 @@ def set_some(server, data, randomness, keys):
 
 def is_quiet(path):
     """Whether nothing has been written for a while."""
-    return time.time() - (path / "data.mdb").stat().st_mtime > 0.2
+    return time.time() - (path / "data.mdb").stat().st_mtime > 0.5
 
 
 @pytest.fixture
@@ -176,6 +176,97 @@ def test_flipped_bits(fleet, stored, workdir, randomness, pytestconfig):
     assert refused > count / 10
 
 
+# --- the spool ---
+
+
+class Spooled:
+    """A store whose daemon was killed before the journal had what is in the spool: a batch for each key."""
+
+    def __init__(self, path, keys, ends):
+        self.path, self.keys, self.ends = path, keys, ends
+        self.content = (path / "spool.0").read_bytes()
+
+    def damaged(self, path, content):
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(self.path, path)
+        if content is None:
+            (path / "spool.0").unlink()
+        else:
+            (path / "spool.0").write_bytes(content)
+        return path
+
+    def is_found(self, server):
+        """Of each key, whether it is there."""
+        answers = ask_all(server, [b"GET " + key for key in self.keys])
+        assert all(answer in (key, MISSING) for key, answer in zip(self.keys, answers))
+        return [answer != MISSING for answer in answers]
+
+
+@pytest.fixture
+def spooled(echod, faults):
+    path, keys, ends = faults.root / "store", [b"key%d" % number for number in range(8)], []
+    server = echod(kv(path), env=faults.env)
+    with faults.dsync.held():
+        for key in keys:
+            assert ask_all(server, [b"SET %s %s" % (key, key)]) == [OK]
+            ends.append(len((path / "spool.0").read_bytes().rstrip(b"\0")))
+        server.kill()
+    return Spooled(path, keys, ends)
+
+
+def test_what_is_spooled_is_there_after_a_kill(fleet, spooled):
+    for _ in range(2):
+        server = fleet.start(kv(spooled.path))
+        assert all(spooled.is_found(server))
+        server.kill()
+
+
+@pytest.mark.parametrize("length", [None, 0, 1, 32, 1000, 4096, 100_000])
+def test_a_spool_cut_short(fleet, spooled, workdir, length):
+    content = None if length is None else spooled.content[:length]
+    path = spooled.damaged(workdir / "cut", content)
+    fleet.launch(kv(path)).wait_stopped_with(1, f"storage {path}: it is damaged: its spool.0")
+    assert fleet.members[-1].errors.matches(NEEDS_HELP)
+
+
+def test_bits_of_a_spool_that_flip(fleet, spooled, workdir, randomness):
+    """In the last batch it is as if the power had failed before its client was told."""
+    for number in [*range(len(spooled.ends)), len(spooled.ends) - 1]:
+        begin = 0 if number == 0 else spooled.ends[number - 1]
+        content = bytearray(spooled.content)
+        content[randomness.randrange(begin, spooled.ends[number])] ^= 1 << randomness.randrange(8)
+        path = spooled.damaged(workdir / "flipped", content)
+        server = fleet.launch(kv(path))
+        if number < len(spooled.ends) - 1:
+            server.wait_stopped_with(1, f"storage {path}: it is damaged: its spool.0")
+        else:
+            server.wait_ready()
+            assert spooled.is_found(server) == [True] * number + [False]
+            server.stop()
+
+
+def test_the_spool_of_another_store(fleet, spooled, workdir):
+    """Its key is not known here: nothing of it is read, as if it was empty."""
+    other = workdir / "other"
+    fleet.start(kv(other)).stop()
+    shutil.copy(spooled.path / "spool.0", other)
+    assert not any(spooled.is_found(fleet.start(kv(other))))
+
+
+def test_a_store_without_its_spool_is_one_that_was_copied(fleet, spooled, workdir):
+    """LMDB's tools copy but data.mdb; only where echod has been at work before something is missing."""
+    (workdir / "copy").mkdir()
+    shutil.copy(spooled.path / "data.mdb", workdir / "copy")
+    server = fleet.start(kv(workdir / "copy"))
+    assert not any(spooled.is_found(server))
+    assert ask_all(server, [b"SET a 1"]) == [OK]
+    server.kill()
+    assert ask_all(fleet.start(kv(workdir / "copy")), [b"GET a"]) == [b"1"]
+
+
+# --- foreign stores and places ---
+
+
 @needs_tools
 def test_an_lmdb_of_somebody_else(fleet, workdir):
     path = workdir / "foreign"
@@ -184,6 +275,24 @@ def test_an_lmdb_of_somebody_else(fleet, workdir):
     before = (path / "data.mdb").read_bytes()
     fleet.launch(kv(path)).wait_stopped_with(1, f"storage {path}: it is no store of echod")
     assert (path / "data.mdb").read_bytes() == before
+
+
+@needs_tools
+def test_the_format_without_a_spool_is_read(fleet, stored, workdir):
+    before = workdir / "before"
+    before.mkdir()
+    for table in ("data", "log"):
+        dump = subprocess.run(["mdb_dump", "-s", table, stored.path], capture_output=True,
+                              check=True).stdout  # fmt: skip
+        subprocess.run(["mdb_load", "-s", table, before], input=dump, check=True)
+    subprocess.run(["mdb_load", "-T", "-s", "meta", before],
+                   input=b"format\nechod-kv 1\n", check=True)  # fmt: skip
+    server = fleet.start(kv(before))
+    stored.expect(server)
+    server.stop()
+    dump = subprocess.run(["mdb_dump", "-p", "-s", "meta", before], capture_output=True,
+                          check=True).stdout  # fmt: skip
+    assert b"echod-kv 2" in dump
 
 
 @needs_tools

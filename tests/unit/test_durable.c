@@ -61,7 +61,8 @@ static void make_directory(void)
 
 static void remove_directory(void)
 {
-	static const char *const files[] = { "data.mdb", "lock.mdb", "echod.lock" };
+	static const char *const files[] = { "data.mdb", "lock.mdb", "echod.lock", "spool.0",
+		"spool.1" };
 	char path[96];
 
 	engine->ops->free(engine);

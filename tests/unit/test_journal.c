@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "kv/batch.h"
+#include "kv/medium.h"
 #include "kv/record.h"
 
 #define UNIVERSE 3000
@@ -38,7 +39,8 @@ static void make_directory(void)
 
 static void remove_directory(void)
 {
-	static const char *const files[] = { "data.mdb", "lock.mdb", "echod.lock" };
+	static const char *const files[] = { "data.mdb", "lock.mdb", "echod.lock", "spool.0",
+		"spool.1" };
 	char path[96];
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
@@ -56,6 +58,34 @@ static struct journal *open_journal(void)
 
 	ck_assert_msg(journal != NULL, "%s", why);
 	return journal;
+}
+
+static int commit(struct journal *journal, const struct batch *batch)
+{
+	struct medium *medium = journal_medium(journal);
+
+	return medium->ops->commit(medium, batch);
+}
+
+static int recover(struct journal *journal)
+{
+	struct medium *medium = journal_medium(journal);
+
+	return medium->ops->recover(medium);
+}
+
+static int fold(struct journal *journal)
+{
+	struct medium *medium = journal_medium(journal);
+
+	return medium->ops->fold(medium);
+}
+
+static uint64_t log_bytes(struct journal *journal)
+{
+	struct medium *medium = journal_medium(journal);
+
+	return medium->ops->backlog(medium);
 }
 
 /* --- the model --- */
@@ -91,7 +121,7 @@ static void commit_some(struct journal *journal, unsigned count)
 	for (unsigned i = 0; i < count; i++)
 		change_one(batch, (unsigned)rand() % UNIVERSE,
 		    rand() % 4 == 0 ? 0 : 1 + (unsigned)rand() % 10000);
-	ck_assert_msg(journal_commit(journal, batch) == 0, "%s", journal_failure(journal));
+	ck_assert_msg(commit(journal, batch) == 0, "%s", journal_medium(journal)->failure);
 	batch_free(batch);
 }
 
@@ -160,7 +190,7 @@ START_TEST(what_was_committed_is_loaded)
 		for (int i = 0; i < 12; i++) {
 			commit_some(journal, 1 + (unsigned)rand() % 300);
 			if (rand() % 2 == 0)
-				ck_assert_int_eq(journal_fold(journal), 0);
+				ck_assert_int_eq(fold(journal), 0);
 		}
 		journal = reopen(journal);
 	}
@@ -174,12 +204,12 @@ START_TEST(a_fold_ends_with_an_empty_log)
 
 	for (int i = 0; i < 50; i++)
 		commit_some(journal, 100);
-	ck_assert_uint_gt(journal_log_bytes(journal), 50 * 100);
-	for (int i = 0; i < 10000 && journal_log_bytes(journal) > 0; i++)
-		ck_assert_int_eq(journal_fold(journal), 0);
-	ck_assert_uint_eq(journal_log_bytes(journal), 0);
+	ck_assert_uint_gt(log_bytes(journal), 50 * 100);
+	for (int i = 0; i < 10000 && log_bytes(journal) > 0; i++)
+		ck_assert_int_eq(fold(journal), 0);
+	ck_assert_uint_eq(log_bytes(journal), 0);
 	journal = reopen(journal);
-	ck_assert_uint_eq(journal_log_bytes(journal), 0);
+	ck_assert_uint_eq(log_bytes(journal), 0);
 	journal_close(journal);
 }
 END_TEST
@@ -191,13 +221,13 @@ START_TEST(many_changes_of_the_same_keys_are_folded)
 
 	for (int i = 0; i < 100; i++)
 		commit_some(journal, 400);
-	for (int steps = 3; journal_log_bytes(journal) > 0 && steps < 1000; steps++) {
-		for (int i = 0; i < steps && journal_log_bytes(journal) > 0; i++)
-			ck_assert_int_eq(journal_fold(journal), 0);
-		if (steps < 12 || journal_log_bytes(journal) == 0)
+	for (int steps = 3; log_bytes(journal) > 0 && steps < 1000; steps++) {
+		for (int i = 0; i < steps && log_bytes(journal) > 0; i++)
+			ck_assert_int_eq(fold(journal), 0);
+		if (steps < 12 || log_bytes(journal) == 0)
 			journal = reopen(journal);
 	}
-	ck_assert_uint_eq(journal_log_bytes(journal), 0);
+	ck_assert_uint_eq(log_bytes(journal), 0);
 	journal_close(journal);
 }
 END_TEST
@@ -220,10 +250,10 @@ START_TEST(a_failed_commit_leaves_nothing)
 	ck_assert_int_eq(stat(data_file, &file), 0);
 	none = (struct rlimit){ (rlim_t)file.st_size, before.rlim_max };
 	setrlimit(RLIMIT_FSIZE, &none);
-	ck_assert_int_eq(journal_commit(journal, batch), -1);
-	ck_assert_str_ne(journal_failure(journal), "");
+	ck_assert_int_eq(commit(journal, batch), -1);
+	ck_assert_str_ne(journal_medium(journal)->failure, "");
 	setrlimit(RLIMIT_FSIZE, &before);
-	ck_assert_msg(journal_recover(journal) == 0, "%s", journal_failure(journal));
+	ck_assert_msg(recover(journal) == 0, "%s", journal_medium(journal)->failure);
 	memcpy(versions, kept, sizeof(kept));
 	commit_some(journal, 500);
 	journal = reopen(journal);

@@ -1,0 +1,238 @@
+/* The spool's files take turns: one fills while the journal commits what the other one has. */
+#include "kv/committer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "kv/batch.h"
+#include "kv/journal.h"
+#include "kv/spool.h"
+#include "kv/writer.h"
+
+/* The journal gets what is spooled when it is so much, or so old: a copy of the journal lacks no more. */
+#define SPOOLED_ENOUGH ((size_t)4 << 20)
+#define SPOOLED_MS 200
+/* Where clients begin to wait for a journal that does not keep up. */
+#define SPOOLED_MAX ((size_t)64 << 20)
+
+struct committer {
+	struct writer *to_journal, *to_spool; /* the latter NULL: no client waits */
+	bool journal_works, spool_works;
+	struct spool *spool;
+	int file;              /* of the spool, that fills */
+	bool appending;        /* the spool's writer has a batch */
+	struct batch *spooled; /* what the file holds */
+	int64_t spooled_since; /* ms, when it got its first batch */
+	struct batch *moving;  /* is with the journal's writer, and what the other file holds */
+};
+
+/* --- from the spool to the journal --- */
+
+static bool is_empty(const struct batch *batch)
+{
+	return TAILQ_EMPTY(&batch->records);
+}
+
+/* Nothing is lost or held up if it does not succeed: the file goes on filling. */
+static void move(struct committer *c)
+{
+	struct batch *batch = c->spooled, *next;
+
+	if (c->moving != NULL || c->appending || is_empty(batch) ||
+	    siphash_key_random(&batch->next_key) == -1 || (next = batch_new(0)) == NULL)
+		return;
+	batch->spool_file = c->file;
+	if (!writer_give(c->to_journal, batch)) {
+		batch_free(next);
+		return;
+	}
+	c->moving = batch;
+	c->spooled = next;
+	c->file = !c->file;
+}
+
+static void end_move(struct committer *c, struct batch *moved)
+{
+	spool_begin(c->spool, moved->spool_file, &moved->next_key);
+	batch_free(moved);
+	c->moving = NULL;
+}
+
+static void keep_spooled(struct committer *c, struct batch *done)
+{
+	if (is_empty(c->spooled))
+		c->spooled_since = clock_ms();
+	batch_join(done, c->spooled);
+}
+
+int64_t committer_due(const struct committer *c)
+{
+	int64_t left;
+
+	if (c->spool == NULL || c->moving != NULL || is_empty(c->spooled))
+		return -1;
+	left = c->spooled_since + SPOOLED_MS - clock_ms();
+	return left > 0 ? left : 0;
+}
+
+/* --- batches and news --- */
+
+bool committer_give(struct committer *c, struct batch *batch)
+{
+	if (c->spool == NULL)
+		return writer_give(c->to_journal, batch);
+	if (c->spooled->size >= SPOOLED_ENOUGH)
+		move(c);
+	if (c->spooled->size >= SPOOLED_MAX)
+		return false;
+	batch->spool_file = c->file;
+	c->appending = writer_give(c->to_spool, batch);
+	return c->appending;
+}
+
+static void note_state(bool *works, const struct writer_news *news)
+{
+	if (news->failed)
+		*works = false;
+	if (news->recovered)
+		*works = true;
+}
+
+static void ask_journal(struct committer *c, struct commit_news *news)
+{
+	struct writer_news journal;
+
+	writer_ask(c->to_journal, &journal);
+	note_state(&c->journal_works, &journal);
+	news->log_bytes = journal.log_bytes;
+	if (journal.failed)
+		memcpy(news->why, journal.why, sizeof(news->why));
+	if (c->spool == NULL) {
+		news->done = journal.done;
+		news->failed = journal.failed;
+	} else if (journal.done != NULL) {
+		end_move(c, journal.done);
+	}
+}
+
+static void ask_spool(struct committer *c, struct commit_news *news)
+{
+	struct writer_news spool;
+
+	writer_ask(c->to_spool, &spool);
+	note_state(&c->spool_works, &spool);
+	if (spool.failed)
+		memcpy(news->why, spool.why, sizeof(news->why));
+	news->done = spool.done;
+	news->undone = spool.undone;
+	news->failed = spool.failed;
+	c->appending &= spool.done == NULL && spool.undone == NULL;
+	if (spool.done != NULL)
+		keep_spooled(c, spool.done);
+	if (committer_due(c) == 0)
+		move(c);
+	news->log_bytes += c->spooled->size + (c->moving == NULL ? 0 : c->moving->size);
+}
+
+void committer_ask(struct committer *c, struct commit_news *news)
+{
+	*news = (struct commit_news){ .done = NULL };
+	ask_journal(c, news);
+	if (c->spool != NULL)
+		ask_spool(c, news);
+	news->works = c->journal_works && c->spool_works;
+}
+
+void committer_wake(struct committer *c)
+{
+	writer_wake(c->to_journal);
+	if (c->to_spool != NULL)
+		writer_wake(c->to_spool);
+}
+
+/* --- beginning and end --- */
+
+static int start_spool(
+    struct committer *c, struct journal *journal, int fd, char *why, size_t why_size)
+{
+	c->spooled = batch_new(0);
+	if (c->spooled != NULL)
+		c->spool = journal_spool(journal, why, why_size);
+	if (c->spool == NULL)
+		return -1;
+	c->to_spool = writer_start(&c->spool->medium, 0, fd);
+	if (c->to_spool == NULL)
+		snprintf(why, why_size, "cannot start a thread: %s", strerror(errno));
+	return c->to_spool == NULL ? -1 : 0;
+}
+
+static int start_writers(struct committer *c, struct journal *journal, int64_t interval, int fd,
+    char *why, size_t why_size)
+{
+	bool spools = interval == 0;
+
+	if (spools && start_spool(c, journal, fd, why, why_size) == -1) {
+		journal_close(journal);
+		return -1;
+	}
+	c->to_journal = writer_start(journal_medium(journal), spools ? SPOOLED_MS : interval, fd);
+	if (c->to_journal == NULL)
+		snprintf(why, why_size, "cannot start a thread: %s", strerror(errno));
+	return c->to_journal == NULL ? -1 : 0;
+}
+
+struct committer *committer_start(
+    struct journal *journal, int64_t interval, int fd, char *why, size_t why_size)
+{
+	struct committer *c = calloc(1, sizeof(*c));
+
+	snprintf(why, why_size, "out of memory");
+	if (c == NULL) {
+		journal_close(journal);
+		return NULL;
+	}
+	c->journal_works = c->spool_works = true;
+	if (start_writers(c, journal, interval, fd, why, why_size) == 0)
+		return c;
+	if (c->to_spool != NULL)
+		writer_stop(c->to_spool, NULL);
+	batch_free(c->spooled);
+	free(c);
+	return NULL;
+}
+
+/* What the spool has and the last batch, for the journal; NULL = nothing, or it has to stay in the spool. */
+static struct batch *stop_spool(struct committer *c, struct batch *last)
+{
+	struct commit_news news;
+	struct batch *spooled;
+
+	writer_finish(c->to_spool);
+	committer_ask(c, &news);
+	batch_free(news.done);
+	batch_free(news.undone);
+	writer_stop(c->to_spool, NULL);
+	spooled = c->spooled;
+	if (last != NULL)
+		batch_join(last, spooled);
+	batch_free(last);
+	spooled->spool_file = c->file;
+	if (!is_empty(spooled) && siphash_key_random(&spooled->next_key) == 0)
+		return spooled;
+	batch_free(spooled);
+	return NULL;
+}
+
+int committer_stop(struct committer *c, struct batch *last)
+{
+	int result;
+
+	if (c->spool != NULL)
+		last = stop_spool(c, last);
+	result = writer_stop(c->to_journal, last);
+	free(c);
+	return result;
+}
