@@ -304,7 +304,7 @@ static void take_good_news(struct durable *d, struct batch *done)
 	size_t open = d->open == NULL ? 0 : d->open->changes;
 
 	if (d->settings.always)
-		gather_begin(&d->gather, done->changes + open, now - d->given, now);
+		gather_begin(&d->gather, done->changes, open, now - d->given, now);
 	d->commits++;
 	d->committing = NULL;
 	settle(d, done);
