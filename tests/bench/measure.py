@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 
 from servers import LOAD_CPU, Unavailable, on_cpu
@@ -16,6 +17,7 @@ MANY_KEYS = 1_000_000
 MANY_CLIENTS = 9_000
 GROWING_KEYS = 10_000_000
 STARTS = 11
+QUIET_AFTER = 30  # seconds, at most
 
 
 class Bench:
@@ -62,6 +64,22 @@ class Bench:
         if server.name not in self.filled:
             self.run_load(server, "kv", filling(server, KEYS))
             self.filled.add(server.name)
+
+
+def busy_ticks():
+    """Of all CPUs, since the machine started."""
+    words = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()
+    ticks = [int(word) for word in words[1:]]
+    return sum(ticks) - ticks[3] - ticks[4]
+
+
+def wait_until_quiet():
+    """A store that was written to goes on writing, and the next one must not suffer from it."""
+    quiet, end = 0, time.monotonic() + QUIET_AFTER
+    while quiet < 3 and time.monotonic() < end:
+        before = busy_ticks()
+        time.sleep(0.1)
+        quiet = quiet + 1 if busy_ticks() - before <= 2 else 0
 
 
 def parse(line, server, options):
@@ -183,6 +201,7 @@ class Durable:
         for _ in range(bench.rounds):
             for role, server in zip(self.stores, servers):
                 bench.fill(server)
+                wait_until_quiet()
                 options = (f"-m {server.dialect}-set -k {KEYS} -s {VALUE} {self.options} "
                            f"-t {bench.seconds}")
                 row.figures[role].append(bench.run_load(server, "kv", options))
