@@ -36,16 +36,20 @@ static bool is_empty(const struct batch *batch)
 	return TAILQ_EMPTY(&batch->records);
 }
 
+static int begin_file(struct batch *batch, int file)
+{
+	batch->spool_file = file;
+	return siphash_key_random(&batch->next_key);
+}
+
 /* Nothing is lost or held up if it does not succeed: the file goes on filling. */
 static void move(struct committer *c)
 {
-	struct batch *batch = c->spooled, *next;
+	struct batch *batch = c->spooled, *next = batch_new(0);
 
-	if (c->moving != NULL || c->appending || is_empty(batch) ||
-	    siphash_key_random(&batch->next_key) == -1 || (next = batch_new(0)) == NULL)
-		return;
-	batch->spool_file = c->file;
-	if (!writer_give(c->to_journal, batch)) {
+	c->spooled_since = clock_ms();
+	if (next == NULL || begin_file(batch, c->file) == -1 ||
+	    !writer_give(c->to_journal, batch)) {
 		batch_free(next);
 		return;
 	}
@@ -68,12 +72,18 @@ static void keep_spooled(struct committer *c, struct batch *done)
 	batch_join(done, c->spooled);
 }
 
+static bool can_move(const struct committer *c)
+{
+	return c->spool != NULL && c->moving == NULL && !c->appending && c->journal_works &&
+	       !is_empty(c->spooled);
+}
+
 int64_t committer_due(const struct committer *c)
 {
 	int64_t left;
 
-	if (c->spool == NULL || c->moving != NULL || is_empty(c->spooled))
-		return -1;
+	if (!can_move(c))
+		return -1; /* when it can, there will be news */
 	left = c->spooled_since + SPOOLED_MS - clock_ms();
 	return left > 0 ? left : 0;
 }
@@ -84,7 +94,7 @@ bool committer_give(struct committer *c, struct batch *batch)
 {
 	if (c->spool == NULL)
 		return writer_give(c->to_journal, batch);
-	if (c->spooled->size >= SPOOLED_ENOUGH)
+	if (c->spooled->size >= SPOOLED_ENOUGH && can_move(c))
 		move(c);
 	if (c->spooled->size >= SPOOLED_MAX)
 		return false;
@@ -219,8 +229,7 @@ static struct batch *stop_spool(struct committer *c, struct batch *last)
 	if (last != NULL)
 		batch_join(last, spooled);
 	batch_free(last);
-	spooled->spool_file = c->file;
-	if (!is_empty(spooled) && siphash_key_random(&spooled->next_key) == 0)
+	if (!is_empty(spooled) && begin_file(spooled, c->file) == 0)
 		return spooled;
 	batch_free(spooled);
 	return NULL;

@@ -34,12 +34,14 @@ struct journal {
 	struct fold *fold;  /* the pass under way */
 };
 
+extern const struct medium_ops journal_ops;
+
 static inline struct journal *journal_of(struct medium *medium)
 {
 	return (struct journal *)medium;
 }
 
-/* Notes what has failed with which LMDB or errno code; -1. */
+/* Notes what (NULL = that goes without saying) has failed with which LMDB or errno code; -1. */
 int journal_fail(struct journal *journal, const char *what, int code);
 
 /* Opens the environment and its tables; `flags` as of mdb_env_open(). 0 or a code. */

@@ -16,8 +16,8 @@
 #include "kv/batch.h"
 #include "kv/spool_head.h"
 
-#define KEPT_SIZE ((size_t)16 << 20) /* of a file; a larger one is cut */
-#define PARTS_AT_ONCE 256            /* of a write; IOV_MAX is 1024 */
+#define KEPT_SIZE (16u << 20) /* of a file; a larger one is cut */
+#define PARTS_AT_ONCE 256     /* of a write; IOV_MAX is 1024 */
 
 static int fail(struct spool *spool, int error)
 {
@@ -92,6 +92,13 @@ static int make_room(struct spool_file *file, size_t length)
 	return code;
 }
 
+/* A file that once had to grow far gives the room back. */
+static void cut(struct spool_file *file)
+{
+	if (file->end == 0 && file->size > KEPT_SIZE && ftruncate(file->fd, KEPT_SIZE) == 0)
+		file->size = KEPT_SIZE;
+}
+
 /* --- a commit --- */
 
 /* The bytes that it will take. */
@@ -141,8 +148,10 @@ static int spool_commit(struct medium *medium, const struct batch *batch)
 	struct spool *spool = (struct spool *)medium;
 	struct spool_file *file = &spool->files[batch->spool_file];
 	size_t length = seal_parts(file, batch, spool->last + 1);
-	int code = make_room(file, length);
+	int code;
 
+	cut(file);
+	code = make_room(file, length);
 	if (code == 0)
 		code = write_parts(file, batch);
 	if (code == 0 && fdatasync(file->fd) == -1)
@@ -201,8 +210,6 @@ void spool_begin(struct spool *spool, int file, const struct siphash_key *key)
 
 	anew->key = *key;
 	anew->end = 0;
-	if (anew->size > KEPT_SIZE && ftruncate(anew->fd, (off_t)KEPT_SIZE) == 0)
-		anew->size = KEPT_SIZE;
 }
 
 static int open_file(struct spool_file *file, const char *directory, unsigned number)

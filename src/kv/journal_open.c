@@ -1,0 +1,137 @@
+/*
+ * Opening a store: its directory is this process's alone, what is in it is sound, and the spool is taken in.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "kv/journal.h"
+#include "kv/journal_parts.h"
+
+#define LOCK_FILE "echod.lock"
+
+/* --- the directory --- */
+
+static int refuse_locked(int fd, const char *directory, char *why, size_t why_size)
+{
+	char owner[32] = "";
+	ssize_t n = pread(fd, owner, sizeof(owner) - 1, 0);
+
+	owner[n > 0 ? strcspn(owner, "\n") : 0] = '\0';
+	snprintf(why, why_size, "storage %s is in use by another echod%s%s", directory,
+	    *owner == '\0' ? "" : ", process ", owner);
+	return -1;
+}
+
+/* Its descriptor holds the lock; -1 with why. */
+static int lock_directory(const char *directory, char *why, size_t why_size)
+{
+	char path[4096];
+	int fd;
+
+	if (mkdir(directory, 0700) == -1 && errno != EEXIST) {
+		snprintf(why, why_size, "cannot make storage %s: %s", directory, strerror(errno));
+		return -1;
+	}
+	snprintf(path, sizeof(path), "%s/" LOCK_FILE, directory);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd == -1) {
+		snprintf(why, why_size, "cannot open %s: %s", path, strerror(errno));
+		return -1;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+		refuse_locked(fd, directory, why, why_size);
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* For the message of who comes too late; and from now on a store without its data has lost it. */
+static void sign_lock(int fd)
+{
+	char owner[32];
+	int length = snprintf(owner, sizeof(owner), "%ld\n", (long)getpid());
+
+	if (pwrite(fd, owner, (size_t)length, 0) != length || ftruncate(fd, length) == -1)
+		log_debug("kv: cannot write " LOCK_FILE ": %s", strerror(errno));
+}
+
+static bool has_been_signed(int fd)
+{
+	struct stat file;
+
+	return fstat(fd, &file) == 0 && file.st_size > 0;
+}
+
+/* --- beginning and end --- */
+
+static struct journal *journal_new(const char *directory)
+{
+	struct journal *journal = calloc(1, sizeof(*journal));
+
+	if (journal == NULL)
+		return NULL;
+	journal->medium.ops = &journal_ops;
+	journal->lock_fd = -1;
+	journal->directory = strdup(directory);
+	if (journal->directory != NULL)
+		return journal;
+	free(journal);
+	return NULL;
+}
+
+/* What was checked, or a new store. 0, or -1 with the failure noted. */
+static int open_checked(struct journal *journal)
+{
+	int code = journal_make(journal->directory);
+
+	if (code == 0)
+		code = journal_open_env(journal, 0);
+	if (code != 0)
+		return journal_fail(journal, NULL, code);
+	mdb_reader_check(journal->env, NULL); /* forgets readers that died */
+	return journal_take_in(journal);
+}
+
+struct journal *journal_open(const char *directory, char *why, size_t why_size)
+{
+	struct journal *journal = journal_new(directory);
+
+	if (journal == NULL) {
+		snprintf(why, why_size, "out of memory");
+		return NULL;
+	}
+	journal->lock_fd = lock_directory(directory, why, why_size);
+	if (journal->lock_fd == -1 ||
+	    journal_check(directory, has_been_signed(journal->lock_fd), why, why_size) == -1) {
+		journal_close(journal);
+		return NULL;
+	}
+	if (open_checked(journal) == -1) {
+		snprintf(why, why_size, "cannot open storage %s: %s", directory,
+		    journal->medium.failure);
+		journal_close(journal);
+		return NULL;
+	}
+	sign_lock(journal->lock_fd);
+	return journal;
+}
+
+void journal_close(struct journal *journal)
+{
+	if (journal == NULL)
+		return;
+	fold_abandon(journal);
+	journal_close_env(journal);
+	if (journal->lock_fd != -1)
+		close(journal->lock_fd);
+	free(journal->directory);
+	free(journal);
+}
