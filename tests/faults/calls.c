@@ -53,6 +53,8 @@ enum call {
 	CALL_open,
 	CALL_fstat,
 	CALL_write,
+	CALL_pwritev,
+	CALL_fdatasync,
 	CALL_getrandom,
 	CALL_posix_spawn,
 	CALL_pthread_create,
@@ -90,6 +92,8 @@ static const struct call_errors {
 	[CALL_open] = { "open", false, { EMFILE, ENFILE, EACCES, EIO, EINTR } },
 	[CALL_fstat] = { "fstat", false, { EIO, ENOMEM } },
 	[CALL_write] = { "write", false, { ENOSPC, EIO, EAGAIN, EINTR } },
+	[CALL_pwritev] = { "pwritev", true, { ENOSPC, EIO, EFBIG } },
+	[CALL_fdatasync] = { "fdatasync", false, { EIO, ENOSPC } },
 	[CALL_getrandom] = { "getrandom", false, { ENOSYS } },
 	[CALL_posix_spawn] = { "posix_spawn", true, { EAGAIN, ENOMEM, EACCES } },
 	[CALL_pthread_create] = { "pthread_create", true, { EAGAIN } },
@@ -136,7 +140,6 @@ static bool is_refused(enum call call)
 /* clang-format off */
 WRAP(int, accept4, (int fd, struct sockaddr *a, socklen_t *length, int flags), (fd, a, length, flags))
 WRAP(ssize_t, send, (int fd, const void *b, size_t n, int flags), (fd, b, n, flags))
-WRAP(ssize_t, writev, (int fd, const struct iovec *v, int n), (fd, v, n))
 WRAP(ssize_t, sendfile, (int to, int from, off_t *at, size_t n), (to, from, at, n))
 WRAP(int, recvmmsg, (int fd, struct mmsghdr *m, unsigned n, int flags, struct timespec *t),
     (fd, m, n, flags, t))
@@ -152,6 +155,8 @@ WRAP(int, getsockname, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))
 WRAP(int, socketpair, (int domain, int kind, int protocol, int fds[2]), (domain, kind, protocol, fds))
 WRAP(int, pipe2, (int fds[2], int flags), (fds, flags))
 WRAP(int, eventfd, (unsigned value, int flags), (value, flags))
+WRAP(ssize_t, pwritev, (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at))
+WRAP(int, fdatasync, (int fd), (fd))
 WRAP(int, fstat, (int fd, struct stat *st), (fd, st))
 WRAP(ssize_t, getrandom, (void *b, size_t n, unsigned flags), (b, n, flags))
 /* clang-format on */
@@ -166,6 +171,18 @@ ssize_t recv(int fd, void *bytes, size_t length, int flags)
 	if (flags & MSG_DONTWAIT && is_refused(CALL_recv))
 		return -1;
 	return next(fd, bytes, length, flags);
+}
+
+/* To a client. LMDB writes its file in this way, too, and tries again for as long as it is interrupted. */
+ssize_t writev(int fd, const struct iovec *parts, int count)
+{
+	static __typeof__(&writev) next;
+
+	if (next == NULL)
+		next = NEXT(writev);
+	if (fcntl(fd, F_GETFL) & O_NONBLOCK && is_refused(CALL_writev))
+		return -1;
+	return next(fd, parts, count);
 }
 
 /* To the log. An eventfd takes what is written. */

@@ -318,6 +318,11 @@ static void leave(void)
 		if (clients[i].fd != -1)
 			close(clients[i].fd);
 	turn();
+	/* The programs of theirs end, too: while there is trouble nobody might hear of it. */
+	for (int i = 0; i < PATIENCE && server->loop->children > 0; i++) {
+		turn();
+		rest();
+	}
 }
 
 /* --- the script --- */
