@@ -50,7 +50,7 @@ def test_the_name_of_who_sends_datagrams_cannot_forge_a_line(echod):
         client.connect(server.address("echo").path)
         for _ in range(21):
             client.send(b"hello")
-    line = server.log.wait("muted").string
+        line = server.log.wait("muted").string  # it is there to be answered
     assert f"@{server.id}\\n{forged}\\x1b[31m\\n: muted" in line
     assert not server.log.matches(rf"^{re.escape(forged)}")
 
