@@ -1,7 +1,7 @@
 /*
- * How batches become durable. Those that clients wait for are committed to the spool, and from there, many
- * as one, to the journal; the others to the journal at once. Each has a writer that
- * waits for it; all of this is the loop's.
+ * How batches become durable. Those that clients wait for are committed to the spool, and from there, many as
+ * one, to the journal; the others to the journal at once. Each of the two has a writer that waits for the disk;
+ * all of this is the loop's.
  */
 #ifndef ECHOD_KV_COMMITTER_H
 #define ECHOD_KV_COMMITTER_H

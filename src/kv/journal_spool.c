@@ -110,6 +110,33 @@ static int commit_content(struct journal *journal, const struct spool_content *c
 	return journal->medium.ops->commit(&journal->medium, content->batch);
 }
 
+static bool is_missing(const char *directory, unsigned number)
+{
+	char path[4096];
+	struct stat file;
+
+	snprintf(path, sizeof(path), "%s/" SPOOL_NAME, directory, number);
+	return stat(path, &file) == -1 && errno == ENOENT;
+}
+
+/* What LMDB's tools have copied has the keys, but no files; it is to be like a store that never had any. */
+static int drop_keys(struct journal *journal, MDB_txn *txn, void *arg)
+{
+	int code = 0;
+
+	(void)arg;
+	for (unsigned i = 0; i < SPOOL_FILES && code == 0; i++) {
+		char name[16];
+		MDB_val name_val = name_of(i, name);
+
+		if (is_missing(journal->directory, i))
+			code = mdb_del(txn, journal->meta, &name_val, NULL);
+		if (code == MDB_NOTFOUND)
+			code = 0;
+	}
+	return code;
+}
+
 int journal_take_in(struct journal *journal)
 {
 	struct spool_content contents[SPOOL_FILES] = { 0 };
@@ -121,6 +148,8 @@ int journal_take_in(struct journal *journal)
 		result = commit_content(journal, &contents[older]);
 	if (result == 0)
 		result = commit_content(journal, &contents[!older]);
+	if (result == 0)
+		result = journal_write(journal, drop_keys, NULL);
 	for (int i = 0; i < SPOOL_FILES; i++)
 		batch_free(contents[i].batch);
 	return result;

@@ -264,6 +264,18 @@ def test_a_store_without_its_spool_is_one_that_was_copied(fleet, spooled, workdi
     assert ask_all(fleet.start(kv(workdir / "copy")), [b"GET a"]) == [b"1"]
 
 
+def test_the_first_start_on_a_copy_may_be_cut_short(fleet, stored, faults):
+    """It has made a spool, or half of one, that nobody knows yet."""
+    copy = faults.root / "copy"
+    copy.mkdir()
+    shutil.copy(stored.path / "data.mdb", copy)
+    faults.truncate.fail(skip=2)  # lock.mdb and echod.lock
+    fleet.launch(kv(copy), env=faults.env).wait_stopped_with(1, f"storage {copy}")
+    faults.truncate.clear()
+    assert (copy / "spool.0").stat().st_size == 0 and (copy / "echod.lock").stat().st_size > 0
+    stored.expect(fleet.start(kv(copy)))
+
+
 # --- foreign stores and places ---
 
 
