@@ -72,10 +72,11 @@ static void keep_spooled(struct committer *c, struct batch *done)
 	batch_join(done, c->spooled);
 }
 
+/* A file is the writer's while it appends, or recovers from having failed to. */
 static bool can_move(const struct committer *c)
 {
-	return c->spool != NULL && c->moving == NULL && !c->appending && c->journal_works &&
-	       !is_empty(c->spooled);
+	return c->spool != NULL && !c->appending && c->spool_works && c->moving == NULL &&
+	       c->journal_works && !is_empty(c->spooled);
 }
 
 int64_t committer_due(const struct committer *c)
