@@ -234,6 +234,7 @@ def test_a_disk_that_is_gone_comes_back(start, faults):
     rules = faults.sync, faults.write, faults.dsync, faults.open, faults.map
     for rule in rules:
         rule.fail(errno.EIO)
+    server.log.wait(BROKEN)  # the journal was to take the change
     assert ask_all(server, b"SET a 2") == [FAILED]
     attempts = faults.open.calls
     harness.wait_until(lambda: faults.open.calls > attempts, "an attempt to recover")
