@@ -31,6 +31,7 @@ struct writer {
 	pthread_cond_t change; /* in what follows: */
 	struct batch *given;
 	bool parked, awake, broken, stopping;
+	bool called; /* fd has been made readable */
 	struct writer_news news;
 	/* The thread's own: */
 	struct medium *medium;
@@ -63,6 +64,7 @@ static void call(struct writer *writer)
 
 	pthread_cond_broadcast(&writer->change);
 	writer->news.log_bytes = backlog(writer);
+	writer->called = true;
 	if (write(writer->fd, &one, sizeof(one)) == -1)
 		return; /* it is readable already */
 }
@@ -323,8 +325,9 @@ void writer_ask(struct writer *writer, struct writer_news *news)
 	uint64_t calls;
 
 	pthread_mutex_lock(&writer->mutex);
-	if (read(writer->fd, &calls, sizeof(calls)) == -1)
-		calls = 0; /* nobody has called */
+	if (writer->called && read(writer->fd, &calls, sizeof(calls)) == -1)
+		calls = 0; /* another writer's news have been taken, and its call for this one's */
+	writer->called = false;
 	*news = writer->news;
 	writer->news = (struct writer_news){ .log_bytes = news->log_bytes };
 	pthread_mutex_unlock(&writer->mutex);
