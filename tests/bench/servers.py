@@ -38,7 +38,7 @@ class Unavailable(Exception):
 
 @contextmanager
 def on_cpu(cpu):
-    """What is started meanwhile stays on that CPU, or goes anywhere when there is no such CPU."""
+    """What is started meanwhile stays on that CPU; it goes anywhere when that is None, or there is none."""
     before = os.sched_getaffinity(0)
     if cpu in before:
         os.sched_setaffinity(0, {cpu})
@@ -69,6 +69,7 @@ class Server:
     """A process; the subclass says by which command, and where its services are."""
 
     name = None
+    cpu = SERVER_CPU
     dialect = None  # of its key-value service
     greeting = b""
     ping = None  # a request, for the time to the first answer
@@ -79,7 +80,7 @@ class Server:
         self.process = None
 
     def start(self):
-        with on_cpu(SERVER_CPU):
+        with on_cpu(self.cpu):
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL,
                                             stdout=subprocess.DEVNULL)
 
@@ -140,7 +141,12 @@ class Echod(Server):
 
 
 class Durable:
-    """A server that keeps its keys in a directory of its own, from one start to the next."""
+    """A server that keeps its keys in a directory of its own, from one start to the next.
+
+    It may use all CPUs, since both have threads beside the one that serves, to wait for the disk.
+    """
+
+    cpu = None
 
     def make_storage(self, disk):
         self.storage = Path(disk).resolve() / self.name.replace(" ", "-")
