@@ -59,12 +59,13 @@ static void *run(void *arg)
 static void finished_cb(evutil_socket_t fd, short events, void *arg)
 {
 	struct lookup *lookup = arg;
-	struct endpoints found = lookup->found;
+	struct endpoints found;
 
 	(void)fd;
 	(void)events;
-	pthread_join(lookup->thread, NULL);
+	pthread_join(lookup->thread, NULL); /* what it has found is the thread's until then */
 	event_free(lookup->event);
+	found = lookup->found;
 	lookup->found = (struct endpoints){ 0 };
 	lookup->done(lookup->arg, &found, lookup->why);
 	lookup_free(lookup);
