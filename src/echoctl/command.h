@@ -15,6 +15,7 @@ enum {
 	STATUS_NO = 1,     /* the peer says no, does not answer, or something failed here */
 	STATUS_USAGE = 2,  /* wrong command line */
 	STATUS_NOBODY = 3, /* refused, no such path or host, timed out connecting */
+	STATUS_LOOK = 4,   /* status: the daemon runs, and something needs a look */
 };
 
 /* What the options of all commands say; times in microseconds. */

@@ -1,7 +1,11 @@
-/* The commands that the daemon answers: nothing here knows what they mean. */
+/*
+ * The commands that the daemon answers. Nothing here knows what they mean, except that the answer to
+ * status decides about the exit status.
+ */
 #include "echoctl/control.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,6 +211,28 @@ int control_print(const struct control *control)
 									  : STATUS_NO;
 }
 
+/* Whether status has named a problem: in "problems", or at the end of the first line of its text. */
+static bool needs_a_look(const struct control *control)
+{
+	static const char verdict[] = ": needs a look";
+	const size_t length = strlen(verdict);
+	const char *lf;
+	json_t *answer;
+	bool problems;
+
+	if (strcmp(control->options->command, "status") != 0 || control->length == 0)
+		return false;
+	if (!control->options->json) {
+		lf = memchr(control->text, '\n', control->length);
+		return lf != NULL && lf - control->text >= (ptrdiff_t)length &&
+		       memcmp(lf - length, verdict, length) == 0;
+	}
+	answer = json_loadb(control->text, control->length, 0, NULL);
+	problems = json_array_size(json_object_get(answer, "problems")) > 0;
+	json_decref(answer);
+	return problems;
+}
+
 int control_command(const struct options *options, int count, char **words)
 {
 	struct control control;
@@ -216,6 +242,8 @@ int control_command(const struct options *options, int count, char **words)
 		status = control_watch(&control);
 	else if (status == STATUS_OK && (status = control_ask(&control)) == STATUS_OK)
 		status = control_print(&control);
+	if (status == STATUS_OK && needs_a_look(&control))
+		status = STATUS_LOOK;
 	control_close(&control);
 	return status;
 }
