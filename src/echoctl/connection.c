@@ -31,12 +31,21 @@ static int bind_some_name(int fd)
 	return bind(fd, (struct sockaddr *)&unnamed, offsetof(struct sockaddr_un, sun_path));
 }
 
-static int prepare(int fd, enum transport transport)
+/* Without it the kernel says of a datagram that it was refused, but not that there is no way to the host. */
+static int ask_for_errors(int fd, sa_family_t family)
 {
-	switch (transport) {
+	return family == AF_INET6 ? set_flag(fd, IPPROTO_IPV6, IPV6_RECVERR)
+				  : set_flag(fd, IPPROTO_IP, IP_RECVERR);
+}
+
+static int prepare(int fd, const struct endpoint *endpoint)
+{
+	switch (endpoint->transport) {
 	case TRANSPORT_TCP:
 		return set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
 	case TRANSPORT_UDP:
+		if (ask_for_errors(fd, endpoint->any.sa_family) == -1)
+			return -1;
 		return set_flag(fd, SOL_SOCKET, SO_BROADCAST);
 	case TRANSPORT_UNIXGRAM:
 		return bind_some_name(fd);
@@ -88,8 +97,7 @@ static int connect_endpoint(const struct connection *c, const struct endpoint *e
 
 	if (fd == -1)
 		return -1;
-	if (prepare(fd, endpoint->transport) == -1 ||
-	    connect_socket(fd, endpoint, &waiting) == -1) {
+	if (prepare(fd, endpoint) == -1 || connect_socket(fd, endpoint, &waiting) == -1) {
 		int saved = errno;
 
 		close(fd);
@@ -99,22 +107,48 @@ static int connect_endpoint(const struct connection *c, const struct endpoint *e
 	return fd;
 }
 
-int connection_next(struct connection *c)
+/* Connects to the next endpoint that takes us. 0, or -1 with errno, and the connection stays as it is. */
+static int connect_next(struct connection *c)
 {
+	const struct endpoint *endpoint = NULL;
 	int fd = -1;
 
 	errno = ECONNREFUSED;
 	while (fd == -1 && c->next < c->endpoints.count) {
-		c->endpoint = &c->endpoints.items[c->next++];
-		fd = connect_endpoint(c, c->endpoint);
+		endpoint = &c->endpoints.items[c->next++];
+		fd = connect_endpoint(c, endpoint);
 	}
 	if (fd == -1)
 		return -1;
 	if (c->fd != -1)
 		close(c->fd);
 	c->fd = fd;
+	c->endpoint = endpoint;
 	endpoint_format(c->endpoint, c->peer, sizeof(c->peer));
 	return 0;
+}
+
+int connection_next_after(struct connection *c, int error)
+{
+	const bool own = error == ETIMEDOUT || error == EMSGSIZE || error == EAGAIN;
+
+	if (!own && connect_next(c) == 0)
+		return 0;
+	errno = error;
+	return -1;
+}
+
+ssize_t connection_receive(const struct connection *c, void *to, size_t size)
+{
+	ssize_t n = recv(c->fd, to, size, 0);
+	int saved = errno;
+	char byte;
+
+	if (n == -1 && c->address.transport == TRANSPORT_UDP)
+		while (recv(c->fd, &byte, 1, MSG_ERRQUEUE) != -1)
+			continue; /* what lies there would make poll(2) return at once */
+	errno = saved;
+	return n;
 }
 
 int connection_open(struct connection *c, const char *address, int64_t patience)
@@ -128,7 +162,7 @@ int connection_open(struct connection *c, const char *address, int64_t patience)
 		complain("%s: %s", address, why);
 		return STATUS_NOBODY;
 	}
-	return connection_next(c) == 0 ? STATUS_OK : connection_complain(c, errno);
+	return connect_next(c) == 0 ? STATUS_OK : connection_complain(c, errno);
 }
 
 void connection_close(struct connection *c)

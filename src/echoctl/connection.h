@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "net/endpoint.h"
 
@@ -25,11 +26,14 @@ struct connection {
 int connection_open(struct connection *connection, const char *address, int64_t patience);
 
 /*
- * Leaves the endpoint for the next one that takes us: a datagram socket learns only by its first
- * message that nobody is there. 0, or -1 with errno; ECONNREFUSED when there is no further one, and
- * the connection then stays as it is.
+ * Leaves the endpoint of a datagram socket, which has failed with that error, for the next one that takes
+ * us: only a message tells that nobody is there, or that there is no way. 0, or -1 with that error as
+ * errno when it is not the endpoint's fault or there is no further one; the connection then stays as it is.
  */
-int connection_next(struct connection *connection);
+int connection_next_after(struct connection *connection, int error);
+
+/* As recv(2) of a datagram, without waiting. */
+ssize_t connection_receive(const struct connection *connection, void *to, size_t size);
 
 void connection_close(struct connection *connection);
 

@@ -97,13 +97,15 @@ static void accept_answer(struct ping *ping, unsigned sequence)
 
 /* --- sending --- */
 
-/* A datagram that was refused: on to another endpoint of the name, unless this one has answered before. */
+/*
+ * A datagram that was refused, or has found no way: on to another endpoint of the name, unless this one has
+ * answered before.
+ */
 static void handle_refusal(struct ping *ping, int error)
 {
 	char probe[PROBE_BYTES + 1];
 
-	if (error == ECONNREFUSED && ping->probes.received == 0 &&
-	    connection_next(&ping->connection) == 0) {
+	if (ping->probes.received == 0 && connection_next_after(&ping->connection, error) == 0) {
 		write_probe(ping, ping->probes.sent, probe);
 		send(ping->connection.fd, probe, PROBE_BYTES, MSG_NOSIGNAL);
 		return;
@@ -172,7 +174,7 @@ static void send_due(struct ping *ping)
 static void receive_datagram(struct ping *ping)
 {
 	char bytes[ANSWER_MAX];
-	ssize_t n = recv(ping->connection.fd, bytes, sizeof(bytes), 0);
+	ssize_t n = connection_receive(&ping->connection, bytes, sizeof(bytes));
 	unsigned sequence;
 
 	if (n == -1) {

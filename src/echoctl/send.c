@@ -144,12 +144,12 @@ static ssize_t await_answer(const struct connection *c, char *to, size_t size)
 			errno = ETIMEDOUT;
 		if (ready <= 0)
 			return -1;
-		n = recv(c->fd, to, size, 0);
+		n = connection_receive(c, to, size);
 	} while (n == -1 && errno == EAGAIN); /* it had a wrong checksum */
 	return n;
 }
 
-/* Asks the endpoints in turn, until one is not refused. As await_answer(). */
+/* Asks the endpoints in turn, until one is not refused and can be reached. As await_answer(). */
 static ssize_t ask(
     struct connection *c, const char *text, size_t length, char *answer, size_t answer_size)
 {
@@ -161,7 +161,7 @@ static ssize_t ask(
 			return 0;
 		if (n != -1)
 			n = await_answer(c, answer, answer_size);
-	} while (n == -1 && errno == ECONNREFUSED && connection_next(c) == 0);
+	} while (n == -1 && connection_next_after(c, errno) == 0);
 	return n;
 }
 

@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ import pytest
 
 import harness
 from harness import DEADLINE, Failure
-from transports import every_datagram, every_stream, every_transport, needs_ipv6
+from transports import every_datagram, every_stream, every_transport, needs_ipv6, needs_root
 
 OK, NO, USAGE, NOBODY = 0, 1, 2, 3
 
@@ -707,3 +708,45 @@ def test_every_option_of_every_command_stands_in_the_manual():
         section = text.split(f"\n.Ss {command}\n")[1].split("\n.Ss ")[0]
         for option in re.findall(r"\[-(\w)", usage.replace("[-j]", "")):
             assert f"Fl {option}" in synopsis and f".It Fl {option}" in section
+
+
+# --- names with several addresses ---
+
+has_namespaces = (
+    shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin") is not None
+    and subprocess.run(["unshare", "-nm", "true"], check=False, capture_output=True).returncode == 0
+)
+
+# The name's first address is on the link, and nobody has it; who looks for it gives up soon.
+TWO_ADDRESSES = """
+ip link set lo up
+ip link add lan0 type veth peer name lan1
+ip link set lan1 up
+ip link set lan0 up
+ip addr add fd09::1/64 dev lan0 nodad
+echo 1 >/proc/sys/net/ipv6/neigh/lan0/mcast_solicit
+echo 50 >/proc/sys/net/ipv6/neigh/lan0/retrans_time_ms
+printf 'fd09::2 two.test\n127.0.0.1 two.test\n' >"$1/hosts"
+mount --bind "$1/hosts" /etc/hosts
+shift
+exec "$@"
+"""
+
+
+@needs_root
+@needs_ipv6
+@pytest.mark.skipif(not has_namespaces, reason="no network and mount namespaces")
+@pytest.mark.parametrize("command, answer", [(["send", "-w", "20"], "hello"),
+                                             (["ping", "-w", "20", "-n", "1"], "1 received")])  # fmt: skip
+def test_a_datagram_tries_every_address_of_a_name(echod, workdir, command, answer):
+    server = echod({"echo": {"listen": UDP}},
+                   wrapper=("unshare", "-nm", "sh", "-ec", TWO_ADDRESSES, "sh", str(workdir)))
+    address = f"udp://two.test:{server.address('echo').port}"
+    words = [address, "hello"] if command[0] == "send" else [address]
+    done = subprocess.run(
+        ["nsenter", "-t", str(server.pid), "-n", "-m", find_echoctl(), *command, *words],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        timeout=DEADLINE, check=False, text=True,
+    )  # fmt: skip
+    assert done.returncode == OK, done.stderr
+    assert answer in done.stdout
