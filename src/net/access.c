@@ -5,6 +5,8 @@
 #include "net/access.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
+#include <libconfig.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,17 +43,34 @@ bool network_key(const struct sockaddr *peer, struct in6_addr *key)
 	}
 }
 
+/* The upper `bits` of 64, in network order. */
+static uint64_t upper_bits(unsigned bits)
+{
+	return bits == 0 ? 0 : htobe64(UINT64_MAX << (64 - bits));
+}
+
+static void keep_prefix(struct in6_addr *address, unsigned length)
+{
+	uint64_t halves[2];
+
+	memcpy(halves, address, sizeof(halves));
+	halves[0] &= upper_bits(length < 64 ? length : 64);
+	halves[1] &= upper_bits(length < 64 ? 0 : length - 64);
+	memcpy(address, halves, sizeof(halves));
+}
+
+void prefixes_mask(const struct prefixes *prefixes, struct in6_addr *key)
+{
+	keep_prefix(key,
+	    IN6_IS_ADDR_V4MAPPED(key) ? MAPPED_BITS + (unsigned)prefixes->ipv4 : prefixes->ipv6);
+}
+
 /* Zeroes the bits behind the length; whether there were none set. */
 static bool clear_host_bits(struct in6_addr *address, unsigned length)
 {
 	struct in6_addr before = *address;
 
-	for (unsigned i = 0; i < sizeof(address->s6_addr); i++) {
-		unsigned bits = length > i * 8 ? length - i * 8 : 0;
-
-		if (bits < 8)
-			address->s6_addr[i] &= (uint8_t)(0xff00 >> bits);
-	}
+	keep_prefix(address, length);
 	return IN6_ARE_ADDR_EQUAL(&before, address);
 }
 
@@ -216,4 +235,59 @@ const struct option_type option_networks = {
 	.print = option_list_print,
 	.clear = clear_networks,
 	.item = &network_item,
+};
+
+/* A number of 1 or more from the `length` bytes of the text; -1 = it is none. */
+static long parse_length(const char *text, size_t length, long max)
+{
+	char digits[8];
+	long value;
+
+	if (length >= sizeof(digits))
+		return -1;
+	memcpy(digits, text, length);
+	digits[length] = '\0';
+	value = decimal_parse(digits, max);
+	return value == 0 ? -1 : value;
+}
+
+static void describe_prefixes(const struct option_row *row, char *to, size_t size)
+{
+	(void)row;
+	snprintf(to, size,
+	    "the prefix lengths of IPv4 (1 to 32) and IPv6 (1 to 128), such as \"24/56\"");
+}
+
+static int parse_prefixes(const struct option_row *row, const struct config_setting_t *setting,
+    void *field, char *why, size_t why_size)
+{
+	const char *text = config_setting_get_string(setting);
+	const char *slash = text == NULL ? NULL : strchr(text, '/');
+	long ipv4 = slash == NULL ? -1 : parse_length(text, (size_t)(slash - text), 32);
+	long ipv6 = slash == NULL ? -1 : parse_length(slash + 1, strlen(slash + 1), 128);
+	char shape[128];
+
+	if (ipv4 == -1 || ipv6 == -1) {
+		describe_prefixes(row, shape, sizeof(shape));
+		return option_refuse(setting, why, why_size, "%s", shape);
+	}
+	*(struct prefixes *)field =
+	    (struct prefixes){ .ipv4 = (uint8_t)ipv4, .ipv6 = (uint8_t)ipv6 };
+	return 0;
+}
+
+static void print_prefixes(const struct option_row *row, const void *field, FILE *out)
+{
+	const struct prefixes *prefixes = field;
+
+	(void)row;
+	fprintf(out, "\"%u/%u\"", prefixes->ipv4, prefixes->ipv6);
+}
+
+const struct option_type option_prefixes = {
+	.name = "prefix lengths of IPv4 and IPv6",
+	.size = sizeof(struct prefixes),
+	.parse = parse_prefixes,
+	.print = print_prefixes,
+	.describe = describe_prefixes,
 };

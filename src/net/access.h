@@ -40,6 +40,17 @@ void network_clear(struct network *network);
 /* An IP socket address as the 16 bytes that networks are compared with; false = it is none. */
 bool network_key(const struct sockaddr *peer, struct in6_addr *key);
 
+/* How many bits of an address say whose it is: all addresses that share them count as one source. */
+struct prefixes {
+	uint8_t ipv4, ipv6; /* 1 to 32, 1 to 128 */
+};
+
+/* The type of `reply_prefix`: "IPV4/IPV6", such as "24/56"; the field is a struct prefixes. */
+extern const struct option_type option_prefixes;
+
+/* Zeroes the bits of a network_key() behind the prefix of its family, so that it stands for the source. */
+void prefixes_mask(const struct prefixes *prefixes, struct in6_addr *key);
+
 /* Whether the peer is in the network; a Unix peer is in none. */
 bool network_matches(const struct network *network, const struct sockaddr *peer);
 

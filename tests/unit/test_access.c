@@ -292,6 +292,104 @@ START_TEST(which_rule_decides)
 }
 END_TEST
 
+static const struct option_row prefixes_row = { .key = "reply_prefix", .type = &option_prefixes };
+
+static int parse_lengths(const char *value, struct prefixes *to, char *why, size_t why_size)
+{
+	char text[128];
+	config_t config;
+	int result;
+
+	snprintf(text, sizeof(text), "reply_prefix = %s;", value);
+	config_init(&config);
+	ck_assert_int_eq(config_read_string(&config, text), CONFIG_TRUE);
+	result = option_prefixes.parse(
+	    &prefixes_row, config_lookup(&config, "reply_prefix"), to, why, why_size);
+	config_destroy(&config);
+	return result;
+}
+
+START_TEST(good_prefixes)
+{
+	static const struct {
+		const char *text, *printed;
+		uint8_t ipv4, ipv6;
+	} good_lengths[] = {
+		{ "\"24/56\"", "\"24/56\"", 24, 56 },
+		{ "\"1/1\"", "\"1/1\"", 1, 1 },
+		{ "\"32/128\"", "\"32/128\"", 32, 128 },
+		{ "\"08/064\"", "\"8/64\"", 8, 64 },
+	};
+
+	for (int i = 0; i < COUNT(good_lengths); i++) {
+		char why[256] = "", *printed;
+		struct prefixes prefixes;
+		size_t size;
+		FILE *out = open_memstream(&printed, &size);
+
+		ck_assert_msg(parse_lengths(good_lengths[i].text, &prefixes, why, sizeof(why)) == 0,
+		    "%s", why);
+		ck_assert_uint_eq(prefixes.ipv4, good_lengths[i].ipv4);
+		ck_assert_uint_eq(prefixes.ipv6, good_lengths[i].ipv6);
+		option_prefixes.print(&prefixes_row, &prefixes, out);
+		fclose(out);
+		ck_assert_str_eq(printed, good_lengths[i].printed);
+		free(printed);
+	}
+}
+END_TEST
+
+START_TEST(bad_prefixes)
+{
+	static const char *const bad_lengths[] = { "\"\"", "\"24\"", "\"24/\"", "\"/56\"",
+		"\"24/56/\"", "\"24/56/8\"", "\"24 / 56\"", "\"0/56\"", "\"24/0\"", "\"33/56\"",
+		"\"24/129\"", "\"-1/56\"", "\"4294967320/56\"", "\"/24/56\"", "24", "24.56", "true",
+		"[ 24, 56 ]" };
+	static const char expected[] = "expected the prefix lengths of IPv4 (1 to 32) and IPv6 "
+				       "(1 to 128), such as \"24/56\", got ";
+
+	for (int i = 0; i < COUNT(bad_lengths); i++) {
+		struct prefixes prefixes;
+		char why[256] = "";
+
+		ck_assert_msg(parse_lengths(bad_lengths[i], &prefixes, why, sizeof(why)) == -1,
+		    "%s", bad_lengths[i]);
+		ck_assert_mem_eq(why, expected, strlen(expected));
+	}
+}
+END_TEST
+
+static const struct {
+	const char *address;
+	uint8_t ipv4, ipv6;
+	const char *masked;
+} masks[] = {
+	{ "192.0.2.200", 24, 56, "::ffff:192.0.2.0" },
+	{ "192.0.2.200", 32, 1, "::ffff:192.0.2.200" },
+	{ "192.0.2.200", 1, 128, "::ffff:128.0.0.0" },
+	{ "192.0.2.200", 26, 128, "::ffff:192.0.2.192" },
+	{ "::ffff:192.0.2.200", 24, 8, "::ffff:192.0.2.0" },
+	{ "2001:db8:1:2ff::1", 24, 56, "2001:db8:1:200::" },
+	{ "2001:db8:1:2ff::1", 24, 48, "2001:db8:1::" },
+	{ "2001:db8:1:2ff::1", 24, 64, "2001:db8:1:2ff::" },
+	{ "2001:db8:1:2ff:8000::1", 24, 65, "2001:db8:1:2ff:8000::" },
+	{ "2001:db8:1:2ff::1", 24, 128, "2001:db8:1:2ff::1" },
+	{ "ffff::1", 24, 1, "8000::" },
+};
+
+START_TEST(mask)
+{
+	const struct prefixes prefixes = { masks[_i].ipv4, masks[_i].ipv6 };
+	struct sockaddr_storage peer = peer_of(masks[_i].address);
+	struct in6_addr key, masked;
+
+	ck_assert(network_key((struct sockaddr *)&peer, &key));
+	prefixes_mask(&prefixes, &key);
+	ck_assert_int_eq(inet_pton(AF_INET6, masks[_i].masked, &masked), 1);
+	ck_assert_mem_eq(&key, &masked, sizeof(key));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("access");
@@ -305,6 +403,9 @@ int main(void)
 	tcase_add_test(tc, not_ip);
 	tcase_add_test(tc, option);
 	tcase_add_loop_test(tc, which_rule_decides, 0, COUNT(decisions));
+	tcase_add_test(tc, good_prefixes);
+	tcase_add_test(tc, bad_prefixes);
+	tcase_add_loop_test(tc, mask, 0, COUNT(masks));
 	suite_add_tcase(s, tc);
 
 	srunner_run_all(sr, CK_ENV);
