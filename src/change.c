@@ -162,8 +162,8 @@ static int open_log(const struct change *change, struct texts *mistakes)
 	return -1;
 }
 
-struct change *change_prepare(struct server *server, struct config *next, enum change_mode mode,
-    struct texts *mistakes, int *status)
+struct change *change_prepare(struct server *server, struct config *next, const struct names *names,
+    enum change_mode mode, struct texts *mistakes, int *status)
 {
 	struct change *change = calloc(1, sizeof(*change));
 	size_t before = mistakes->count;
@@ -175,6 +175,7 @@ struct change *change_prepare(struct server *server, struct config *next, enum c
 	}
 	change->server = server;
 	change->config = next;
+	change->names = names;
 	change->mode = mode;
 	change->planned = calloc(next->instance_count, sizeof(*change->planned));
 	change->retired = retired_new(server->loop->base);

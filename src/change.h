@@ -1,5 +1,5 @@
 /*
- * A change from the configuration in force to another: prepared in full first (names resolved, sockets
+ * A change from the configuration in force to another: prepared in full first (sockets
  * bound, services started), then committed by steps that cannot fail. A start is a change from nothing.
  */
 #ifndef ECHOD_CHANGE_H
@@ -9,6 +9,7 @@
 
 struct change;
 struct listener;
+struct names;
 
 enum change_mode {
 	CHANGE_REAL,
@@ -17,10 +18,11 @@ enum change_mode {
 
 /*
  * NULL when anything of it cannot be had, with the mistakes added, the exit status that a start would end
- * with, and everything as before. The config stays the caller's until it is committed.
+ * with, and everything as before. The config stays the caller's until it is committed. `names` are what its host
+ * names stand for, and are not used afterwards.
  */
-struct change *change_prepare(struct server *server, struct config *next, enum change_mode mode,
-    struct texts *mistakes, int *status);
+struct change *change_prepare(struct server *server, struct config *next, const struct names *names,
+    enum change_mode mode, struct texts *mistakes, int *status);
 
 /* Leaves everything as it was before; the config stays the caller's. */
 void change_cancel(struct change *change);

@@ -22,6 +22,7 @@ struct planned {
 struct change {
 	struct server *server;
 	struct config *config;
+	const struct names *names;
 	enum change_mode mode;
 	struct planned *planned;
 	size_t count;

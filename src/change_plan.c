@@ -10,10 +10,10 @@
 #include "change_parts.h"
 #include "core/inherited.h"
 #include "core/nearest.h"
-#include "core/notify.h"
 #include "core/privilege.h"
 #include "net/endpoint.h"
 #include "net/listener.h"
+#include "net/names.h"
 #include "services/service.h"
 
 /* A running listener of that address; with port 0 only one's own will do. */
@@ -180,21 +180,25 @@ static int plan_listener(struct change *change, struct planned *planned,
 static int plan_address(struct change *change, struct planned *planned,
     const struct address *address, char *why, size_t why_size)
 {
-	struct endpoints endpoints = { 0 };
+	bool is_name = address->host != NULL && address_is_name(address);
+	struct endpoints resolved = { 0 };
+	const struct endpoints *endpoints = &resolved;
 	const char *reason;
 	int result;
 
-	if (address->host != NULL && address_is_name(address))
-		notify_step("Looking up %s", address->host);
-	if (endpoints_resolve(&endpoints, address, &reason) == -1) {
+	if (is_name)
+		endpoints = names_find(change->names, address, &reason);
+	else if (endpoints_resolve(&resolved, address, &reason) == -1)
+		endpoints = NULL;
+	if (endpoints == NULL) {
 		snprintf(why, why_size, "cannot resolve %s: %s", address->text, reason);
 		errno = EADDRNOTAVAIL;
 		return -1;
 	}
-	result = make_room(planned, endpoints.count, why, why_size);
-	for (size_t i = 0; i < endpoints.count && result == 0; i++)
-		result = plan_listener(change, planned, &endpoints.items[i], why, why_size);
-	endpoints_clear(&endpoints);
+	result = make_room(planned, endpoints->count, why, why_size);
+	for (size_t i = 0; i < endpoints->count && result == 0; i++)
+		result = plan_listener(change, planned, &endpoints->items[i], why, why_size);
+	endpoints_clear(&resolved);
 	return result;
 }
 

@@ -21,7 +21,9 @@
 #include "core/path.h"
 #include "core/privilege.h"
 #include "net/child.h"
+#include "net/errand.h"
 #include "net/listener.h"
+#include "net/names.h"
 #include "net/pulse.h"
 #include "net/stream.h"
 #include "services/service.h"
@@ -34,11 +36,10 @@ static void stop(struct server *server);
 
 static void reload(struct server *server)
 {
-	struct texts mistakes = { 0 }, warnings = { 0 };
-
-	server_reload(server, &mistakes, &warnings);
-	texts_clear(&mistakes);
-	texts_clear(&warnings);
+	if (server->phase == SERVER_STOPS)
+		return;
+	if (reload_request(server, false, NULL, NULL) == NULL)
+		log_error("reload: out of memory");
 }
 
 static void reopen(struct server *server)
@@ -124,7 +125,7 @@ static void left_cb(evutil_socket_t fd, short events, void *arg)
 	(void)fd;
 	(void)events;
 	retired_reap(&server->retired);
-	if (server->stopping && !has_clients(server))
+	if (server->phase == SERVER_STOPS && !has_clients(server))
 		event_base_loopbreak(server->loop->base);
 }
 
@@ -160,7 +161,8 @@ static void begin_stop(struct server *server)
 	log_info("echod: stopping");
 	notify_stopping(wait, "Stopping; %zu client%s left", server->loop->streams,
 	    plural(server->loop->streams));
-	server->stopping = true;
+	server->phase = SERVER_STOPS;
+	reloads_cancel(server);
 	TAILQ_FOREACH (instance, &server->loop->instances, entry) {
 		close_listeners(instance);
 		streams_drain(instance, CLOSE_SHUTDOWN);
@@ -174,7 +176,7 @@ static void begin_stop(struct server *server)
 
 static void stop(struct server *server)
 {
-	if (server->stopping)
+	if (server->phase == SERVER_STOPS)
 		event_base_loopbreak(server->loop->base);
 	else
 		begin_stop(server);
@@ -198,7 +200,7 @@ static void raise_descriptor_limit(int64_t max_connections)
 		    max_connections, (uintmax_t)limit.rlim_max);
 }
 
-static void use_log_level(const struct server *server)
+void server_use_log_level(const struct server *server)
 {
 	int level = server->config->log->level + server->verbosity;
 
@@ -233,7 +235,7 @@ struct server *server_new(struct config *config, const char *config_file,
 		server->loop->left = server->left;
 	}
 	if (server->config_file == NULL || server->console == NULL || server->pulse == NULL ||
-	    server->left == NULL || server->stop_timer == NULL) {
+	    server->left == NULL || server->stop_timer == NULL || reloads_init(server) == -1) {
 		server->config = NULL; /* it stays the caller's */
 		server_free(server);
 		return NULL;
@@ -241,7 +243,7 @@ struct server *server_new(struct config *config, const char *config_file,
 	return server;
 }
 
-static void log_mistakes(const char *subject, const struct texts *mistakes)
+void server_log_mistakes(const char *subject, const struct texts *mistakes)
 {
 	for (size_t i = 0; i < mistakes->count; i++)
 		log_error("%s: %s", subject, mistakes->items[i]);
@@ -258,15 +260,35 @@ static int refuse_privileges(const char *why)
 	return status;
 }
 
+static void looked_up_cb(void *arg)
+{
+	struct server *server = arg;
+
+	event_base_loopbreak(server->loop->base);
+}
+
+/* The host names of the start; a signal ends the waiting for them. NULL with errno. */
+static struct names *look_up(struct server *server)
+{
+	struct names *names = reload_look_up(server, server->config, looked_up_cb, server);
+
+	if (names == NULL || !names_are_pending(names) ||
+	    event_base_dispatch(server->loop->base) != -1)
+		return names;
+	names_free(names);
+	return NULL;
+}
+
 int server_start(struct server *server)
 {
 	struct config *config = server->config;
 	struct texts mistakes = { 0 };
 	struct change *change;
+	struct names *names;
 	char why[256];
 	int status;
 
-	use_log_level(server);
+	server_use_log_level(server);
 	/* Before anything is bound: whether it will be possible to become the user. */
 	if (privilege_seal(why, sizeof(why)) == -1 ||
 	    privilege_lend(config->main->user, why, sizeof(why)) == -1)
@@ -278,11 +300,20 @@ int server_start(struct server *server)
 		log_error("echod: cannot watch signals: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
+	if ((names = look_up(server)) == NULL) {
+		log_error("echod: cannot look up host names: %s", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	if (server->phase == SERVER_STOPS) {
+		names_free(names);
+		return 0;
+	}
 	server->config = NULL; /* a start is a change from nothing */
-	change = change_prepare(server, config, CHANGE_REAL, &mistakes, &status);
+	change = change_prepare(server, config, names, CHANGE_REAL, &mistakes, &status);
+	names_free(names);
 	if (change == NULL) {
 		server->config = config;
-		log_mistakes("echod", &mistakes);
+		server_log_mistakes("echod", &mistakes);
 		texts_clear(&mistakes);
 		return status;
 	}
@@ -293,118 +324,22 @@ int server_start(struct server *server)
 	if (privilege_drop(config->main->user, why, sizeof(why)) == -1)
 		return refuse_privileges(why);
 	server->reloads.loaded_at = clock_seconds();
+	server->phase = SERVER_RUNS;
+	errand_in(server->reloads.work, 0); /* for those that were asked for meanwhile */
 	return 0;
 }
 
-static void count_addresses(const struct loop *loop, size_t *services, size_t *addresses)
+void server_count(const struct server *server, size_t *services, size_t *addresses)
 {
 	const struct instance *instance;
 	const struct listener *listener;
 
 	*services = *addresses = 0;
-	TAILQ_FOREACH (instance, &loop->instances, entry) {
+	TAILQ_FOREACH (instance, &server->loop->instances, entry) {
 		++*services;
 		TAILQ_FOREACH (listener, &instance->listeners, entry)
 			++*addresses;
 	}
-}
-
-/* What is served, and the first mistake of the reload that has just failed, if it has. */
-static void tell_ready(const struct server *server, const struct texts *mistakes)
-{
-	size_t services, addresses;
-	char serving[100];
-
-	count_addresses(server->loop, &services, &addresses);
-	snprintf(serving, sizeof(serving), "Serving %zu service%s on %zu address%s", services,
-	    plural(services), addresses, addresses == 1 ? "" : "es");
-	if (mistakes == NULL)
-		notify_ready("%s", serving);
-	else
-		notify_ready("%s; the last reload failed: %s", serving,
-		    mistakes->count > 0 ? mistakes->items[0] : "out of memory");
-}
-
-struct config *server_load(const struct server *server, struct texts *mistakes)
-{
-	struct complaints complaints = { 0 };
-	struct config *config = config_load(server->config_file, service_kinds, &complaints);
-
-	texts_append(mistakes, &complaints.lines);
-	mistakes->lost |= complaints.lost;
-	complaints_clear(&complaints);
-	return config;
-}
-
-int server_keep_unreloadable(
-    const struct server *server, struct config *next, struct texts *warnings)
-{
-	struct complaints kept = { 0 };
-	int result = config_keep_unreloadable(server->config, next, &kept);
-
-	texts_append(warnings, &kept.lines);
-	complaints_clear(&kept);
-	texts_append(warnings, &next->warnings.lines);
-	return result;
-}
-
-/* A config that could be in force: read, and with what only a restart changes put back. */
-static struct config *load_next(
-    struct server *server, struct texts *mistakes, struct texts *warnings)
-{
-	struct config *next = server_load(server, mistakes);
-
-	if (next == NULL || server_keep_unreloadable(server, next, warnings) == 0)
-		return next;
-	texts_add(mistakes, "out of memory");
-	config_free(next);
-	return NULL;
-}
-
-static void succeed(struct server *server, const struct texts *warnings)
-{
-	use_log_level(server);
-	for (size_t i = 0; i < warnings->count; i++)
-		log_warning("reload: %s", warnings->items[i]);
-	server->reloads.done++;
-	server->reloads.loaded_at = clock_seconds();
-	log_info("reload: done");
-}
-
-static void fail(struct server *server, const struct texts *mistakes)
-{
-	log_mistakes("reload", mistakes);
-	server->reloads.failed++;
-	server->reloads.failed_at = clock_seconds();
-	texts_append(&server->reloads.mistakes, mistakes);
-	log_error("reload: failed, the running configuration stays");
-}
-
-int server_reload(struct server *server, struct texts *mistakes, struct texts *warnings)
-{
-	struct config *next;
-	struct change *change = NULL;
-	int status;
-
-	if (server->stopping) {
-		texts_add(mistakes, "the daemon is stopping");
-		return -1;
-	}
-	notify_reloading();
-	server->reloads.failed_at = 0;
-	texts_clear(&server->reloads.mistakes);
-	next = load_next(server, mistakes, warnings);
-	if (next != NULL)
-		change = change_prepare(server, next, CHANGE_REAL, mistakes, &status);
-	if (change != NULL) {
-		change_commit(change);
-		succeed(server, warnings);
-	} else {
-		config_free(next);
-		fail(server, mistakes);
-	}
-	tell_ready(server, change != NULL ? NULL : mistakes);
-	return change != NULL ? 0 : -1;
 }
 
 int server_reopen_log(void)
@@ -442,13 +377,17 @@ int server_run(struct server *server)
 {
 	size_t services, addresses;
 
-	count_addresses(server->loop, &services, &addresses);
+	if (server->phase == SERVER_STOPS) { /* before it had started */
+		log_info("echod: stopped");
+		return EXIT_SUCCESS;
+	}
+	server_count(server, &services, &addresses);
 	log_info("echod: ready (%zu services, %zu addresses)", services, addresses);
 	if (feed_watchdog(server) == -1) {
 		log_error("echod: out of memory for the watchdog's timer");
 		return EXIT_FAILURE;
 	}
-	tell_ready(server, NULL);
+	reload_tell_ready(server);
 	pulse_start(server->pulse);
 	if (event_base_dispatch(server->loop->base) == -1) {
 		log_error("echod: the event loop failed: %s", strerror(errno));
@@ -487,6 +426,7 @@ void server_free(struct server *server)
 		free_event(server->signals[i]);
 	free_event(server->signal_server);
 	if (server->loop != NULL) {
+		reloads_free(server);
 		retired_abort(&server->retired, CLOSE_SHUTDOWN);
 		free_instances(server->loop);
 	}
@@ -496,7 +436,6 @@ void server_free(struct server *server)
 	pulse_free(server->pulse);
 	loop_free(server->loop);
 	console_free(server->console);
-	texts_clear(&server->reloads.mistakes);
 	config_free(server->config);
 	free(server->config_file);
 	free(server);

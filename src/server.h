@@ -7,10 +7,10 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <time.h>
 
 #include "core/config.h"
 #include "net/loop.h"
+#include "reload.h"
 #include "retired.h"
 
 struct event;
@@ -21,12 +21,11 @@ struct pulse;
 
 #define SERVER_SIGNALS 5
 
-/* How the changes of configuration went. */
-struct server_reloads {
-	time_t loaded_at;      /* the one in force */
-	time_t failed_at;      /* the last try, if it failed; else 0 */
-	struct texts mistakes; /* of that */
-	unsigned long done, failed;
+/* What the loop turns for. */
+enum server_phase {
+	SERVER_STARTS, /* the host names of the start are being looked up */
+	SERVER_RUNS,
+	SERVER_STOPS,
 };
 
 struct server {
@@ -46,15 +45,18 @@ struct server {
 	struct pulse *pulse;
 	struct control_host *console; /* behind the control service */
 	int64_t started;              /* clock_ms() */
-	struct server_reloads reloads;
-	bool stopping;
+	struct reloads reloads;
+	enum server_phase phase;
 };
 
 /* Takes the config; nothing is bound yet. NULL when out of memory, and the config stays the caller's. */
 struct server *server_new(struct config *config, const char *config_file,
     struct inherited *inherited, int verbosity, bool detached);
 
-/* Binds and starts everything; mistakes are logged. 0, or the exit status. */
+/*
+ * Binds and starts everything; mistakes are logged. 0, or the exit status. While it waits for host names it hears
+ * signals; a stop among them leaves nothing started, and server_run() returns at once then.
+ */
 int server_start(struct server *server);
 
 /* Says that it is ready, serves until it is stopped, and returns the exit status. */
@@ -63,19 +65,13 @@ int server_run(struct server *server);
 /* Frees all in the reverse order; clients that are left are cut off. NULL is fine. */
 void server_free(struct server *server);
 
-/*
- * Reads the config again. 0 with the change in force and the warnings (what needs a restart), or -1 with
- * the old one whole and the mistakes; the log has got both.
- */
-int server_reload(struct server *server, struct texts *mistakes, struct texts *warnings);
-
-/* The parts of that which change nothing: the config as it is read now, or NULL with the mistakes; */
-struct config *server_load(const struct server *server, struct texts *mistakes);
-/* and the old values put back that only a restart changes, with the warnings. 0, or -1 when out of memory. */
-int server_keep_unreloadable(
-    const struct server *server, struct config *next, struct texts *warnings);
-
 /* Opens the log's file again. 0, or -1 with errno and the old one in use; the log tells. */
 int server_reopen_log(void);
+
+/* For a reload. Uses the level of the config in force, as the command line changes it. */
+void server_use_log_level(const struct server *server);
+void server_log_mistakes(const char *subject, const struct texts *mistakes);
+/* What is served now. */
+void server_count(const struct server *server, size_t *services, size_t *addresses);
 
 #endif

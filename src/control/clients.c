@@ -218,7 +218,6 @@ static const struct request_list list = {
 	.name = "clients",
 	.begin = begin,
 	.more = more,
-	.end = end,
 	.show_head = show_head,
 	.show_row = show_row,
 };
@@ -232,4 +231,5 @@ const struct command command_clients = {
 	    [IDLE_OVER] = { "--idle-over", "SECONDS" },
 	    [LEFT] = { "--left", NULL } },
 	.list = &list,
+	.end = end,
 };

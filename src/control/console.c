@@ -212,10 +212,14 @@ static void write_error(struct request *request, struct evbuffer *out)
 	json_decref(object);
 }
 
-static void answer_at_once(struct request *request, struct evbuffer *out)
+static void write_answer(struct request *request, struct evbuffer *out)
 {
-	json_t *answer = request->command->answer(request);
+	json_t *answer;
 
+	request->waits = false;
+	answer = request->command->answer(request);
+	if (request->waits)
+		return;
 	if (answer == NULL)
 		write_error(request, out);
 	else if (request->json)
@@ -272,7 +276,7 @@ static bool go_on_with_list(struct control_task *task, struct evbuffer *out)
 	return more;
 }
 
-/* The first piece; whether there are more. */
+/* The first piece, or the whole; whether there are more. */
 static bool begin_answer(struct control_task *task, struct evbuffer *out)
 {
 	struct request *request = &task->request;
@@ -283,14 +287,22 @@ static bool begin_answer(struct control_task *task, struct evbuffer *out)
 	}
 	if (request->command->list != NULL)
 		return begin_list(task, out);
-	answer_at_once(request, out);
+	write_answer(request, out);
+	return false;
+}
+
+static bool go_on_with_answer(struct control_task *task, struct evbuffer *out)
+{
+	if (task->request.command->list != NULL)
+		return go_on_with_list(task, out);
+	write_answer(&task->request, out);
 	return false;
 }
 
 /* --- the host --- */
 
-static struct control_task *begin(
-    struct control_host *host, struct stream *client, const char *line, size_t length)
+static struct control_task *begin(struct control_host *host, struct stream *client,
+    struct errand *work, const char *line, size_t length)
 {
 	struct control_task *task = calloc(1, sizeof(*task));
 
@@ -298,6 +310,7 @@ static struct control_task *begin(
 		return NULL;
 	task->request.server = ((struct console *)host)->server;
 	task->request.client = client;
+	task->request.work = work;
 	task->request.line = strndup(line, length);
 	if (task->request.line == NULL) {
 		free(task);
@@ -308,14 +321,17 @@ static struct control_task *begin(
 	return task;
 }
 
-static bool go_on(struct control_task *task, struct evbuffer *out)
+static enum control_progress go_on(struct control_task *task, struct evbuffer *out)
 {
-	bool more = task->begun ? go_on_with_list(task, out) : begin_answer(task, out);
+	bool more = task->begun ? go_on_with_answer(task, out) : begin_answer(task, out);
 
 	task->begun = true;
-	if (!more)
-		write_end(&task->request, out);
-	return more;
+	if (task->request.waits)
+		return CONTROL_WAITS;
+	if (more)
+		return CONTROL_MORE;
+	write_end(&task->request, out);
+	return CONTROL_DONE;
 }
 
 static void end(struct control_task *task)
@@ -323,7 +339,7 @@ static void end(struct control_task *task)
 	struct request *request = &task->request;
 
 	if (request->state != NULL)
-		request->command->list->end(request);
+		request->command->end(request);
 	texts_clear(&request->details);
 	free(request->line);
 	free(task);

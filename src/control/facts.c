@@ -40,7 +40,7 @@ static void add_problem(json_t *problems, const char *format, ...)
 
 static json_t *config_facts(const struct server *server, json_t *problems)
 {
-	const struct server_reloads *reloads = &server->reloads;
+	const struct reloads *reloads = &server->reloads;
 
 	if (reloads->failed_at != 0)
 		add_problem(problems,
@@ -49,10 +49,11 @@ static json_t *config_facts(const struct server *server, json_t *problems)
 		    reloads->mistakes.count > 0 ? ": " : "",
 		    reloads->mistakes.count > 0 ? reloads->mistakes.items[0] : "",
 		    reloads->mistakes.count > 1 ? " (and more)" : "");
-	return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o}", "file", json_text(server->config_file),
-	    "loaded", json_time(reloads->loaded_at), "reloads", (json_int_t)reloads->done,
-	    "failures", (json_int_t)reloads->failed, "failed", json_time(reloads->failed_at),
-	    "mistakes", json_texts(&reloads->mistakes));
+	return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:b}", "file",
+	    json_text(server->config_file), "loaded", json_time(reloads->loaded_at), "reloads",
+	    (json_int_t)reloads->done, "failures", (json_int_t)reloads->failed, "failed",
+	    json_time(reloads->failed_at), "mistakes", json_texts(&reloads->mistakes), "reloading",
+	    !TAILQ_EMPTY(&reloads->queue));
 }
 
 static json_t *client_facts(const struct loop *loop, json_t *problems)
@@ -243,7 +244,7 @@ json_t *facts_gather(const struct server *server)
 		json_array_append_new(services, service_facts(instance, problems));
 	return json_pack("{s:s, s:I, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
 	    PACKAGE_VERSION, "pid", (json_int_t)getpid(), "uptime_ms",
-	    (json_int_t)(clock_ms() - server->started), "stopping", server->stopping, "problems",
-	    problems, "config", config, "clients", clients, "loop", loop, "process",
+	    (json_int_t)(clock_ms() - server->started), "stopping", server->phase == SERVER_STOPS,
+	    "problems", problems, "config", config, "clients", clients, "loop", loop, "process",
 	    process_facts(server), "log", log, "services", services);
 }

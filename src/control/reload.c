@@ -4,11 +4,13 @@
  */
 #include <event2/buffer.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "change.h"
 #include "control/json.h"
 #include "control/request.h"
+#include "net/errand.h"
 #include "net/listener.h"
 #include "server.h"
 
@@ -65,39 +67,28 @@ static void add_value(const struct config_difference *difference, void *values)
 }
 
 /* What would become of the config; NULL, with the mistakes in the request, when it would be refused. */
-static json_t *describe(struct request *request, struct config *next)
+static json_t *describe(struct request *request, struct reload *reload)
 {
 	struct server *server = request->server;
 	json_t *steps = json_array(), *values = json_array();
-	struct texts kept = { 0 }; /* told by the values, with more about them */
 	struct change *change = NULL;
 	int status;
 
-	/* Before the values that need a restart are put back. */
-	if (config_compare(server->config, next, add_value, values) == 0 &&
-	    server_keep_unreloadable(server, next, &kept) == 0)
-		change = change_prepare(server, next, CHANGE_SKETCH, &request->details, &status);
-	texts_clear(&kept);
+	/* Compared before the values that need a restart are put back. */
+	if (!reload->failed &&
+	    config_compare(server->config, reload->next, add_value, values) == 0 &&
+	    reload_keep_unreloadable(reload) == 0)
+		change = change_prepare(
+		    server, reload->next, reload->names, CHANGE_SKETCH, &reload->mistakes, &status);
 	if (change == NULL) {
 		json_decref(steps);
 		json_decref(values);
-		return NULL;
+		return request_refuse(request, "a reload would fail, and change nothing");
 	}
 	change_describe(change, add_step, steps);
 	change_cancel(change);
 	return json_pack("{s:b, s:o, s:o, s:o}", "dry_run", 1, "steps", steps, "values", values,
-	    "warnings", json_texts(&next->warnings.lines));
-}
-
-static json_t *try(struct request *request)
-{
-	struct config *next = server_load(request->server, &request->details);
-	json_t *answer = next == NULL ? NULL : describe(request, next);
-
-	config_free(next);
-	if (answer == NULL)
-		request_refuse(request, "a reload would fail, and change nothing");
-	return answer;
+	    "warnings", json_texts(&reload->next->warnings.lines));
 }
 
 static void show_value(const json_t *value, struct evbuffer *out)
@@ -151,20 +142,67 @@ static void show_dry_run(json_t *answer, struct evbuffer *out)
 
 /* --- the reload --- */
 
-static json_t *reload(struct request *request)
-{
-	struct server *server = request->server;
-	struct texts warnings = { 0 };
-	json_t *answer = NULL;
+/* What the request waits for. */
+struct wait {
+	struct reload *reload; /* NULL = it has ended */
+	json_t *answer;        /* then, unless it failed */
+};
 
-	request_log(request, "reload");
-	if (server_reload(server, &request->details, &warnings) == -1)
+static void reload_ended(struct reload *reload, void *arg)
+{
+	struct request *request = arg;
+	struct wait *wait = request->state;
+
+	wait->reload = NULL;
+	if (reload->dry_run)
+		wait->answer = describe(request, reload);
+	else if (reload->failed)
 		request_refuse(request, "reload failed, the running configuration stays");
 	else
-		answer = json_pack("{s:o, s:o}", "reloaded", json_text(server->config_file),
-		    "warnings", json_texts(&warnings));
-	texts_clear(&warnings);
-	return answer;
+		wait->answer =
+		    json_pack("{s:o, s:o}", "reloaded", json_text(request->server->config_file),
+			"warnings", json_texts(&reload->warnings));
+	texts_append(&request->details, &reload->mistakes);
+	errand_next_turn(request->work);
+}
+
+static int begin(struct request *request)
+{
+	bool dry_run = request->options[DRY_RUN] != NULL;
+	struct wait *wait;
+
+	if (request->server->phase == SERVER_STOPS) {
+		request_refuse(request, "the daemon is stopping");
+		return -1;
+	}
+	if ((wait = calloc(1, sizeof(*wait))) == NULL)
+		return -1;
+	request->state = wait;
+	if (!dry_run)
+		request_log(request, "reload");
+	wait->reload = reload_request(request->server, dry_run, reload_ended, request);
+	return wait->reload == NULL ? -1 : 0;
+}
+
+static json_t *answer(struct request *request)
+{
+	struct wait *wait;
+
+	if (request->state == NULL && begin(request) == -1)
+		return NULL;
+	wait = request->state;
+	request->waits = wait->reload != NULL;
+	return json_incref(wait->answer);
+}
+
+static void end(struct request *request)
+{
+	struct wait *wait = request->state;
+
+	if (wait->reload != NULL)
+		reload_forget(wait->reload);
+	json_decref(wait->answer);
+	free(wait);
 }
 
 static void show_reload(json_t *answer, struct evbuffer *out)
@@ -173,11 +211,6 @@ static void show_reload(json_t *answer, struct evbuffer *out)
 	evbuffer_add_printf(out, "reloaded ");
 	show_text(json_string_of(answer, "reloaded"), out);
 	evbuffer_add_printf(out, "\n");
-}
-
-static json_t *answer(struct request *request)
-{
-	return request->options[DRY_RUN] != NULL ? try(request) : reload(request);
 }
 
 static void show(json_t *answer, struct evbuffer *out)
@@ -195,4 +228,5 @@ const struct command command_reload = {
 	.options = { [DRY_RUN] = { "--dry-run", NULL } },
 	.answer = answer,
 	.show = show,
+	.end = end,
 };

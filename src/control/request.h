@@ -12,6 +12,7 @@
 #include "core/texts.h"
 
 struct command;
+struct errand;
 struct evbuffer;
 struct server;
 struct stream;
@@ -31,7 +32,9 @@ struct request {
 	const char *options[REQUEST_OPTIONS];
 	char error[512];
 	struct texts details; /* of the error, a line each */
-	void *state;          /* of a command that answers in pieces */
+	void *state;          /* of a command that does not answer at once: its `end` frees it */
+	struct errand *work;  /* runs the command again that waits */
+	bool waits;           /* `answer` has returned NULL, and is to be called again then */
 };
 
 /* "--service NAME" */
@@ -47,7 +50,6 @@ struct request_list {
 	int (*begin)(struct request *request);
 	/* Adds some rows, a bounded number; false when these were the last. */
 	bool (*more)(struct request *request, json_t *rows);
-	void (*end)(struct request *request);
 	void (*show_head)(const struct request *request, struct evbuffer *out);
 	void (*show_row)(const json_t *row, struct evbuffer *out);
 };
@@ -58,10 +60,11 @@ struct command {
 	const char *help;
 	size_t least, most; /* words */
 	struct request_option options[REQUEST_OPTIONS];
-	/* The answer, an object; NULL after request_refuse(), or when out of memory. */
+	/* The answer, an object; NULL after request_refuse(), when out of memory, or when it waits. */
 	json_t *(*answer)(struct request *request);
 	void (*show)(json_t *answer, struct evbuffer *out); /* NULL = there is nothing to show */
 	const struct request_list *list;                    /* instead of both */
+	void (*end)(struct request *request);               /* only if there is a state */
 };
 
 /* Says no: the text of the line "ERROR: ...", one line. Returns NULL, for `answer`. */

@@ -62,6 +62,8 @@ static void show_config(const json_t *config, struct evbuffer *out)
 	evbuffer_add_printf(out, "echod: configuration ");
 	show_text(json_string_of(config, "file"), out);
 	evbuffer_add_printf(out, ", in force since %s\n", json_string_of(config, "loaded"));
+	if (json_is_true(json_object_get(config, "reloading")))
+		evbuffer_add_printf(out, "echod: a reload is looking up host names\n");
 	if (json_is_null(json_object_get(config, "failed")))
 		return;
 	evbuffer_add_printf(

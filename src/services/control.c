@@ -23,9 +23,10 @@ struct session {
 	struct stream *stream; /* NULL once it has ended */
 	struct evbuffer *waiting, *answer;
 	struct errand *work;
-	struct control_task *task; /* the request under way */
-	bool running;              /* a step of it, right now */
-	bool ending;               /* nothing more comes: close once all is answered */
+	struct control_task *task;      /* the request under way */
+	enum control_progress progress; /* of it, after its last step */
+	bool running;                   /* a step of it, right now */
+	bool ending;                    /* nothing more comes: close once all is answered */
 };
 
 /* A client's state. */
@@ -66,7 +67,7 @@ static bool begin_next(struct session *session)
 	char *line = evbuffer_readln(session->waiting, &length, EVBUFFER_EOL_LF);
 
 	if (line != NULL)
-		session->task = host->begin(host, session->stream, line, length);
+		session->task = host->begin(host, session->stream, session->work, line, length);
 	free(line);
 	return session->task != NULL;
 }
@@ -75,7 +76,6 @@ static bool begin_next(struct session *session)
 static enum verdict step(struct session *session)
 {
 	const struct control_host *host = host_of(session);
-	bool more;
 
 	/* Room first: an answer that ends in OK must not lack a part for want of memory. */
 	if (evbuffer_expand(session->answer, PIECE) == -1)
@@ -83,9 +83,9 @@ static enum verdict step(struct session *session)
 	if (session->task == NULL && !begin_next(session))
 		return VERDICT_ABORT;
 	session->running = true;
-	more = host->go_on(session->task, session->answer);
+	session->progress = host->go_on(session->task, session->answer);
 	session->running = false;
-	if (more && session->stream != NULL)
+	if (session->progress != CONTROL_DONE && session->stream != NULL)
 		return VERDICT_CONTINUE;
 	host->end(session->task);
 	session->task = NULL;
@@ -104,7 +104,7 @@ static void work(void *arg)
 		session_free(session);
 		return;
 	}
-	if (has_work(session))
+	if (has_work(session) && session->progress != CONTROL_WAITS)
 		errand_next_turn(session->work);
 	stream_send(session->stream, session->answer, verdict);
 }

@@ -5,27 +5,33 @@
 #ifndef ECHOD_SERVICES_CONTROL_H
 #define ECHOD_SERVICES_CONTROL_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
+struct errand;
 struct evbuffer;
 struct stream;
 
 /* One request that is being answered. */
 struct control_task;
 
+enum control_progress {
+	CONTROL_MORE,  /* there is more to say */
+	CONTROL_WAITS, /* for something that the host will run `work` for */
+	CONTROL_DONE,
+};
+
 struct control_host {
 	/*
-	 * Takes a request line of that client; the task ends with control_host.end(). NULL when out of
-	 * memory.
+	 * Takes a request line of that client, whose next turn is `work`; the task ends with
+	 * control_host.end(). NULL when out of memory.
 	 */
-	struct control_task *(*begin)(
-	    struct control_host *host, struct stream *client, const char *line, size_t length);
+	struct control_task *(*begin)(struct control_host *host, struct stream *client,
+	    struct errand *work, const char *line, size_t length);
 	/*
-	 * Adds a piece of the answer, the last of them ending in a line "OK" or "ERROR: why". False once
-	 * that is said. It is called outside of any stream's callback: it may end any stream, and reload.
+	 * Adds a piece of the answer, the last of them ending in a line "OK" or "ERROR: why". It is called
+	 * outside of any stream's callback: it may end any stream.
 	 */
-	bool (*go_on)(struct control_task *task, struct evbuffer *out);
+	enum control_progress (*go_on)(struct control_task *task, struct evbuffer *out);
 	void (*end)(struct control_task *task);
 };
 

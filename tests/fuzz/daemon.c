@@ -103,15 +103,20 @@ struct server *daemon_start(const char *text)
 	return NULL;
 }
 
+static void reload_ended(struct reload *reload, void *arg)
+{
+	*(int *)arg = reload->failed ? -1 : 0;
+}
+
 int daemon_reload(struct server *server, const char *text)
 {
-	struct texts mistakes = { 0 }, warnings = { 0 };
-	int result;
+	int result = 1;
 
 	write_config(text);
-	result = server_reload(server, &mistakes, &warnings);
-	texts_clear(&mistakes);
-	texts_clear(&warnings);
+	if (reload_request(server, false, reload_ended, &result) == NULL)
+		return -1;
+	while (result == 1)
+		event_base_loop(server->loop->base, EVLOOP_ONCE);
 	return result;
 }
 
