@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "core/clock.h"
 #include "kv/batch.h"
@@ -20,6 +21,7 @@
 
 struct committer {
 	struct writer *to_journal, *to_spool; /* the latter NULL: no client waits */
+	int fd;                               /* the eventfd that both of them make readable */
 	bool journal_works, spool_works;
 	struct spool *spool;
 	int file;              /* of the spool, that fills */
@@ -148,9 +150,25 @@ static void ask_spool(struct committer *c, struct commit_news *news)
 	news->log_bytes += c->spooled->size + (c->moving == NULL ? 0 : c->moving->size);
 }
 
+/*
+ * Before either writer is asked: the read clears the calls of both, so what a writer reports between being asked
+ * and a later read would wake nobody.
+ */
+static void read_calls(struct committer *c)
+{
+	bool called = writer_has_called(c->to_journal);
+	eventfd_t calls;
+
+	if (c->to_spool != NULL)
+		called |= writer_has_called(c->to_spool);
+	if (called)
+		eventfd_read(c->fd, &calls);
+}
+
 void committer_ask(struct committer *c, struct commit_news *news)
 {
 	*news = (struct commit_news){ .done = NULL };
+	read_calls(c);
 	ask_journal(c, news);
 	if (c->spool != NULL)
 		ask_spool(c, news);
@@ -205,6 +223,7 @@ struct committer *committer_start(
 		journal_close(journal);
 		return NULL;
 	}
+	c->fd = fd;
 	c->journal_works = c->spool_works = true;
 	if (start_writers(c, journal, interval, fd, why, why_size) == 0)
 		return c;

@@ -7,11 +7,12 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "kv/batch.h"
 #include "kv/medium.h"
@@ -31,8 +32,8 @@ struct writer {
 	pthread_cond_t change; /* in what follows: */
 	struct batch *given;
 	bool parked, awake, broken, stopping;
-	bool called; /* fd has been made readable */
 	struct writer_news news;
+	atomic_bool called; /* fd has been made readable */
 	/* The thread's own: */
 	struct medium *medium;
 	struct batch *kept; /* its commit has failed */
@@ -60,13 +61,10 @@ static uint64_t backlog(const struct writer *writer)
 /* Tells the loop, or whoever waits for the end. The mutex is held. */
 static void call(struct writer *writer)
 {
-	const uint64_t one = 1;
-
 	pthread_cond_broadcast(&writer->change);
 	writer->news.log_bytes = backlog(writer);
-	writer->called = true;
-	if (write(writer->fd, &one, sizeof(one)) == -1)
-		return; /* it is readable already */
+	eventfd_write(writer->fd, 1);
+	writer->called = true; /* from now on there is something to read */
 }
 
 /* Waits until something changes, or that time has come; the mutex is held. */
@@ -320,14 +318,14 @@ bool writer_give(struct writer *writer, struct batch *batch)
 	return takes;
 }
 
+bool writer_has_called(struct writer *writer)
+{
+	return atomic_exchange(&writer->called, false);
+}
+
 void writer_ask(struct writer *writer, struct writer_news *news)
 {
-	uint64_t calls;
-
 	pthread_mutex_lock(&writer->mutex);
-	if (writer->called && read(writer->fd, &calls, sizeof(calls)) == -1)
-		calls = 0; /* another writer's news have been taken, and its call for this one's */
-	writer->called = false;
 	*news = writer->news;
 	writer->news = (struct writer_news){ .log_bytes = news->log_bytes };
 	pthread_mutex_unlock(&writer->mutex);

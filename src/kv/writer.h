@@ -43,6 +43,11 @@ int writer_stop(struct writer *writer, struct batch *last);
 /* Takes over the batch; false when it has one still, or when there is news of a failure. */
 bool writer_give(struct writer *writer, struct batch *batch);
 
+/*
+ * Whether it has made `fd` readable since the last call of this function. If so, read `fd` first and then ask
+ * every writer that shares it, since the read clears the calls of all of them.
+ */
+bool writer_has_called(struct writer *writer);
 void writer_ask(struct writer *writer, struct writer_news *news);
 
 #endif
