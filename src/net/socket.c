@@ -1,22 +1,19 @@
-/* Opening and closing of bound sockets. A Unix path is handled under a lock on its directory. */
+/* Opening and closing of bound sockets. */
 #include "net/socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "net/multicast.h"
+#include "net/socket_path.h"
 
 #define UNSENT_MAX (128 * 1024) /* of a client's answers, in the kernel */
-#define LOCK_TRIES 500          /* of 10 ms: another echod holds the lock for microseconds */
 
 static int family_type(enum transport transport)
 {
@@ -35,8 +32,12 @@ bool endpoint_is_group(const struct endpoint *e)
 
 static bool is_wildcard(const struct endpoint *e)
 {
-	return e->any.sa_family == AF_INET6 ? IN6_IS_ADDR_UNSPECIFIED(&e->in6.sin6_addr)
-					    : e->in.sin_addr.s_addr == htonl(INADDR_ANY);
+	static const uint8_t mapped_any[16] = { [10] = 0xff, [11] = 0xff };
+
+	if (e->any.sa_family != AF_INET6)
+		return e->in.sin_addr.s_addr == htonl(INADDR_ANY);
+	return IN6_IS_ADDR_UNSPECIFIED(&e->in6.sin6_addr) ||
+	       memcmp(&e->in6.sin6_addr, mapped_any, sizeof(mapped_any)) == 0;
 }
 
 /* A socket of many addresses is told with each datagram which of them was asked. */
@@ -83,76 +84,6 @@ static bool is_path(const struct endpoint *e)
 	return transport_is_unix(e->transport) && e->un.sun_path[0] != '\0';
 }
 
-/* The directory of a Unix path, locked: whoever looks at the path and replaces it does it alone. */
-static int lock_directory(const char *path)
-{
-	const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
-	char copy[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
-	int fd;
-
-	snprintf(copy, sizeof(copy), "%s", path);
-	if ((fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1)
-		return -1;
-	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) == -1; i++) {
-		if (errno != EWOULDBLOCK || i == LOCK_TRIES) {
-			int saved = errno;
-
-			close(fd);
-			errno = saved;
-			return -1;
-		}
-		nanosleep(&pause, NULL);
-	}
-	return fd;
-}
-
-enum path_state { PATH_FREE, PATH_STALE, PATH_TAKEN };
-
-/*
- * A datagram socket is no client of a stream's server, nor does a datagram's server notice it; what
- * connect() says tells all the same whether anybody has the path open.
- */
-static enum path_state look_at_path(const struct endpoint *e)
-{
-	struct stat st;
-	int fd, result, saved;
-
-	if (lstat(e->un.sun_path, &st) == -1)
-		return errno == ENOENT ? PATH_FREE : PATH_TAKEN;
-	if (!S_ISSOCK(st.st_mode)) {
-		errno = ENOTSOCK;
-		return PATH_TAKEN;
-	}
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd == -1)
-		return PATH_TAKEN;
-	result = connect(fd, &e->any, e->length);
-	if (result == -1 && errno == ECONNREFUSED) {
-		close(fd);
-		return PATH_STALE;
-	}
-	if (result == 0 || errno != EACCES)
-		errno = EADDRINUSE;
-	saved = errno;
-	close(fd);
-	errno = saved;
-	return PATH_TAKEN;
-}
-
-/* Removes a path that no server has open. 0, or -1 with EADDRINUSE when one has, or it is no socket. */
-static int remove_stale(const struct endpoint *e)
-{
-	switch (look_at_path(e)) {
-	case PATH_FREE:
-		return 0;
-	case PATH_STALE:
-		return unlink(e->un.sun_path);
-	case PATH_TAKEN:
-		break;
-	}
-	return -1;
-}
-
 /* The mode stands before the name does: nobody can connect in between (CVE-2023-45145). */
 static int bind_with_mode(int fd, const struct endpoint *e, mode_t mode)
 {
@@ -169,30 +100,34 @@ static int bind_with_mode(int fd, const struct endpoint *e, mode_t mode)
 	return result;
 }
 
-static int bind_path(
-    struct bound_socket *s, const struct socket_options *options, const char **call)
+/* Which file the path is now. */
+static void note_path(struct bound_socket *s)
 {
 	struct stat st;
-	int lock, result = -1, saved;
 
-	*call = "lock its directory";
-	if ((lock = lock_directory(s->endpoint.un.sun_path)) == -1)
-		return -1;
-	*call = "bind";
-	if (remove_stale(&s->endpoint) == 0 &&
-	    (result = bind_with_mode(s->fd, &s->endpoint, options->unix_mode)) == 0 &&
-	    lstat(s->endpoint.un.sun_path, &st) == 0) {
+	if (lstat(s->endpoint.un.sun_path, &st) == 0 && S_ISSOCK(st.st_mode)) {
 		s->device = st.st_dev;
 		s->inode = st.st_ino;
 	}
-	/* Listen under the lock: until then a second server would find the path stale. */
+}
+
+static int bind_path(
+    struct bound_socket *s, const struct socket_options *options, const char **call)
+{
+	const char *path = s->endpoint.un.sun_path;
+	int lock, result = -1;
+
+	*call = "bind";
+	if ((lock = socket_path_lock(path)) == -1)
+		return -1;
+	if (socket_path_clear(&s->endpoint) == 0 &&
+	    (result = bind_with_mode(s->fd, &s->endpoint, options->unix_mode)) == 0)
+		note_path(s);
 	if (result == 0 && transport_is_stream(s->endpoint.transport)) {
 		*call = "listen";
 		result = listen(s->fd, options->backlog);
 	}
-	saved = errno;
-	close(lock);
-	errno = saved;
+	socket_path_unlock(path, lock);
 	return result;
 }
 
@@ -285,25 +220,23 @@ static void become_ipv4(struct endpoint *e)
 	e->length = sizeof(e->in);
 }
 
-static const char *reason(const struct endpoint *wanted, int error)
-{
-	uint16_t port = endpoint_port(wanted);
-
-	if (error == ENOTSOCK)
-		return "the path exists and is no socket";
-	if (error == EACCES && port > 0 && port < IPPORT_RESERVED)
-		return "Permission denied, as for any port below 1024 without CAP_NET_BIND_SERVICE";
-	return strerror(error);
-}
-
 /* Fills why; always -1, with errno as it was. */
 static int refuse(const struct endpoint *wanted, const char *call, char *why, size_t why_size)
 {
-	char text[ADDRESS_TEXT_MAX];
+	uint16_t port = endpoint_port(wanted);
+	char text[ADDRESS_TEXT_MAX], explained[300];
+	const char *reason;
 	int saved = errno;
 
+	reason = strerror(saved);
+	if (is_path(wanted))
+		reason =
+		    socket_path_explain(wanted->un.sun_path, saved, explained, sizeof(explained));
+	else if (saved == EACCES && port > 0 && port < IPPORT_RESERVED)
+		reason = "Permission denied, as for any port below 1024 without "
+			 "CAP_NET_BIND_SERVICE";
 	snprintf(why, why_size, "cannot %s %s: %s", call,
-	    endpoint_format(wanted, text, sizeof(text)), reason(wanted, saved));
+	    endpoint_format(wanted, text, sizeof(text)), reason);
 	errno = saved;
 	return -1;
 }
@@ -333,17 +266,6 @@ int socket_open(struct bound_socket *s, const struct endpoint *wanted,
 	return refuse(wanted, call, why, why_size);
 }
 
-/* Whether a socket could be made there, and a stale one be removed. */
-static int probe_path(const struct endpoint *e)
-{
-	char copy[sizeof(e->un.sun_path)];
-
-	if (look_at_path(e) == PATH_TAKEN)
-		return -1;
-	snprintf(copy, sizeof(copy), "%s", e->un.sun_path);
-	return faccessat(AT_FDCWD, dirname(copy), W_OK | X_OK, AT_EACCESS);
-}
-
 int socket_probe(
     const struct endpoint *wanted, const struct socket_options *options, char *why, size_t why_size)
 {
@@ -354,7 +276,7 @@ int socket_probe(
 	if (endpoint_is_group(wanted))
 		return 0; /* a receiver waits for what is missing */
 	if (is_path(wanted))
-		return probe_path(wanted) == 0 ? 0 : refuse(wanted, call, why, why_size);
+		return socket_path_probe(wanted) == 0 ? 0 : refuse(wanted, call, why, why_size);
 	quiet.silent = true;
 	if (open_wanted(&s, wanted, &quiet, &call) == -1)
 		return refuse(wanted, call, why, why_size);
@@ -381,9 +303,21 @@ static bool covers(
 bool sockets_collide(const struct endpoint *a, const struct socket_options *a_options,
     const struct endpoint *b, const struct socket_options *b_options)
 {
-	return !transport_is_unix(a->transport) && a->transport == b->transport &&
-	       endpoint_port(a) == endpoint_port(b) &&
-	       (covers(a, a_options, b) || covers(b, b_options, a));
+	struct endpoint x = *a, y = *b;
+
+	if (is_path(a) && is_path(b))
+		return strcmp(a->un.sun_path, b->un.sun_path) == 0;
+	if (a->transport != b->transport || endpoint_port(a) != endpoint_port(b))
+		return false;
+	if (transport_is_unix(a->transport))
+		return endpoint_equal(a, b);
+	if (endpoint_port(a) == 0)
+		return false;
+	if (endpoint_is_group(a) && endpoint_is_group(b))
+		return false; /* each of them gets what is sent to the group */
+	x.length = sockaddr_unmap(&x.any, x.length);
+	y.length = sockaddr_unmap(&y.any, y.length);
+	return covers(&x, a_options, &y) || covers(&y, b_options, &x);
 }
 
 /* --- sockets that somebody else has bound --- */
@@ -447,7 +381,9 @@ int socket_adopt(struct bound_socket *s, int fd, const char *interface_name, con
 {
 	struct endpoint *e = &s->endpoint;
 
-	*s = (struct bound_socket){ .fd = fd, .endpoint.length = sizeof(e->storage) };
+	*s = (struct bound_socket){
+		.fd = fd, .endpoint.length = sizeof(e->storage), .adopted = true
+	};
 	*why = NULL;
 	if (getsockname(fd, &e->any, &e->length) == -1)
 		*why = strerror(errno);
@@ -458,7 +394,21 @@ int socket_adopt(struct bound_socket *s, int fd, const char *interface_name, con
 	else if (adopt_options(s) == -1 ||
 		 (endpoint_is_group(e) && adopt_group(s, interface_name) == -1))
 		*why = strerror(errno);
+	else if (is_path(e))
+		note_path(s);
 	return *why == NULL ? 0 : -1;
+}
+
+/* Out of sight (EACCES, a mount namespace of our own) is not gone. */
+bool socket_is_reachable(const struct bound_socket *s)
+{
+	struct stat st;
+
+	if (s->fd == -1 || s->inode == 0)
+		return true;
+	if (lstat(s->endpoint.un.sun_path, &st) == -1)
+		return errno != ENOENT && errno != ENOTDIR;
+	return st.st_dev == s->device && st.st_ino == s->inode;
 }
 
 void socket_close(struct bound_socket *s)
@@ -467,8 +417,8 @@ void socket_close(struct bound_socket *s)
 
 	if (s->fd == -1)
 		return;
-	if (s->inode != 0 && lstat(s->endpoint.un.sun_path, &st) == 0 && st.st_dev == s->device &&
-	    st.st_ino == s->inode)
+	if (s->inode != 0 && !s->adopted && lstat(s->endpoint.un.sun_path, &st) == 0 &&
+	    st.st_dev == s->device && st.st_ino == s->inode)
 		unlink(s->endpoint.un.sun_path);
 	close(s->fd);
 	s->fd = -1;

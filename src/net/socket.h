@@ -26,8 +26,9 @@ struct bound_socket {
 	int fd;
 	struct endpoint endpoint; /* with the real port */
 	dev_t device;             /* of a Unix path: whether it is still ours when we leave */
-	ino_t inode;
-	unsigned interface; /* the index of the one that the options name; 0 = none */
+	ino_t inode;              /* 0 = it has none, or it could not be seen */
+	bool adopted;             /* its path is somebody else's to remove */
+	unsigned interface;       /* the index of the one that the options name; 0 = none */
 };
 
 /*
@@ -58,12 +59,21 @@ int socket_probe(const struct endpoint *wanted, const struct socket_options *opt
  */
 int socket_share(const struct bound_socket *socket, bool share);
 
-/* Whether the kernel lets only one of them be bound: the same port, and one address within the other. */
+/*
+ * Whether the kernel lets only one of them be bound: the same path or name, or the same port, and one address
+ * within the other.
+ */
 bool sockets_collide(const struct endpoint *a, const struct socket_options *a_options,
     const struct endpoint *b, const struct socket_options *b_options);
 
 /* Whether it is a multicast group: a UDP one, since only datagrams go to groups. */
 bool endpoint_is_group(const struct endpoint *endpoint);
+
+/*
+ * Whether clients find it: false when its Unix path has been removed, or is another file by now. Of what has no
+ * path, true.
+ */
+bool socket_is_reachable(const struct bound_socket *socket);
 
 /* Closes it and removes its Unix path if that is still ours. */
 void socket_close(struct bound_socket *socket);

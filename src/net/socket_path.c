@@ -1,0 +1,201 @@
+/*
+ * A path is taken over in three steps: lock, look whether anybody lives there, remove and bind. Without the
+ * lock two processes could both find it stale, and the second one would remove what the first has bound.
+ */
+#include "net/socket_path.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "net/endpoint.h"
+
+#define PATH_SIZE sizeof(((struct sockaddr_un *)NULL)->sun_path)
+#define LOCK_SIZE (PATH_SIZE + sizeof("/..lock"))
+#define LOCK_TRIES 100 /* each time another process has just been done */
+
+/* Closes it; always -1, with errno as it was. */
+static int close_failed(int fd)
+{
+	int saved = errno;
+
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+static const char *directory_of(const char *path, char *to, size_t size)
+{
+	const char *slash = strrchr(path, '/');
+
+	snprintf(to, size, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+	return to;
+}
+
+/* "/run/echod/.echo.sock.lock" */
+static const char *lock_name(const char *path, char *to)
+{
+	const char *name = strrchr(path, '/') + 1;
+
+	snprintf(to, LOCK_SIZE, "%.*s.%s.lock", (int)(name - path), path, name);
+	return to;
+}
+
+/* The file, made if need be, and ours alone: whoever could open it could hold the lock for ever. */
+static int open_lock(const char *name)
+{
+	struct stat st;
+	int fd = open(name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+
+	if (fd == -1 || fstat(fd, &st) == -1)
+		return fd == -1 ? -1 : close_failed(fd);
+	if (S_ISREG(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 077) == 0)
+		return fd;
+	errno = EPERM;
+	return close_failed(fd);
+}
+
+int socket_path_lock(const char *path)
+{
+	char name[LOCK_SIZE];
+	struct stat opened, there;
+
+	lock_name(path, name);
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		int fd = open_lock(name);
+
+		if (fd == -1)
+			return -1;
+		if (flock(fd, LOCK_EX | LOCK_NB) == -1 || fstat(fd, &opened) == -1)
+			return close_failed(fd);
+		/* Whoever had it before has removed the file: a third process may lock a new one. */
+		if (lstat(name, &there) == 0 && there.st_dev == opened.st_dev &&
+		    there.st_ino == opened.st_ino)
+			return fd;
+		close(fd);
+	}
+	errno = EWOULDBLOCK;
+	return -1;
+}
+
+void socket_path_unlock(const char *path, int lock)
+{
+	char name[LOCK_SIZE];
+	int saved = errno;
+
+	unlink(lock_name(path, name));
+	close(lock);
+	errno = saved;
+}
+
+enum path_state { PATH_FREE, PATH_STALE, PATH_TAKEN };
+
+/*
+ * A datagram socket is no client of a stream's server, nor does a datagram's server notice it; what
+ * connect() says tells all the same whether anybody has the path open.
+ */
+static enum path_state look_at_path(const struct endpoint *e)
+{
+	struct stat st;
+	int fd, result;
+
+	if (lstat(e->un.sun_path, &st) == -1)
+		return errno == ENOENT ? PATH_FREE : PATH_TAKEN;
+	if (!S_ISSOCK(st.st_mode)) {
+		errno = ENOTSOCK;
+		return PATH_TAKEN;
+	}
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd == -1)
+		return PATH_TAKEN;
+	result = connect(fd, &e->any, e->length);
+	if (result == -1 && errno == ECONNREFUSED) {
+		close(fd);
+		return PATH_STALE;
+	}
+	if (result == 0 || errno != EACCES)
+		errno = EADDRINUSE;
+	close_failed(fd);
+	return PATH_TAKEN;
+}
+
+int socket_path_clear(const struct endpoint *endpoint)
+{
+	switch (look_at_path(endpoint)) {
+	case PATH_FREE:
+		return 0;
+	case PATH_STALE:
+		return unlink(endpoint->un.sun_path);
+	case PATH_TAKEN:
+		break;
+	}
+	return -1;
+}
+
+int socket_path_probe(const struct endpoint *endpoint)
+{
+	char directory[PATH_SIZE];
+
+	if (look_at_path(endpoint) == PATH_TAKEN)
+		return -1;
+	directory_of(endpoint->un.sun_path, directory, sizeof(directory));
+	return faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS);
+}
+
+static const char *file_type(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) == -1)
+		return "something";
+	return S_ISLNK(st.st_mode)   ? "a symbolic link"
+	       : S_ISDIR(st.st_mode) ? "a directory"
+	       : S_ISREG(st.st_mode) ? "a regular file"
+				     : "a file that is no socket";
+}
+
+const char *socket_path_explain(const char *path, int error, char *to, size_t size)
+{
+	char directory[PATH_SIZE], lock[LOCK_SIZE];
+	const char *reason = strerror(error);
+	struct stat st;
+
+	directory_of(path, directory, sizeof(directory));
+	switch (error) {
+	case EADDRINUSE:
+		snprintf(to, size, "%s: a process that runs has it", reason);
+		break;
+	case EWOULDBLOCK:
+		snprintf(to, size, "another process is just binding it");
+		break;
+	case ENOTSOCK:
+		snprintf(to, size,
+		    "the path exists and is no socket but %s: remove that, or choose another path",
+		    file_type(path));
+		break;
+	case EPERM:
+	case ELOOP:
+		snprintf(to, size, "%s: %s is no lock file of ours: remove it", reason,
+		    lock_name(path, lock));
+		break;
+	case ENOENT:
+		snprintf(to, size, "%s: create the directory %s", reason, directory);
+		break;
+	case EACCES:
+		if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_uid != geteuid())
+			snprintf(
+			    to, size, "%s: a socket of user %d is there", reason, (int)st.st_uid);
+		else
+			snprintf(to, size, "%s: user %d may not make files in %s", reason,
+			    (int)geteuid(), directory);
+		break;
+	default:
+		snprintf(to, size, "%s", reason);
+	}
+	return to;
+}
