@@ -252,7 +252,10 @@ static void close_unwanted(struct instance *instance)
 			listener->kept = false;
 			continue;
 		}
-		streams_leave(instance, listener, CLOSE_RELOAD);
+		if (listener->successor != NULL)
+			streams_move(instance, listener, listener->successor);
+		else
+			streams_leave(instance, listener, CLOSE_RELOAD);
 		listener_free(listener);
 	}
 }

@@ -3,6 +3,8 @@
  * ones. A new one is bound here and not served yet.
  */
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -13,6 +15,7 @@
 #include "core/privilege.h"
 #include "net/endpoint.h"
 #include "net/listener.h"
+#include "net/multicast.h"
 #include "net/names.h"
 #include "services/service.h"
 
@@ -111,22 +114,36 @@ void forget_replaced(const struct change *change)
 	struct listener *listener;
 
 	TAILQ_FOREACH (instance, &change->server->loop->instances, entry)
-		TAILQ_FOREACH (listener, &instance->listeners, entry)
+		TAILQ_FOREACH (listener, &instance->listeners, entry) {
 			listener->replaced = false;
+			listener->successor = NULL;
+		}
 }
 
-/* Whether the new config itself wants both, which a start would refuse. */
-static bool collides_with_planned(const struct change *change, const struct endpoint *wanted,
-    const struct socket_options *options)
+/*
+ * Refuses what no socket can be opened for, since another address of the new config has it: a name has turned out
+ * to be an address that is there, too. 0, or the exit status and why.
+ */
+static int refuse_collision(const struct change *change, const struct endpoint *wanted,
+    const struct socket_options *options, char *why, size_t why_size)
 {
+	char text[ADDRESS_TEXT_MAX], other[ADDRESS_TEXT_MAX];
+
 	for (size_t i = 0; i < change->count; i++)
 		for (size_t j = 0; j < change->planned[i].count; j++) {
 			const struct listener *listener = change->planned[i].listeners[j];
 
-			if (sockets_collide(&listener->wanted, &listener->options, wanted, options))
-				return true;
+			if (!sockets_collide(
+				&listener->wanted, &listener->options, wanted, options))
+				continue;
+			snprintf(why, why_size,
+			    "%s collides with %s of services.%s: remove one of them",
+			    endpoint_format(wanted, text, sizeof(text)),
+			    endpoint_format(&listener->wanted, other, sizeof(other)),
+			    change->planned[i].config->name);
+			return EX_CONFIG;
 		}
-	return false;
+	return 0;
 }
 
 /* As open_listener(), and where listeners have the port that are to go, beside them. */
@@ -137,8 +154,7 @@ static struct listener *open_in_place(const struct change *change, const struct 
 	struct listener *listener = open_listener(change, wanted, options, why, why_size);
 	int saved = errno;
 
-	if (listener != NULL || errno != EADDRINUSE ||
-	    collides_with_planned(change, wanted, options) ||
+	if (listener != NULL || errno != EADDRINUSE || transport_is_unix(wanted->transport) ||
 	    share_port(change, wanted, options, true) == 0) {
 		errno = saved;
 		return listener;
@@ -153,58 +169,134 @@ static struct listener *open_in_place(const struct change *change, const struct 
 	return listener;
 }
 
-static int plan_listener(struct change *change, struct planned *planned,
-    const struct endpoint *wanted, char *why, size_t why_size)
+/* The kernel has no such address, or no such family: true of an address that a name may have elsewhere. */
+static bool is_not_here(int error)
 {
-	const struct instance_settings *settings = planned->config->parts[PART_INSTANCE].fields;
-	struct socket_options options = { .backlog = (int)settings->backlog,
-		.ipv6_only = settings->ipv6_only,
-		.unix_mode = settings->socket_mode };
-	struct listener *listener;
-
-	if (endpoint_is_group(wanted))
-		snprintf(options.interface, sizeof(options.interface), "%s",
-		    service_interface(planned->config));
-	listener = find_listener(change->server->loop, planned, wanted, &options);
-	if (listener != NULL)
-		listener->kept = true;
-	else
-		listener = open_in_place(change, wanted, &options, why, why_size);
-	if (listener == NULL)
-		return -1;
-	planned->listeners[planned->count++] = listener;
-	return 0;
-}
-
-/* All endpoints of one address of the config. 0, or -1 with errno and why. */
-static int plan_address(struct change *change, struct planned *planned,
-    const struct address *address, char *why, size_t why_size)
-{
-	bool is_name = address->host != NULL && address_is_name(address);
-	struct endpoints resolved = { 0 };
-	const struct endpoints *endpoints = &resolved;
-	const char *reason;
-	int result;
-
-	if (is_name)
-		endpoints = names_find(change->names, address, &reason);
-	else if (endpoints_resolve(&resolved, address, &reason) == -1)
-		endpoints = NULL;
-	if (endpoints == NULL) {
-		snprintf(why, why_size, "cannot resolve %s: %s", address->text, reason);
-		errno = EADDRNOTAVAIL;
-		return -1;
-	}
-	result = make_room(planned, endpoints->count, why, why_size);
-	for (size_t i = 0; i < endpoints->count && result == 0; i++)
-		result = plan_listener(change, planned, &endpoints->items[i], why, why_size);
-	endpoints_clear(&resolved);
-	return result;
+	return error == EADDRNOTAVAIL || error == EAFNOSUPPORT;
 }
 
 static int exit_status(int error)
 {
 	return error == EACCES || error == EPERM ? EX_NOPERM : EX_UNAVAILABLE;
+}
+
+/*
+ * The listener of one endpoint: a running one, or one that is opened. An address of a name may be absent. 0, or
+ * the exit status and why.
+ */
+static int plan_listener(struct change *change, struct planned *planned,
+    const struct endpoint *wanted, const struct socket_options *options, bool may_be_absent,
+    char *why, size_t why_size)
+{
+	struct loop *loop = change->server->loop;
+	struct listener *running = find_listener(loop, planned, wanted, options);
+	struct listener *listener = running;
+	int status;
+
+	if (running == NULL || listener_needs_socket(running)) {
+		if ((status = refuse_collision(change, wanted, options, why, why_size)) != 0)
+			return status;
+		listener = open_in_place(change, wanted, options, why, why_size);
+		if (listener == NULL && may_be_absent && is_not_here(errno))
+			listener =
+			    running != NULL && running->socket.fd == -1
+				? running
+				: listener_absent(loop, wanted, options, errno, why, why_size);
+	}
+	if (listener == NULL)
+		return exit_status(errno);
+	if (listener == running) {
+		running->kept = true;
+	} else if (running != NULL) {
+		running->replaced = true;
+		if (running->instance == planned->instance)
+			running->successor = listener;
+	}
+	planned->listeners[planned->count++] = listener;
+	return 0;
+}
+
+static struct socket_options options_of(const struct instance_config *config)
+{
+	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
+
+	return (struct socket_options){ .backlog = (int)settings->backlog,
+		.ipv6_only = settings->ipv6_only,
+		.unix_mode = settings->socket_mode };
+}
+
+/*
+ * The name of the interface that a group is joined on: the address's zone or the service's; "" = as routed. A
+ * zone that is a number stays in the address.
+ */
+static const char *group_interface(
+    const struct instance_config *config, const struct address *address)
+{
+	const char *zone = address_zone(address);
+
+	return zone != NULL && decimal_parse(zone, INT_MAX) == -1 ? zone
+								  : service_interface(config);
+}
+
+/* A group's zone is an interface that may come and go: it is looked up whenever the group is joined. */
+static int resolve(struct endpoints *to, const struct address *address, const char **why)
+{
+	const char *zone = address_zone(address);
+	struct address plain = *address;
+	char host[INET6_ADDRSTRLEN];
+
+	if (zone != NULL && decimal_parse(zone, INT_MAX) == -1 &&
+	    address->transport == TRANSPORT_UDP && multicast_names_group(address)) {
+		snprintf(
+		    host, sizeof(host), "%.*s", (int)(zone - 1 - address->host), address->host);
+		plain.host = host;
+	}
+	return endpoints_resolve(to, &plain, why);
+}
+
+static int plan_endpoints(struct change *change, struct planned *planned,
+    const struct address *address, const struct endpoints *endpoints, char *why, size_t why_size)
+{
+	struct socket_options options = options_of(planned->config);
+	bool is_name = address_is_name(address);
+	size_t first = planned->count, absent = 0;
+	int status = make_room(planned, endpoints->count, why, why_size) == 0 ? 0 : EXIT_FAILURE;
+
+	for (size_t i = 0; i < endpoints->count && status == 0; i++) {
+		const struct endpoint *wanted = &endpoints->items[i];
+
+		if (service_check_endpoint(planned->config, wanted, why, why_size) == -1)
+			return EX_CONFIG;
+		snprintf(options.interface, sizeof(options.interface), "%s",
+		    endpoint_is_group(wanted) ? group_interface(planned->config, address) : "");
+		status = plan_listener(change, planned, wanted, &options, is_name, why, why_size);
+	}
+	for (size_t i = first; i < planned->count; i++)
+		absent += planned->listeners[i]->absent != 0 &&
+			  !endpoint_is_group(&planned->listeners[i]->wanted);
+	return status == 0 && is_name && absent == endpoints->count ? EX_UNAVAILABLE : status;
+}
+
+/* All endpoints of one address of the config. 0, or the exit status and why. */
+static int plan_address(struct change *change, struct planned *planned,
+    const struct address *address, char *why, size_t why_size)
+{
+	struct endpoints resolved = { 0 };
+	const struct endpoints *endpoints = &resolved;
+	const char *reason;
+	int status;
+
+	if (address_is_name(address))
+		endpoints = names_find(change->names, address, &reason);
+	else if (resolve(&resolved, address, &reason) == -1)
+		endpoints = NULL;
+	if (endpoints == NULL) {
+		snprintf(why, why_size, "cannot resolve %s: %s", address->text, reason);
+		return EX_UNAVAILABLE;
+	}
+	status = plan_endpoints(change, planned, address, endpoints, why, why_size);
+	endpoints_clear(&resolved);
+	return status;
 }
 
 /* Adds what is wrong, with the place in the file; the rest of the plan is tried all the same. */
@@ -213,15 +305,20 @@ static void plan_addresses(
 {
 	const struct option_section *section = &planned->config->parts[PART_INSTANCE];
 	const struct instance_settings *settings = section->fields;
-	char why[256];
+	char why[512];
 
 	for (size_t i = 0; i < settings->listen.count; i++) {
-		if (plan_address(change, planned, &settings->listen.items[i], why, sizeof(why)) ==
-		    0)
+		const struct address *address = &settings->listen.items[i];
+		struct option_origin origin = *option_origin_of(section, "listen");
+		int error = plan_address(change, planned, address, why, sizeof(why));
+
+		if (error == 0)
 			continue;
-		*status = exit_status(errno);
-		mistakes_add(mistakes, option_origin_of(section, "listen"),
-		    "services.%s.listen: %s", planned->config->name, why);
+		*status = error;
+		if (address->line != 0)
+			origin.line = address->line;
+		mistakes_add(
+		    mistakes, &origin, "services.%s.listen: %s", planned->config->name, why);
 	}
 }
 

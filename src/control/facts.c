@@ -201,14 +201,22 @@ static json_t *address_facts(const struct instance *instance, json_t *problems)
 	char text[ADDRESS_TEXT_MAX];
 
 	TAILQ_FOREACH (listener, &instance->listeners, entry) {
-		if (listener->socket.fd == -1)
+		endpoint_format(listener_endpoint(listener), text, sizeof(text));
+		if (listener->absent != 0 && endpoint_is_group(&listener->wanted))
 			add_problem(problems, "%s: %s waits for its network: %s", instance->name,
-			    endpoint_format(&listener->wanted, text, sizeof(text)),
-			    strerror(listener->absent));
-		else
-			json_array_append_new(addresses,
-			    json_text(
-				endpoint_format(&listener->socket.endpoint, text, sizeof(text))));
+			    text, strerror(listener->absent));
+		else if (listener->absent != 0)
+			add_problem(problems,
+			    "%s: %s is not served: cannot bind it: %s; a reload tries it again",
+			    instance->name, text, strerror(listener->absent));
+		else if (!socket_is_reachable(&listener->socket))
+			add_problem(problems,
+			    "%s: %s cannot be reached: its path has been removed or replaced; %s",
+			    instance->name, text,
+			    listener->inherited == NULL ? "a reload binds it again"
+							: "restart its socket unit");
+		if (listener->socket.fd != -1)
+			json_array_append_new(addresses, json_text(text));
 	}
 	return addresses;
 }

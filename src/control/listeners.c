@@ -13,7 +13,9 @@
 static const char *state_of(const struct listener *listener)
 {
 	if (listener->socket.fd == -1)
-		return "waiting"; /* for its network */
+		return endpoint_is_group(&listener->wanted) ? "waiting" : "absent";
+	if (!socket_is_reachable(&listener->socket))
+		return "unreachable";
 	if (event_pending(listener->event, EV_READ, NULL))
 		return "open";
 	return listener->loop->pause != 0 ? "paused" : "full";
@@ -52,9 +54,9 @@ static void show(json_t *answer, struct evbuffer *out)
 	json_t *list = json_object_get(answer, "listeners"), *listener;
 	size_t i;
 
-	evbuffer_add_printf(out, "%-16s %-8s %-40s %s\n", "SERVICE", "STATE", "ADDRESS", "FROM");
+	evbuffer_add_printf(out, "%-16s %-11s %-40s %s\n", "SERVICE", "STATE", "ADDRESS", "FROM");
 	json_array_foreach (list, i, listener) {
-		evbuffer_add_printf(out, "%-16s %-8s %-40s ", json_string_of(listener, "service"),
+		evbuffer_add_printf(out, "%-16s %-11s %-40s ", json_string_of(listener, "service"),
 		    json_string_of(listener, "state"), json_string_of(listener, "address"));
 		if (json_is_true(json_object_get(listener, "inherited")))
 			evbuffer_add_printf(out, "the service manager");

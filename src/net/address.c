@@ -239,6 +239,13 @@ bool address_is_name(const struct address *address)
 	return address->host != NULL && !host_is_numeric(address->host);
 }
 
+const char *address_zone(const struct address *address)
+{
+	const char *percent = address->host == NULL ? NULL : strchr(address->host, '%');
+
+	return percent == NULL ? NULL : percent + 1;
+}
+
 static int parse_item(void *item, const char *text, char *why, size_t why_size)
 {
 	const char *expected;
@@ -259,9 +266,16 @@ static char *const *item_text(const void *item)
 	return &((const struct address *)item)->text;
 }
 
-static const struct option_item address_item = {
-	.size = sizeof(struct address), .parse = parse_item, .clear = clear_item, .text = item_text
-};
+static int *item_line(void *item)
+{
+	return &((struct address *)item)->line;
+}
+
+static const struct option_item address_item = { .size = sizeof(struct address),
+	.parse = parse_item,
+	.clear = clear_item,
+	.text = item_text,
+	.line = item_line };
 
 static void clear_addresses(void *field)
 {

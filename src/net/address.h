@@ -33,6 +33,7 @@ struct address {
 	char *host;    /* without brackets; NULL = `*`, and for Unix addresses */
 	uint16_t port; /* host order; 0 = any free one */
 	char *path;    /* Unix: a path, or "@name" for an abstract one */
+	int line;      /* of the file, in a list of the config; else 0 */
 };
 
 struct addresses {
@@ -58,6 +59,9 @@ void address_clear(struct address *address);
 
 /* Whether it is a name that only a resolver can tell the meaning of. */
 bool address_is_name(const struct address *address);
+
+/* The name of the interface behind a %; NULL = none. */
+const char *address_zone(const struct address *address);
 
 /*
  * Whether it can be reached from anywhere: a wildcard, or an IP address that is not one of loopback,

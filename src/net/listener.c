@@ -191,9 +191,10 @@ static struct listener *make(struct loop *loop, const struct endpoint *wanted,
 {
 	struct listener *listener = calloc(1, sizeof(*listener));
 
-	snprintf(why, why_size, "out of memory");
-	if (listener == NULL)
+	if (listener == NULL) {
+		snprintf(why, why_size, "out of memory");
 		return NULL;
+	}
 	listener->loop = loop;
 	listener->wanted = *wanted;
 	listener->options = *options;
@@ -221,6 +222,23 @@ fail:
 	listener_free(listener);
 	errno = saved;
 	return NULL;
+}
+
+struct listener *listener_absent(struct loop *loop, const struct endpoint *wanted,
+    const struct socket_options *options, int error, char *why, size_t why_size)
+{
+	struct listener *listener = make(loop, wanted, options, why, why_size);
+
+	if (listener != NULL)
+		listener->absent = error;
+	return listener;
+}
+
+bool listener_needs_socket(const struct listener *listener)
+{
+	if (endpoint_is_group(&listener->wanted))
+		return false; /* it opens one when there is a network */
+	return listener->socket.fd == -1 || !socket_is_reachable(&listener->socket);
 }
 
 struct listener *listener_sketch(struct loop *loop, const struct endpoint *wanted,
@@ -261,6 +279,19 @@ static void log_listening(const struct listener *listener)
 
 	log_info("%s: listening on %s", listener->instance->name,
 	    endpoint_format(&listener->socket.endpoint, text, sizeof(text)));
+}
+
+/* Each time that a reload has tried it again. A group says so itself. */
+static void log_absent(const struct listener *listener)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	if (!endpoint_is_group(&listener->wanted))
+		log_warning("%s: cannot bind %s: %s; the other addresses of its name are served, "
+			    "and a reload tries this one again",
+		    listener->instance->name,
+		    endpoint_format(&listener->wanted, text, sizeof(text)),
+		    strerror(listener->absent));
 }
 
 /* --- waiting for a group's network --- */
@@ -313,7 +344,9 @@ void listener_start(struct listener *listener, struct instance *instance)
 		TAILQ_REMOVE(&listener->instance->listeners, listener, entry);
 	listener->instance = instance;
 	TAILQ_INSERT_TAIL(&instance->listeners, listener, entry);
-	if (comes && listener->socket.fd != -1)
+	if (listener->socket.fd == -1)
+		log_absent(listener);
+	else if (comes)
 		log_listening(listener);
 }
 

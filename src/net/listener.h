@@ -29,10 +29,11 @@ struct listener {
 	int caution; /* how often the pieces of its batches are halved, see datagram.c */
 	/* Of a multicast group: tries again while its network is not there, and sees it go. */
 	struct event *watch;
-	int absent; /* errno of the last try, while it waits */
+	int absent; /* errno of the last try, while it waits or could not be bound */
 	/* By the change that is being prepared: */
 	bool kept;
-	bool replaced; /* it goes, and a new one has its port already */
+	bool replaced;              /* it goes, and a new one has its port or path already */
+	struct listener *successor; /* whose clients its own are then; NULL = they leave */
 };
 
 /*
@@ -41,6 +42,16 @@ struct listener {
  */
 struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
     const struct socket_options *options, char *why, size_t why_size);
+
+/*
+ * One without a socket, for an address of a name that cannot be bound here, with the errno that said so. NULL
+ * with errno and `why` filled when out of memory.
+ */
+struct listener *listener_absent(struct loop *loop, const struct endpoint *wanted,
+    const struct socket_options *options, int error, char *why, size_t why_size);
+
+/* Whether a reload has to open it anew: it has no socket and does not wait for one, or its path is not there. */
+bool listener_needs_socket(const struct listener *listener);
 
 /*
  * One that shows what listener_new() would make, and cannot be served: it has no socket. NULL with errno

@@ -33,6 +33,8 @@ void streams_drain(struct instance *instance, enum close_reason reason);
 /* The same for those of one listener, which is about to leave the instance. */
 void streams_leave(
     struct instance *instance, const struct listener *listener, enum close_reason reason);
+/* Those of the one listener are the other one's from now on. */
+void streams_move(struct instance *instance, const struct listener *from, struct listener *to);
 /* Ends them now. */
 void streams_abort(struct instance *instance, enum close_reason reason);
 /* Ends those that the access rules in force would not let in. */

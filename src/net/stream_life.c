@@ -320,6 +320,15 @@ void streams_leave(
 	}
 }
 
+void streams_move(struct instance *instance, const struct listener *from, struct listener *to)
+{
+	struct stream *s;
+
+	TAILQ_FOREACH (s, &instance->streams, entry)
+		if (s->listener == from)
+			s->listener = to;
+}
+
 void streams_abort(struct instance *instance, enum close_reason reason)
 {
 	struct stream *s;

@@ -1,9 +1,12 @@
 """Addresses: families, wildcards, names, Unix sockets that are left over, taken or stolen."""
 
+import fcntl
 import os
 import shlex
+import shutil
 import socket
 import stat
+import subprocess
 
 import pytest
 
@@ -87,19 +90,81 @@ def test_name(echod):
     assert says_hello(server.connect(ECHO))
 
 
+def with_hosts(write, text, *namespaces, before=""):
+    """A wrapper that gives the daemon namespaces of its own and another /etc/hosts."""
+    flags = ["unshare", "--mount", *namespaces]
+    if subprocess.run([*flags, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("no namespaces here")
+    hosts = write("hosts", text)
+    script = f'{before} mount --bind {shlex.quote(str(hosts))} /etc/hosts && exec "$0" "$@"'
+    return [*flags, "sh", "-c", script]
+
+
 @needs_root
 @needs_ipv6
-def test_every_address_of_a_name_is_bound(echod, workdir, write):
-    """In a mount namespace of its own the daemon sees another /etc/hosts."""
-    hosts = write("hosts", "127.0.0.1 many.test\n127.0.0.3 many.test\n::1 many.test\n")
-    script = f'mount --bind {shlex.quote(str(hosts))} /etc/hosts && exec "$0" "$@"'
-    wrapper = ["unshare", "--mount", "sh", "-c", script]
-    if os.system("unshare --mount true 2>/dev/null") != 0:
-        pytest.skip("no mount namespaces here")
-    server = echod(echo("tcp://many.test:0"), wrapper=wrapper)
+def test_every_address_of_a_name_is_bound(echod, write):
+    hosts = "127.0.0.1 many.test\n127.0.0.3 many.test\n::1 many.test\n"
+    server = echod(echo("tcp://many.test:0"), wrapper=with_hosts(write, hosts))
     assert sorted(a.host for a in server.addresses(ECHO)) == ["127.0.0.1", "127.0.0.3", "::1"]
     for address in server.addresses(ECHO):
         assert says_hello(connect(address))
+
+
+@needs_root
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_an_address_of_a_name_that_is_not_here_is_told(echod, write, transport):
+    """192.0.2.77 belongs to nobody."""
+    hosts = "192.0.2.77 many.test\n127.0.0.1 many.test\n"
+    listen = f"{transport}://many.test:{harness.free_port()}"
+    server = echod(echo(listen), wrapper=with_hosts(write, hosts))
+    server.log.wait(r"warning echo: cannot bind \w+://192\.0\.2\.77:\d+: Cannot assign requested")
+    assert [a.host for a in server.addresses(ECHO)] == ["127.0.0.1"]
+    assert says_hello(server.connect(ECHO))
+    mark = server.log.mark()
+    assert server.reload()
+    server.log.wait(r"warning echo: cannot bind \w+://192\.0\.2\.77:", mark)
+    assert says_hello(server.connect(ECHO))
+
+
+@needs_root
+def test_a_name_without_any_address_that_is_here_is_an_error(fleet, write):
+    hosts = "192.0.2.77 many.test\n192.0.2.78 many.test\n"
+    server = fleet.launch(echo("tcp://many.test:0"), wrapper=with_hosts(write, hosts))
+    server.wait_stopped_with(69, "Cannot assign requested address")
+
+
+@needs_root
+def test_an_address_of_a_name_that_is_in_use_is_an_error(fleet, write):
+    hosts = "127.0.0.4 many.test\n127.0.0.1 many.test\n"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"tcp://many.test:{taken.getsockname()[1]}"
+        server = fleet.launch(echo(listen), wrapper=with_hosts(write, hosts))
+        server.wait_stopped_with(69, "Address already in use")
+
+
+def test_an_address_that_is_not_here_is_an_error(fleet):
+    server = fleet.launch(echo(["tcp://127.0.0.1:0", "tcp://192.0.2.77:0"]))
+    server.wait_stopped_with(69, "Cannot assign requested address")
+
+
+@needs_root
+def test_a_reload_binds_the_address_of_a_name_that_has_come(echod, write):
+    """localhost, where IPv6 is off at first."""
+    if shutil.which("ip") is None:
+        pytest.skip("no ip here")
+    off = "ip link set lo up; cd /proc/sys/net/ipv6/conf/; for i in all lo; do " \
+        "echo 1 >$i/disable_ipv6 || exit; done;"
+    hosts = "127.0.0.1 both.test\n::1 both.test\n"
+    server = echod(echo("tcp://both.test:7"), wrapper=with_hosts(write, hosts, "--net", before=off))
+    server.log.wait(r"warning echo: cannot bind tcp://\[::1\]:7: Cannot assign requested address")
+    on = "for i in all lo; do echo 0 >/proc/sys/net/ipv6/conf/$i/disable_ipv6; done"
+    subprocess.run(["nsenter", "-n", "-t", str(server.pid), "sh", "-c", on], check=True)
+    mark = server.log.mark()
+    assert server.reload()
+    server.log.wait(r"info echo: listening on tcp://\[::1\]:7$", mark)
+    assert not server.log.matches("cannot bind", mark)
 
 
 def test_unknown_name_is_an_error(fleet):
@@ -233,15 +298,148 @@ def test_abstract_name_in_use(fleet):
     assert says_hello(first.connect(ECHO))
 
 
-def test_file_that_is_no_socket_is_left_alone(fleet, write):
-    path = write("precious", "data")
-    fleet.launch(echo(f"unix://{path}")).wait_stopped_with(69, str(path))
-    assert path.read_text() == "data"
+@pytest.mark.parametrize("kind", ["a regular file", "a directory", "a symbolic link"])
+def test_file_that_is_no_socket_is_left_alone(fleet, workdir, kind):
+    """Not even a link to a socket that is stale is followed."""
+    path = workdir / "precious"
+    if kind == "a regular file":
+        path.write_text("data")
+    elif kind == "a directory":
+        path.mkdir()
+    else:
+        bound_socket(workdir / "stale", socket.SOCK_STREAM).close()
+        path.symlink_to(workdir / "stale")
+    before = path.lstat()
+    fleet.launch(echo(f"unix://{path}")).wait_stopped_with(69, f"no socket but {kind}: remove that")
+    assert path.lstat().st_ino == before.st_ino
+    assert (workdir / "stale").exists() == (kind == "a symbolic link")
 
 
-def test_missing_directory_is_named(fleet):
+def test_missing_directory_is_named(fleet, workdir):
     server = fleet.launch(echo("unix://$DIR/not/there"))
-    server.wait_stopped_with(69, "not/there")
+    server.wait_stopped_with(69, f"No such file or directory: create the directory {workdir}/not")
+
+
+@needs_root
+def test_directory_that_may_not_be_written_is_named(fleet, workdir):
+    (workdir / "closed").mkdir(mode=0o755)
+    wrapper = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    workdir.chmod(0o755)
+    if not harness.is_tree_open():
+        pytest.skip("only its owner may enter the build tree")
+    server = fleet.launch(echo("unix://$DIR/closed/socket"), wrapper=wrapper)
+    server.wait_stopped_with(77, f"user 65534 may not make files in {workdir}/closed")
+
+
+@UNIX_KINDS
+def test_longest_path(echod, workdir, scheme, kind):
+    path = f"{workdir}/" + "x" * (107 - len(f"{workdir}/"))
+    first = echod(echo(f"{scheme}://{path}"))
+    first.kill()
+    assert says_hello(echod(echo(f"{scheme}://{path}")).connect(ECHO))
+    assert sorted(name for name in os.listdir(workdir) if "lock" in name) == []
+
+
+def test_nobody_elses_lock_holds_it_up(echod, workdir):
+    """Whoever may read the directory can lock it."""
+    directory = os.open(workdir, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        server = echod(echo(["tcp://127.0.0.1:0", "unix://$DIR/a"]))
+        assert server.reload(echo(["tcp://127.0.0.1:0", "unix://$DIR/a", "unixgram://$DIR/b"]))
+        assert says_hello(server.connect(ECHO, "unix"))
+        assert says_hello(server.connect(ECHO, "unixgram"))
+    finally:
+        os.close(directory)
+
+
+def test_a_lock_that_a_dead_process_has_left_is_no_matter(echod, workdir):
+    (workdir / ".socket.lock").touch(mode=0o600)
+    assert says_hello(echod(echo("unix://$DIR/socket")).connect(ECHO))
+    assert not (workdir / ".socket.lock").exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "readable", "stranger's"])
+def test_a_lock_that_others_can_open_is_refused(fleet, workdir, kind):
+    lock = workdir / ".socket.lock"
+    if kind == "link":
+        lock.symlink_to(workdir / "elsewhere")
+    else:
+        lock.touch(mode=0o600 if kind == "stranger's" else 0o644)
+    if kind == "stranger's":
+        if os.geteuid() != 0:
+            pytest.skip("needs root")
+        os.chown(lock, 65534, 65534)
+    server = fleet.launch(echo("unix://$DIR/socket"))
+    server.wait_stopped_with((69, 77), f"{lock} is no lock file of ours: remove it")
+    assert lock.is_symlink() or lock.exists()
+    assert not (workdir / "elsewhere").exists()
+
+
+@UNIX_KINDS
+def test_of_many_that_start_at_once_one_gets_the_path(fleet, workdir, scheme, kind):
+    bound_socket(workdir / "socket", kind).close()
+    daemons = [fleet.launch(echo(f"{scheme}://$DIR/socket")) for _ in range(6)]
+    harness.wait_until(
+        lambda: sum(d.process.poll() is not None for d in daemons) == len(daemons) - 1,
+        "all but one have given up")
+    for daemon in daemons:
+        if daemon.process.poll() is not None:
+            daemon.wait_stopped(69)
+        else:
+            daemon.wait_ready()
+            assert says_hello(daemon.connect(ECHO))
+    assert not (workdir / ".socket.lock").exists()
+
+
+# --- a path that goes while it is served ---
+
+
+@pytest.mark.parametrize("how", ["removed", "stale", "moved"])
+@UNIX_KINDS
+def test_a_path_that_is_gone_is_bound_again_by_a_reload(echod, workdir, scheme, kind, how):
+    path = workdir / "socket"
+    server = echod(echo(["tcp://127.0.0.1:0", f"{scheme}://{path}"]))
+    clients = [server.connect(ECHO, "tcp"), server.connect(ECHO, scheme)]
+    if how == "moved":
+        path.rename(workdir / "other")
+    else:
+        path.unlink()
+    if how == "stale":
+        bound_socket(path, kind).close()
+    assert server.reload()
+    assert says_hello(server.connect(ECHO, scheme))
+    for client in clients if kind == socket.SOCK_STREAM else clients[:1]:
+        with client:
+            client.send(b"still here")
+            assert client.exactly(10) == b"still here"
+    server.stop()
+    assert not path.exists()
+
+
+def test_a_path_that_is_another_file_by_now_fails_the_reload(echod, workdir):
+    path = workdir / "socket"
+    server = echod(echo(f"unix://{path}"))
+    with server.connect(ECHO) as client:
+        path.unlink()
+        path.write_text("precious")
+        assert not server.reload()
+        server.log.wait(r"services\.echo\.listen: cannot bind .*no socket but a regular file")
+        client.send(b"still here")
+        assert client.exactly(10) == b"still here"
+    server.stop()
+    assert path.read_text() == "precious"
+
+
+def test_a_path_that_another_server_has_by_now_fails_the_reload(echod, workdir):
+    path = workdir / "socket"
+    server = echod(echo(f"unix://{path}"))
+    path.unlink()
+    with bound_socket(path, socket.SOCK_STREAM):
+        assert not server.reload()
+        server.log.wait(r"services\.echo\.listen: cannot bind .*a process that runs has it")
+        server.stop()
+        assert path.is_socket()
 
 
 def test_path_that_is_too_long_is_an_error(fleet):

@@ -15,6 +15,7 @@ import pytest
 
 import harness
 from harness import DEADLINE, Failure, run_echod, to_config, wait_until
+from test_addresses import with_hosts
 from test_echoctl import NO, NOBODY, OK, USAGE, find_echoctl
 from transports import needs_open_tree, needs_root
 
@@ -349,6 +350,36 @@ def test_listeners(echod, echoctl, ask):
     assert {row["state"] for row in listeners} == {"open"}
     assert listeners[0]["file"] == str(server.config) and listeners[0]["line"] == 1
     assert f"{server.config}:1" in echoctl("listeners")[0]
+
+
+def test_a_path_that_is_gone(echod, echoctl, ask, workdir):
+    server = echod(with_control(echo={"listen": ["unix://$DIR/echo", "unix://@$ID"]}))
+    (workdir / "echo").rename(workdir / "other")
+    assert [row["state"] for row in ask("listeners")["listeners"]] == ["unreachable", "open", "open"]
+    status = ask("status")
+    assert status["problems"] == [
+        f"echo: unix://{workdir}/echo cannot be reached: its path has been removed or replaced; "
+        "a reload binds it again"]
+    assert "needs a look" in echoctl("status")[0]
+    echoctl("reload")
+    assert {row["state"] for row in ask("listeners")["listeners"]} == {"open"}
+    assert ask("status")["problems"] == []
+    (workdir / "control").unlink()
+    assert server.reload()
+    assert ask("status")["problems"] == []
+
+
+@needs_root
+def test_an_address_of_a_name_that_is_not_here(echod, echoctl, ask, write):
+    wrapper = with_hosts(write, "192.0.2.77 many.test\n127.0.0.1 many.test\n")
+    port = harness.free_port()
+    echod(with_control(echo={"listen": f"tcp://many.test:{port}"}), wrapper=wrapper)
+    states = {row["address"]: row["state"] for row in ask("listeners")["listeners"]}
+    assert states[f"tcp://192.0.2.77:{port}"] == "absent"
+    assert states[f"tcp://127.0.0.1:{port}"] == "open"
+    problem, = ask("status")["problems"]
+    assert problem.startswith(f"echo: tcp://192.0.2.77:{port} is not served: cannot bind it: Cannot")
+    assert "a reload would change nothing" in echoctl("reload", "--dry-run")[0]
 
 
 def test_a_full_listener_says_so(echod, ask):
