@@ -1,6 +1,7 @@
 /* A queue of reloads; the errand takes the first through its steps: read, look up, and then apply or describe. */
 #include "reload.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -181,6 +182,10 @@ struct reload *reload_request(
 	struct reloads *reloads = &server->reloads;
 	struct reload *reload = TAILQ_LAST(&reloads->queue, reload_queue);
 
+	if (server->phase == SERVER_STOPS) {
+		errno = ESHUTDOWN;
+		return NULL;
+	}
 	if (reload != NULL && !reload->begun && !reload->dry_run && !dry_run && done == NULL)
 		return reload;
 	if ((reload = calloc(1, sizeof(*reload))) == NULL)

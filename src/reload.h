@@ -53,7 +53,7 @@ void reloads_free(struct server *server);
 
 /*
  * Asks for a reload. It begins at the end of this turn of the loop, or when the server has started. Several
- * that nobody waits for are one while they have not begun. NULL when out of memory.
+ * that nobody waits for are one while they have not begun. NULL with errno (ESHUTDOWN: the daemon stops).
  */
 struct reload *reload_request(
     struct server *server, bool dry_run, void (*done)(struct reload *reload, void *arg), void *arg);

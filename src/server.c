@@ -36,10 +36,9 @@ static void stop(struct server *server);
 
 static void reload(struct server *server)
 {
-	if (server->phase == SERVER_STOPS)
-		return;
 	if (reload_request(server, false, NULL, NULL) == NULL)
-		log_error("reload: out of memory");
+		log_warning("reload: not done: %s",
+		    errno == ESHUTDOWN ? "the daemon is stopping" : strerror(errno));
 }
 
 static void reopen(struct server *server)

@@ -2,6 +2,7 @@
  * reload: the changed configuration in force, or the reason why not; and with --dry-run what would change,
  * found by the same steps without a trace.
  */
+#include <errno.h>
 #include <event2/buffer.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -171,17 +172,17 @@ static int begin(struct request *request)
 	bool dry_run = request->options[DRY_RUN] != NULL;
 	struct wait *wait;
 
-	if (request->server->phase == SERVER_STOPS) {
-		request_refuse(request, "the daemon is stopping");
-		return -1;
-	}
 	if ((wait = calloc(1, sizeof(*wait))) == NULL)
 		return -1;
 	request->state = wait;
 	if (!dry_run)
 		request_log(request, "reload");
 	wait->reload = reload_request(request->server, dry_run, reload_ended, request);
-	return wait->reload == NULL ? -1 : 0;
+	if (wait->reload != NULL)
+		return 0;
+	request_refuse(
+	    request, "%s", errno == ESHUTDOWN ? "the daemon is stopping" : strerror(errno));
+	return -1;
 }
 
 static json_t *answer(struct request *request)
