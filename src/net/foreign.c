@@ -1,79 +1,128 @@
 /*
- * What other protocols look like. A request of HTTP is known by its first line, three words of which the
- * last is a version, so that a line of ours which only holds such words is left alone.
+ * What other protocols look like. A request of HTTP is known by its first line: three words, of which the
+ * last is a version. What the first word may be depends on where the line stands. A stream that begins with
+ * a method of any name, a path and a version is HTTP, since after DNS rebinding a web page is of the same
+ * origin and chooses the method, SET or DEL, too. Later only the methods that browsers know count, so that
+ * "SET note HTTP/1.1" stores a value, and the one header that every request has: Host.
  */
 #include "net/foreign.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "core/space.h"
 
 #define VERSION_LENGTH (sizeof("HTTP/1.1") - 1)
 
-static size_t word_length(const char *bytes, size_t length)
-{
-	size_t n = 0;
+struct word {
+	const char *bytes;
+	size_t length;
+};
 
-	while (n < length && !is_space(bytes[n]))
-		n++;
-	return n;
+/* The next word; `at` moves behind the white space that follows it. Its length is 0 at the end. */
+static struct word next_word(const char **at, const char *end)
+{
+	struct word word = { *at, 0 };
+
+	while (*at < end && !is_space(**at))
+		(*at)++;
+	word.length = (size_t)(*at - word.bytes);
+	while (*at < end && is_space(**at))
+		(*at)++;
+	return word;
 }
 
-static size_t space_length(const char *bytes, size_t length)
+static void skip_space(const char **at, const char *end)
 {
-	size_t n = 0;
-
-	while (n < length && is_space(bytes[n]))
-		n++;
-	return n;
+	while (*at < end && is_space(**at))
+		(*at)++;
 }
 
-/* Bytes of the method and the white space behind it; 0 = there is none. */
-static size_t method_length(const char *bytes, size_t length)
+static bool is_digit(char byte)
+{
+	return byte >= '0' && byte <= '9';
+}
+
+/* What a method may be (RFC 9110, 5.6.2). */
+static bool is_token(struct word word)
+{
+	for (size_t i = 0; i < word.length; i++) {
+		char byte = word.bytes[i], small = (char)(byte | 0x20);
+
+		if (!(small >= 'a' && small <= 'z') && !is_digit(byte) &&
+		    (byte == '\0' || strchr("!#$%&'*+-.^_`|~", byte) == NULL))
+			return false;
+	}
+	return true;
+}
+
+static bool is_known_method(struct word word)
 {
 	static const char *const methods[] = { "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT",
 		"OPTIONS", "TRACE", "PATCH", "PRI", NULL };
-	size_t n = word_length(bytes, length);
 
 	for (const char *const *method = methods; *method != NULL; method++)
-		if (strlen(*method) == n && n < length && memcmp(*method, bytes, n) == 0)
-			return n + space_length(bytes + n, length - n);
-	return 0;
+		if (strlen(*method) == word.length && memcmp(*method, word.bytes, word.length) == 0)
+			return true;
+	return false;
 }
 
-bool foreign_http_begins(const char *bytes, size_t length)
+/* No verb and no JSON begins so; a client may leave the blank behind the colon out. */
+static bool is_host(struct word word)
 {
-	return method_length(bytes, length) > 0;
+	return word.length >= strlen("Host:") &&
+	       strncasecmp(word.bytes, "Host:", strlen("Host:")) == 0;
 }
 
-bool foreign_http_ends(const char *bytes, size_t length)
+enum foreign_begin foreign_http_begins(const char *bytes, size_t length, bool first)
 {
-	static const char *const versions[] = { "HTTP/1.0", "HTTP/1.1", "HTTP/2.0", NULL };
+	const char *at = bytes, *end = bytes + length;
+	struct word method;
+
+	skip_space(&at, end);
+	method = next_word(&at, end);
+	if (is_host(method))
+		return FOREIGN_BEGINS_HTTP;
+	if (method.bytes + method.length < end && is_known_method(method))
+		return FOREIGN_MAY_BE_HTTP;
+	/* The bytes may end within the method, or before the path. */
+	return first && is_token(method) && (at == end || *at == '/') ? FOREIGN_MAY_BE_HTTP
+								      : FOREIGN_BEGINS_OTHER;
+}
+
+bool foreign_http_ends(const char *bytes, size_t length, bool first)
+{
+	const char *version;
 
 	while (length > 0 && is_space(bytes[length - 1]))
 		length--;
 	if (length <= VERSION_LENGTH || !is_space(bytes[length - VERSION_LENGTH - 1]))
 		return false;
-	for (const char *const *version = versions; *version != NULL; version++)
-		if (memcmp(*version, bytes + length - VERSION_LENGTH, VERSION_LENGTH) == 0)
-			return true;
-	return false;
+	version = bytes + length - VERSION_LENGTH;
+	if (memcmp(version, "HTTP/", 5) != 0)
+		return false;
+	version += 5;
+	if (first)
+		return is_digit(version[0]) && version[1] == '.' && is_digit(version[2]);
+	return memcmp(version, "1.0", 3) == 0 || memcmp(version, "1.1", 3) == 0 ||
+	       memcmp(version, "2.0", 3) == 0;
 }
 
-/* A method, one word, a version. */
-static bool is_http(const char *line, size_t length)
+static bool is_http(const char *line, size_t length, bool first)
 {
-	size_t at, method;
+	const char *at = line, *end = line + length;
+	struct word method, target;
 
-	if (!foreign_http_ends(line, length))
+	skip_space(&at, end);
+	method = next_word(&at, end);
+	if (is_host(method))
+		return true;
+	if (!foreign_http_ends(line, length, first))
 		return false;
-	at = space_length(line, length);
-	method = method_length(line + at, length - at);
-	at += method;
-	at += word_length(line + at, length - at);
-	at += space_length(line + at, length - at);
-	at += word_length(line + at, length - at);
-	return method > 0 && at + space_length(line + at, length - at) == length;
+	target = next_word(&at, end);
+	next_word(&at, end); /* the version */
+	return at == end &&
+	       (is_known_method(method) || (first && is_token(method) && target.bytes[0] == '/'));
 }
 
 /* An array's header, `*N`, with which every request of it begins. */
@@ -81,7 +130,7 @@ static bool is_resp(const char *line, size_t length)
 {
 	if (length < 2 || line[0] != '*')
 		return false;
-	while (length > 1 && line[length - 1] >= '0' && line[length - 1] <= '9')
+	while (length > 1 && is_digit(line[length - 1]))
 		length--;
 	return length == 1;
 }
@@ -93,7 +142,7 @@ enum foreign foreign_by_greeting(const char *bytes)
 
 enum foreign foreign_by_line(const char *line, size_t length, bool first)
 {
-	if (is_http(line, length))
+	if (is_http(line, length, first))
 		return FOREIGN_HTTP;
 	return first && is_resp(line, length) ? FOREIGN_RESP : FOREIGN_NOT;
 }

@@ -124,36 +124,70 @@ static enum verdict turn_away(struct framer *f, enum foreign protocol)
 	return VERDICT_PROTOCOL;
 }
 
-/* Whether it may be HTTP's line, which its end will tell; nothing of it was typed before these bytes. */
-static bool may_be_http(const struct framer *f, size_t length)
+/* What the line is, of whose beginning more than max_line bytes are there; nothing of it was typed before. */
+static enum foreign_begin begin_of(const struct framer *f)
 {
-	return f->handlers->foreign[FOREIGN_HTTP] != NULL && foreign_http_begins(f->at, length);
+	if (f->handlers->foreign[FOREIGN_HTTP] == NULL)
+		return FOREIGN_BEGINS_OTHER;
+	/* However much of it has come, the same bytes decide. */
+	return foreign_http_begins(f->at, f->max_line + 1, !f->lines->spoken);
 }
 
-static enum foreign protocol_of(struct framer *f, const char *line, size_t length)
+static enum foreign protocol_of(const struct framer *f, const char *line, size_t length)
 {
-	bool first = !f->lines->spoken;
-
-	f->lines->spoken = true;
 	if (f->handlers->foreign[FOREIGN_HTTP] == NULL)
 		return FOREIGN_NOT;
-	return foreign_by_line(line, length, first);
+	return foreign_by_line(line, length, !f->lines->spoken);
 }
 
-/* The end of a line that was too long. One that began like HTTP's has not been answered yet. */
+/* --- the end of a line --- */
+
+/* Bytes of it before the LF: CR, of telnet's also CR NUL, and CR NUL CR for the CR LF of a script. */
+static size_t end_length(bool telnet, const char *line, size_t length)
+{
+	if (telnet && length >= 3 && memcmp(line + length - 3, "\r\0\r", 3) == 0)
+		return 3;
+	if (telnet && length >= 2 && memcmp(line + length - 2, "\r\0", 2) == 0)
+		return 2;
+	return length > 0 && line[length - 1] == '\r';
+}
+
+#define END_MAX(telnet) ((telnet) ? 3u : 1u)
+
+static bool has_cr_nul(const char *line, size_t length)
+{
+	return memmem(line, length, "\r\0", 2) != NULL;
+}
+
+/* Makes each CR NUL the CR that it is (RFC 854), and of several at the end one. The length it has then. */
+static size_t drop_nuls(char *line, size_t length)
+{
+	size_t end = end_length(true, line, length), to = 0;
+
+	length -= end > 1 ? end - 1 : 0;
+	for (size_t from = 0; from < length; from++)
+		if (line[from] != '\0' || from == 0 || line[from - 1] != '\r')
+			line[to++] = line[from];
+	return to;
+}
+
+/* The end of a line that was too long. One that may be HTTP's has not been answered yet. */
 static enum verdict end_skipping(struct framer *f, char *lf)
 {
 	size_t left = (size_t)(lf - f->at), known = left < FOREIGN_END ? left : FOREIGN_END;
-	bool unanswered = f->lines->maybe_http;
-	bool http = unanswered && foreign_http_ends(lf - known, known);
+	enum foreign_begin skipped = f->lines->skipped;
+	bool http = skipped == FOREIGN_BEGINS_HTTP;
 
-	f->lines->skipping = f->lines->maybe_http = false;
+	known -= end_length(f->telnet, lf - known, known);
+	if (skipped == FOREIGN_MAY_BE_HTTP)
+		http = foreign_http_ends(f->at + left - known, known, !f->lines->spoken);
+	f->lines->skipping = false;
 	f->lines->spoken = true;
 	clear_typed(f->lines); /* an IAC IAC just before the LF */
 	f->at = lf + 1;
 	if (http)
 		return turn_away(f, FOREIGN_HTTP);
-	if (unanswered)
+	if (skipped != FOREIGN_BEGINS_OTHER)
 		answer_long_line(f);
 	return VERDICT_CONTINUE;
 }
@@ -165,8 +199,8 @@ static enum verdict refuse_line(struct framer *f, char *lf, bool typed)
 
 	if (!goes_on(f, &verdict))
 		return verdict;
-	f->lines->maybe_http = !typed && may_be_http(f, (size_t)(lf - f->at));
-	if (!f->lines->maybe_http)
+	f->lines->skipped = typed ? FOREIGN_BEGINS_OTHER : begin_of(f);
+	if (f->lines->skipped == FOREIGN_BEGINS_OTHER)
 		answer_long_line(f);
 	return end_skipping(f, lf);
 }
@@ -174,26 +208,33 @@ static enum verdict refuse_line(struct framer *f, char *lf, bool typed)
 /* A whole line, its LF at `lf`. */
 static enum verdict take_line(struct framer *f, char *lf)
 {
-	bool typed = typed_length(f->lines) > 0;
+	bool alone = typed_length(f->lines) > 0;
 	char *line = f->at;
 	size_t length = (size_t)(lf - line), content;
 	enum foreign protocol;
+	enum verdict verdict;
 
 	f->turn->complete = true;
 	if (f->lines->skipping)
 		return end_skipping(f, lf);
 	if ((line = whole_line(f->lines, line, &length)) == NULL)
 		return VERDICT_ABORT;
-	if (f->telnet && length >= 2 && memcmp(line + length - 2, "\r\0", 2) == 0)
-		length--;
-	content = length > 0 && line[length - 1] == '\r' ? length - 1 : length;
-	if (content > f->max_line)
-		return refuse_line(f, lf, typed);
+	if (length - end_length(f->telnet, line, length) > f->max_line)
+		return refuse_line(f, lf, alone);
+	/* A line that is changed in place must not be left in the input for another turn. */
+	if (f->telnet && has_cr_nul(line, length)) {
+		if (!goes_on(f, &verdict))
+			return verdict;
+		length = drop_nuls(line, length);
+		alone = true;
+	}
+	content = length - end_length(false, line, length);
 	if ((protocol = protocol_of(f, line, content)) != FOREIGN_NOT)
 		return turn_away(f, protocol);
+	f->lines->spoken = true;
 	f->at = lf + 1;
 	f->run[f->run_length++] = (struct line){ line, length };
-	return typed || f->run_length == LINES_PER_RUN ? serve_run(f) : VERDICT_CONTINUE;
+	return alone || f->run_length == LINES_PER_RUN ? serve_run(f) : VERDICT_CONTINUE;
 }
 
 /* The telnet command that begins (or goes on) before `stop`, or NULL. */
@@ -211,11 +252,11 @@ static void check_half_line(struct framer *f, size_t typed, size_t here)
 {
 	struct lines *lines = f->lines;
 
-	/* What is over the limit may be the CR of the line's end, or telnet's CR NUL. */
-	if (!lines->skipping && typed + here > f->max_line + (f->telnet ? 2 : 1)) {
+	/* What is over the limit may be the line's end. */
+	if (!lines->skipping && typed + here > f->max_line + END_MAX(f->telnet)) {
 		lines->skipping = true;
-		lines->maybe_http = typed == 0 && may_be_http(f, here);
-		if (!lines->maybe_http)
+		lines->skipped = typed > 0 ? FOREIGN_BEGINS_OTHER : begin_of(f);
+		if (lines->skipped == FOREIGN_BEGINS_OTHER)
 			answer_long_line(f);
 	}
 	if (lines->skipping)
@@ -242,14 +283,14 @@ static enum verdict take_command(struct framer *f, char *command)
 		return VERDICT_ABORT;
 	f->at = command + taken;
 	if (telnet_erased(lines->telnet))
-		lines->skipping = lines->maybe_http = false;
+		lines->skipping = false;
 	return VERDICT_CONTINUE;
 }
 
 /* Drops what there is of a line that was too long, but for an end that may be that of HTTP's. */
 static void skip(struct framer *f)
 {
-	size_t kept = f->lines->maybe_http ? FOREIGN_END : 0;
+	size_t kept = f->lines->skipped == FOREIGN_MAY_BE_HTTP ? FOREIGN_END : 0;
 
 	if ((size_t)(f->end - f->at) > kept)
 		f->at = f->end - kept;
@@ -362,7 +403,7 @@ enum verdict lines_serve(struct lines *lines, struct stream *stream,
 }
 
 enum verdict lines_finish(struct lines *lines, struct stream *stream,
-    const struct handlers *handlers, struct evbuffer *in, struct evbuffer *out)
+    const struct handlers *handlers, bool telnet, struct evbuffer *in, struct evbuffer *out)
 {
 	static char nothing[1];
 	size_t length = evbuffer_get_length(in);
@@ -373,6 +414,8 @@ enum verdict lines_finish(struct lines *lines, struct stream *stream,
 	line = length == 0 ? nothing : (char *)evbuffer_pullup(in, -1);
 	if (line == NULL || (line = whole_line(lines, line, &length)) == NULL)
 		return VERDICT_ABORT;
+	if (telnet && has_cr_nul(line, length))
+		length = drop_nuls(line, length);
 	return handlers->tail(stream, out, line, length);
 }
 

@@ -14,11 +14,11 @@ struct telnet;
 
 /* A stream's framing; zeroed = nothing has come yet. */
 struct lines {
-	size_t scanned;        /* bytes of the input that hold no LF and no telnet command */
-	struct telnet *telnet; /* from the first command on */
-	bool skipping;         /* behind a line that was too long */
-	bool maybe_http;       /* the line that is being skipped began like HTTP's */
-	bool spoken;           /* the first line has ended */
+	size_t scanned;             /* bytes of the input that hold no LF and no telnet command */
+	struct telnet *telnet;      /* from the first command on */
+	bool skipping;              /* behind a line that was too long */
+	bool spoken;                /* the first line has ended */
+	enum foreign_begin skipped; /* how the line that is being skipped began */
 };
 
 /* How a turn went. */
@@ -39,7 +39,7 @@ enum verdict lines_serve(struct lines *lines, struct stream *stream,
 
 /* At the client's EOF: hands the line without an end to the tail handler, if there are both. */
 enum verdict lines_finish(struct lines *lines, struct stream *stream,
-    const struct handlers *handlers, struct evbuffer *in, struct evbuffer *out);
+    const struct handlers *handlers, bool telnet, struct evbuffer *in, struct evbuffer *out);
 
 void lines_clear(struct lines *lines);
 

@@ -199,7 +199,7 @@ static enum verdict serve_end(struct stream *s, struct evbuffer *in, struct evbu
 	enum verdict verdict = VERDICT_CONTINUE;
 
 	if (s->eof && handlers_frame(s->handlers))
-		verdict = lines_finish(&s->lines, s, s->handlers, in, out);
+		verdict = lines_finish(&s->lines, s, s->handlers, s->telnet, in, out);
 	if (verdict == VERDICT_ABORT)
 		return verdict;
 	if (s->handlers->eof != NULL && (!s->draining || s->handlers->finishes) &&

@@ -116,6 +116,13 @@ FOREIGN = {
     "http-get": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP"),
     "http-post": (b"POST /x HTTP/1.1\r\nContent-Type: text/plain\r\n\r\n", b"HTTP"),
     "http-2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"HTTP"),
+    "http-own-method": (b"FOO /x?y HTTP/1.1\r\nHost: rebound.example\r\n\r\n", b"HTTP"),
+    "http-set": (b"SET /x HTTP/1.1\r\nHost: rebound.example\r\n\r\n", b"HTTP"),
+    "http-del-without-cr": (b"DEL /x HTTP/1.0\n\n", b"HTTP"),
+    "http-m-search": (b"M-SEARCH /x HTTP/1.1\r\n\r\n", b"HTTP"),
+    "http-3": (b"get /x HTTP/3.0\r\n\r\n", b"HTTP"),
+    "host-first": (b"host: rebound.example\r\n\r\n", b"HTTP"),
+    "host-without-a-blank": (b"HOST:rebound.example:9002\r\n\r\n", b"HTTP"),
     "tls": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"TLS"),
     "tls-longer-than-a-line": (b"\x16\x03\x01\x02\x00" + b"x" * 3000, b"TLS"),
     "resp": (b"*3\r\n$3\r\nSET\r\n$4\r\nevil\r\n$1\r\n1\r\n", b"RESP"),
@@ -146,12 +153,65 @@ def test_another_protocol_gets_one_line_and_the_door(echod, name, request_, prot
     assert not has_been_executed(server, name)
 
 
+@pytest.mark.parametrize("name", PORTS)
+def test_a_host_header_is_shown_the_door_at_any_time(echod, name):
+    """Behind a request line that is none of ours to know, before the body is reached."""
+    server = echod(SERVICES)
+    with server.connect(name, "tcp") as client:
+        client.send(b"[]\r\nSET http://rebound.example/x HTTP/1.1\r\nHost: rebound.example\r\n\r\n" + EVIL)
+        answers = rest_of(client)
+    assert answers.endswith(PORTS[name] % b"HTTP") and answers.count(b"\n") == 3
+    assert not has_been_executed(server, name)
+
+
+def test_a_blank_line_does_not_hide_a_request(echod):
+    """No browser sends one; behind it the method may be a verb, but the body is not reached."""
+    server = echod(SERVICES)
+    with server.connect("kv", "tcp") as client:
+        client.send(b"\r\nSET /x HTTP/1.1\r\nHost: rebound.example\r\n\r\n" + EVIL)
+        assert rest_of(client) == b"ERROR: empty command\nOK\n" + PORTS["kv"] % b"HTTP"
+    assert not has_been_executed(server, "kv")
+
+
+@pytest.mark.parametrize("request_", [b"SET /x HTTP/1.1\r\nHost: rebound.example\r\n", b"x\r\nHost: y\r\n"],
+                         ids=["first-line", "host"])  # fmt: skip
+def test_a_request_in_any_two_reads(echod, request_):
+    server = echod(SERVICES)
+    for at in range(1, len(request_)):
+        with server.connect("kv", "tcp") as client:
+            client.send_read(request_[:at])
+            client.send(request_[at:] + EVIL)
+            assert rest_of(client).endswith(PORTS["kv"] % b"HTTP"), f"cut at {at}"
+    assert not has_been_executed(server, "kv")
+
+
+def test_another_protocol_on_the_control_socket(echod):
+    server = echod({"control": {"listen": "unix://$DIR/control"}})
+    for request in b"SET /x HTTP/1.1\r\n", b"reopen\r\nhost:x\r\n":
+        with server.connect("control") as client:
+            client.send(request + b"log debug\r\n")
+            assert client.rest().endswith(b"ERROR: this is the echod control port, not HTTP\n")
+    assert not server.log.matches("logs debug")
+
+
+def test_values_that_resemble_http_are_stored(echod):
+    server = echod(SERVICES)
+    with server.kv() as client:
+        assert client.ask(b"SET note HTTP/1.1") == b"OK"
+        assert client.ask(b"SET /x HTTP/1.1") == b"OK"
+        assert client.ask(b"SET Host: x") == b"OK"
+        assert client.ask(b"GET /x") == b"HTTP/1.1"
+    with server.kv() as client:
+        assert client.ask(b"GET /") == b"NOT_FOUND"
+
+
 @pytest.mark.parametrize("reads", [(), (2100,), (3, 2010, 2510), (2200, 2300, 2515)], ids=["1", "2", "4", "4-late"])
 @pytest.mark.parametrize("name", PORTS)
-def test_a_url_longer_than_a_line_does_not_hide_a_request(echod, name, reads):
+@pytest.mark.parametrize("begin", [b"POST /", b"SET /", b"A" * 3000 + b" /", b"Host: ", b"host:"])
+def test_a_url_longer_than_a_line_does_not_hide_a_request(echod, name, reads, begin):
     """A browser sends URLs of any length; the lines of the body must not be served behind one."""
     server = echod(SERVICES)
-    request = b"POST /" + b"x" * 2500 + b" HTTP/1.1\r\n\r\n" + EVIL
+    request = begin + b"x" * 2500 + b" HTTP/1.1\r\n\r\n" + EVIL
     with server.connect(name, "tcp") as client:
         for begin, end in itertools.pairwise((0, *reads)):
             client.send_read(request[begin:end])

@@ -13,7 +13,7 @@ static size_t max_line, run_max;
 
 static enum verdict say(struct evbuffer *out, const char *what, const char *line, size_t length)
 {
-	require(length <= max_line + 2); /* a CR, or CR NUL, may be there */
+	require(length <= max_line + 3); /* CR, CR NUL or CR NUL CR may be there */
 	evbuffer_add_printf(out, "%s %zu ", what, length);
 	evbuffer_add(out, line, length);
 	return length == 3 && memcmp(line, "bye", 3) == 0 ? VERDICT_CLOSE : VERDICT_CONTINUE;
@@ -92,7 +92,7 @@ static struct evbuffer *play(
 		} while (turn.more && verdict == VERDICT_CONTINUE);
 	}
 	if (verdict == VERDICT_CONTINUE)
-		verdict = lines_finish(&lines, NULL, &handlers, in, out);
+		verdict = lines_finish(&lines, NULL, &handlers, telnet, in, out);
 	evbuffer_add_buffer(said, out);
 	evbuffer_add_printf(said, "verdict %d", verdict);
 	lines_clear(&lines);

@@ -92,7 +92,7 @@ static enum verdict feed(struct wire *wire, const char *bytes, size_t length, bo
 
 static void finish(struct wire *wire)
 {
-	lines_finish(&wire->lines, NULL, &handlers, wire->in, wire->out);
+	lines_finish(&wire->lines, NULL, &handlers, wire->telnet, wire->in, wire->out);
 }
 
 static void expect_output(struct wire *wire, const char *expected, size_t length)
@@ -144,6 +144,16 @@ static const struct {
 	    BYTES("<a>[yes]<b>"), true },
 	{ BYTES("tail\xff\xf1 end"), BYTES("(tail end)"), true },
 	{ BYTES("cr nul\r\0\n"), BYTES("<cr nul\r>"), true },
+	{ BYTES("cr nul\r\0\r\n\r\0\r\nx\n"), BYTES("<cr nul\r><\r><x>"), true },
+	{ BYTES("\r\0a\r\0\0b\0\r\0\r\0\r\nx\n"), BYTES("<\ra\r\0b\0\r\r><x>"), true },
+	{ BYTES("a\xff\xf1\r\xff\xf2\0\r\n"), BYTES("<a\r>"), true },
+	{ BYTES("tail\r\0 end\r\0"), BYTES("(tail\r end\r)"), true },
+	{ BYTES("12345678901234567890123456789012\r\0\r\n"),
+	    BYTES("<12345678901234567890123456789012\r>"), true },
+	{ BYTES("123456789012345678901234567890123\r\0\r\nnext\r\0\r\n"), BYTES("<long><next\r>"),
+	    true },
+	/* Synch is an interrupt to nobody */
+	{ BYTES("SET a\xff\xf2 1\xff\xf5\xff\xf2\n"), BYTES("<SET a 1>"), true },
 	{ BYTES("1234567890\xff\xf1"
 		"12345678901234567890123\nnext\n"),
 	    BYTES("<long><next>"), true },
@@ -151,6 +161,7 @@ static const struct {
 	/* without telnet the bytes are bytes */
 	{ BYTES("he\xff\xf1llo\xff\xfd\x01\n"), BYTES("<he\xff\xf1llo\xff\xfd\x01>"), false },
 	{ BYTES("cr nul\r\0\n"), BYTES("<cr nul\r\0>"), false },
+	{ BYTES("cr\r\0nul\r\0\r\n"), BYTES("<cr\r\0nul\r\0\r>"), false },
 };
 
 START_TEST(whole)
@@ -391,6 +402,48 @@ START_TEST(tells_of_a_half_line)
 }
 END_TEST
 
+static const struct {
+	const char *line;
+	enum foreign first, later; /* what it is as first line of a stream, and behind others */
+} protocols[] = {
+	{ "GET / HTTP/1.1", FOREIGN_HTTP, FOREIGN_HTTP },
+	{ " PUT  http://h/x\tHTTP/1.0 ", FOREIGN_HTTP, FOREIGN_HTTP },
+	{ "CONNECT h:1 HTTP/1.1", FOREIGN_HTTP, FOREIGN_HTTP },
+	{ "PRI * HTTP/2.0", FOREIGN_HTTP, FOREIGN_HTTP },
+	{ "POST /", FOREIGN_NOT, FOREIGN_NOT },
+	{ "GET / HTTP/1.2", FOREIGN_HTTP, FOREIGN_NOT },
+	{ "GET / http/1.1", FOREIGN_NOT, FOREIGN_NOT },
+	{ "GET / x HTTP/1.1", FOREIGN_NOT, FOREIGN_NOT },
+	{ "SET /x HTTP/1.1", FOREIGN_HTTP, FOREIGN_NOT },
+	{ "del /x HTTP/0.9", FOREIGN_HTTP, FOREIGN_NOT },
+	{ "M-SEARCH /x HTTP/3.0", FOREIGN_HTTP, FOREIGN_NOT },
+	{ "!#$%&'*+-.^_`|~aZ09 /x HTTP/1.1", FOREIGN_HTTP, FOREIGN_NOT },
+	{ "SET note HTTP/1.1", FOREIGN_NOT, FOREIGN_NOT },
+	{ "SET /x HTTP/1.1 y", FOREIGN_NOT, FOREIGN_NOT },
+	{ "SET /x HTTP/11", FOREIGN_NOT, FOREIGN_NOT },
+	{ "SET: /x HTTP/1.1", FOREIGN_NOT, FOREIGN_NOT },
+	{ "S\xc3 /x HTTP/1.1", FOREIGN_NOT, FOREIGN_NOT },
+	{ "/x HTTP/1.1", FOREIGN_NOT, FOREIGN_NOT },
+	{ "HTTP/1.1", FOREIGN_NOT, FOREIGN_NOT },
+	{ "Host: localhost", FOREIGN_HTTP, FOREIGN_HTTP },
+	{ "\thOST:rebound.example", FOREIGN_HTTP, FOREIGN_HTTP },
+	{ "host:", FOREIGN_HTTP, FOREIGN_HTTP },
+	{ "host", FOREIGN_NOT, FOREIGN_NOT },
+	{ "SET Host: x", FOREIGN_NOT, FOREIGN_NOT },
+	{ "*3", FOREIGN_RESP, FOREIGN_NOT },
+	{ "*", FOREIGN_NOT, FOREIGN_NOT },
+	{ "", FOREIGN_NOT, FOREIGN_NOT },
+};
+
+START_TEST(knows_other_protocols)
+{
+	const char *line = protocols[_i].line;
+
+	ck_assert_int_eq(foreign_by_line(line, strlen(line), true), protocols[_i].first);
+	ck_assert_int_eq(foreign_by_line(line, strlen(line), false), protocols[_i].later);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("lines");
@@ -402,6 +455,8 @@ int main(void)
 	tcase_add_loop_test(framing, whole, 0, rows);
 	tcase_add_loop_test(framing, every_split_in_three, 0, rows);
 	tcase_add_loop_test(framing, byte_by_byte, 0, rows);
+	tcase_add_loop_test(
+	    framing, knows_other_protocols, 0, sizeof(protocols) / sizeof(protocols[0]));
 	tcase_add_test(turns, stops_at_a_verdict);
 	tcase_add_test(turns, hold_hands_over_the_rest);
 	tcase_add_test(turns, a_turn_is_bounded);
