@@ -51,12 +51,15 @@ static int ask_for_packet_info(int fd, const struct endpoint *e)
 }
 
 /*
- * Accepted sockets inherit them. Answers are written whole, so nothing is gained by waiting; and what a
- * client does not take waits with us, where it is seen and bounded, and not in four megabytes of the kernel's,
- * unless the kernel is too old for that.
+ * Accepted sockets inherit them. Urgent data stays in its place among the bytes (RFC 6093): out of band, an
+ * echo would lack a byte, and telnet's Synch would be an IAC without its DM. Answers are written whole, so
+ * nothing is gained by waiting; and what a client does not take waits with us, where it is seen and bounded,
+ * and not in four megabytes of the kernel's, unless the kernel is too old for that.
  */
 static int set_tcp_options(int fd)
 {
+	if (set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1) == -1)
+		return -1;
 	set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX);
 	return set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }

@@ -194,6 +194,33 @@ def test_telnet_interrupt_drops_the_line_and_the_session_goes_on(server):
 
 
 @needs("telnet")
+@pytest.mark.parametrize("command", [b"send synch\n", b"send ao\n"])
+def test_telnet_synch_leaves_the_next_line_alone(server, command):
+    with Interactive("telnet", *host_port(server, "kv"), terminal=True) as telnet:
+        telnet.shows(b"READY")
+        telnet.type(b"SET a 1\n")
+        telnet.shows(b"OK")
+        telnet.type(b"\x1d")
+        telnet.shows(b"telnet>")
+        telnet.type(command)
+        telnet.shows(command[:-1])
+        telnet.type(b"GET a\n")
+        telnet.shows(b"1\r\n")
+
+
+@needs("telnet")
+def test_telnet_sends_a_script_with_cr_lf(server):
+    """It ends each line in CR NUL CR LF."""
+    host, port = host_port(server, "kv")
+    with Interactive("telnet", host, port) as telnet:
+        telnet.shows(b"READY")
+        telnet.type(b"SET a 1\r\nGET a\r\n")
+        telnet.shows(b"OK\n1\n")
+    with server.kv() as client:
+        assert client.ask(b"GET a") == b"1"
+
+
+@needs("telnet")
 def test_telnet_are_you_there(server):
     with Interactive("telnet", *host_port(server, "kv"), terminal=True) as telnet:
         telnet.shows(b"READY")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 
 import pytest
 
@@ -144,3 +145,14 @@ def test_one_instance_on_every_transport_at_once(echod):
             client.send(b"ping")
             answer = client.exactly(4) if hasattr(client, "exactly") else client.receive()
             assert answer == b"ping"
+
+
+def test_urgent_data_stays_in_its_place(echod):
+    server = echod({"echo": {"listen": "tcp://127.0.0.1:0"}})
+    with server.connect("echo") as client:
+        client.send(b"one")
+        client.sock.send(b"two", socket.MSG_OOB)
+        client.send(b"three")
+        assert client.exactly(11) == b"onetwothree"
+        client.sock.send(b"!", socket.MSG_OOB)
+        assert client.exactly(1) == b"!"

@@ -1,6 +1,7 @@
 """The telnet layer of line services: what it swallows, what it answers, at any split."""
 
 import re
+import socket
 
 import pytest
 
@@ -103,17 +104,54 @@ def test_are_you_there(server):
         assert sorted_out(client.exchange(b"GET a\n", half_close=True))[1].strip() == b"NOT_FOUND"
 
 
-@pytest.mark.parametrize("end", [b"\r\0\n", b"\r\n", b"\n"], ids=["cr-nul-lf", "cr-lf", "lf"])
+DM = IAC + b"\xf2"
+AO = IAC + b"\xf5"
+
+
+@pytest.mark.parametrize("before", [b"", b"SET a 2" + IP, AO], ids=["synch", "autosynch", "ao"])
+@pytest.mark.parametrize("parts", [[DM], [IAC, DM[1:]]], ids=["telnet", "putty"])
+def test_synch_leaves_the_next_line_alone(server, before, parts):
+    """Its DM is urgent: taken out of the stream it would leave its IAC to eat what is typed next."""
+    with server.kv() as client:
+        assert client.ask(b"SET a 1") == b"OK"
+        client.send(before)
+        for part in parts[:-1]:
+            client.send(part)
+        client.sock.send(parts[-1], socket.MSG_OOB)
+        client.send(b"GET a\n")
+        assert client.line() == b"1\n"
+        client.send_read(b"GE" + IAC)
+        client.sock.send(DM[1:], socket.MSG_OOB)
+        assert client.ask(b"T a") == b"1"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [b"\r\0\r\n", b"\r\0\n", b"\r\n", b"\n"],
+    ids=["cr-nul-cr-lf", "cr-nul-lf", "cr-lf", "lf"],
+)
 def test_line_ends(server, end):
     with server.kv() as client:
         client.send(b"SET a 1" + end + b"GET a" + end)
         assert client.lines(2) == [b"OK\n", b"1\n"]
 
 
+def test_cr_nul_is_cr_wherever_it_stands(echod):
+    server = echod({"kv": {"listen": ["tcp://127.0.0.1:0", "unix://$DIR/kv"]},
+                    "upper": {"listen": "tcp://127.0.0.1:0", "mode": "line"}})  # fmt: skip
+    with server.kv(transport="tcp") as telnet, server.kv(transport="unix") as plain:
+        assert telnet.ask(b"SET k a\r\0b\r\0\r") == b"OK"
+        assert plain.ask(b"GET k") == b"a\rb"
+        assert plain.ask(b"SET k a\r\0b\r\0\r") == b"OK"
+        assert plain.ask(b"GET k") == b"a\r\0b\r\0"
+    with server.connect("upper") as client:
+        assert client.exchange(b"a\r\0\r\nb\r\0", half_close=True) == b"A\r\nB\r"
+
+
 SCRIPT = (
     b"SET a x" + IAC + IAC + b"y\r\n" + WILL + ECHO + DO + ECHO + b"GE" + SB + LINEMODE + b"\x01"
-    + IAC + IAC + SE + b"T a\r\0\n" + AYT + b"half" + IP + DO + TIMING_MARK + b"DEL a\r\n"
-    + WILL + ECHO + NOP + b"GET a\n"
+    + IAC + IAC + SE + b"T a\r\0\n" + AYT + b"half" + IP + DO + TIMING_MARK + b"DEL a\r\0\r\n"
+    + DM + WILL + ECHO + NOP + b"GET a\n"
 )  # fmt: skip
 
 
