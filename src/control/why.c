@@ -12,9 +12,11 @@
 #include "control/json.h"
 #include "control/request.h"
 #include "core/clock.h"
+#include "core/log.h"
 #include "core/nearest.h"
 #include "net/datagram.h"
 #include "net/endpoint.h"
+#include "net/instance.h"
 #include "net/listener.h"
 #include "net/loop.h"
 #include "net/source.h"
@@ -237,55 +239,124 @@ static json_t *judge_streams(const struct question *q)
 
 /* --- datagrams --- */
 
+#define MUTED_SHOWN 4
+#define HIGHEST_PORT 65535
+
 /* Why a guard before the rules drops it, but for the one that a key can switch off. */
 static const char *const guard_facts[DROP_REASONS] = {
 	[DROP_SOURCE] = "it is nobody's: port 0, unspecified, multicast or broadcast",
 	[DROP_OWN_PORT] = "its port is one that echod itself receives datagrams on",
-	[DROP_REPEAT] = "it is muted: the same request had the same answer over and over",
 };
 
 /* The guards before the rules; true with a finding when one of them drops it. */
 static bool judge_guards(const struct question *q, json_t *findings)
 {
+	const struct own_ports *own = q->server->loop->own_ports;
 	const struct guard_rules rules = datagram_rules(q->instance);
-	const struct datagram_route route = { &q->suspect.any, sizeof(q->suspect.in6), NULL };
+	struct suspect suspect = q->suspect;
+	const struct datagram_route route = { &suspect.any, sizeof(suspect.in6), NULL };
 	enum drop_reason reason;
 
-	if (!q->suspect.has_port)
-		return false;
-	reason = guard_request(
-	    q->instance->guard, &rules, q->server->loop->own_ports, &route, clock_ms());
+	if (!suspect.has_port && suspect.any.sa_family != AF_UNIX) {
+		/* Its address alone: with a port that no guard minds. IPv6 has it at the same place. */
+		uint16_t port = HIGHEST_PORT;
+
+		while (own_ports_has(own, port))
+			port--;
+		suspect.in.sin_port = htons(port);
+	}
+	reason = guard_request(&rules, own, &route);
 	if (reason == DROP_NOT)
 		return false;
 	if (reason == DROP_RESPONDER)
 		add_finding(findings, own_section(q, PART_DATAGRAMS), "reply_ports", 0,
-		    "its port is not one that services.%s.reply_ports lets in", q->instance->name);
+		    "its port is below 1024 or a well-known responder's, and services.%s.reply_ports "
+		    "is not \"any\"",
+		    q->instance->name);
 	else
 		add_fact(findings, guard_facts[reason]);
 	return true;
 }
 
-static void add_rate(const struct question *q, json_t *findings)
+static void add_muted(const struct muted_exchange *muted, int64_t now, json_t *findings)
 {
-	const struct datagram_settings *settings = q->instance->datagrams;
+	char request[4 * MUTED_REQUEST_SHOWN + 1], port[32] = "", text[512];
+	bool whole = muted->length <= sizeof(muted->request);
 
-	if (settings == NULL || settings->reply_rate == 0)
-		return;
-	add_finding(findings, own_section(q, PART_DATAGRAMS), "reply_rate", 0,
-	    "at most %" PRId64 " answers a second to its network, by services.%s.reply_rate",
-	    settings->reply_rate, q->instance->name);
+	log_escape(request, sizeof(request), muted->request,
+	    whole ? muted->length : sizeof(muted->request));
+	if (muted->family != AF_UNIX)
+		snprintf(port, sizeof(port), "from port %u ", muted->port);
+	snprintf(text, sizeof(text),
+	    "its request \"%s\"%s (%zu bytes) %sis muted for another %" PRId64
+	    " s: it had the same answer over and over",
+	    request, whole ? "" : "...", muted->length, port, (muted->until - now + 999) / 1000);
+	add_fact(findings, text);
+}
+
+/* Its requests that are muted come first; without a port those of all its ports. False = none is. */
+static bool judge_muted(const struct question *q, json_t *findings, bool others_pass)
+{
+	struct muted_exchange muted[MUTED_SHOWN];
+	int64_t now = clock_ms();
+	size_t count = guard_muted(q->instance->guard, &q->suspect.any, now, muted, MUTED_SHOWN);
+	char text[128];
+
+	if (count == 0)
+		return false;
+	if (others_pass)
+		add_fact(findings, "its other requests are answered");
+	if (count > MUTED_SHOWN) {
+		snprintf(
+		    text, sizeof(text), "and %zu more of its requests are", count - MUTED_SHOWN);
+		add_fact(findings, text);
+		count = MUTED_SHOWN;
+	}
+	while (count > 0)
+		add_muted(&muted[--count], now, findings);
+	return true;
+}
+
+/* Whether its network has had what reply_rate gives it; then that comes first. */
+static bool judge_rate(const struct question *q, json_t *findings)
+{
+	const struct option_section *section = own_section(q, PART_DATAGRAMS);
+	const struct guard_rules rules = datagram_rules(q->instance);
+	json_t *first;
+	int64_t wait;
+
+	if (rules.reply_rate == 0)
+		return false;
+	wait = guard_rate_wait(q->instance->guard, &rules, &q->suspect.any, clock_ms());
+	if (wait == 0) {
+		add_finding(findings, section, "reply_rate", 0,
+		    "at most %" PRId64
+		    " answers a second to its network, by services.%s.reply_rate",
+		    rules.reply_rate, q->instance->name);
+		return false;
+	}
+	first = json_array();
+	add_finding(first, section, "reply_rate", 0,
+	    "its network has had the %" PRId64
+	    " answers a second of services.%s.reply_rate: no more "
+	    "for %" PRId64 " ms",
+	    rules.reply_rate, q->instance->name, wait);
+	json_array_insert(findings, 0, json_array_get(first, 0));
+	json_decref(first);
+	return true;
 }
 
 static json_t *judge_datagrams(const struct question *q)
 {
 	json_t *findings = json_array();
-	const char *verdict = "dropped";
+	bool dropped = judge_guards(q, findings) || !judge_rules(q, findings);
 
-	if (!judge_guards(q, findings) && judge_rules(q, findings)) {
-		verdict = "allowed";
-		add_rate(q, findings);
+	if (!dropped) {
+		dropped = judge_rate(q, findings);
+		dropped |= judge_muted(q, findings, !dropped);
 	}
-	return json_pack("{s:s, s:o}", "verdict", verdict, "findings", findings);
+	return json_pack(
+	    "{s:s, s:o}", "verdict", dropped ? "dropped" : "allowed", "findings", findings);
 }
 
 /* --- the command --- */

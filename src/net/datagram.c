@@ -149,6 +149,7 @@ struct guard_rules datagram_rules(const struct instance *instance)
 		return (struct guard_rules){ .receiver = instance->handlers->receives };
 	return (struct guard_rules){ .any_port = settings->reply_ports == REPLY_PORTS_ANY,
 		.reply_rate = settings->reply_rate,
+		.reply_prefix = settings->reply_prefix,
 		.receiver = instance->handlers->receives };
 }
 
@@ -159,16 +160,17 @@ static enum drop_reason serve(struct exchange *x)
 	const struct guard_rules rules = datagram_rules(instance);
 	const struct datagram request = { x->request->msg_iov->iov_base, x->length,
 		x->request->msg_name, x->request->msg_namelen };
+	/* A socket that is bound to one address is not told: that one was asked. */
 	const struct datagram_route route = { request.peer, request.peer_length,
-		(const struct sockaddr *)&x->asked };
+		x->asked.ss_family != AF_UNSPEC ? (const struct sockaddr *)&x->asked
+						: &x->listener->socket.endpoint.any };
 	enum drop_reason reason;
 	ssize_t length;
 	bool muted;
 
 	if (x->request->msg_flags & MSG_TRUNC)
 		return DROP_TRUNCATED;
-	reason =
-	    guard_request(instance->guard, &rules, x->listener->loop->own_ports, &route, x->now);
+	reason = guard_request(&rules, x->listener->loop->own_ports, &route);
 	if (reason != DROP_NOT)
 		return reason;
 	if (!access_allows(&instance->settings->allow, &instance->settings->deny, request.peer))

@@ -1,6 +1,6 @@
 /*
  * The guards and their three tables. All are set-associative and keyed by a secret, so that a
- * stranger can neither choose a set nor make the tables grow; what a full set gives up is said at
+ * stranger can neither choose a set nor make a table grow; what a full set gives up is said at
  * each.
  */
 #include "net/guard.h"
@@ -10,54 +10,71 @@
 #include <sys/un.h>
 
 #include "core/siphash.h"
-#include "net/access.h"
 #include "net/endpoint.h"
 
 #define WAYS 8
-#define BUCKET_SETS 512 /* 4096 prefixes */
-#define REPEAT_SETS 512 /* 4096 exchanges */
-#define MUTE_SETS 128   /* 1024 muted peers */
+#define SETS 512
+#define BUCKETS (SETS * WAYS) /* source prefixes */
+#define REPEATS (SETS * WAYS) /* exchanges */
+#define MUTES (SETS * WAYS)
 
 #define SECOND_MS 1000
-#define REPLY_COST SECOND_MS /* so that a rate per second is what a millisecond forgives */
-#define REPEATS_ALLOWED 20   /* within a second */
+#define SECOND_NS 1000000000
+#define MS_NS 1000000
+
+#define PACKET_BYTES 1472 /* of a reply that fit into an Ethernet frame */
+#define SITE_LENGTH 48    /* an IPv6 prefix that one customer may have; it gets SITE_SHARES rates */
+#define SITE_SHARES 4
+
+/*
+ * A loop comes round in no time, or with the delay of a long way: 20 times within a second is the
+ * one, 45 times within half a minute the other. A probe a second with the same bytes is neither.
+ */
+#define REPEATS_PER_SECOND 20
+#define WINDOW_MS (30 * SECOND_MS)
+#define REPEATS_PER_WINDOW 45
 #define MUTE_MS (60 * SECOND_MS)
 
-/* What a source prefix owes for replies; reply_rate of it is forgiven each millisecond. */
+/*
+ * What a source prefix has been sent, as time: at its rate a reply takes so long, and `paid` is
+ * when the last of them is over (GCRA, the virtual scheduling algorithm of ITU-T I.371). A second
+ * of it may be used up in advance.
+ */
 struct bucket {
-	uint64_t prefix; /* see prefix_of(); 0 = nobody's */
-	int64_t debt;
-	int64_t settled; /* ms, when the debt was last worked out */
+	uint64_t source; /* a keyed hash of the prefix; 0 = nobody's */
+	int64_t paid;    /* ns */
 };
 
-/* How often one exchange (peer, request, reply) was seen in the second since `opened`. */
+/* How often one exchange was seen within the last half minute. */
 struct repeat {
-	uint64_t exchange; /* a keyed hash of all three */
-	int64_t opened;    /* ms */
-	int64_t count;     /* 0 = free */
-};
-
-/* A peer's address, comparable by its bytes. */
-struct peer {
-	socklen_t length;
-	union {
-		struct sockaddr any;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-		struct sockaddr_un un;
-	};
+	uint64_t exchange; /* a keyed hash of peer, request and reply */
+	int64_t opened;    /* ms: when its window began */
+	uint16_t second;   /* ms behind `opened`: when its last second began */
+	uint8_t in_second; /* how often since then */
+	uint8_t in_window; /* how often since `opened`; 0 = free */
 };
 
 struct mute {
-	struct peer peer;
+	uint64_t exchange;
 	int64_t until; /* ms; 0 = free */
+};
+
+/* What makes an exchange this one and no other. */
+struct exchange_key {
+	struct in6_addr host;
+	uint32_t scope;
+	uint16_t port;
+	sa_family_t family;      /* see struct muted_exchange */
+	uint64_t request, reply; /* keyed hashes */
 };
 
 struct guard {
 	struct siphash_key key;
-	struct bucket buckets[BUCKET_SETS][WAYS];
-	struct repeat repeats[REPEAT_SETS][WAYS];
-	struct mute mutes[MUTE_SETS][WAYS];
+	struct bucket buckets[BUCKETS];
+	struct repeat repeats[REPEATS];
+	struct mute mutes[MUTES];
+	struct muted_exchange muted[MUTES]; /* what there is to tell of each of them */
+	int64_t last_mute;                  /* ms: when the last of them ends */
 };
 
 const char *drop_reason_name(enum drop_reason reason)
@@ -147,211 +164,302 @@ static bool is_responder(uint16_t port)
 	       port == 11211;
 }
 
-static bool source_is_bad(const struct sockaddr *from, const struct in6_addr *address)
+/*
+ * An IPv4 source as an IPv6 socket shows it, in a packet that was not sent to an IPv4 address:
+ * somebody has written ::ffff:127.0.0.1 into an IPv6 header. Linux drops that for TCP only.
+ */
+static bool source_is_forged(
+    const struct sockaddr *from, const struct in6_addr *source, const struct in6_addr *target)
 {
-	return sockaddr_port(from) == 0 || is_unspecified(address) || is_group(address);
+	return from->sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(source) &&
+	       !IN6_IS_ADDR_V4MAPPED(target);
 }
 
-static bool target_is_group(const struct sockaddr *to)
+enum drop_reason guard_request(const struct guard_rules *rules, const struct own_ports *own,
+    const struct datagram_route *route)
 {
-	struct in6_addr address;
+	uint16_t port = sockaddr_port(route->from);
+	bool has_target = route->to != NULL;
+	struct in6_addr source, target;
 
-	return to != NULL && network_key(to, &address) && is_group(&address);
+	if (!network_key(route->from, &source))
+		return DROP_NOT;
+	if (has_target && !network_key(route->to, &target))
+		target = in6addr_any;
+	if (port == 0 || is_unspecified(&source) || is_group(&source))
+		return DROP_SOURCE;
+	if (has_target && source_is_forged(route->from, &source, &target))
+		return DROP_SOURCE;
+	if (rules->receiver)
+		return DROP_NOT;
+	if (has_target && is_group(&target))
+		return DROP_SOURCE;
+	if (own_ports_has(own, port))
+		return DROP_OWN_PORT;
+	return !rules->any_port && is_responder(port) ? DROP_RESPONDER : DROP_NOT;
 }
 
-static void peer_set(struct peer *peer, const struct datagram_route *route)
+/* --- 5: the rate of a source --- */
+
+/* What a reply would be charged to. */
+struct charge {
+	uint64_t source;
+	int64_t cost; /* of one packet, ns */
+};
+#define CHARGES_MAX 2
+
+static uint64_t source_of(
+    const struct guard *guard, const struct in6_addr *host, const struct prefixes *prefixes)
 {
-	memset(peer, 0, sizeof(*peer));
-	peer->length = route->from_length;
-	if (peer->length > sizeof(peer->un))
-		peer->length = sizeof(peer->un);
-	memcpy(&peer->un, route->from, peer->length);
-	peer->length = sockaddr_unmap(&peer->any, peer->length);
-	/* What the sender is free to choose must not make it another peer. */
-	if (peer->any.sa_family == AF_INET6)
-		peer->in6.sin6_flowinfo = 0;
+	struct in6_addr prefix = *host;
+	uint8_t key[sizeof(prefix) + 1];
+
+	prefixes_mask(prefixes, &prefix);
+	memcpy(key, &prefix, sizeof(prefix));
+	key[sizeof(prefix)] = prefixes->ipv6;
+	return siphash13(&guard->key, key, sizeof(key));
 }
 
-static uint64_t peer_hash(const struct guard *guard, const struct peer *peer)
+/* None for a peer that is exempt; two for an IPv6 peer whose site has many prefixes. */
+static int charges_of(const struct guard *guard, const struct guard_rules *rules,
+    const struct in6_addr *host, struct charge charges[CHARGES_MAX])
 {
-	return siphash13(&guard->key, &peer->un, peer->length);
+	static const struct prefixes site = { .ipv4 = 32, .ipv6 = SITE_LENGTH };
+
+	if (rules->reply_rate == 0 || is_loopback(host))
+		return 0;
+	charges[0].source = source_of(guard, host, &rules->reply_prefix);
+	charges[0].cost = (uint32_t)SECOND_NS / (uint32_t)rules->reply_rate;
+	if (IN6_IS_ADDR_V4MAPPED(host) || rules->reply_prefix.ipv6 <= SITE_LENGTH)
+		return 1;
+	charges[1].source = source_of(guard, host, &site);
+	charges[1].cost = charges[0].cost / SITE_SHARES;
+	return 2;
 }
 
-static bool peer_equal(const struct peer *a, const struct peer *b)
+/*
+ * The source's own bucket, or the one of its set that owes least. A source that has none takes that
+ * over, with the debt on it. Credit thus belongs to the way and not to the source: whatever sources
+ * are forged to push one out and let it in anew, the eight ways together never give more than eight
+ * times the rate. And a source that has used up its bucket is the last to be pushed out of it, so
+ * that alone it stays at the rate.
+ */
+static size_t find_bucket(const struct guard *guard, uint64_t source)
 {
-	return a->length == b->length && memcmp(&a->un, &b->un, a->length) == 0;
+	const struct bucket *buckets = guard->buckets;
+	size_t first = source % SETS * WAYS, least = first;
+
+	for (size_t i = first; i < first + WAYS; i++) {
+		if (buckets[i].source == source)
+			return i;
+		if (buckets[i].paid < buckets[least].paid)
+			least = i;
+	}
+	return least;
 }
 
-static bool is_muted(const struct guard *guard, const struct peer *peer, int64_t now)
+/* How long it takes until there is room for one packet, ns; 0 or less = there is. */
+static int64_t charge_wait(const struct guard *guard, const struct charge *charge, int64_t now_ns)
 {
-	const struct mute *set = guard->mutes[peer_hash(guard, peer) % MUTE_SETS];
+	int64_t paid = guard->buckets[find_bucket(guard, charge->source)].paid;
 
+	return paid - now_ns - (SECOND_NS - charge->cost);
+}
+
+/* A large reply is charged for each packet that it leaves in; only the first must find room. */
+static void pay(struct guard *guard, const struct charge *charge, size_t length, int64_t now_ns)
+{
+	struct bucket *bucket = &guard->buckets[find_bucket(guard, charge->source)];
+	int64_t packets = length == 0 ? 1 : (int64_t)((length - 1) / PACKET_BYTES) + 1;
+
+	bucket->source = charge->source;
+	bucket->paid = (bucket->paid > now_ns ? bucket->paid : now_ns) + packets * charge->cost;
+}
+
+int64_t guard_rate_wait(const struct guard *guard, const struct guard_rules *rules,
+    const struct sockaddr *peer, int64_t now_ms)
+{
+	struct charge charges[CHARGES_MAX];
+	struct in6_addr host;
+	int count = network_key(peer, &host) ? charges_of(guard, rules, &host, charges) : 0;
+	int64_t longest = 0;
+
+	for (int i = 0; i < count; i++) {
+		int64_t wait = charge_wait(guard, &charges[i], now_ms * MS_NS);
+
+		if (wait > longest)
+			longest = wait;
+	}
+	return (longest + MS_NS - 1) / MS_NS;
+}
+
+/* --- 6: the same exchange over and over --- */
+
+static void key_peer(const struct guard *guard, struct exchange_key *key,
+    const struct sockaddr *peer, socklen_t length)
+{
+	struct sockaddr_in6 in6;
+	uint64_t name;
+
+	*key = (struct exchange_key){ .port = sockaddr_port(peer) };
+	if (!network_key(peer, &key->host)) {
+		if (length > sizeof(struct sockaddr_un))
+			length = sizeof(struct sockaddr_un);
+		name = siphash13(&guard->key, peer, length);
+		memcpy(&key->host, &name, sizeof(name));
+		key->family = AF_UNIX;
+	} else if (peer->sa_family == AF_INET6) {
+		memcpy(&in6, peer, sizeof(in6));
+		key->scope = in6.sin6_scope_id;
+	}
+}
+
+static bool is_muted(const struct guard *guard, uint64_t exchange, int64_t now)
+{
+	const struct mute *set = &guard->mutes[exchange % SETS * WAYS];
+
+	if (now >= guard->last_mute)
+		return false;
 	for (int i = 0; i < WAYS; i++)
-		if (set[i].until > now && peer_equal(&set[i].peer, peer))
+		if (set[i].exchange == exchange && set[i].until > now)
 			return true;
 	return false;
 }
 
 /*
- * A full set gives up the mute that would end first. Its peer has to repeat itself as often again
- * to be muted again, so that even then a loop gets no more than a few replies for each peer that
- * pushes it out.
+ * A full set gives up the mute that would end first. Its exchange has to be repeated as often again to
+ * be muted again, so that even then a loop gets no more than a few replies for each that pushes it out.
  */
-static void mute(struct guard *guard, const struct peer *peer, int64_t now)
+static void mute(struct guard *guard, uint64_t exchange, const struct exchange_key *key,
+    const void *request, size_t length, int64_t now)
 {
-	struct mute *set = guard->mutes[peer_hash(guard, peer) % MUTE_SETS];
-	struct mute *first = set;
+	size_t set = exchange % SETS * WAYS, first = set;
+	struct muted_exchange *muted;
 
-	for (int i = 1; i < WAYS; i++)
-		if (set[i].until < first->until)
-			first = &set[i];
-	first->peer = *peer;
-	first->until = now + MUTE_MS;
+	for (size_t i = set + 1; i < set + WAYS; i++)
+		if (guard->mutes[i].until < guard->mutes[first].until)
+			first = i;
+	guard->last_mute = now + MUTE_MS;
+	guard->mutes[first] = (struct mute){ .exchange = exchange, .until = guard->last_mute };
+	muted = &guard->muted[first];
+	*muted = (struct muted_exchange){ .host = key->host,
+		.scope = key->scope,
+		.port = key->port,
+		.family = key->family,
+		.until = guard->last_mute,
+		.length = length };
+	memcpy(muted->request, request,
+	    length < sizeof(muted->request) ? length : sizeof(muted->request));
 }
 
-enum drop_reason guard_request(const struct guard *guard, const struct guard_rules *rules,
-    const struct own_ports *own, const struct datagram_route *route, int64_t now_ms)
+static int repeats_of(const struct repeat *repeat, int64_t now)
 {
-	struct in6_addr source;
-	struct peer peer;
-
-	if (network_key(route->from, &source)) {
-		uint16_t port = sockaddr_port(route->from);
-
-		if (source_is_bad(route->from, &source))
-			return DROP_SOURCE;
-		if (rules->receiver)
-			return DROP_NOT;
-		if (target_is_group(route->to))
-			return DROP_SOURCE;
-		if (own_ports_has(own, port))
-			return DROP_OWN_PORT;
-		if (!rules->any_port && is_responder(port))
-			return DROP_RESPONDER;
-	}
-	peer_set(&peer, route);
-	return is_muted(guard, &peer, now_ms) ? DROP_REPEAT : DROP_NOT;
-}
-
-/* The /24 or /56 in the upper bytes and the family in the lowest, so that it is never 0. */
-static uint64_t prefix_of(const struct in6_addr *source)
-{
-	uint64_t prefix = 0;
-
-	if (IN6_IS_ADDR_V4MAPPED(source))
-		return (uint64_t)(ipv4_of(source) >> 8) << 8 | AF_INET;
-	for (int i = 0; i < 7; i++)
-		prefix = prefix << 8 | source->s6_addr[i];
-	return prefix << 8 | AF_INET6;
-}
-
-static void settle(struct bucket *bucket, int64_t rate, int64_t now)
-{
-	int64_t burst = rate * REPLY_COST, elapsed = now - bucket->settled;
-
-	if (bucket->debt > burst) /* the rate was lowered */
-		bucket->debt = burst;
-	if (elapsed >= SECOND_MS || elapsed * rate >= bucket->debt)
-		bucket->debt = 0;
-	else
-		bucket->debt -= elapsed * rate;
-	bucket->settled = now;
+	return now - repeat->opened < WINDOW_MS ? repeat->in_window : 0;
 }
 
 /*
- * A prefix that has no bucket takes over the one of its set that owes least, with the debt on it.
- * Credit thus belongs to the way and not to the prefix: whatever sources are forged to push a
- * prefix out and let it in anew, the eight ways together never give more than eight times the
- * rate. And a prefix that has used up its bucket is the last to be pushed out of it, so that
- * alone it stays at the rate. Buckets that rest owe nothing; who takes one over starts with a
- * whole burst.
+ * A new exchange in a full set replaces the one that was seen least: strangers who come once push each other
+ * out and not the loop that is being counted. Among those that were seen as often it is the hash that chooses
+ * and not the age, for nine loops that come in turn must not each find that the eight others have replaced it.
  */
-static struct bucket *bucket_of(
-    struct guard *guard, const struct in6_addr *source, int64_t rate, int64_t now)
+static struct repeat *find_repeat(struct guard *guard, uint64_t exchange, int64_t now)
 {
-	uint64_t prefix = prefix_of(source);
-	uint64_t hash = siphash13(&guard->key, &prefix, sizeof(prefix));
-	struct bucket *set = guard->buckets[hash % BUCKET_SETS];
-	struct bucket *least = set;
+	struct repeat *set = &guard->repeats[exchange % SETS * WAYS];
+	unsigned preferred = exchange >> 32, least = preferred % WAYS;
 
-	for (int i = 0; i < WAYS; i++) {
-		settle(&set[i], rate, now);
-		if (set[i].prefix == prefix)
+	for (unsigned i = 0; i < WAYS; i++)
+		if (set[i].exchange == exchange && repeats_of(&set[i], now) > 0)
 			return &set[i];
-		if (set[i].debt < least->debt)
-			least = &set[i];
-	}
-	least->prefix = prefix;
-	return least;
+	for (unsigned i = preferred + 1; i < preferred + WAYS; i++)
+		if (repeats_of(&set[i % WAYS], now) < repeats_of(&set[least], now))
+			least = i % WAYS;
+	set[least] = (struct repeat){ .exchange = exchange, .opened = now };
+	return &set[least];
 }
 
-static bool over_rate(
-    struct guard *guard, const struct guard_rules *rules, const struct sockaddr *from, int64_t now)
+/* Counts it once more; whether that is once too often, and then it is forgotten. */
+static bool count_repeat(struct guard *guard, uint64_t exchange, int64_t now)
 {
-	struct in6_addr source;
-	struct bucket *bucket;
+	struct repeat *repeat = find_repeat(guard, exchange, now);
+	uint16_t age = (uint16_t)(now - repeat->opened); /* below WINDOW_MS */
 
-	if (rules->reply_rate == 0 || !network_key(from, &source) || is_loopback(&source))
+	if (age - repeat->second >= SECOND_MS) {
+		repeat->second = age;
+		repeat->in_second = 0;
+	}
+	repeat->in_second++;
+	repeat->in_window++;
+	if (repeat->in_second <= REPEATS_PER_SECOND && repeat->in_window <= REPEATS_PER_WINDOW)
 		return false;
-	bucket = bucket_of(guard, &source, rules->reply_rate, now);
-	if (bucket->debt + REPLY_COST > rules->reply_rate * REPLY_COST)
+	repeat->in_window = 0;
+	return true;
+}
+
+static bool is_of_peer(const struct muted_exchange *muted, const struct exchange_key *peer)
+{
+	if (muted->family != peer->family)
+		return false;
+	if (muted->family == AF_UNIX)
 		return true;
-	bucket->debt += REPLY_COST;
-	return false;
+	return IN6_ARE_ADDR_EQUAL(&muted->host, &peer->host) &&
+	       (peer->scope == 0 || peer->scope == muted->scope) &&
+	       (peer->port == 0 || peer->port == muted->port);
 }
 
-/* Whether `a` is the lesser loss: over, or seen less often, or older. */
-static bool repeat_is_less(const struct repeat *a, const struct repeat *b, int64_t now)
+size_t guard_muted(const struct guard *guard, const struct sockaddr *peer, int64_t now_ms,
+    struct muted_exchange *to, size_t max)
 {
-	int64_t a_count = now - a->opened < SECOND_MS ? a->count : 0;
-	int64_t b_count = now - b->opened < SECOND_MS ? b->count : 0;
+	struct exchange_key key;
+	size_t count = 0;
 
-	return a_count != b_count ? a_count < b_count : a->opened < b->opened;
-}
-
-/*
- * Counts the exchange within the second that its first opened. In a full set it replaces the one
- * that was seen least: strangers who come once push each other out and not the loop that is being
- * counted.
- */
-static int64_t count_repeat(struct guard *guard, uint64_t exchange, int64_t now)
-{
-	struct repeat *set = guard->repeats[exchange % REPEAT_SETS];
-	struct repeat *repeat = set;
-
-	for (int i = 0; i < WAYS; i++) {
-		if (set[i].exchange == exchange) {
-			repeat = &set[i];
-			break;
-		}
-		if (repeat_is_less(&set[i], repeat, now))
-			repeat = &set[i];
+	key_peer(guard, &key, peer, sizeof(sa_family_t));
+	for (size_t i = 0; i < MUTES; i++) {
+		if (guard->mutes[i].until <= now_ms || !is_of_peer(&guard->muted[i], &key))
+			continue;
+		if (count < max)
+			to[count] = guard->muted[i];
+		count++;
 	}
-	if (repeat->exchange != exchange || now - repeat->opened >= SECOND_MS)
-		*repeat = (struct repeat){ .exchange = exchange, .opened = now };
-	return ++repeat->count;
+	return count;
+}
+
+/* --- both --- */
+
+static uint64_t hash_exchange(const struct guard *guard, struct exchange_key *key,
+    const void *request, size_t request_length, const void *reply, size_t reply_length)
+{
+	key->request = siphash13(&guard->key, request, request_length);
+	if (reply_length == request_length && memcmp(reply, request, reply_length) == 0)
+		key->reply = key->request;
+	else
+		key->reply = siphash13(&guard->key, reply, reply_length);
+	return siphash13(&guard->key, key, sizeof(*key));
 }
 
 enum drop_reason guard_reply(struct guard *guard, const struct guard_rules *rules,
     const struct datagram_route *route, const void *request, size_t request_length,
     const void *reply, size_t reply_length, int64_t now_ms, bool *muted)
 {
-	struct peer peer;
-	uint64_t hashes[3];
+	struct charge charges[CHARGES_MAX];
+	struct exchange_key key;
+	uint64_t exchange;
+	int count;
 
 	*muted = false;
-	if (over_rate(guard, rules, route->from, now_ms))
-		return DROP_RATE;
-	peer_set(&peer, route);
-	if (is_muted(guard, &peer, now_ms))
+	key_peer(guard, &key, route->from, route->from_length);
+	count = key.family == AF_UNIX ? 0 : charges_of(guard, rules, &key.host, charges);
+	for (int i = 0; i < count; i++)
+		if (charge_wait(guard, &charges[i], now_ms * MS_NS) > 0)
+			return DROP_RATE;
+	exchange = hash_exchange(guard, &key, request, request_length, reply, reply_length);
+	if (is_muted(guard, exchange, now_ms))
 		return DROP_REPEAT;
-	hashes[0] = peer_hash(guard, &peer);
-	hashes[1] = siphash13(&guard->key, request, request_length);
-	hashes[2] = siphash13(&guard->key, reply, reply_length);
-	if (count_repeat(guard, siphash13(&guard->key, hashes, sizeof(hashes)), now_ms) <=
-	    REPEATS_ALLOWED)
-		return DROP_NOT;
-	mute(guard, &peer, now_ms);
-	*muted = true;
-	return DROP_REPEAT;
+	if (count_repeat(guard, exchange, now_ms)) {
+		mute(guard, exchange, &key, request, request_length, now_ms);
+		*muted = true;
+		return DROP_REPEAT;
+	}
+	for (int i = 0; i < count; i++)
+		pay(guard, &charges[i], reply_length, now_ms * MS_NS);
+	return DROP_NOT;
 }

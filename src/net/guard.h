@@ -12,15 +12,17 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "net/access.h"
+
 enum drop_reason {
-	DROP_NOT,       /* let it pass */
-	DROP_SOURCE,    /* port 0; an unspecified, multicast or broadcast source or target */
-	DROP_OWN_PORT,  /* from one of our own datagram ports */
+	DROP_NOT,      /* let it pass */
+	DROP_SOURCE,   /* port 0; an unspecified, multicast, broadcast or mapped source or target */
+	DROP_OWN_PORT, /* from one of our own datagram ports */
 	DROP_RESPONDER, /* from a port below 1024 or of a well-known responder */
 	DROP_DENIED,    /* allow and deny rules */
 	DROP_ANSWER,    /* the service had no answer to it */
 	DROP_RATE,      /* over reply_rate */
-	DROP_REPEAT,    /* the same request and reply over and over: muted */
+	DROP_REPEAT,    /* the same request and reply over and over: this exchange is muted */
 	DROP_TRUNCATED, /* larger than the buffer */
 	DROP_UNNAMED,   /* a Unix peer without an address */
 	DROP_UNSENT,    /* the kernel or the peer's socket did not take the reply */
@@ -45,17 +47,18 @@ bool own_ports_has(const struct own_ports *ports, uint16_t port);
 struct guard_rules {
 	bool any_port;      /* reply_ports = "any" */
 	int64_t reply_rate; /* replies a second and source prefix, up to 10^9; 0 = no limit */
-	bool receiver;      /* answers nothing: any target and any source port are welcome */
+	struct prefixes reply_prefix;
+	bool receiver; /* answers nothing: any target and any source port are welcome */
 };
 
 /*
- * A datagram's way, as the kernel told it; `to` is NULL or unspecified when it did not tell. For a
- * Unix peer without a name it leaves `from` as it was: the caller sets the family to AF_UNIX.
+ * A datagram's way, as the kernel told it. For a Unix peer without a name it leaves `from` as it
+ * was: the caller sets the family to AF_UNIX.
  */
 struct datagram_route {
 	const struct sockaddr *from;
-	socklen_t from_length; /* a Unix peer's name has no other end */
-	const struct sockaddr *to;
+	socklen_t from_length;     /* a Unix peer's name has no other end */
+	const struct sockaddr *to; /* NULL = not known: it is not judged */
 };
 
 struct guard;
@@ -65,19 +68,43 @@ struct guard *guard_new(void);
 void guard_free(struct guard *guard);
 
 /*
- * Guards 1 to 3, before the service sees the datagram, and 6 for a peer that is muted. Unix peers
- * have no port and no network: only 6 is theirs.
+ * Guards 1 to 3, before the service sees the datagram. Unix peers have no port and no network: they
+ * pass.
  */
-enum drop_reason guard_request(const struct guard *guard, const struct guard_rules *rules,
-    const struct own_ports *own, const struct datagram_route *route, int64_t now_ms);
+enum drop_reason guard_request(const struct guard_rules *rules, const struct own_ports *own,
+    const struct datagram_route *route);
 
 /*
  * Guards 5 and 6, once the service has an answer to the datagram of that route. `muted` is set:
- * true when this very call has muted the peer, so that the caller can log it once. Loopback and
+ * true when this very call has muted the exchange, so that the caller can log it once. Loopback and
  * Unix peers are exempt from 5.
  */
 enum drop_reason guard_reply(struct guard *guard, const struct guard_rules *rules,
     const struct datagram_route *route, const void *request, size_t request_length,
     const void *reply, size_t reply_length, int64_t now_ms, bool *muted);
+
+/* How long guard 5 would drop the next reply to that peer, in ms; 0 = it would let it pass. */
+int64_t guard_rate_wait(const struct guard *guard, const struct guard_rules *rules,
+    const struct sockaddr *peer, int64_t now_ms);
+
+#define MUTED_REQUEST_SHOWN 32 /* bytes of a request, to be recognised by */
+
+/* One request of one peer that had the same reply over and over. */
+struct muted_exchange {
+	struct in6_addr host; /* see network_key(); of a Unix peer a hash of its name */
+	uint32_t scope;
+	uint16_t port;
+	sa_family_t family; /* AF_UNIX or AF_UNSPEC */
+	int64_t until;      /* ms */
+	size_t length;      /* of the request */
+	char request[MUTED_REQUEST_SHOWN];
+};
+
+/*
+ * The exchanges with that peer that are muted: with all ports of its address if its own is 0, with
+ * all Unix peers if it is one. Fills up to `max` of them, and returns how many there are.
+ */
+size_t guard_muted(const struct guard *guard, const struct sockaddr *peer, int64_t now_ms,
+    struct muted_exchange *to, size_t max);
 
 #endif

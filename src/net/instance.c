@@ -71,8 +71,12 @@ const struct option_row datagram_rows[] = {
 	OPTION(struct datagram_settings, reply_rate, integer, .min = 0, .max = 1000000000,
 	    .fallback = "1000", .unit = "replies a second",
 	    .help =
-		"The most that one source network (/24, /56) is answered; 0 = no limit. Loopback "
-		"and Unix peers are exempt."),
+		"The most that one source network is answered, by its reply_prefix; an answer of "
+		"more than 1472 bytes counts as several. 0 = no limit. Loopback and Unix peers are "
+		"exempt."),
+	OPTION(struct datagram_settings, reply_prefix, prefixes, .fallback = "\"24/56\"",
+	    .help = "How much of an IPv4 and of an IPv6 address makes a source network of "
+		    "reply_rate; an IPv6 /48 gets four times the rate at most."),
 	OPTION_END,
 };
 

@@ -54,6 +54,7 @@ struct line_settings {
 struct datagram_settings {
 	int reply_ports; /* enum reply_ports */
 	int64_t reply_rate;
+	struct prefixes reply_prefix;
 };
 
 enum reply_ports { REPLY_PORTS_UNPRIVILEGED, REPLY_PORTS_ANY };

@@ -34,7 +34,7 @@ def test_every_key_of_every_service_is_taken(check):
         "max_connections": 5, "on_limit": "queue", "max_per_source": 2, "idle_timeout": "5m",
     }  # fmt: skip
     lines = {"max_line": "4K", "line_timeout": "500ms", "telnet": False}
-    datagrams = {"reply_ports": "any", "reply_rate": 0}
+    datagrams = {"reply_ports": "any", "reply_rate": 0, "reply_prefix": "32/64"}
     services = {
         "echo": {**common, **datagrams, "mode": "once"},
         "upper": {**common, **lines, **datagrams, "mode": "line"},

@@ -17,7 +17,7 @@ import harness
 from harness import DEADLINE, Failure, run_echod, to_config, wait_until
 from test_addresses import with_hosts
 from test_echoctl import NO, NOBODY, OK, USAGE, find_echoctl
-from transports import needs_open_tree, needs_root
+from transports import needs_ipv6, needs_open_tree, needs_root, own_address
 
 pytestmark = pytest.mark.skipif(not os.path.exists(find_echoctl()), reason="echoctl is not built")
 
@@ -852,6 +852,75 @@ def test_why_knows_the_guards_of_datagrams(echod, ask):
         assert answer["verdict"] == verdict and answer["findings"][0]["key"] == key
     text = ask("why", f"192.0.2.1:{port}", "open")["datagrams"]["findings"][0]["text"]
     assert text == "its port is one that echod itself receives datagrams on"
+
+
+@pytest.mark.parametrize(
+    "host, asked, any_port",
+    [("127.0.0.1", "127.0.0.1:{}", "127.0.0.1"), ("127.0.0.2", "[::ffff:127.0.0.2]:{}", "127.0.0.2"),
+     pytest.param("::1", "[::1]:{}", "::1", marks=needs_ipv6)],
+)  # fmt: skip
+def test_why_knows_what_is_muted(echod, ask, echoctl, host, asked, any_port):
+    server = echod(with_control(echo={"listen": "udp://*:0"}))
+    with server.connect("echo", host=host, source=(host, 0)) as client:
+        this, other = asked.format(client.port), asked.format(client.port ^ 1)
+        assert ask("why", this, "echo")["datagrams"]["verdict"] == "allowed"
+        for _ in range(30):
+            client.send(b"again\n")
+        server.log.wait(rf"echo \S+:{client.port}: .*muted")
+        for address in this, any_port:
+            answer = ask("why", address, "echo")["datagrams"]
+            assert answer["verdict"] == "dropped"
+            found = re.fullmatch(r'its request "again\\n" \(6 bytes\) from port (\d+) is muted for '
+                                 r"another (\d+) s: it had the same answer over and over",
+                                 answer["findings"][0]["text"])
+            assert int(found[1]) == client.port and int(found[2]) <= 60
+            assert answer["findings"][1]["text"] == "its other requests are answered"
+        assert ask("why", other, "echo")["datagrams"]["verdict"] == "allowed"
+        assert "datagrams: dropped\n  by: its request" in echoctl("why", this, "echo")[0]
+
+
+def test_why_knows_what_is_muted_on_a_unix_socket(echod, ask):
+    server = echod(with_control(echo={"listen": "unixgram://$DIR/echo"}))
+    with server.connect("echo") as client:
+        for _ in range(21):
+            client.send(b"x" * 100)
+        server.log.wait(r"echo unix:\S+: .*muted")
+        answer = ask("why", "unix", "echo")["datagrams"]
+    assert answer["verdict"] == "dropped"
+    shown = "x" * 32
+    assert answer["findings"][0]["text"].startswith(f'its request "{shown}"... (100 bytes) is muted')
+
+
+def test_why_names_some_of_many_that_are_muted(echod, ask):
+    server = echod(with_control(echo={"listen": "udp://127.0.0.1:0"}))
+    with server.connect("echo") as client:
+        for number in range(7):
+            for _ in range(20):
+                client.ask(b"%d" % number)
+            client.send(b"%d" % number)
+        client.ask(b"fence")
+        texts = [f["text"] for f in ask("why", "127.0.0.1", "echo")["datagrams"]["findings"]]
+    assert len([text for text in texts if "is muted for" in text]) == 4
+    assert texts[4:6] == ["and 3 more of its requests are", "its other requests are answered"]
+
+
+def test_why_knows_that_the_rate_is_used_up(echod, ask):
+    host = own_address()
+    server = echod(with_control(echo={"listen": "udp://0.0.0.0:0", "reply_rate": 1}))
+    with server.connect("echo", host=host, source=(host, 0)) as client:
+        client.ask(b"x" * 30_000)  # 21 packets
+        answer = ask("why", f"{host}:{client.port}", "echo")["datagrams"]
+    assert answer["verdict"] == "dropped"
+    assert answer["findings"][0]["key"] == "reply_rate"
+    assert "has had the 1 answers a second" in answer["findings"][0]["text"]
+    assert ask("why", "127.0.0.1", "echo")["datagrams"]["verdict"] == "allowed"
+
+
+@pytest.mark.parametrize("address", ["224.0.0.1", "0.0.0.0:4242", "255.255.255.255", "192.0.2.1:0"])
+def test_why_knows_sources_that_are_nobodys(echod, ask, address):
+    echod(RULES)
+    answer = ask("why", address, "open")["datagrams"]
+    assert (answer["verdict"], answer["findings"][0]["key"]) == ("dropped", None)
 
 
 @pytest.mark.parametrize(

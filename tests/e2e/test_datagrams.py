@@ -12,7 +12,7 @@ import time
 import pytest
 
 from harness import DEADLINE, run_echod, to_config, wait_until
-from transports import needs_root
+from transports import needs_ipv6, needs_root, own_address
 
 UDP = "udp://127.0.0.1:0"
 SO_RCVBUFFORCE = 33  # Python does not name it
@@ -29,6 +29,25 @@ def forge(source_port, target_port, payload, source="127.0.0.1", target="127.0.0
         raw.bind((source, 0))
         header = struct.pack("!HHHH", source_port, target_port, 8 + len(payload), 0)
         raw.sendto(header + payload, (target, 0))
+
+
+def checksum(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF or 0xFFFF
+
+
+def forge_ipv6(source, port, payload, target="::1"):
+    """Sends an IPv6 datagram with any source address; the payload has an even length."""
+    ends = b"".join(socket.inet_pton(socket.AF_INET6, host) for host in (source, target))
+    length = 8 + len(payload)
+    pseudo = ends + struct.pack("!IxxxB", length, socket.IPPROTO_UDP)
+    total = checksum(pseudo + struct.pack("!HHHH", 40000, port, length, 0) + payload)
+    packet = struct.pack("!IHBB", 6 << 28, length, socket.IPPROTO_UDP, 64) + ends
+    packet += struct.pack("!HHHH", 40000, port, length, total) + payload
+    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        raw.sendto(packet, (target, 0))
 
 
 class Sniffer:
@@ -96,6 +115,31 @@ def test_broadcast_is_not_answered(echod):
         with server.connect("echo", host="127.0.0.1") as fence:
             fence.ask(b"fence")
         assert not select.select([shouter], [], [], 0)[0]
+
+
+@needs_root
+@needs_ipv6
+@pytest.mark.parametrize("listen", ["udp://*:0", "udp://[::]:0", "udp://[::1]:0"])
+@pytest.mark.parametrize("ipv6_only", [False, True], ids=["dual", "ipv6-only"])
+def test_mapped_source_on_the_wire_is_not_ipv4(echod, listen, ipv6_only):
+    """Neither by the rules nor in the log: an IPv6 packet may claim to come from ::ffff:127.0.0.1."""
+    server = echod({
+        "receiver": {"listen": listen, "ipv6_only": ipv6_only, "deny": "::/0"},
+        "control": {"listen": "unix://$DIR/control"},
+    })  # fmt: skip
+    port = server.address("receiver").port
+    for source in ("::ffff:127.0.0.1", "::ffff:192.0.2.1", "::ffff:0.0.0.0"):
+        forge_ipv6(source, port, b"from a mapped source")
+    for source in ("::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::1"):
+        forge_ipv6(source, port, b"from an IPv6 source!")
+    wait_until(lambda: drops(server, "receiver") == {"source": 3, "denied": 3}, "each is dropped")
+    assert not server.log.matches("mapped source")
+
+
+@needs_ipv6
+def test_ipv4_is_served_by_a_socket_for_both(echod):
+    server = echod({"echo": {"listen": "udp://[::]:0", "allow": "127.0.0.1"}})
+    assert is_answered(server, host="127.0.0.1")
 
 
 # --- 2: echod's own ports ---
@@ -203,6 +247,36 @@ def test_same_question_over_and_over_is_muted(echod):
         assert len(server.log.matches("muted")) == 1
 
 
+def test_only_the_question_is_muted(echod):
+    """And no other of the same peer, whoever has sent it in the peer's name."""
+    server = echod({"echo": {"listen": UDP}})
+    with server.connect("echo") as client:
+        for _ in range(REPEATS):
+            assert client.ask(b"same") == b"same"
+        client.send(b"same")
+        server.log.wait(rf"echo 127\.0\.0\.1:{client.port}: .*muted")
+        for number in range(100):
+            assert client.ask(b"%d" % number) == b"%d" % number
+        client.send(b"same")
+        assert client.ask(b"fence") == b"fence"
+
+
+def test_slow_loop_is_muted(echod):
+    """A service that is 55 ms away sends back what it gets, and never 20 times within a second."""
+    server, answers = echod({"echo": {"listen": UDP}}), 0
+    with server.connect("echo") as client, server.connect("echo") as other:
+        for number in range(60):
+            client.send(b"round and round")
+            assert other.ask(b"fence %d" % number) == b"fence %d" % number
+            if not client.received():
+                break
+            answers += 1
+            time.sleep(0.055)  # the way
+        server.log.wait(rf"echo 127\.0\.0\.1:{client.port}: .*muted for 60 s")
+        assert answers == 45
+        assert client.ask(b"something else") == b"something else"
+
+
 def test_different_questions_are_not_muted(echod):
     server = echod({"echo": {"listen": UDP}})
     with server.connect("echo") as client:
@@ -217,22 +291,10 @@ def test_loopback_is_exempt_from_the_reply_rate(echod):
             assert client.ask(b"%d" % number) == b"%d" % number
 
 
-def own_address():
-    """An IPv4 address of this host outside the loopback, or None."""
-    with socket.socket(type=socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("198.51.100.1", 9))
-        except OSError:
-            return None
-        return probe.getsockname()[0]
-
-
 @pytest.mark.parametrize("rate, most", [(5, 15), (0, 60)], ids=["limited", "no-limit"])
 @pytest.mark.parametrize("name", ["echo", "time"])
 def test_reply_rate(echod, name, rate, most):
     host = own_address()
-    if host is None or host.startswith("127."):
-        pytest.skip("no address but the loopback")
     server = echod({name: {"listen": "udp://0.0.0.0:0", "reply_rate": rate}})
     with server.connect(name, host=host, source=(host, 0)) as client:
         for number in range(60):
@@ -242,6 +304,19 @@ def test_reply_rate(echod, name, rate, most):
         answers = len(client.received())
     assert min(5, most) <= answers <= most
     assert rate or answers == 60
+
+
+def test_large_answers_use_up_the_rate(echod):
+    host = own_address()
+    server = echod({"echo": {"listen": "udp://0.0.0.0:0", "reply_rate": 100}})
+    answers = 0
+    with server.connect("echo", host=host, source=(host, 0)) as client:
+        with server.connect("echo", host="127.0.0.1") as fence:
+            for number in range(20):
+                client.send(b"%d" % number + b"x" * 30_000)
+                fence.ask(b"fence %d" % number)
+                answers += len(client.received())
+    assert 5 <= answers < 15
 
 
 # --- whole or not at all ---

@@ -1,6 +1,7 @@
 """The addresses that the tests of more than one file go through, as pytest parameters."""
 
 import os
+import socket
 
 import pytest
 
@@ -10,6 +11,21 @@ needs_ipv6 = pytest.mark.skipif(not harness.has_ipv6(), reason="no IPv6 on the l
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 needs_open_tree = pytest.mark.skipif(
     not harness.is_tree_open(), reason="only its owner may enter the build tree")
+
+
+
+def own_address():
+    """An IPv4 address of this host outside the loopback; skips the test if there is none."""
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))
+        except OSError:
+            pytest.skip("no address but the loopback")
+        host = probe.getsockname()[0]
+    if host.startswith("127."):
+        pytest.skip("no address but the loopback")
+    return host
+
 
 STREAMS = [
     pytest.param("tcp://127.0.0.1:0", id="tcp4"),

@@ -1,6 +1,7 @@
 /*
- * The datagram guards under any sequence of peers, payloads and pauses: no prefix gets more than its rate, a
- * peer that repeats itself is muted for its minute, and what the first three guards forbid never passes.
+ * The datagram guards under any sequence of peers, payloads and pauses: no prefix gets more than its rate, an
+ * exchange that is repeated is muted for its minute and no other is, and what the first three guards forbid never
+ * passes.
  */
 #include "net/guard.h"
 
@@ -25,7 +26,8 @@ static const struct {
 	{ AF_INET, "198.51.100.1", 1, false },
 	{ AF_INET6, "2001:db8::1", 2, false },
 	{ AF_INET6, "2001:db8:0:ff::1", 2, false },
-	{ AF_INET6, "2001:db8:1::1", 3, false },
+	{ AF_INET6, "2001:db8:0:100::1", 3, false }, /* a site with the prefix before it */
+	{ AF_INET6, "2001:db8:1::1", 4, false },
 	{ AF_INET, "127.0.0.1", -1, false },
 	{ AF_INET6, "::1", -1, false },
 	{ AF_UNIX, "/client", -1, false },
@@ -38,12 +40,20 @@ static const struct {
 };
 #define HOSTS (sizeof(hosts) / sizeof(hosts[0]))
 #define PORTS 8
-#define PREFIXES 4
+#define PREFIXES 5
+#define MUTES 512
 
 static const uint16_t ports[PORTS] = { 0, 53, 1900, OWN_PORT, 1024, 40000, 40001, 65535 };
 
+struct mute {
+	size_t host, port, length;
+	uint8_t request[4];
+	int64_t until;
+};
+
 static struct {
-	int64_t muted_until[HOSTS][PORTS];
+	struct mute mutes[MUTES];
+	size_t mute_count;
 	int64_t replies[PREFIXES];
 	int64_t begin, now;
 } seen;
@@ -77,31 +87,58 @@ static bool port_is_forbidden(const struct guard_rules *rules, uint16_t port)
 	return port == 0 || port == OWN_PORT || (!rules->any_port && (port == 53 || port == 1900));
 }
 
+static bool is_muted(const struct mute *exchange)
+{
+	for (size_t i = 0; i < seen.mute_count; i++) {
+		const struct mute *mute = &seen.mutes[i];
+
+		if (mute->host == exchange->host && mute->port == exchange->port &&
+		    mute->length == exchange->length && mute->until > seen.now &&
+		    memcmp(mute->request, exchange->request, exchange->length) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool is_mapped(size_t host)
+{
+	return hosts[host].family == AF_INET6 && strncmp(hosts[host].host, "::ffff:", 7) == 0;
+}
+
 /* One datagram, and an answer to it if it gets so far. */
 static void exchange(struct guard *guard, const struct guard_rules *rules,
     const struct own_ports *own, struct input *input)
 {
-	size_t host = input_byte(input) % HOSTS, port = input_byte(input) % PORTS, length = 4;
+	static const struct sockaddr_in6 asked = { .sin6_family = AF_INET6,
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	uint8_t way = input_byte(input);
+	size_t host = way % HOSTS, port = input_byte(input) % PORTS;
+	bool over_ipv6 = way / HOSTS % 2 == 1, muted, was_muted;
+	struct mute exchange = { .host = host, .port = port, .length = 4 };
 	struct sockaddr_storage from;
 	const struct datagram_route route = { (struct sockaddr *)&from,
-		make_address(&from, host, ports[port]), NULL };
-	const uint8_t *request = input_bytes(input, &length);
-	bool is_muted = seen.muted_until[host][port] > seen.now, muted;
-	enum drop_reason reason = guard_request(guard, rules, own, &route, seen.now);
+		make_address(&from, host, ports[port]),
+		over_ipv6 ? (const struct sockaddr *)&asked : NULL };
+	const uint8_t *request = input_bytes(input, &exchange.length);
+	enum drop_reason reason = guard_request(rules, own, &route);
 
 	if (hosts[host].family != AF_UNIX &&
-	    (hosts[host].bad || port_is_forbidden(rules, ports[port]))) {
+	    (hosts[host].bad || port_is_forbidden(rules, ports[port]) ||
+		(over_ipv6 && is_mapped(host)))) {
 		require(reason != DROP_NOT);
 		return;
 	}
-	require((reason == DROP_REPEAT) == is_muted);
-	if (reason != DROP_NOT)
-		return;
-	reason =
-	    guard_reply(guard, rules, &route, request, length, request, length, seen.now, &muted);
-	require(reason == DROP_NOT || reason == DROP_RATE || reason == DROP_REPEAT);
-	if (muted)
-		seen.muted_until[host][port] = seen.now + MUTE_MS;
+	require(reason == DROP_NOT);
+	memcpy(exchange.request, request, exchange.length);
+	was_muted = is_muted(&exchange);
+	reason = guard_reply(guard, rules, &route, request, exchange.length, request,
+	    exchange.length, seen.now, &muted);
+	require(reason == DROP_RATE || (reason == DROP_REPEAT) == (was_muted || muted));
+	require(!muted || !was_muted);
+	if (muted && seen.mute_count < MUTES) {
+		exchange.until = seen.now + MUTE_MS;
+		seen.mutes[seen.mute_count++] = exchange;
+	}
 	if (reason == DROP_NOT && hosts[host].prefix != -1)
 		seen.replies[hosts[host].prefix]++;
 }
@@ -111,6 +148,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct own_ports own;
 	struct input input = { data, data + size };
 	const struct guard_rules rules = { .reply_rate = input_byte(&input) % 32,
+		.reply_prefix = { 24, 56 },
 		.any_port = input_byte(&input) & 1 };
 	struct guard *guard = guard_new();
 
@@ -119,7 +157,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		own_ports_add(&own, OWN_PORT);
 	memset(&seen, 0, sizeof(seen));
 	seen.begin = seen.now = 1000000;
-	while (input_left(&input) > 0) {
+	while (input_left(&input) > 0 && seen.mute_count < MUTES) {
 		uint8_t step = input_byte(&input);
 		int repeats = 1 + (step & 31);
 

@@ -27,7 +27,7 @@ static void setup(void)
 {
 	guard = guard_new();
 	own = calloc(1, sizeof(*own));
-	rules = (struct guard_rules){ 0 };
+	rules = (struct guard_rules){ .reply_prefix = { 24, 56 } };
 	ck_assert_ptr_nonnull(guard);
 	ck_assert_ptr_nonnull(own);
 	own_ports_add(own, 9001);
@@ -64,14 +64,7 @@ static struct datagram_route route_of(const union address *from, const union add
 	};
 }
 
-static enum drop_reason request(const union address *from, int64_t now)
-{
-	struct datagram_route route = route_of(from, NULL);
-
-	return guard_request(guard, &rules, own, &route, now);
-}
-
-/* Answers one request; whether that muted the peer goes to the static. */
+/* Answers one request; whether that muted the exchange goes to the static. */
 static bool muted;
 
 static enum drop_reason reply(
@@ -135,6 +128,18 @@ static const struct {
 	{ "192.0.2.1", 4242, "255.255.255.255", true, false, DROP_NOT },
 	{ "192.0.2.1", 4242, "224.1.2.3", true, false, DROP_NOT },
 	{ "2001:db8::1", 4242, "ff02::1", true, false, DROP_NOT },
+	/* 1: an IPv4 source that has not come over IPv4 */
+	{ "::ffff:127.0.0.1", 4242, "::ffff:192.0.2.1", false, false, DROP_NOT },
+	{ "::ffff:127.0.0.1", 4242, "127.0.0.1", false, false, DROP_NOT },
+	{ "::ffff:127.0.0.1", 4242, "fd00::1", false, false, DROP_SOURCE },
+	{ "::ffff:127.0.0.1", 4242, "::1", true, true, DROP_SOURCE },
+	{ "::ffff:192.0.2.1", 4242, "ff02::1", true, true, DROP_SOURCE },
+	{ "::ffff:192.0.2.1", 4242, "::", true, true, DROP_SOURCE },
+	/* What only looks like IPv4 to a person is IPv6. */
+	{ "::127.0.0.1", 4242, "fd00::1", false, false, DROP_NOT },
+	{ "64:ff9b::7f00:1", 4242, "fd00::1", false, false, DROP_NOT },
+	{ "2002:7f00:1::1", 4242, "fd00::1", false, false, DROP_NOT },
+	{ "192.0.2.1", 4242, "::ffff:192.0.2.2", false, false, DROP_NOT },
 	/* 2: our own ports, whatever the address */
 	{ "192.0.2.1", 9001, NULL, false, false, DROP_OWN_PORT },
 	{ "::1", 9001, NULL, false, true, DROP_OWN_PORT },
@@ -165,7 +170,7 @@ START_TEST(requests_in_order)
 
 	rules.receiver = requests[_i].receiver;
 	rules.any_port = requests[_i].any_port;
-	ck_assert_str_eq(drop_reason_name(guard_request(guard, &rules, own, &route, 0)),
+	ck_assert_str_eq(drop_reason_name(guard_request(&rules, own, &route)),
 	    drop_reason_name(requests[_i].expected));
 }
 END_TEST
@@ -242,6 +247,13 @@ START_TEST(rate_by_prefix)
 		{ "2001:db8:0:200::1", 4242, 10 },
 		{ "2001:db8:0:000::1", 4242, 10 },
 		{ "2001:db8:0:a00::1", 4242, 10 },
+		/* A site of many prefixes has four rates. */
+		{ "2001:db8:0:b00::1", 4242, 0 },
+		{ "2001:db8:1:b00::1", 4242, 10 },
+		/* Not the loopback's: */
+		{ "::127.0.0.1", 4242, 10 },
+		{ "::127.0.0.2", 4242, 0 },
+		{ "64:ff9b::7f00:1", 4242, 10 },
 		/* Exempt: */
 		{ "127.0.0.1", 4242, 1000 },
 		{ "127.8.8.8", 4242, 1000 },
@@ -293,6 +305,90 @@ START_TEST(many_prefixes_at_the_limit)
 }
 END_TEST
 
+START_TEST(prefix_lengths)
+{
+	union address hosts[] = { address_of("192.0.2.1", 4242), address_of("192.0.2.2", 4242),
+		address_of("2001:db8:1:1::1", 4242), address_of("2001:db8:1:2::1", 4242),
+		address_of("2001:db8:2::1", 4242) };
+	static const struct {
+		struct prefixes prefix;
+		int answers[5];
+	} cases[] = {
+		{ { 24, 56 }, { 10, 0, 10, 0, 10 } },
+		{ { 32, 64 }, { 10, 10, 10, 10, 10 } },
+		{ { 31, 48 }, { 10, 10, 10, 0, 10 } },
+		{ { 8, 32 }, { 10, 0, 10, 0, 0 } },
+	};
+
+	rules.reply_rate = 10;
+	for (int i = 0; i < COUNT(cases); i++) {
+		rules.reply_prefix = cases[i].prefix;
+		for (int j = 0; j < COUNT(hosts); j++)
+			ck_assert_int_eq(answered(&hosts[j], i * 10000), cases[i].answers[j]);
+	}
+}
+END_TEST
+
+/* The answers to all /56 of a /48 together; whatever that site rotates over. */
+START_TEST(rate_of_a_site)
+{
+	int answers = 0;
+
+	rules.reply_rate = 100;
+	for (int i = 0; i < 256; i++) {
+		union address peer = address_of("2001:db8:1::1", 4242);
+
+		peer.in6.sin6_addr.s6_addr[6] = (uint8_t)i;
+		for (int j = 0; j < 10; j++)
+			answers += fresh_reply(&peer, 1000) == DROP_NOT;
+	}
+	ck_assert_int_eq(answers, 400);
+}
+END_TEST
+
+/* What large answers make of the rate: a packet each, whatever they are cut into. */
+START_TEST(rate_of_large_answers)
+{
+	static const char large[65507];
+	static const struct {
+		size_t length;
+		int answers;
+	} cases[] = { { 0, 100 }, { 1472, 100 }, { 1473, 50 }, { 14720, 10 }, { 65507, 3 } };
+
+	rules.reply_rate = 100;
+	for (int i = 0; i < COUNT(cases); i++) {
+		union address peer = address_of("192.0.2.1", 4242);
+		struct datagram_route route = route_of(&peer, NULL);
+		int answers = 0;
+
+		for (int number = 0; number < 1000; number++)
+			answers += guard_reply(guard, &rules, &route, &number, sizeof(number),
+				       large, cases[i].length, i * 10000, &muted) == DROP_NOT;
+		ck_assert_int_eq(answers, cases[i].answers);
+	}
+}
+END_TEST
+
+/* One that is larger than the rate is answered all the same, and paid for afterwards. */
+START_TEST(large_answer_at_a_low_rate)
+{
+	static const char large[65507];
+	union address peer = address_of("192.0.2.1", 4242);
+	struct datagram_route route = route_of(&peer, NULL);
+
+	rules.reply_rate = 1;
+	ck_assert_int_eq(guard_rate_wait(guard, &rules, &peer.any, 0), 0);
+	ck_assert_int_eq(
+	    guard_reply(guard, &rules, &route, "", 0, large, sizeof(large), 0, &muted), DROP_NOT);
+	ck_assert_int_eq(guard_rate_wait(guard, &rules, &peer.any, 0), 45000);
+	ck_assert_int_eq(fresh_reply(&peer, 44999), DROP_RATE);
+	ck_assert_int_eq(guard_rate_wait(guard, &rules, &peer.any, 44999), 1);
+	ck_assert_int_eq(fresh_reply(&peer, 45000), DROP_NOT);
+	rules.reply_rate = 0;
+	ck_assert_int_eq(guard_rate_wait(guard, &rules, &peer.any, 45000), 0);
+}
+END_TEST
+
 static void repeat_until_muted(const union address *peer, int64_t now)
 {
 	for (int i = 0; i < 20; i++) {
@@ -307,30 +403,63 @@ START_TEST(repeat_mutes)
 {
 	union address peer = address_of("127.0.0.1", 4242), other = address_of("127.0.0.1", 4243);
 
-	ck_assert_int_eq(request(&peer, 1000), DROP_NOT);
 	repeat_until_muted(&peer, 1000);
-	/* All of it, and `muted` only once. */
-	ck_assert_int_eq(request(&peer, 2000), DROP_REPEAT);
+	/* `muted` only once. */
 	ck_assert_int_eq(reply(&peer, "ping", "pong", 2000), DROP_REPEAT);
 	ck_assert(!muted);
-	ck_assert_int_eq(reply(&peer, "other", "answer", 2000), DROP_REPEAT);
-	ck_assert(!muted);
-	/* Another port is another peer. */
-	ck_assert_int_eq(request(&other, 2000), DROP_NOT);
+	/* Nothing but the exchange: another request, another answer, another port. */
+	ck_assert_int_eq(reply(&peer, "other", "pong", 2000), DROP_NOT);
+	ck_assert_int_eq(reply(&peer, "ping", "other", 2000), DROP_NOT);
 	ck_assert_int_eq(reply(&other, "ping", "pong", 2000), DROP_NOT);
 	/* Muted at 1999 for 60 s. */
-	ck_assert_int_eq(request(&peer, 61998), DROP_REPEAT);
-	ck_assert_int_eq(request(&peer, 61999), DROP_NOT);
-	repeat_until_muted(&peer, 61999);
+	ck_assert_int_eq(reply(&peer, "ping", "pong", 61998), DROP_REPEAT);
+	ck_assert_int_eq(reply(&peer, "ping", "pong", 61999), DROP_NOT);
+	repeat_until_muted(&peer, 70000 + 60000);
 }
 END_TEST
 
+/* A probe a second is no loop, however long it goes on, and not quite as regular as it should be. */
 START_TEST(slow_repeats_pass)
 {
 	union address peer = address_of("192.0.2.1", 4242);
 
 	for (int i = 0; i < 1000; i++)
-		ck_assert_int_eq(reply(&peer, "ping", "pong", i * 50), DROP_NOT);
+		ck_assert_int_eq(reply(&peer, "ping", "pong", i * 1000 + i % 7 * 100), DROP_NOT);
+}
+END_TEST
+
+/* The way of a loop, in ms, and when it is over at the latest. */
+static const struct {
+	int64_t delay, end;
+} loops[] = { { 1, 1000 }, { 49, 1000 }, { 50, 3000 }, { 83, 4000 }, { 300, 14000 },
+	{ 650, 30000 } };
+
+START_TEST(slow_loops_mute)
+{
+	union address peer = address_of("192.0.2.1", 4242);
+	int64_t now = 5000;
+
+	while (reply(&peer, "ping", "ping", now) == DROP_NOT && now < 100000)
+		now += loops[_i].delay;
+	ck_assert(muted);
+	ck_assert_int_le(now - 5000, loops[_i].end);
+}
+END_TEST
+
+/* Many of them, each with bytes of its own, none of which comes back at once. */
+START_TEST(many_slow_loops_mute)
+{
+	union address peer = address_of("192.0.2.1", 4242);
+	int answers = 0;
+	char asked[16];
+
+	for (int round = 0; round < 120; round++)
+		for (int i = 0; i < 1000; i++) {
+			snprintf(asked, sizeof(asked), "%d", i);
+			answers += reply(&peer, asked, asked, round * 83) == DROP_NOT;
+		}
+	/* Some sets are asked for more than they hold: there some have to wait until others are muted. */
+	ck_assert_int_le(answers, 1000 * 50);
 }
 END_TEST
 
@@ -349,7 +478,6 @@ START_TEST(different_payloads_pass)
 		ck_assert_int_eq(reply(&peer, "ab", "c", 0), DROP_NOT);
 		ck_assert_int_eq(reply(&peer, "a", "bc", 0), DROP_NOT);
 	}
-	ck_assert_int_eq(request(&peer, 0), DROP_NOT);
 }
 END_TEST
 
@@ -365,7 +493,7 @@ START_TEST(alternating_repeats_mute)
 	ck_assert_int_eq(reply(&peer, "b", "B", 20), DROP_REPEAT);
 	ck_assert(muted);
 	ck_assert_int_eq(reply(&peer, "a", "A", 20), DROP_REPEAT);
-	ck_assert(!muted);
+	ck_assert(muted);
 }
 END_TEST
 
@@ -376,10 +504,10 @@ START_TEST(mapped_is_the_same_peer)
 	union address ipv6 = address_of("2001:db8::1", 4242), labelled = ipv6;
 
 	repeat_until_muted(&plain, 0);
-	ck_assert_int_eq(request(&mapped, 1000), DROP_REPEAT);
+	ck_assert_int_eq(reply(&mapped, "ping", "pong", 1000), DROP_REPEAT);
 	repeat_until_muted(&ipv6, 0);
 	labelled.in6.sin6_flowinfo = htonl(77);
-	ck_assert_int_eq(request(&labelled, 1000), DROP_REPEAT);
+	ck_assert_int_eq(reply(&labelled, "ping", "pong", 1000), DROP_REPEAT);
 }
 END_TEST
 
@@ -427,7 +555,67 @@ START_TEST(many_mutes)
 		repeat_until_muted(&peers[i], 0);
 	}
 	for (int i = 0; i < COUNT(peers); i++)
-		ck_assert_int_eq(request(&peers[i], 1000), DROP_REPEAT);
+		ck_assert_int_eq(reply(&peers[i], "ping", "pong", 1000), DROP_REPEAT);
+}
+END_TEST
+
+/* Neither strangers who come once, nor a crowd that repeats itself a little, let a muted one in again. */
+START_TEST(muted_among_strangers)
+{
+	union address peer = address_of("192.0.2.1", 4242);
+
+	repeat_until_muted(&peer, 0);
+	for (uint32_t i = 0; i < 100000; i++) {
+		union address stranger = address_of("16.0.0.0", 4242);
+
+		stranger.in.sin_addr.s_addr = htonl(0x10000000 + i / 4);
+		ck_assert_int_eq(reply(&stranger, "ping", "pong", 1000 + i / 10), DROP_NOT);
+	}
+	ck_assert_int_eq(reply(&peer, "ping", "pong", 15000), DROP_REPEAT);
+	ck_assert(!muted);
+}
+END_TEST
+
+static size_t count_muted(const union address *peer, int64_t now)
+{
+	struct muted_exchange found[2];
+
+	return guard_muted(guard, &peer->any, now, found, COUNT(found));
+}
+
+START_TEST(what_is_muted)
+{
+	union address peer = address_of("192.0.2.1", 4242), any_port = peer;
+	union address mapped = address_of("::ffff:192.0.2.1", 4242);
+	union address other = address_of("192.0.2.1", 4243), stranger = address_of("::1", 4242);
+	char asked[100];
+	struct muted_exchange found[2];
+
+	any_port.in.sin_port = 0;
+	ck_assert_uint_eq(count_muted(&any_port, 0), 0);
+	repeat_until_muted(&peer, 0);
+	ck_assert_uint_eq(guard_muted(guard, &mapped.any, 1000, found, 2), 1);
+	ck_assert_int_eq(found[0].until, 60999);
+	ck_assert_uint_eq(found[0].port, 4242);
+	ck_assert_uint_eq(found[0].length, 4);
+	ck_assert_mem_eq(found[0].request, "ping", 4);
+	ck_assert_uint_eq(count_muted(&other, 1000), 0);
+	ck_assert_uint_eq(count_muted(&stranger, 1000), 0);
+	memset(asked, 'x', sizeof(asked));
+	for (int i = 0; i < 3; i++) {
+		struct datagram_route route = route_of(&other, NULL);
+
+		asked[99] = (char)i;
+		for (int j = 0; j < 21; j++)
+			guard_reply(
+			    guard, &rules, &route, asked, sizeof(asked), "", 0, 2000, &muted);
+	}
+	ck_assert_uint_eq(guard_muted(guard, &other.any, 2000, found, 2), 3);
+	ck_assert_uint_eq(found[1].length, 100);
+	ck_assert_mem_eq(found[1].request, asked, sizeof(found[1].request));
+	ck_assert_uint_eq(count_muted(&any_port, 2000), 4);
+	ck_assert_uint_eq(count_muted(&any_port, 60999), 3);
+	ck_assert_uint_eq(count_muted(&any_port, 62000), 0);
 }
 END_TEST
 
@@ -440,15 +628,17 @@ START_TEST(unix_peers)
 
 	other.sun_path[5] = 'b';
 	rules.reply_rate = 1; /* exempt */
-	ck_assert_int_eq(guard_request(guard, &rules, own, &route, 0), DROP_NOT);
+	ck_assert_int_eq(guard_request(&rules, own, &route), DROP_NOT);
 	for (int i = 0; i < 20; i++)
 		ck_assert_int_eq(
 		    guard_reply(guard, &rules, &route, "", 0, "x", 1, 0, &muted), DROP_NOT);
 	ck_assert_int_eq(guard_reply(guard, &rules, &another, "", 0, "x", 1, 0, &muted), DROP_NOT);
 	ck_assert_int_eq(guard_reply(guard, &rules, &route, "", 0, "x", 1, 0, &muted), DROP_REPEAT);
 	ck_assert(muted);
-	ck_assert_int_eq(guard_request(guard, &rules, own, &route, 0), DROP_REPEAT);
-	ck_assert_int_eq(guard_request(guard, &rules, own, &another, 0), DROP_NOT);
+	ck_assert_int_eq(guard_reply(guard, &rules, &route, "", 0, "y", 1, 0, &muted), DROP_NOT);
+	ck_assert_int_eq(guard_reply(guard, &rules, &another, "", 0, "x", 1, 0, &muted), DROP_NOT);
+	ck_assert_uint_eq(guard_muted(guard, route.from, 0, NULL, 0), 1);
+	ck_assert_int_eq(guard_rate_wait(guard, &rules, route.from, 0), 0);
 }
 END_TEST
 
@@ -472,18 +662,26 @@ int main(void)
 	tcase_add_test(tc, rate_by_prefix);
 	tcase_add_test(tc, many_prefixes);
 	tcase_add_test(tc, many_prefixes_at_the_limit);
+	tcase_add_test(tc, prefix_lengths);
+	tcase_add_test(tc, rate_of_a_site);
+	tcase_add_test(tc, rate_of_large_answers);
+	tcase_add_test(tc, large_answer_at_a_low_rate);
 	suite_add_tcase(s, tc);
 
 	tc = tcase_create("repeat");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, repeat_mutes);
 	tcase_add_test(tc, slow_repeats_pass);
+	tcase_add_loop_test(tc, slow_loops_mute, 0, COUNT(loops));
+	tcase_add_test(tc, many_slow_loops_mute);
 	tcase_add_test(tc, different_payloads_pass);
 	tcase_add_test(tc, alternating_repeats_mute);
 	tcase_add_test(tc, mapped_is_the_same_peer);
 	tcase_add_test(tc, rate_comes_before_repeat);
 	tcase_add_test(tc, repeat_among_strangers);
 	tcase_add_test(tc, many_mutes);
+	tcase_add_test(tc, muted_among_strangers);
+	tcase_add_test(tc, what_is_muted);
 	tcase_add_test(tc, unix_peers);
 	suite_add_tcase(s, tc);
 
