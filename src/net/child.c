@@ -36,7 +36,7 @@ struct child {
 	struct event *exit, *timer;
 	struct logpipe *errors;
 	void (*ended)(void *owner);
-	void *owner; /* NULL once it has gone or been told */
+	void *owner; /* NULL once it has gone or been told; with kill_at 0: see child_release() */
 	char label[];
 };
 
@@ -110,7 +110,9 @@ static void timer_cb(evutil_socket_t fd, short events, void *arg)
 
 	(void)fd;
 	(void)events;
-	if (c->kill_at == 0) {
+	if (c->kill_at == 0 && c->owner == NULL) {
+		terminate(c);
+	} else if (c->kill_at == 0) {
 		log_limited(&c->instance->service_lines, LOG_LEVEL_INFO,
 		    "%s: the program is over its timeout, it is ended", c->label);
 		terminate(c);
@@ -133,12 +135,16 @@ static void log_status(const struct child *c, const siginfo_t *status)
 {
 	bool exited = status->si_code == CLD_EXITED;
 
-	if (exited || is_ours(c, status->si_status))
+	if (exited ? status->si_status == 0 || c->kill_at != 0 : is_ours(c, status->si_status)) {
 		log_debug("%s: the program has ended (%s %d)", c->label,
 		    exited ? "exit status" : "signal", status->si_status);
-	else
-		log_limited(&c->instance->service_lines, LOG_LEVEL_INFO,
-		    "%s: the program was killed by signal %d", c->label, status->si_status);
+		return;
+	}
+	c->instance->failed_programs++;
+	log_limited(&c->instance->service_lines, LOG_LEVEL_INFO,
+	    exited ? "%s: the program has failed with exit status %d"
+		   : "%s: the program was killed by signal %d",
+	    c->label, status->si_status);
 }
 
 /* Takes the status of a program that has ended. */
@@ -173,6 +179,13 @@ void child_leave(struct child *c)
 {
 	c->owner = NULL;
 	terminate(c);
+}
+
+void child_release(struct child *c)
+{
+	c->owner = NULL;
+	if (c->kill_at == 0)
+		wait_ms(c, LOOK_MS);
 }
 
 static void wait_exit(const struct child *c, int64_t ms)

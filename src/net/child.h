@@ -33,6 +33,12 @@ struct child *child_start(struct instance *instance, const struct child_options 
 void child_leave(struct child *child);
 
 /*
+ * The same, of a program whose output is at an end. Most are about to exit: it gets a moment for that, so that
+ * its status is its own.
+ */
+void child_release(struct child *child);
+
+/*
  * Ends all that are left of the instance (TERM, a moment, KILL), and waits for it; for the very
  * end.
  */

@@ -194,6 +194,7 @@ struct instance {
 	size_t stream_count;        /* without those that are only being refused */
 	struct child_list children; /* programs for clients, and what has been left of them */
 	size_t child_count;         /* those that run */
+	uint64_t failed_programs;   /* could not be started, or ended badly by themselves */
 	struct sources sources;
 	struct guard *guard; /* NULL before the first datagram listener */
 	struct counters counters;

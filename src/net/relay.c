@@ -6,6 +6,7 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -23,6 +24,7 @@
 struct relay {
 	struct stream *client;
 	struct child *child; /* NULL once the program has ended */
+	bool over;           /* nothing more comes of it */
 	int fd;              /* our end */
 	struct event *readable, *writable;
 	struct evbuffer *output; /* of the program, on its way to the client */
@@ -70,6 +72,7 @@ static void readable_cb(evutil_socket_t fd, short events, void *arg)
 	if (n > 0) {
 		stream_send(r->client, r->output, VERDICT_CONTINUE);
 	} else if (is_over(r, n)) {
+		r->over = true;
 		event_del(r->readable);
 		event_del(r->writable);
 		stream_send(r->client, r->output, VERDICT_CLOSE);
@@ -187,6 +190,7 @@ struct relay *relay_new(struct stream *client, const struct texts *command, int6
 		if (join(r, command, timeout_ms, label) == 0)
 			return r;
 	}
+	instance->failed_programs++;
 	log_limited(&instance->service_lines, LOG_LEVEL_ERROR, "%s: cannot start %s: %s", label,
 	    command->items[0], strerror(errno));
 	relay_free(r);
@@ -197,7 +201,9 @@ void relay_free(struct relay *r)
 {
 	if (r == NULL)
 		return;
-	if (r->child != NULL)
+	if (r->child != NULL && r->over)
+		child_release(r->child);
+	else if (r->child != NULL)
 		child_leave(r->child);
 	if (r->readable != NULL)
 		event_free(r->readable);

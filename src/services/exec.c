@@ -82,6 +82,11 @@ static bool is_full(const struct instance *instance)
 	return instance->child_count >= (size_t)conf->max_children;
 }
 
+static void exec_report(const struct instance *instance, struct report *report)
+{
+	report->number(report, "failed_programs_total", instance->failed_programs);
+}
+
 /* --- the config --- */
 
 static int check(const struct instance_config *config, const char **key, char *why, size_t why_size)
@@ -129,4 +134,5 @@ const struct service_ops service_exec = {
 	.handlers = &handlers,
 	.check = check,
 	.verify = verify,
+	.report = exec_report,
 };

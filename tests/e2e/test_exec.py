@@ -416,6 +416,29 @@ def test_a_program_killed_by_a_signal_is_logged(echod):
     server.log.wait(r" info exec .*: the program was killed by signal 11$")
 
 
+def test_a_program_that_fails_is_logged_and_counted(echod):
+    server = echod({**shell("read line && exit $line"), "control": {"listen": "unix://$DIR/control"}})
+    for status, failures in ((3, 1), (0, 1), (1, 2)):
+        with server.connect("exec") as client:
+            client.send(b"%d\n" % status)
+            assert client.rest() == b""
+        server.log.wait(r" debug exec .*: the program has ended \(exit status 0\)$" if status == 0 else
+                        rf" info exec .*: the program has failed with exit status {status}$")
+        with server.connect("control") as client:
+            client.send(b"stats\n")
+            client.half_close()
+            assert b'exec_failed_programs_total{service="exec"} %d\n' % failures in client.rest()
+
+
+def test_a_program_that_is_ended_has_not_failed(echod):
+    server = echod(shell("trap 'exit 3' TERM; echo $$; sleep 1000 & wait"))
+    with server.connect("exec") as client:
+        pid = number(client)
+        client.reset()
+    wait_exit(pid)
+    server.log.wait(r" debug exec .*: the program has ended \(exit status 3\)$")
+
+
 @pytest.mark.slow
 def test_1000_clients_in_a_row_leave_nothing(echod):
     server = echod(program("true", listen=UNIX))
