@@ -6,6 +6,7 @@
 #include "change.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -145,21 +146,22 @@ static void plan_instance(
 static int open_log(const struct change *change, struct texts *mistakes)
 {
 	const char *target = change->config->log->target;
+	char why[1024] = "";
+	int result;
 
-	if (change->server->detached && strcmp(target, "stderr") == 0) {
-		if (change->mode == CHANGE_SKETCH)
-			return 0;
-		if (log_open("syslog") == -1)
-			log_warning("echod: no syslog (%s): nothing will be logged in the "
-				    "background",
-			    strerror(errno));
-		return 0;
+	if (change->server->detached && strcmp(target, "stderr") == 0)
+		target = "syslog";
+	if (change->mode == CHANGE_SKETCH) {
+		result = log_probe(target);
+		snprintf(why, sizeof(why), "%s", strerror(errno));
+	} else {
+		result = log_open(target, change->config->main->user, why, sizeof(why));
 	}
-	if ((change->mode == CHANGE_SKETCH ? log_probe(target) : log_open(target)) == 0)
-		return 0;
-	mistakes_add(mistakes, option_origin_of(config_section(change->config, "log"), "target"),
-	    "log.target: cannot open %s: %s", target, strerror(errno));
-	return -1;
+	if (result == -1)
+		mistakes_add(mistakes,
+		    option_origin_of(config_section(change->config, "log"), "target"),
+		    "log.target: cannot open %s: %s", target, why);
+	return result;
 }
 
 struct change *change_prepare(struct server *server, struct config *next, const struct names *names,

@@ -208,7 +208,7 @@ static int serve_config(
 	struct server *server;
 	int report = -1, status;
 
-	log_open("stderr"); /* until the target of the config is open: it may be the journal's */
+	log_open("stderr", NULL, NULL, 0); /* until the target of the config is open: it may be the journal's */
 	if (line->detach && (report = detach(&status)) < 0) {
 		config_free(config);
 		if (report == -2)

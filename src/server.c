@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sysexits.h>
 
+#include "build.h"
 #include "change.h"
 #include "control/console.h"
 #include "control/status.h"
@@ -43,8 +44,9 @@ static void reload(struct server *server)
 
 static void reopen(struct server *server)
 {
-	(void)server;
-	server_reopen_log();
+	char why[1024];
+
+	server_reopen_log(server, why, sizeof(why));
 }
 
 static void dump(struct server *server)
@@ -316,6 +318,8 @@ int server_start(struct server *server)
 		texts_clear(&mistakes);
 		return status;
 	}
+	log_info("echod: version %s starting, logging to %s at level %s", PACKAGE_VERSION,
+	    log_target(), log_level_name(log_level()));
 	for (size_t i = 0; i < config->warnings.lines.count; i++)
 		log_warning("echod: %s", config->warnings.lines.items[i]);
 	change_commit(change);
@@ -341,15 +345,24 @@ void server_count(const struct server *server, size_t *services, size_t *address
 	}
 }
 
-int server_reopen_log(void)
+int server_reopen_log(const struct server *server, char *why, size_t why_size)
 {
-	if (log_reopen() == -1) {
-		log_error(
-		    "log: cannot open the file again, the old one stays: %s", strerror(errno));
-		return -1;
+	const char *user = server->config->main->user;
+	size_t length;
+
+	if (log_reopen(why, why_size) == 0) {
+		log_info("log: reopened");
+		return 0;
 	}
-	log_info("log: reopened");
-	return 0;
+	length = strlen(why);
+	if (errno == EACCES && user != NULL)
+		snprintf(why + length, why_size - length,
+		    " (%s must be able to open it: have logrotate make it, with \"create 0640 %s\", "
+		    "or use \"copytruncate\")",
+		    user, user);
+	log_error(
+	    "log: cannot reopen %s, lines go on to the file that was open: %s", log_target(), why);
+	return -1;
 }
 
 static void watchdog_cb(evutil_socket_t fd, short events, void *arg)

@@ -65,8 +65,8 @@ int server_run(struct server *server);
 /* Frees all in the reverse order; clients that are left are cut off. NULL is fine. */
 void server_free(struct server *server);
 
-/* Opens the log's file again. 0, or -1 with errno and the old one in use; the log tells. */
-int server_reopen_log(void);
+/* Opens the log's file again. 0, or -1 with why and the old one in use; the log has got both. */
+int server_reopen_log(const struct server *server, char *why, size_t why_size);
 
 /* For a reload. Uses the level of the config in force, as the command line changes it. */
 void server_use_log_level(const struct server *server);

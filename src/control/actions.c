@@ -61,10 +61,11 @@ const struct command command_kill = {
 
 static json_t *reopen_answer(struct request *request)
 {
+	char why[1024];
+
 	request_log(request, "reopen");
-	if (server_reopen_log() == -1)
-		return request_refuse(
-		    request, "cannot open the log's file again: %s", strerror(errno));
+	if (server_reopen_log(request->server, why, sizeof(why)) == -1)
+		return request_refuse(request, "cannot reopen the log's file: %s", why);
 	return json_pack("{s:b}", "reopened", 1);
 }
 

@@ -109,8 +109,8 @@ static json_t *log_facts(json_t *problems)
 
 	if (lost > 0)
 		add_problem(problems, "the log has lost %lu lines", lost);
-	return json_pack(
-	    "{s:s, s:I}", "level", log_level_name(log_level()), "lost", (json_int_t)lost);
+	return json_pack("{s:s, s:I, s:o}", "level", log_level_name(log_level()), "lost",
+	    (json_int_t)lost, "target", json_text(log_target()));
 }
 
 static json_t *closed_facts(const struct counters *counters)

@@ -85,8 +85,9 @@ static void show_process(const json_t *status, struct evbuffer *out)
 	const json_t *process = json_object_get(status, "process");
 	const json_t *log = json_object_get(status, "log");
 	struct items items = { out, "echod", "", 0 };
-	char memory[32], cpu[32];
+	char memory[32], cpu[32], target[512];
 
+	log_escape_controls(target, sizeof(target), json_string_of(log, "target"));
 	items_add(&items, "%" PRId64 " of %" PRId64 " clients", json_number(clients, "now"),
 	    json_number(clients, "limit"));
 	if (json_number(clients, "leaving") > 0)
@@ -98,7 +99,7 @@ static void show_process(const json_t *status, struct evbuffer *out)
 	items_add(&items, "%.1f %% of a CPU (since the start: %s)",
 	    json_real_value(json_object_get(process, "cpu_percent")),
 	    show_duration(json_number(process, "cpu_ms"), cpu, sizeof(cpu)));
-	items_add(&items, "log level %s", json_string_of(log, "level"));
+	items_add(&items, "log level %s to %s", json_string_of(log, "level"), target);
 	items_add(&items, "%" PRId64 " lines lost", json_number(log, "lost"));
 	items_end(&items);
 }

@@ -46,13 +46,15 @@ static int add_at(struct texts *lines, const struct option_origin *where, const 
 static int add_at(
     struct texts *lines, const struct option_origin *where, const char *format, va_list args)
 {
-	char text[1024], place[32] = "";
+	char text[2048], shown[2048], file[1024], place[32] = "";
 
+	/* The names of files are their owners'. */
+	log_escape_controls(file, sizeof(file), where->file == NULL ? "" : where->file);
 	vsnprintf(text, sizeof(text), format, args);
 	if (where->line > 0)
 		snprintf(place, sizeof(place), ":%d", where->line);
-	return texts_addf(lines, "%s%s%s%s", where->file == NULL ? "" : where->file, place,
-	    where->file == NULL ? "" : ": ", text);
+	return texts_addf(lines, "%s%s%s%s", file, place, where->file == NULL ? "" : ": ",
+	    log_escape_controls(shown, sizeof(shown), text));
 }
 
 void complaints_add(

@@ -6,9 +6,7 @@
 #include "core/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <limits.h>
 #include <paths.h>
 #include <poll.h>
@@ -26,7 +24,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
-#include "core/path.h"
+#include "core/logfile.h"
 
 #define LINE_MAX_BYTES 2048 /* below PIPE_BUF: written whole or not at all */
 #define CLASS_RATE 10       /* lines a second in a class that does not say its own */
@@ -35,43 +33,51 @@ enum sink { SINK_STDERR, SINK_JOURNAL, SINK_SYSLOG, SINK_FILE };
 
 static struct {
 	enum sink sink;
-	int fd;
-	char *path; /* of a file */
+	int fd; /* -1 = there is no syslog; each line tries again */
+	struct logfile file;
+	char *path;     /* of the file */
+	bool is_stream; /* syslog, as few have it */
+	bool cut;       /* the sink took the beginning of the last line only: it has no end */
 	enum log_level level;
 	unsigned long lost; /* lines that the sink did not take since the last one it took */
 	unsigned long lost_in_all;
-} the_log = { .sink = SINK_STDERR, .fd = STDERR_FILENO, .level = LOG_LEVEL_INFO };
+} the_log = {
+	.sink = SINK_STDERR, .fd = STDERR_FILENO, .file = { -1, -1 }, .level = LOG_LEVEL_INFO
+};
 
 static const char *const level_names[] = { "error", "warning", "info", "debug", NULL };
+static const char *const target_names[] = { "stderr", "syslog", NULL };
 static const int level_priorities[] = { LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 
 const struct option_row log_rows[] = {
 	OPTION(struct log_settings, level, choice, .fallback = "\"info\"", .choices = level_names,
 	    .help = "How much is logged: this level and everything graver."),
-	OPTION(struct log_settings, target, string, .fallback = "\"stderr\"",
-	    .help =
-		"Where lines go: stderr, syslog, or the path of a file, which SIGUSR1 reopens."),
+	OPTION(struct log_settings, target, choice_or_path, .fallback = "\"stderr\"",
+	    .choices = target_names,
+	    .help = "Where lines go: standard error, the syslog daemon, or a file, which SIGUSR1 "
+		    "reopens."),
 	OPTION_END,
 };
 
-static int open_syslog(void)
+/* A socket that is connected to the syslog daemon, of either type as syslog(3) does, or -1 with errno. */
+static int connect_syslog(bool *is_stream)
 {
-	struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = _PATH_LOG };
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	const struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = _PATH_LOG };
+	static const int types[] = { SOCK_DGRAM, SOCK_STREAM };
 
-	if (fd != -1 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == -1) {
-		int saved = errno;
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		int fd = socket(AF_UNIX, types[i] | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), saved;
 
+		*is_stream = types[i] == SOCK_STREAM;
+		if (fd == -1 || connect(fd, (const struct sockaddr *)&to, sizeof(to)) == 0)
+			return fd;
+		saved = errno;
 		close(fd);
 		errno = saved;
-		return -1;
+		if (errno != EPROTOTYPE)
+			break;
 	}
-	return fd;
-}
-
-static int open_file(const char *path)
-{
-	return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+	return -1;
 }
 
 /* JOURNAL_STREAM names the device and inode of the journal's socket: is it still our stderr? */
@@ -85,95 +91,116 @@ static bool stderr_is_journal(void)
 	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
 }
 
-static void use_sink(enum sink sink, int fd, char *path)
+/* Leaves the sink that there was. */
+static void use_sink(enum sink sink, int fd)
 {
-	if (the_log.fd != STDERR_FILENO)
+	if (the_log.sink == SINK_SYSLOG && the_log.fd != -1)
 		close(the_log.fd);
+	logfile_close(&the_log.file);
 	free(the_log.path);
+	the_log.path = NULL;
 	the_log.sink = sink;
 	the_log.fd = fd;
-	the_log.path = path;
+	the_log.cut = false;
 }
 
-int log_open(const char *target)
+/* Whoever looks for lines where they were finds out where they are. */
+static void leave_note(const char *target)
 {
-	char *path;
+	log_info("log: lines go to %s from here on", target);
+}
+
+static void use_stderr(void)
+{
+	if (the_log.sink == SINK_SYSLOG || the_log.sink == SINK_FILE)
+		leave_note("stderr");
+	use_sink(stderr_is_journal() ? SINK_JOURNAL : SINK_STDERR, STDERR_FILENO);
+}
+
+static void use_syslog(void)
+{
+	bool is_stream;
 	int fd;
 
-	if (strcmp(target, "stderr") == 0) {
-		use_sink(stderr_is_journal() ? SINK_JOURNAL : SINK_STDERR, STDERR_FILENO, NULL);
-		return 0;
-	}
-	if (strcmp(target, "syslog") == 0) {
-		if ((fd = open_syslog()) == -1)
-			return -1;
-		use_sink(SINK_SYSLOG, fd, NULL);
-		return 0;
-	}
-	if ((path = path_absolute(target)) == NULL)
-		return -1;
-	if ((fd = open_file(path)) == -1) {
-		int saved = errno;
+	if (the_log.sink == SINK_SYSLOG)
+		return;
+	fd = connect_syslog(&is_stream);
+	if (fd == -1)
+		log_warning("log: lines go to syslog from here on, and are lost until it takes "
+			    "them: %s: %s",
+		    _PATH_LOG, strerror(errno));
+	else
+		leave_note("syslog");
+	use_sink(SINK_SYSLOG, fd);
+	the_log.is_stream = is_stream;
+}
 
-		free(path);
-		errno = saved;
+static int use_file(const char *path, const char *user, char *why, size_t why_size)
+{
+	struct logfile file;
+	char *copy;
+
+	if (logfile_open(&file, path, user, why, why_size) == -1)
+		return -1;
+	if ((copy = strdup(path)) == NULL) {
+		snprintf(why, why_size, "out of memory");
+		logfile_close(&file);
 		return -1;
 	}
-	use_sink(SINK_FILE, fd, path);
+	leave_note(path);
+	use_sink(SINK_FILE, file.fd);
+	the_log.file = file;
+	the_log.path = copy;
 	return 0;
 }
 
-/* A file that may be written to, or made. */
-static int probe_file(const char *path)
+static bool is_open_file(const char *target)
 {
-	char *directory;
-	int result;
+	return the_log.sink == SINK_FILE && strcmp(the_log.path, target) == 0;
+}
 
-	result = faccessat(AT_FDCWD, path, W_OK, AT_EACCESS);
-	if (result == 0 || errno != ENOENT)
-		return result;
-	if ((directory = strdup(path)) == NULL)
-		return -1;
-	result = faccessat(AT_FDCWD, dirname(directory), W_OK | X_OK, AT_EACCESS);
-	free(directory);
-	return result;
+int log_open(const char *target, const char *user, char *why, size_t why_size)
+{
+	if (strcmp(target, "stderr") == 0) {
+		use_stderr();
+	} else if (strcmp(target, "syslog") == 0) {
+		use_syslog();
+	} else if (is_open_file(target)) {
+		if (log_reopen(why, why_size) == -1)
+			log_warning("log: cannot reopen %s, lines go on to the file that was open: "
+				    "%s",
+			    target, why);
+	} else {
+		return use_file(target, user, why, why_size);
+	}
+	return 0;
 }
 
 int log_probe(const char *target)
 {
-	char *path;
-	int fd, result;
-
-	if (strcmp(target, "stderr") == 0)
-		return 0;
-	if (strcmp(target, "syslog") == 0) {
-		if ((fd = open_syslog()) != -1)
-			close(fd);
-		return fd == -1 ? -1 : 0;
-	}
-	if ((path = path_absolute(target)) == NULL)
-		return -1;
-	result = probe_file(path);
-	free(path);
-	return result;
+	return *target != '/' || is_open_file(target) ? 0 : logfile_probe(target);
 }
 
-int log_reopen(void)
+int log_reopen(char *why, size_t why_size)
 {
-	int fd;
-
 	if (the_log.sink != SINK_FILE)
 		return 0;
-	if ((fd = open_file(the_log.path)) == -1)
+	if (logfile_reopen(&the_log.file, the_log.path, why, why_size) == -1)
 		return -1;
-	close(the_log.fd);
-	the_log.fd = fd;
+	if (the_log.file.fd != the_log.fd)
+		the_log.cut = false;
+	the_log.fd = the_log.file.fd;
 	return 0;
 }
 
 void log_close(void)
 {
-	use_sink(SINK_STDERR, STDERR_FILENO, NULL);
+	use_sink(SINK_STDERR, STDERR_FILENO);
+}
+
+const char *log_target(void)
+{
+	return the_log.sink == SINK_FILE ? the_log.path : target_names[the_log.sink == SINK_SYSLOG];
 }
 
 void log_set_level(enum log_level level)
@@ -209,32 +236,58 @@ bool log_enabled(enum log_level level)
 	return level <= the_log.level;
 }
 
-/* Whether the sink took the whole line. A syslog daemon that was restarted is found again. */
-static bool sink_write(const char *line, size_t length)
+/* As write(2), but never waits. */
+static ssize_t sink_write(const char *bytes, size_t length)
 {
 	struct pollfd writable = { .fd = the_log.fd, .events = POLLOUT };
 	struct stat st;
 
-	if (the_log.sink == SINK_SYSLOG) {
-		if (send(the_log.fd, line, length, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)length)
-			return true;
-		if (errno != ECONNREFUSED && errno != ENOTCONN && errno != ECONNRESET)
-			return false;
-		int fd = open_syslog();
+	if (the_log.sink == SINK_SYSLOG && !the_log.is_stream) {
+		ssize_t n = send(the_log.fd, bytes, length - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 
-		if (fd == -1)
-			return false;
-		use_sink(SINK_SYSLOG, fd, NULL);
-		return send(fd, line, length, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)length;
+		return n == -1 ? -1 : n + 1; /* a datagram has its own end */
 	}
+	if (the_log.sink == SINK_SYSLOG)
+		return send(the_log.fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (the_log.sink == SINK_FILE)
-		return write(the_log.fd, line, length) == (ssize_t)length;
+		return write(the_log.fd, bytes, length);
 	if (poll(&writable, 1, 0) != 1 || !(writable.revents & POLLOUT))
-		return false;
+		return -1;
 	if (fstat(the_log.fd, &st) == 0 && S_ISSOCK(st.st_mode))
-		return send(the_log.fd, line, length, MSG_DONTWAIT | MSG_NOSIGNAL) ==
-		       (ssize_t)length;
-	return write(the_log.fd, line, length) == (ssize_t)length;
+		return send(the_log.fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return write(the_log.fd, bytes, length);
+}
+
+/* Finds a syslog daemon that was restarted, or was not there. Costs what a line costs, so none is too often. */
+static bool reconnect_syslog(void)
+{
+	if (the_log.sink != SINK_SYSLOG || errno == EAGAIN || errno == ENOBUFS)
+		return false;
+	use_sink(SINK_SYSLOG, connect_syslog(&the_log.is_stream));
+	return the_log.fd != -1;
+}
+
+/* What ends a line in this sink. */
+static char line_end(void)
+{
+	return the_log.sink == SINK_SYSLOG ? '\0' : '\n';
+}
+
+/* Whether the sink took the whole line. The byte before the line is ours, for the end of one that was cut. */
+static bool sink_take(char *line, size_t length)
+{
+	size_t before = the_log.cut ? 1 : 0;
+	ssize_t n;
+
+	line[-1] = line_end();
+	n = sink_write(line - before, before + length);
+	if (n == -1 && reconnect_syslog()) {
+		before = 0;
+		n = sink_write(line, length);
+	}
+	if (n > 0)
+		the_log.cut = (size_t)n > before && (size_t)n < before + length;
+	return n >= 0 && (size_t)n == before + length;
 }
 
 /* What stands before the text, as the sink wants it. Returns its length. */
@@ -268,18 +321,15 @@ static bool write_line(enum log_level level, const char *format, va_list args)
 
 static bool write_line(enum log_level level, const char *format, va_list args)
 {
-	char line[LINE_MAX_BYTES];
-	size_t length = write_prefix(line, sizeof(line) - 1, level);
-	int n = vsnprintf(line + length, sizeof(line) - 1 - length, format, args);
+	char line[1 + LINE_MAX_BYTES], text[LINE_MAX_BYTES];
+	size_t length = write_prefix(line + 1, LINE_MAX_BYTES - 1, level);
 
-	if (n < 0)
+	if (vsnprintf(text, sizeof(text), format, args) < 0)
 		return false;
-	length += (size_t)n;
-	if (length > sizeof(line) - 2)
-		length = sizeof(line) - 2; /* what vsnprintf has cut */
-	if (the_log.sink != SINK_SYSLOG)
-		line[length++] = '\n';
-	return sink_write(line, length);
+	log_escape_controls(line + 1 + length, LINE_MAX_BYTES - 1 - length, text);
+	length += strlen(line + 1 + length);
+	line[1 + length++] = line_end();
+	return sink_take(line + 1, length);
 }
 
 static void lose_line(void)
@@ -392,25 +442,26 @@ static size_t escape_byte(char to[5], unsigned char byte)
 		memcpy(to, "\\\\", 3);
 		return 2;
 	}
-	if (byte >= 0x20 && byte < 0x7f) {
-		to[0] = (char)byte;
-		return 1;
-	}
 	memcpy(to, "\\x", 2);
 	to[2] = hex[byte >> 4];
 	to[3] = hex[byte & 15];
 	return 4;
 }
 
-char *log_escape(char *to, size_t size, const void *bytes, size_t length)
+/* Escapes what is not plain; the end is dots where it does not fit. */
+static char *escape(char *to, size_t size, const unsigned char *from, size_t length,
+    bool (*is_plain)(unsigned char byte))
 {
-	const unsigned char *from = bytes;
 	size_t at = 0;
 	char shown[5];
 
 	for (size_t i = 0; i < length; i++) {
-		size_t n = escape_byte(shown, from[i]);
+		size_t n = 1;
 
+		if (is_plain(from[i]))
+			shown[0] = (char)from[i];
+		else
+			n = escape_byte(shown, from[i]);
 		if (at + n + (i + 1 < length ? 3 : 0) >= size) {
 			size_t dots = size - at > 3 ? 3 : size - at - 1;
 
@@ -423,4 +474,24 @@ char *log_escape(char *to, size_t size, const void *bytes, size_t length)
 	}
 	to[at] = '\0';
 	return to;
+}
+
+static bool is_plain_ascii(unsigned char byte)
+{
+	return byte >= 0x20 && byte < 0x7f && byte != '\\';
+}
+
+static bool is_no_control(unsigned char byte)
+{
+	return byte >= 0x20 && byte != 0x7f;
+}
+
+char *log_escape(char *to, size_t size, const void *bytes, size_t length)
+{
+	return escape(to, size, bytes, length, is_plain_ascii);
+}
+
+char *log_escape_controls(char *to, size_t size, const char *text)
+{
+	return escape(to, size, (const unsigned char *)text, strlen(text), is_no_control);
 }

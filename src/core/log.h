@@ -16,20 +16,23 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 
 struct log_settings {
 	int level;    /* enum log_level */
-	char *target; /* "stderr", "syslog" or a path */
+	char *target; /* "stderr", "syslog" or an absolute path */
 };
 
 extern const struct option_row log_rows[];
 
 /*
- * Sends lines to the target from now on. 0, or -1 with errno set and the old target kept.
- * Before the first call lines go to stderr.
+ * Sends lines to the target from now on, and says so where they went until now; root opens a file for the
+ * user (see logfile.h). A file that is open already is reopened if it was rotated. 0, or -1 with errno, why,
+ * and the old target kept. Syslog need not be there yet. Before the first call lines go to stderr.
  */
-int log_open(const char *target);
+int log_open(const char *target, const char *user, char *why, size_t why_size);
 /* Whether log_open() would work, as far as that can be seen without a trace. 0, or -1 with errno. */
 int log_probe(const char *target);
-/* Opens the target's file again (after a rotation); the old one is kept when that fails. */
-int log_reopen(void);
+/* Opens the target's file again (after a rotation); -1 with errno and why, and the old one kept. */
+int log_reopen(char *why, size_t why_size);
+/* "stderr", "syslog" or the file's path. */
+const char *log_target(void);
 void log_close(void);
 
 void log_set_level(enum log_level level);
@@ -65,5 +68,11 @@ void log_limited(struct log_class *class, enum log_level level, const char *form
  * is, the rest as \n, \t, \\, \xHH. Always ends with NUL; cut with "..." when it does not fit.
  */
 char *log_escape(char *to, size_t size, const void *bytes, size_t length);
+
+/*
+ * Does so with control characters only: for text of ours with names of files in it. Every line of the log goes
+ * through it.
+ */
+char *log_escape_controls(char *to, size_t size, const char *text);
 
 #endif

@@ -48,7 +48,7 @@ struct option_type {
 /* Field types in C: bool, int64_t, int64_t ms, int64_t bytes, mode_t, int (index), char *, texts.
  */
 extern const struct option_type option_bool, option_integer, option_duration, option_size,
-    option_mode, option_choice, option_string, option_strings;
+    option_mode, option_choice, option_string, option_choice_or_path, option_strings;
 
 enum option_flags {
 	OPTION_RESTART = 1 << 0, /* a reload keeps the old value and says that it needs a restart */
@@ -62,7 +62,7 @@ struct option_row {
 	size_t offset;              /* of the field in the struct that the section fills */
 	int64_t min, max;           /* of a number, in the field's unit; both 0 = no bounds */
 	const char *fallback;       /* the default in the file's syntax; NULL = the zero value */
-	const char *const *choices; /* of an option_choice, NULL-terminated */
+	const char *const *choices; /* of an option_choice(_or_path), NULL-terminated */
 	unsigned flags;
 	const char *unit; /* "seconds", "bytes"; NULL = none */
 	const char *help; /* a sentence or two */

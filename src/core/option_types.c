@@ -162,6 +162,38 @@ static int parse_string(const struct option_row *row, const struct config_settin
 	return 0;
 }
 
+/* One of the choices, or an absolute path. */
+
+static void describe_choice_or_path(const struct option_row *row, char *to, size_t size)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; row->choices[i] != NULL && at < size; i++)
+		at += (size_t)snprintf(
+		    to + at, size - at, "%s\"%s\"", i == 0 ? "" : ", ", row->choices[i]);
+	if (at < size)
+		snprintf(to + at, size - at, " or an absolute path");
+}
+
+static int parse_choice_or_path(const struct option_row *row,
+    const struct config_setting_t *setting, void *field, char *why, size_t why_size)
+{
+	const char *text = config_setting_get_string(setting);
+	const char *near = text == NULL ? NULL : nearest_name(text, row->choices);
+	bool known = text != NULL && *text == '/';
+	char shape[320];
+
+	for (size_t i = 0; text != NULL && row->choices[i] != NULL; i++)
+		known |= strcmp(row->choices[i], text) == 0;
+	if (known)
+		return parse_string(row, setting, field, why, why_size);
+	describe_choice_or_path(row, shape, sizeof(shape));
+	option_refuse(setting, why, why_size, "%s", shape);
+	if (near != NULL)
+		snprintf(why + strlen(why), why_size - strlen(why), "; did you mean \"%s\"?", near);
+	return -1;
+}
+
 static void print_quoted(const char *text, FILE *out)
 {
 	putc('"', out);
@@ -274,6 +306,15 @@ const struct option_type option_string = {
 	.parse = parse_string,
 	.print = print_string,
 	.clear = clear_string,
+};
+
+const struct option_type option_choice_or_path = {
+	.name = "string",
+	.size = sizeof(char *),
+	.parse = parse_choice_or_path,
+	.print = print_string,
+	.clear = clear_string,
+	.describe = describe_choice_or_path,
 };
 
 const struct option_type option_strings = {

@@ -5,7 +5,6 @@
 #include <grp.h>
 #include <limits.h>
 #include <pwd.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +36,17 @@ static const struct passwd *find_user(const char *user, char *why, size_t why_si
 	return pw;
 }
 
+int privilege_ids(const char *user, uid_t *uid, gid_t *gid, char *why, size_t why_size)
+{
+	const struct passwd *pw = find_user(user, why, why_size);
+
+	if (pw == NULL)
+		return -1;
+	*uid = pw->pw_uid;
+	*gid = pw->pw_gid;
+	return 0;
+}
+
 static int become(const char *user, char *why, size_t why_size)
 {
 	const struct passwd *pw = find_user(user, why, why_size);
@@ -64,18 +74,27 @@ int privilege_seal(char *why, size_t why_size)
 	return -1;
 }
 
-int privilege_drop(const char *user, char *why, size_t why_size)
-{
-	return user == NULL || geteuid() != 0 ? 0 : become(user, why, why_size);
-}
-
 /* Who root was, while it acts as somebody else. */
 static struct {
+	bool dropped; /* for good */
 	bool away;
 	gid_t group;
 	int group_count;
 	gid_t groups[NGROUPS_MAX];
 } root;
+
+bool privilege_was_root(void)
+{
+	return root.dropped || root.away || geteuid() == 0;
+}
+
+int privilege_drop(const char *user, char *why, size_t why_size)
+{
+	if (user == NULL || geteuid() != 0)
+		return 0;
+	root.dropped = true;
+	return become(user, why, why_size);
+}
 
 int privilege_lend(const char *user, char *why, size_t why_size)
 {

@@ -2,7 +2,15 @@
 #ifndef ECHOD_CORE_PRIVILEGE_H
 #define ECHOD_CORE_PRIVILEGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
+
+/* Whether we are root or were, before privilege_drop(). */
+bool privilege_was_root(void);
+
+/* The user's ids. 0, or -1 with errno (ENOENT: there is no such user) and why. */
+int privilege_ids(const char *user, uid_t *uid, gid_t *gid, char *why, size_t why_size);
 
 /*
  * From now on no program that this process starts can gain privileges. To be called before there are

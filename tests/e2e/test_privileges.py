@@ -4,7 +4,9 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -153,3 +155,141 @@ def test_check_needs_no_privileges(home, workdir):
     result = run_echod("-c", config, "-t", user=USER.pw_uid, group=USER.pw_gid, extra_groups=[])
     assert (result.returncode, result.stderr) == (0, "")
     assert not (home / "none").exists()
+
+
+# --- the log's file ---
+
+
+ECHO = {"echo": {"listen": "tcp://127.0.0.1:0"}}
+
+
+def rotate(server, path):
+    """As logrotate without "create"; returns what the daemon says of it, wherever that is."""
+    old = path.rename(path.with_suffix(".1"))
+    mark = server.log.mark()
+    server.send_signal(signal.SIGUSR1)
+
+    def answer():
+        lines = [line for file in (old, path) if file.exists() for line in file.read_text().splitlines()]
+        return [line for line in lines[mark:] if re.search("reopen", line)]
+
+    return harness.wait_until(answer, "an answer")[0]
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_log_in_a_directory_of_root(echod, workdir, exists):
+    """The user cannot make files there; a reload that does not change the target needs none."""
+    workdir.chmod(0o755)
+    path = workdir / "log"
+    if exists:
+        path.touch(mode=0o600)
+    server = echod(ECHO, user=USER.pw_name, log={"target": str(path)})
+    assert path.stat().st_uid == (0 if exists else USER.pw_uid)
+    assert server.reload()
+    answer = rotate(server, path)
+    assert f" error log: cannot reopen {path}, lines go on to the file that was open: " in answer
+    assert 'have logrotate make it, with "create 0640 nobody"' in answer
+    assert not path.exists()
+    path.touch()
+    os.chown(path, USER.pw_uid, USER.pw_gid)
+    server.send_signal(signal.SIGHUP)
+    harness.wait_until(lambda: "reload: done" in path.read_text(), "a line in the new file")
+
+
+@pytest.mark.parametrize("parent_mode", [0o755, 0o700])
+def test_a_log_in_a_directory_of_the_user(echod, workdir, parent_mode):
+    """Nobody but root may go there by its path in one case; the daemon has the directory open."""
+    workdir.chmod(parent_mode)
+    (workdir / "logs").mkdir()
+    os.chown(workdir / "logs", USER.pw_uid, USER.pw_gid)
+    path = workdir / "logs/log"
+    server = echod({"echo": {"listen": "unix://@$ID"}}, user=USER.pw_name, log={"target": str(path)})
+    assert " info log: reopened" in rotate(server, path)
+    assert path.stat().st_uid == USER.pw_uid
+
+
+def link_to(victim, path):
+    path.symlink_to(victim)
+
+
+def hard_link_to(victim, path):
+    path.hardlink_to(victim)
+
+
+def directory_link_to(victim, path):
+    path.parent.rmdir()
+    path.parent.symlink_to(victim.parent)
+
+
+def dangling_link_to(victim, path):
+    victim.unlink()
+    path.symlink_to(victim)
+
+
+def of_somebody_else(victim, path):
+    path.touch(mode=0o600)
+    os.chown(path, 1, 1)
+
+
+@pytest.mark.parametrize("user", [USER.pw_name, None])
+@pytest.mark.parametrize("owner, mode", [(USER.pw_uid, 0o755), (0, 0o1777), (0, 0o777)])
+@pytest.mark.parametrize("trap", [link_to, hard_link_to, directory_link_to, dangling_link_to,
+                                  of_somebody_else])
+def test_root_is_not_led_astray_by_what_others_put_where_the_log_is(
+        fleet, workdir, user, owner, mode, trap):
+    workdir.chmod(0o755)
+    victim, path = workdir / "private/log", workdir / "public/logs/log"
+    victim.parent.mkdir(mode=0o700)
+    victim.write_text("root's own")
+    path.parent.mkdir(parents=True)
+    trap(victim, path)
+    for directory in [path.parent.parent, path.parent]:
+        if not directory.is_symlink():
+            os.chown(directory, owner, owner)
+            directory.chmod(mode)
+    if path.parent.is_symlink():
+        os.chown(path.parent, USER.pw_uid, USER.pw_gid, follow_symlinks=False)
+    if path.is_symlink():
+        os.chown(path, USER.pw_uid, USER.pw_gid, follow_symlinks=False)
+    server = fleet.launch(ECHO, log={"target": str(path)}, **({"user": user} if user else {}))
+    server.wait_stopped_with((1, 77, 78), f"log.target: cannot open {path}: ")
+    assert victim.exists() == (trap != dangling_link_to)
+    assert trap == dangling_link_to or victim.read_text() == "root's own"
+    assert not path.exists() or path.read_text() in ("", "root's own")
+
+
+def test_roots_own_links_are_followed(echod, workdir):
+    workdir.chmod(0o755)
+    (workdir / "real").mkdir()
+    (workdir / "logs").symlink_to("real")
+    (workdir / "real/log").symlink_to(workdir / "real/other")
+    server = echod(ECHO, user=USER.pw_name, log={"target": str(workdir / "logs/log")})
+    assert "echod: ready" in (workdir / "real/other").read_text()
+    assert server.reload()
+
+
+logrotate = shutil.which("logrotate", path="/usr/sbin:/sbin:/usr/bin")
+
+
+@pytest.mark.skipif(logrotate is None, reason="logrotate is not installed")
+@pytest.mark.parametrize("how", ["example", "create 0640 nobody nogroup", "copytruncate"])
+def test_logrotate(echod, workdir, how):
+    """The shipped example in a directory of the user's, and what the manual says of one of root's."""
+    workdir.chmod(0o755)
+    logs = workdir / "logs"
+    logs.mkdir()
+    example = (harness.SOURCE_TREE / "conf/examples/logrotate/echod").read_text()
+    text = example.replace("/var/log/echod", str(logs)).replace("echod echod", "nobody nogroup")
+    if how == "example":
+        os.chown(logs, USER.pw_uid, USER.pw_gid)
+    else:
+        text = re.sub(r"^\tsu .*\n", "", text, flags=re.M).replace("create 0640", how)
+    server = echod(ECHO, user=USER.pw_name, log={"target": str(logs / "echod.log")})
+    text = re.sub("systemctl .*", f"kill -USR1 {server.pid}", text)
+    (workdir / "logrotate.conf").write_text(text)
+    subprocess.run([logrotate, "-f", "-s", workdir / "logrotate.state", workdir / "logrotate.conf"],
+                   check=True, capture_output=True)
+    path = logs / "echod.log"
+    harness.wait_until(lambda: "log: reopened" in path.read_text(), "the new file is written to")
+    assert "echod: ready" in (logs / "echod.log.1").read_text()
+    assert "echod: ready" not in path.read_text()

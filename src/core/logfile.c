@@ -1,0 +1,195 @@
+/* An existing file is opened without O_CREAT: see fs.protected_regular in proc_sys_fs(5). */
+#include "core/logfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/path.h"
+#include "core/privilege.h"
+#include "core/trust.h"
+
+#define FLAGS (O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+
+static int open_or_make(int directory, const char *name, int flags, int make, bool *made)
+{
+	int fd = openat(directory, name, FLAGS | flags);
+
+	*made = false;
+	if (fd == -1 && errno == ENOENT) {
+		fd = openat(directory, name, FLAGS | flags | O_CREAT | make, 0640);
+		*made = fd != -1;
+	}
+	return fd;
+}
+
+static void describe(int error, char *why, size_t why_size)
+{
+	snprintf(why, why_size, "%s%s", strerror(error),
+	    error == ENXIO ? " (a FIFO that nobody reads, or a socket)" : "");
+}
+
+static int open_directory(const char *path)
+{
+	char *directory = path_directory(path);
+	int fd = directory == NULL ? -1 : open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	free(directory);
+	return fd;
+}
+
+static int open_as_we_are(struct logfile *file, const char *path, char *why, size_t why_size)
+{
+	bool made;
+
+	file->fd = open_or_make(AT_FDCWD, path, 0, 0, &made);
+	if (file->fd == -1) {
+		describe(errno, why, why_size);
+		return -1;
+	}
+	file->directory = open_directory(path);
+	return 0;
+}
+
+/* Whether the open file is neither a stranger's nor one that a hard link has brought there. */
+static bool is_own_file(int fd, uid_t user)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 &&
+	       (st.st_uid == 0 || st.st_uid == user);
+}
+
+/* Takes the directory over. */
+static int open_in(struct logfile *file, const struct trust *trust, uid_t user, gid_t group,
+    char *why, size_t why_size)
+{
+	bool made;
+
+	file->directory = trust->directory;
+	file->fd = open_or_make(trust->directory, trust->name, trust->follow, O_EXCL, &made);
+	if (file->fd == -1 && errno == ELOOP) {
+		snprintf(why, why_size,
+		    "it is a symbolic link that others can have made: root does not follow it");
+	} else if (file->fd == -1) {
+		describe(errno, why, why_size);
+	} else if (trust->follow != 0 && !made && !is_own_file(file->fd, user)) {
+		errno = EPERM;
+		snprintf(why, why_size,
+		    "users other than root can write to its directory, and it is not a regular "
+		    "file of root's, or has a second name");
+	} else if (made && user != 0 && fchown(file->fd, user, group) == -1) {
+		snprintf(why, why_size, "fchown: %s", strerror(errno));
+	} else {
+		return 0;
+	}
+	return -1;
+}
+
+static int open_as_root(
+    struct logfile *file, const char *path, const char *user, char *why, size_t why_size)
+{
+	struct trust trust;
+	uid_t uid = 0;
+	gid_t gid = 0;
+	int saved;
+
+	if (user != NULL && privilege_ids(user, &uid, &gid, why, why_size) == -1)
+		return -1;
+	if (trust_walk(path, &trust) == -1) {
+		describe(errno, why, why_size);
+		if (errno == ELOOP && *trust.doubt != '\0')
+			snprintf(why, why_size,
+			    "there is a symbolic link on its path that others can have made, for "
+			    "they can write to %s: root does not follow it",
+			    trust.doubt);
+		return -1;
+	}
+	if (open_in(file, &trust, uid, gid, why, why_size) == 0)
+		return 0;
+	saved = errno;
+	logfile_close(file);
+	errno = saved;
+	return -1;
+}
+
+int logfile_open(
+    struct logfile *file, const char *path, const char *user, char *why, size_t why_size)
+{
+	int result = -1;
+
+	*file = (struct logfile){ -1, -1 };
+	if (privilege_lend(user, why, why_size) == -1)
+		return -1;
+	errno = EACCES; /* for root, who goes another way */
+	if (geteuid() != 0)
+		result = open_as_we_are(file, path, why, why_size);
+	privilege_return();
+	if (result == -1 && errno == EACCES && geteuid() == 0)
+		result = open_as_root(file, path, user, why, why_size);
+	return result;
+}
+
+static bool is_same_file(int fd, const char *path)
+{
+	struct stat open, there;
+
+	return fstat(fd, &open) == 0 && stat(path, &there) == 0 && open.st_dev == there.st_dev &&
+	       open.st_ino == there.st_ino;
+}
+
+int logfile_reopen(struct logfile *file, const char *path, char *why, size_t why_size)
+{
+	struct logfile fresh;
+	bool made;
+
+	if (is_same_file(file->fd, path))
+		return 0;
+	if (logfile_open(&fresh, path, NULL, why, why_size) == 0) {
+		logfile_close(file);
+		*file = fresh;
+		return 0;
+	}
+	if (errno != EACCES || file->directory == -1)
+		return -1;
+	fresh.fd = open_or_make(file->directory, strrchr(path, '/') + 1, O_NOFOLLOW, 0, &made);
+	if (fresh.fd == -1)
+		return -1;
+	close(file->fd);
+	file->fd = fresh.fd;
+	return 0;
+}
+
+int logfile_probe(const char *path)
+{
+	struct stat st;
+	char *directory;
+	int result;
+
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+		errno = EISDIR;
+		return -1;
+	}
+	result = faccessat(AT_FDCWD, path, W_OK, AT_EACCESS);
+	if (result == 0 || errno != ENOENT)
+		return result;
+	if ((directory = path_directory(path)) == NULL)
+		return -1;
+	result = faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS);
+	free(directory);
+	return result;
+}
+
+void logfile_close(struct logfile *file)
+{
+	if (file->fd != -1)
+		close(file->fd);
+	if (file->directory != -1)
+		close(file->directory);
+	*file = (struct logfile){ -1, -1 };
+}

@@ -1,0 +1,226 @@
+/*
+ * The path is walked as the kernel would walk it, a name at a time, by descriptors: what has been looked at
+ * is what the next name is looked up in.
+ */
+#include "core/trust.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "core/path.h"
+
+#define LINKS_MAX 40 /* as many as the kernel follows */
+
+static bool is_ours(const struct stat *st)
+{
+	return st->st_uid == 0 || st->st_uid == geteuid();
+}
+
+static bool others_write(const struct stat *st)
+{
+	return !is_ours(st) || st->st_mode & S_IWOTH || (st->st_mode & S_IWGRP && st->st_gid != 0);
+}
+
+/* The name of an open directory: not as it was asked for, links have been followed. */
+static void name_directory(int fd, char *to, size_t size)
+{
+	char link[64];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, to, size - 1);
+	to[n > 0 ? n : 0] = '\0';
+}
+
+/* In a sticky directory nobody can exchange what is root's, but others can have made what is looked up. */
+static void judge_directory(struct trust *trust, const struct stat *st)
+{
+	char name[PATH_MAX];
+
+	if (*trust->doubt != '\0')
+		return;
+	trust->follow = others_write(st) ? O_NOFOLLOW : 0;
+	if (!others_write(st) || (is_ours(st) && st->st_mode & S_ISVTX))
+		return;
+	name_directory(trust->directory, name, sizeof(name));
+	snprintf(trust->doubt, sizeof(trust->doubt), "%s (owner %u, group %u, mode %04o)", name,
+	    (unsigned)st->st_uid, (unsigned)st->st_gid, (unsigned)st->st_mode & 07777);
+}
+
+/* Into the directory of that name. */
+static int enter(struct trust *trust, const char *name)
+{
+	int fd = openat(trust->directory, name,
+	    O_PATH | O_DIRECTORY | O_CLOEXEC | (*name == '/' ? 0 : O_NOFOLLOW));
+	struct stat st;
+
+	if (fd == -1 || fstat(fd, &st) == -1) {
+		int saved = errno;
+
+		if (fd != -1)
+			close(fd);
+		errno = saved;
+		return -1;
+	}
+	if (trust->directory != AT_FDCWD)
+		close(trust->directory);
+	trust->directory = fd;
+	judge_directory(trust, &st);
+	return 0;
+}
+
+/* The links of /proc are the kernel's, and lead where no path does. */
+static bool is_proc(int directory)
+{
+	struct statfs fs;
+
+	return fstatfs(directory, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+}
+
+/* Puts the link's target in front of what follows it. */
+static int follow_link(
+    struct trust *trust, const char *name, const char *target, const char *more, char *rest)
+{
+	char joined[PATH_MAX];
+	struct stat st;
+	int length;
+
+	if (fstatat(trust->directory, name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return -1;
+	if (!is_ours(&st) && *trust->doubt == '\0')
+		snprintf(trust->doubt, sizeof(trust->doubt), "the link %s (owner %u)", name,
+		    (unsigned)st.st_uid);
+	if (*trust->doubt != '\0') {
+		errno = ELOOP;
+		return -1;
+	}
+	length = snprintf(joined, sizeof(joined), "%s%s%s", target, *more == '\0' ? "" : "/", more);
+	if (length < 0 || (size_t)length >= sizeof(joined)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(rest, joined, (size_t)length + 1);
+	return *target == '/' ? enter(trust, "/") : 0;
+}
+
+static int walk(struct trust *trust, char *rest)
+{
+	char target[PATH_MAX];
+
+	if (enter(trust, "/") == -1)
+		return -1;
+	for (int links = 0; links <= LINKS_MAX;) {
+		char *name = rest + strspn(rest, "/"), *end = name + strcspn(name, "/");
+		char *more = end + strspn(end, "/");
+		ssize_t n;
+
+		if (is_proc(trust->directory) || *name == '\0') {
+			snprintf(
+			    trust->name, sizeof(trust->name), "%s", *name == '\0' ? "." : name);
+			return 0;
+		}
+		*end = '\0';
+		n = readlinkat(trust->directory, name, target, sizeof(target) - 1);
+		if (n == -1 && *more == '\0') {
+			snprintf(trust->name, sizeof(trust->name), "%s", name);
+			return 0;
+		}
+		if (n == -1) {
+			if (enter(trust, name) == -1)
+				return -1;
+			memmove(rest, more, strlen(more) + 1);
+			continue;
+		}
+		target[n] = '\0';
+		links++;
+		if (follow_link(trust, name, target, more, rest) == -1)
+			return -1;
+	}
+	errno = ELOOP;
+	return -1;
+}
+
+int trust_walk(const char *path, struct trust *trust)
+{
+	char rest[PATH_MAX];
+	int saved;
+
+	trust->directory = AT_FDCWD;
+	trust->name[0] = trust->doubt[0] = '\0';
+	trust->follow = 0;
+	if ((size_t)snprintf(rest, sizeof(rest), "%s", path) >= sizeof(rest)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	if (walk(trust, rest) == 0)
+		return 0;
+	saved = errno;
+	if (trust->directory != AT_FDCWD)
+		close(trust->directory);
+	trust->directory = -1;
+	errno = saved;
+	return -1;
+}
+
+/* The last name, too. Pipes and devices that we were given are whose they are: see is_proc(). */
+static int check_last(const char *path, struct trust *trust, char *why, size_t why_size)
+{
+	struct stat st;
+
+	if (fstatat(trust->directory, trust->name, &st, trust->follow ? AT_SYMLINK_NOFOLLOW : 0) ==
+	    -1) {
+		snprintf(why, why_size, "%s", strerror(errno));
+		return -1;
+	}
+	if (*trust->doubt != '\0') {
+		snprintf(why, why_size,
+		    "users other than root can write to %s on its path, and root must not rely on "
+		    "what they may put there (chown root and chmod go-w the directory)",
+		    trust->doubt);
+	} else if (others_write(&st) && !is_proc(trust->directory)) {
+		snprintf(why, why_size,
+		    "users other than root can write to it (owner %u, group %u, mode %04o), and root "
+		    "must not rely on it (chown root:root %s; chmod go-w %s)",
+		    (unsigned)st.st_uid, (unsigned)st.st_gid, (unsigned)st.st_mode & 07777, path,
+		    path);
+	} else {
+		return 0;
+	}
+	errno = EPERM;
+	return -1;
+}
+
+int trust_check(const char *path, char *why, size_t why_size)
+{
+	char *absolute = path_absolute(path);
+	struct trust trust;
+	int result = -1, saved;
+
+	if (absolute == NULL || trust_walk(absolute, &trust) == -1) {
+		saved = errno;
+		if (absolute != NULL && *trust.doubt != '\0' && saved == ELOOP) {
+			snprintf(why, why_size,
+			    "there is a symbolic link on its path, behind %s, that users other "
+			    "than root can have made",
+			    trust.doubt);
+			saved = EPERM;
+		} else {
+			snprintf(why, why_size, "%s", strerror(saved));
+		}
+	} else {
+		result = check_last(absolute, &trust, why, why_size);
+		saved = errno;
+		close(trust.directory);
+	}
+	free(absolute);
+	errno = saved;
+	return result;
+}
