@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -17,6 +18,8 @@
 #include "core/config_lex.h"
 #include "core/config_text.h"
 #include "core/path.h"
+#include "core/privilege.h"
+#include "core/trust.h"
 
 #define INCLUDE_DEPTH_MAX 10 /* libconfig's own limit, which it reports */
 
@@ -126,17 +129,20 @@ static char *include_path(const struct check *check, const struct token *token)
 	return joined;
 }
 
-static char *read_include(const char *path, size_t *length)
+/* NULL with why. */
+static char *read_include(const char *path, size_t *length, char *why, size_t why_size)
 {
 	struct stat st;
+	char *text = NULL;
 
-	if (stat(path, &st) == -1)
+	if (privilege_was_root() && trust_check(path, why, why_size) == -1)
 		return NULL;
-	if (!S_ISREG(st.st_mode)) {
+	if (stat(path, &st) == 0) {
 		errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
-		return NULL;
+		text = S_ISREG(st.st_mode) ? text_read(path, length) : NULL;
 	}
-	return text_read(path, length);
+	snprintf(why, why_size, "%s", strerror(errno));
+	return text;
 }
 
 static void check_include(struct check *check, const struct option_origin *where,
@@ -145,19 +151,17 @@ static void check_include(struct check *check, const struct option_origin *where
 	char *path = include_path(check, token), *text = NULL;
 	bool seen = path != NULL && texts_find(check->names, path) != NULL;
 	const char *name = path == NULL ? NULL : texts_intern(check->names, path);
-	char shown[256];
+	char shown[256], why[1024];
 	size_t length;
 
 	if (name == NULL) {
 		check->complaints->lost = true;
 	} else if (!seen && depth < INCLUDE_DEPTH_MAX) {
-		if ((text = read_include(name, &length)) != NULL) {
+		if ((text = read_include(name, &length, why, sizeof(why))) != NULL) {
 			check_file(check, name, text, length, depth + 1);
 		} else {
-			int error = errno;
-
 			complaints_add(check->complaints, where, "can't include %s: %s",
-			    log_escape(shown, sizeof(shown), name, strlen(name)), strerror(error));
+			    log_escape(shown, sizeof(shown), name, strlen(name)), why);
 			check->parsable = false;
 		}
 	}

@@ -16,6 +16,8 @@
 #include "core/config_text.h"
 #include "core/config_tree.h"
 #include "core/path.h"
+#include "core/privilege.h"
+#include "core/trust.h"
 
 struct reader {
 	struct config_files *files;
@@ -33,6 +35,19 @@ static void complain_errno(struct reader *reader, const char *file)
 	else
 		complaints_add(reader->complaints, &where, "%s", strerror(errno));
 	reader->files->broken = true;
+}
+
+/* Whether nobody but root and ourselves could have written it, where root must know; or complains. */
+static bool is_trusted(struct reader *reader, const char *file)
+{
+	struct option_origin where = { .file = file };
+	char why[1024];
+
+	if (!privilege_was_root() || trust_check(file, why, sizeof(why)) == 0)
+		return true;
+	complaints_add(reader->complaints, &where, "%s", why);
+	reader->files->broken = true;
+	return false;
 }
 
 /* The name that we know a file of libconfig's by; 1.5 leaves our directory out, 1.7 does not. */
@@ -102,9 +117,9 @@ static void read_file(struct reader *reader, const char *file)
 
 	if (name == NULL || directory == NULL) {
 		reader->complaints->lost = true;
-	} else if ((text = text_read(name, &length)) == NULL) {
+	} else if (is_trusted(reader, name) && (text = text_read(name, &length)) == NULL) {
 		complain_errno(reader, name);
-	} else {
+	} else if (text != NULL) {
 		reader->directory = directory;
 		if (config_check(name, text, length, directory, reader->names, reader->complaints))
 			parse_text(reader, name, text);
@@ -136,19 +151,21 @@ static void read_directory(struct reader *reader, const char *directory)
 {
 	struct dirent **entries;
 	int count = scandir(directory, &entries, is_drop_in, in_c_order);
+	bool trusted;
 
 	if (count == -1) {
 		if (errno != ENOENT)
 			complain_errno(reader, directory);
 		return;
 	}
+	trusted = is_trusted(reader, directory);
 	for (int i = 0; i < count; i++) {
 		char *file = path_join(directory, entries[i]->d_name);
 
-		if (file != NULL)
-			read_file(reader, file);
-		else
+		if (file == NULL)
 			reader->complaints->lost = true;
+		else if (trusted)
+			read_file(reader, file);
 		free(file);
 		free(entries[i]);
 	}

@@ -293,3 +293,86 @@ def test_logrotate(echod, workdir, how):
     harness.wait_until(lambda: "log: reopened" in path.read_text(), "the new file is written to")
     assert "echod: ready" in (logs / "echod.log.1").read_text()
     assert "echod: ready" not in path.read_text()
+
+
+# --- whose configuration root reads ---
+
+
+def spoil(path, owner=0, group=0, mode=None):
+    os.chown(path, owner, group)
+    path.chmod(mode if mode is not None else path.stat().st_mode)
+
+
+def config_below(workdir):
+    """A config with a drop-in, and a file that is included, in a directory of their own."""
+    home = workdir / "etc"
+    (home / "echod.d").mkdir(parents=True)
+    (home / "echod.conf").write_text(harness.to_config(ECHO) + '@include "more"\n')
+    (home / "more").write_text("")
+    (home / "echod.d/x.conf").write_text("")
+    return home / "echod.conf"
+
+
+@pytest.mark.parametrize("rights", [
+    dict(mode=0o666), dict(mode=0o664, group=1), dict(owner=USER.pw_uid), dict(mode=0o777),
+    dict(owner=USER.pw_uid, mode=0o600)], ids=str)
+@pytest.mark.parametrize("name", ["etc/echod.conf", "etc/echod.d/x.conf", "etc/more", "etc/echod.d",
+                                  "etc", "."])
+def test_root_refuses_a_config_that_others_can_write(workdir, name, rights):
+    config = config_below(workdir)
+    assert run_echod("-t", "-c", config).returncode == 0
+    path = workdir / name
+    if path.is_dir() and rights.get("mode") == 0o666:
+        rights = {"mode": 0o777}
+    spoil(path, **rights)
+    for task in (["-t"], ["-T"], []):
+        done = run_echod(*task, "-c", config)
+        assert done.returncode == 78, done.stderr
+        assert f"users other than root can write to {path if name in ('etc', '.') else 'it'} (owner " in \
+            done.stderr.replace("/. ", " ")
+        assert "chmod go-w" in done.stderr
+    os.chown(path, 0, 0)
+    path.chmod(0o755)
+    assert run_echod("-t", "-c", config).returncode == 0
+
+
+def test_root_refuses_a_link_that_others_can_have_made(workdir):
+    config = workdir / "echod.conf"
+    config.write_text(harness.to_config(ECHO))
+    public = workdir / "public"
+    public.mkdir()
+    (public / "echod.conf").symlink_to(config)
+    os.chown(public / "echod.conf", USER.pw_uid, USER.pw_gid, follow_symlinks=False)
+    public.chmod(0o1777)
+    done = run_echod("-t", "-c", public / "echod.conf")
+    assert (done.returncode, "symbolic link" in done.stderr) == (78, True)
+    (public / "echod.conf").unlink()
+    (public / "echod.conf").symlink_to(config)
+    assert run_echod("-t", "-c", public / "echod.conf").returncode == 0
+
+
+@pytest.mark.parametrize("user", [USER.pw_name, None])
+def test_a_reload_refuses_what_others_can_write(echod, workdir, user):
+    workdir.chmod(0o755)
+    server = echod(ECHO, **({"user": user} if user else {}))
+    server.config.chmod(0o666)
+    assert not server.reload()
+    assert server.log.matches("users other than root can write to it .*mode 0666")
+    server.config.chmod(0o644)
+    assert server.reload()
+
+
+@needs_setpriv
+@needs_open_tree
+def test_who_is_not_root_may_read_whatever_it_likes(workdir):
+    workdir.chmod(0o755)
+    config = config_below(workdir)
+    config.chmod(0o666)
+    done = run_echod("-t", "-c", config, user=USER.pw_uid, group=USER.pw_gid, extra_groups=[])
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_config_from_a_pipe_is_whose_it_is(workdir):
+    done = subprocess.run([harness.find_echod(), "-t", "-c", "/dev/stdin"], check=False, text=True,
+                          input=harness.to_config(ECHO), capture_output=True, timeout=harness.DEADLINE)
+    assert (done.returncode, done.stderr) == (0, "")
