@@ -57,23 +57,6 @@ void change_cancel(struct change *change)
 	free(change);
 }
 
-/* Whether what the service needs beside its addresses is there. */
-static int verify(const struct instance_config *config, struct texts *mistakes)
-{
-	const struct service_ops *ops = service_of(config->kind);
-	const struct option_row *row;
-	const char *key;
-	char why[256];
-	size_t part;
-
-	if (ops->verify == NULL || ops->verify(config, &key, why, sizeof(why)) == 0)
-		return 0;
-	row = config_kind_row(config->kind, key, &part);
-	mistakes_add(mistakes, option_origin(&config->parts[part], row), "services.%s.%s: %s",
-	    config->name, key, why);
-	return -1;
-}
-
 /* What the service opens and makes at its start is the user's, to whom it will belong. */
 static int start_service(
     const struct planned *planned, const struct config *config, char *why, size_t why_size)
@@ -126,7 +109,7 @@ static void plan_instance(
 		    mistakes, &config->origin, "services.%s: %s", config->name, strerror(errno));
 		return;
 	}
-	if (verify(config, mistakes) == -1) {
+	if (service_verify(config, change->config->main->user, mistakes) == -1) {
 		*status = EXIT_FAILURE;
 		return;
 	}

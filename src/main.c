@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "build.h"
 #include "core/config.h"
@@ -137,6 +138,11 @@ static int check(const char *file, bool print)
 
 	if (config == NULL)
 		return EX_CONFIG;
+	/* Others cannot see what the user can. */
+	for (size_t i = 0; geteuid() == 0 && i < config->instance_count; i++)
+		if (instance_enabled(&config->instances[i]))
+			service_verify(
+			    &config->instances[i], config->main->user, &config->warnings.lines);
 	for (size_t i = 0; i < config->warnings.lines.count; i++)
 		fprintf(stderr, "echod: warning: %s\n", config->warnings.lines.items[i]);
 	if (print)
@@ -208,7 +214,8 @@ static int serve_config(
 	struct server *server;
 	int report = -1, status;
 
-	log_open("stderr", NULL, NULL, 0); /* until the target of the config is open: it may be the journal's */
+	log_open("stderr", NULL, NULL,
+	    0); /* until the target of the config is open: it may be the journal's */
 	if (line->detach && (report = detach(&status)) < 0) {
 		config_free(config);
 		if (report == -2)

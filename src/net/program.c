@@ -33,6 +33,7 @@ static int check_executable(const char *path)
 
 int program_find(const char *name, char *path, size_t size)
 {
+	int error = ENOENT;
 	size_t length;
 
 	if (strchr(name, '/') != NULL) {
@@ -44,8 +45,10 @@ int program_find(const char *name, char *path, size_t size)
 		if ((size_t)snprintf(path, size, "%.*s/%s", (int)length, at, name) < size &&
 		    check_executable(path) == 0)
 			return 0;
+		if (errno == EACCES)
+			error = EACCES; /* there, but not for us */
 	}
-	errno = ENOENT;
+	errno = error;
 	return -1;
 }
 

@@ -4,7 +4,9 @@
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "core/privilege.h"
 #include "net/multicast.h"
 #include "net/socket.h"
 
@@ -175,6 +177,33 @@ int service_warn(const struct instance_config *config, const char **key, char *w
 		return -1;
 	}
 	return 0;
+}
+
+int service_verify(const struct instance_config *config, const char *user, struct texts *mistakes)
+{
+	const struct service_ops *ops = service_of(config->kind);
+	bool lends = user != NULL && geteuid() == 0;
+	const char *key = NULL;
+	char why[256];
+	size_t part;
+	int result;
+
+	if (ops->verify == NULL)
+		return 0;
+	if (privilege_lend(user, why, sizeof(why)) == -1) {
+		mistakes_add(mistakes, &config->origin, "services.%s: %s", config->name, why);
+		return -1;
+	}
+	result = ops->verify(config, &key, why, sizeof(why));
+	privilege_return();
+	if (result == -1) {
+		const struct option_row *row = config_kind_row(config->kind, key, &part);
+
+		mistakes_add(mistakes, option_origin(&config->parts[part], row),
+		    "services.%s.%s: %s%s%s", config->name, key, why,
+		    lends ? ", for the user " : "", lends ? user : "");
+	}
+	return result;
 }
 
 void strip(const char **bytes, size_t *length)

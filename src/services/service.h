@@ -38,10 +38,7 @@ struct service_ops {
 	/* What no single option sees. 0, or -1 with the key and why. */
 	int (*check)(
 	    const struct instance_config *config, const char **key, char *why, size_t why_size);
-	/*
-	 * Whether what the config names (a file, a program) is there: at the start and at each
-	 * reload, before anything changes. 0, or -1 with the key and why.
-	 */
+	/* Whether what the config names (a file, a program) is there: see service_verify(). */
 	int (*verify)(
 	    const struct instance_config *config, const char **key, char *why, size_t why_size);
 	/* Once per instance, before its first listener serves; sets instance->state. */
@@ -86,6 +83,12 @@ int service_check(
 /* The same for what is allowed but not wise: answers to datagrams from everybody. */
 int service_warn(
     const struct instance_config *config, const char **key, char *why, size_t why_size);
+
+/*
+ * Whether what it needs beside its addresses (a program, a file) is there for the user whom root will become;
+ * NULL = whoever we are. 0, or -1 with the mistake added.
+ */
+int service_verify(const struct instance_config *config, const char *user, struct texts *mistakes);
 
 /* Whether it can be asked there, at an address that no key says. 0, or -1 with why. */
 int service_check_endpoint(const struct instance_config *config, const struct endpoint *endpoint,

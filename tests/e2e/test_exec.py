@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import run_echod, wait_exit, wait_until
-from transports import every_stream, needs_ipv6
+from transports import every_stream, needs_ipv6, needs_root
 
 TCP = "tcp://127.0.0.1:0"
 UNIX = "unix://$DIR/stream"
@@ -437,6 +437,17 @@ def test_a_program_that_is_ended_has_not_failed(echod):
         client.reset()
     wait_exit(pid)
     server.log.wait(r" debug exec .*: the program has ended \(exit status 3\)$")
+
+
+@needs_root
+def test_a_program_that_the_user_may_not_run(fleet, workdir, write):
+    workdir.chmod(0o755)
+    write("private/hello", "#!/bin/sh\n").chmod(0o755)
+    (workdir / "private").chmod(0o700)
+    server = fleet.launch(program(str(workdir / "private/hello")), user="nobody")
+    text = f"services.exec.command: {workdir}/private/hello: Permission denied, for the user nobody"
+    server.wait_stopped_with((1, 77, 78), text)
+    assert f"warning: {server.config}:2: {text}" in run_echod("-t", "-c", server.config).stderr
 
 
 @pytest.mark.slow

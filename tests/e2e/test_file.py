@@ -214,11 +214,23 @@ def test_unreadable_at_the_start(fleet, workdir):
 
 
 @needs_root
-def test_unreadable_for_the_user_that_serves(echod, workdir):
+def test_unreadable_for_the_user_that_serves(fleet, workdir):
     workdir.chmod(0o755)
     (workdir / "secret").write_bytes(b"secret")
     (workdir / "secret").chmod(0o600)
+    server = fleet.launch(file(workdir / "secret"), user="nobody")
+    text = f"services.file.path: {workdir}/secret: Permission denied, for the user nobody"
+    server.wait_stopped_with((1, 77, 78), text)
+    done = run_echod("-t", "-c", server.config)
+    assert (done.returncode, done.stderr) == (0, f"echod: warning: {server.config}:2: {text}\n")
+
+
+@needs_root
+def test_that_has_become_unreadable_for_the_user_that_serves(echod, workdir):
+    workdir.chmod(0o755)
+    (workdir / "secret").write_bytes(b"secret")
     server = echod(file(workdir / "secret"), user="nobody")
+    (workdir / "secret").chmod(0o600)
     with server.connect("file") as client:
         assert client.rest() == b""
     server.log.wait("cannot send .*: Permission denied$")
