@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sysexits.h>
 
 #include "change_parts.h"
@@ -281,6 +282,7 @@ void change_commit(struct change *change)
 	struct loop *loop = server->loop;
 	struct instance *instance, *next;
 
+	tzset(); /* localtime_r(3) looks at the zone only once, and the administrator may have set another */
 	loop->max_streams = (size_t)change->config->limits->max_connections;
 	TAILQ_FOREACH (instance, &loop->instances, entry)
 		close_unwanted(instance);

@@ -45,6 +45,12 @@ static int start(struct instance *instance, char *why, size_t why_size)
 	return instance->state == NULL ? -1 : 0;
 }
 
+/* The zone may be another one. */
+static void time_reload(struct instance *instance)
+{
+	((struct second *)instance->state)->at = 0;
+}
+
 static void stop(struct instance *instance)
 {
 	free(instance->state);
@@ -298,5 +304,6 @@ const struct service_ops service_time = {
 	.transports = SERVICE_BOTH,
 	.handlers = &handlers,
 	.start = start,
+	.reload = time_reload,
 	.stop = stop,
 };

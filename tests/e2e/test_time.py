@@ -3,12 +3,15 @@
 import datetime
 import json
 import random
+import os
 import re
+import struct
+import subprocess
 import time
 
 import pytest
 
-from transports import every_datagram, every_stream
+from transports import every_datagram, every_stream, needs_root
 
 UNKNOWN, INVALID = b'{"error": "unknown request"}', b'{"error": "invalid JSON"}'
 ZONE = {"TZ": "TEST-05:30"}  # POSIX: five and a half hours east of Greenwich
@@ -262,3 +265,41 @@ def test_thousand_mutations_agree_with_another_parser(caller):
         answer = caller.ask(text.encode())
         got = {UNKNOWN: "unknown", INVALID: "invalid"}.get(answer, "time")
         assert got == want, text
+
+
+# --- a zone that changes ---
+
+
+def zone_file(path, hours, changed_at):
+    """A zone without daylight saving time (RFC 8536), as a file that was changed at that time."""
+    name = b"E%d" % hours
+    block = struct.pack(">4sc15x6l", b"TZif", b"2", 0, 0, 0, 0, 1, len(name) + 1)
+    block += struct.pack(">lbb", hours * 3600, 0, 0) + name + b"\0"
+    path.write_bytes(block * 2 + b"\nEST-%d\n" % hours)
+    os.utime(path, (changed_at, changed_at))
+
+
+@needs_root
+@pytest.mark.skipif(not os.path.exists("/etc/localtime"), reason="no /etc/localtime")
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode != 0,
+    reason="no mount namespaces",
+)
+def test_a_reload_sees_that_the_zone_has_changed(echod, workdir):
+    zone = workdir / "zone"
+    zone_file(zone, 5, 1_000_000_000)
+    own_zone = f"unset TZ; mount --bind '{zone}' /etc/localtime && exec \"$@\""
+    server = echod({"time": {"listen": "unix://$DIR/time"}, "daytime": {"listen": "unix://$DIR/day"}},
+                   wrapper=("unshare", "--mount", "sh", "-c", own_zone, "sh"))  # fmt: skip
+    with server.connect("time") as client:
+        for hours in 5, 9:
+            zone_file(zone, hours, 1_000_000_000 + hours)
+            assert server.reload()
+            here = datetime.timezone(datetime.timedelta(hours=hours))
+            answer = json.loads(client.ask(b'{"type": "time", "format": "iso8601"}'))
+            assert answer["time"].endswith(f"+0{hours}:00")
+            plain = json.loads(client.ask(b'{"type": "time"}'))
+            assert is_now(datetime.datetime.fromisoformat(plain["time"]), here)
+            with server.connect("daytime") as day:
+                text = day.rest().decode().strip()
+            assert is_now(datetime.datetime.strptime(text, "%a %b %d %H:%M:%S %Y"), here)
