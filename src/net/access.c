@@ -119,6 +119,12 @@ int network_parse(struct network *network, const char *text, char *why, size_t w
 		return -1;
 	}
 	network->length = (uint8_t)(length + 128 - max);
+	if (family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&network->prefix) &&
+	    network->length < MAPPED_BITS) {
+		snprintf(why, why_size,
+		    "an IPv4-mapped network has a length of 96 or more: write it as IPv4");
+		return -1;
+	}
 	if (!clear_host_bits(&network->prefix, network->length)) {
 		explain_host_bits(&network->prefix, family, length, why, why_size);
 		return -1;

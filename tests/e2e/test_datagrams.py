@@ -38,14 +38,14 @@ def checksum(data):
     return ~total & 0xFFFF or 0xFFFF
 
 
-def forge_ipv6(source, port, payload, target="::1"):
+def forge_ipv6(source_port, port, payload, source, target="::1"):
     """Sends an IPv6 datagram with any source address; the payload has an even length."""
     ends = b"".join(socket.inet_pton(socket.AF_INET6, host) for host in (source, target))
     length = 8 + len(payload)
     pseudo = ends + struct.pack("!IxxxB", length, socket.IPPROTO_UDP)
-    total = checksum(pseudo + struct.pack("!HHHH", 40000, port, length, 0) + payload)
+    total = checksum(pseudo + struct.pack("!HHHH", source_port, port, length, 0) + payload)
     packet = struct.pack("!IHBB", 6 << 28, length, socket.IPPROTO_UDP, 64) + ends
-    packet += struct.pack("!HHHH", 40000, port, length, total) + payload
+    packet += struct.pack("!HHHH", source_port, port, length, total) + payload
     with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         raw.sendto(packet, (target, 0))
 
@@ -129,9 +129,9 @@ def test_mapped_source_on_the_wire_is_not_ipv4(echod, listen, ipv6_only):
     })  # fmt: skip
     port = server.address("receiver").port
     for source in ("::ffff:127.0.0.1", "::ffff:192.0.2.1", "::ffff:0.0.0.0"):
-        forge_ipv6(source, port, b"from a mapped source")
+        forge_ipv6(40000, port, b"from a mapped source", source)
     for source in ("::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::1"):
-        forge_ipv6(source, port, b"from an IPv6 source!")
+        forge_ipv6(40000, port, b"from an IPv6 source!", source)
     wait_until(lambda: drops(server, "receiver") == {"source": 3, "denied": 3}, "each is dropped")
     assert not server.log.matches("mapped source")
 
@@ -428,6 +428,30 @@ def test_each_drop_is_counted_by_its_reason(echod):
         named.send(b"x" * 70_000)
         assert named.ask(b"fence") == b"fence"
     assert drops(server, "gram") == {"unnamed": 1, "truncated": 1}
+
+
+@needs_root
+@needs_ipv6
+@pytest.mark.parametrize("listen, sender, host, nobody", [
+    ("udp://0.0.0.0:0", forge, "127.0.0.9", None),
+    ("udp://[::]:0", forge, "127.0.0.9", None),
+    ("udp://[::]:0", forge_ipv6, "fd00::9", "::"),
+    ("udp://[::1]:0", forge_ipv6, "fd00::9", "::"),
+])  # fmt: skip
+def test_guards_are_the_same_for_both_families(echod, listen, sender, host, nobody):
+    server = echod({
+        "echo": {"listen": listen, "deny": host},
+        "other": {"type": "echo", "listen": listen},
+        "control": {"listen": "unix://$DIR/control"},
+    })  # fmt: skip
+    port, own = server.address("echo").port, server.address("other").port
+    for source_port in (0, own, port, 53, 11211, 40000):
+        sender(source_port, port, b"from anybody", source=host)
+    sender(40000, port, b"", source=host)
+    if nobody:
+        sender(own, port, b"from nobody!", source=nobody)
+    expected = {"source": 2 if nobody else 1, "own_port": 2, "responder": 2, "denied": 2}
+    wait_until(lambda: drops(server, "echo") == expected, "each is counted by the first guard")
 
 
 # --- who may ask ---

@@ -15,6 +15,7 @@
 #define NO_ADDRESS "expected an IPv4 or IPv6 address or ADDRESS/LENGTH"
 #define BAD_32 "the length behind / must be a number from 0 to 32"
 #define BAD_128 "the length behind / must be a number from 0 to 128"
+#define MAPPED "an IPv4-mapped network has a length of 96 or more: write it as IPv4"
 #define HOST_BITS "bits are set behind the prefix: write "
 
 static const struct {
@@ -31,6 +32,9 @@ static const struct {
 	{ "::1/128", "::1", 128 },
 	{ "2001:db8::/33", "2001:db8::", 33 },
 	{ "::ffff:10.0.0.0/104", "::ffff:10.0.0.0", 104 },
+	{ "::ffff:10.1.2.3", "::ffff:10.1.2.3", 128 },
+	{ "::ffff:0:0/96", "::ffff:0.0.0.0", 96 },
+	{ "::10.0.0.0/104", "::10.0.0.0", 104 },
 };
 
 static const struct {
@@ -59,6 +63,8 @@ static const struct {
 	{ "192.0.2.255/25", HOST_BITS "192.0.2.128/25" },
 	{ "192.0.2.1/31", HOST_BITS "192.0.2.0/31" },
 	{ "2001:db8::1/64", HOST_BITS "2001:db8::/64" },
+	{ "::ffff:10.0.0.0/8", MAPPED },
+	{ "::ffff:0:0/95", MAPPED },
 	{ "::ffff:10.0.0.1/104", HOST_BITS "::ffff:10.0.0.0/104" },
 };
 
@@ -159,6 +165,15 @@ static const struct {
 	{ "", "10.0.0.0/8", "::ffff:10.0.0.1", false },
 	{ "::ffff:10.0.0.0/104", "", "10.0.0.1", true },
 	{ "::ffff:0.0.0.0/96", "", "192.0.2.1", true },
+	{ "::ffff:192.0.2.1", "", "192.0.2.1", true },
+	{ "::ffff:0:0/96", "192.0.2.1", "192.0.2.1", false },
+	{ "::ffff:0:0/96", "", "::1", false },
+	/* What only looks like it to a person is not. */
+	{ "127.0.0.1", "", "::127.0.0.1", false },
+	{ "127.0.0.1", "", "64:ff9b::127.0.0.1", false },
+	{ "127.0.0.1", "", "2002:7f00:1::", false },
+	{ "::127.0.0.1", "", "127.0.0.1", false },
+	{ "64:ff9b::/96", "", "64:ff9b::127.0.0.1", true },
 	/* The families stay apart. */
 	{ "::/0", "", "192.0.2.1", false },
 	{ "::/0", "", "::ffff:192.0.2.1", false },
