@@ -94,24 +94,27 @@ static bool has_zone(const struct endpoint *endpoint)
 	return endpoint->any.sa_family == AF_INET6 && endpoint->in6.sin6_scope_id != 0;
 }
 
-int outlet_send(
-    struct outlet *outlet, struct endpoint *to, const char *interface, void *bytes, size_t length)
+int outlet_send(struct outlet *outlet, const struct endpoint *to, const char *interface,
+    void *bytes, size_t length)
 {
+	/* [::ffff:224.0.0.1] is an IPv4 group: the options of an IPv6 socket do not hold for it. */
+	struct endpoint peer = *to;
 	struct iovec vector = { bytes, length };
-	struct msghdr message = {
-		.msg_name = &to->any, .msg_namelen = to->length, .msg_iov = &vector, .msg_iovlen = 1
-	};
+	struct msghdr message = { .msg_name = &peer.any,
+		.msg_namelen = sockaddr_unmap(&peer.any, peer.length),
+		.msg_iov = &vector,
+		.msg_iovlen = 1 };
 	union packet_info space;
-	int fd = socket_for(outlet, to->any.sa_family);
+	int fd = socket_for(outlet, peer.any.sa_family);
 
 	if (fd == -1)
 		return -1;
-	if (interface != NULL && multicast_takes_interface(&to->any) && !has_zone(to)) {
+	if (interface != NULL && multicast_takes_interface(&peer.any) && !has_zone(&peer)) {
 		unsigned index = if_nametoindex(interface);
 
 		if (index == 0)
 			return -1;
-		use_interface(&message, &space, to->any.sa_family, index);
+		use_interface(&message, &space, peer.any.sa_family, index);
 	}
 	return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == -1 ? -1 : 0;
 }

@@ -145,6 +145,15 @@ def test_to_a_group_with_its_ttl(echod, ttl):
     assert struct.unpack("i", ancillary[0][2]) == (2 if ttl is None else ttl,)
 
 
+def test_to_an_ipv4_group_written_as_ipv6(echod):
+    with Listener(at=("239.9.9.9", 0)) as listener:
+        listener.join("239.9.9.9")
+        listener.sock.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
+        echod(beacon(f"udp://[::ffff:239.9.9.9]:{listener.port}", interface="lo", ttl=7))
+        _, ancillary, _, _ = listener.sock.recvmsg(100, 100)
+    assert struct.unpack("i", ancillary[0][2]) == (7,)
+
+
 def test_beacon_and_receiver_together(echod):
     port = free_port()
     server = echod({**beacon(f"udp://239.1.2.3:{port}", interface="lo"),
