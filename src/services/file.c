@@ -1,20 +1,25 @@
 /*
  * file: each client gets the bytes of a file as it is when the client comes, by sendfile, then it
  * is closed. A segment of libevent's owns the descriptor; the pieces of it that wait in the output
- * keep it open.
+ * keep it open. A file of a page at most is read instead: in /proc and /sys a size says 0 or a page,
+ * and only read(2) tells what there is.
  */
 #include <errno.h>
 #include <event2/buffer.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "net/client.h"
 #include "services/service.h"
 
 /* What one client gets in one turn: libevent sends a piece of a file whole, whatever its limits. */
 #define PIECE (INT64_C(256) * 1024)
+/* The same of a file that is read, which takes memory. */
+#define READ_PIECE (INT64_C(64) * 1024)
 
 struct file_conf {
 	char *path;
@@ -28,53 +33,108 @@ static const struct option_row rows[] = {
 
 /* A client's state. */
 struct file_client {
-	struct evbuffer_file_segment *segment; /* NULL = there is nothing to send */
-	int64_t sent, size;                    /* bytes */
+	int fd;                                /* 0 = there is none; never standard input */
+	struct evbuffer_file_segment *segment; /* owns it; NULL = it is read */
+	int64_t sent, size;                    /* bytes; a size of 0 says nothing */
 };
 
-/* A descriptor and the size, or -1 with errno. Does not wait for the writer of a FIFO. */
+/* What is read from there comes without an end, and is taken from the system's log. */
+static bool is_kernel_log(const struct stat *st)
+{
+	struct stat kmsg;
+
+	return stat("/proc/kmsg", &kmsg) == 0 && kmsg.st_dev == st->st_dev &&
+	       kmsg.st_ino == st->st_ino;
+}
+
+/* 0, or -1 with errno. */
+static int check_kind(const struct stat *st)
+{
+	if (S_ISREG(st->st_mode) && !is_kernel_log(st))
+		return 0;
+	errno = S_ISDIR(st->st_mode) ? EISDIR : EINVAL;
+	return -1;
+}
+
+/*
+ * A descriptor and the size, or -1 with errno. A device or a FIFO is not even opened, since that may do
+ * something; and nothing is waited for, such as the end of a lease.
+ */
 static int open_file(const char *path, int64_t *size)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	struct stat st = { 0 };
+	struct stat st;
+	int fd, saved;
 
-	if (fd == -1)
+	if (stat(path, &st) == -1 || check_kind(&st) == -1)
 		return -1;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+	if ((fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)) == -1)
+		return -1;
+	if (fstat(fd, &st) == 0 && check_kind(&st) == 0 && lseek(fd, 0, SEEK_CUR) == 0) {
 		*size = st.st_size;
 		return fd;
 	}
+	saved = errno;
 	close(fd);
-	errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+	errno = saved;
 	return -1;
 }
 
 static const char *describe(int error)
 {
-	return error == EINVAL ? "not a regular file" : strerror(error);
+	switch (error) {
+	case EINVAL:
+		return "not a regular file with an end";
+	case ESPIPE:
+		return "not a regular file with an end, but a stream";
+	case EAGAIN:
+		return "another process has a lease on it (F_SETLEASE), which has to end first";
+	default:
+		return strerror(error);
+	}
 }
 
-/*
- * 0, or -1 with errno. Neither a mapping, which a file cut short turns into SIGBUS, nor an empty
- * segment.
- */
-static int open_segment(struct file_client *client, const char *path)
+static enum verdict fail_reading(const struct stream *stream, const char *why)
+{
+	struct instance *instance = stream_instance(stream);
+	const struct file_conf *conf = instance->conf;
+
+	log_limited(&instance->service_lines, LOG_LEVEL_ERROR, "%s: cannot read %s: %s",
+	    instance->name, conf->path, why);
+	return VERDICT_ABORT;
+}
+
+/* Adds the next piece of a file that is read; it ends at its size, if it has one, or where nothing more is. */
+static enum verdict read_piece(struct stream *stream, struct evbuffer *out)
+{
+	struct file_client *client = stream_state(stream);
+	int64_t want = client->size > 0 ? client->size - client->sent : READ_PIECE;
+	struct evbuffer_iovec space;
+	ssize_t n = -1;
+	size_t got = 0;
+
+	if (evbuffer_reserve_space(out, want, &space, 1) != 1)
+		return VERDICT_ABORT;
+	do {
+		n = read(client->fd, (char *)space.iov_base + got, (size_t)want - got);
+		got += n > 0 ? (size_t)n : 0;
+	} while ((n > 0 && got < (size_t)want) || (n == -1 && errno == EINTR));
+	if (n == -1)
+		return fail_reading(stream,
+		    errno == EAGAIN ? "its end would have to be waited for" : strerror(errno));
+	space.iov_len = got;
+	client->sent += (int64_t)got;
+	if (got > 0 && evbuffer_commit_space(out, &space, 1) == -1)
+		return VERDICT_ABORT;
+	return n == 0 || client->sent == client->size ? VERDICT_CLOSE : VERDICT_CONTINUE;
+}
+
+/* Neither a mapping, which a file cut short turns into SIGBUS, nor an empty segment. */
+static struct evbuffer_file_segment *new_segment(int fd, int64_t size)
 {
 	const unsigned flags =
 	    EVBUF_FS_CLOSE_ON_FREE | EVBUF_FS_DISABLE_MMAP | EVBUF_FS_DISABLE_LOCKING;
-	int fd = open_file(path, &client->size);
 
-	if (fd == -1)
-		return -1;
-	if (client->size > 0)
-		client->segment = evbuffer_file_segment_new(fd, 0, client->size, flags);
-	if (client->segment == NULL)
-		close(fd);
-	if (client->segment == NULL && client->size > 0) {
-		errno = ENOMEM;
-		return -1;
-	}
-	return 0;
+	return evbuffer_file_segment_new(fd, 0, size, flags);
 }
 
 static enum verdict file_open(struct stream *stream, struct evbuffer *out)
@@ -82,13 +142,18 @@ static enum verdict file_open(struct stream *stream, struct evbuffer *out)
 	struct instance *instance = stream_instance(stream);
 	const struct file_conf *conf = instance->conf;
 	struct file_client *client = stream_state(stream);
+	int fd = open_file(conf->path, &client->size);
 
-	(void)out;
-	if (open_segment(client, conf->path) == 0)
-		return client->size > 0 ? VERDICT_CONTINUE : VERDICT_CLOSE;
-	log_limited(&instance->service_lines, LOG_LEVEL_ERROR, "%s: cannot send %s: %s",
-	    instance->name, conf->path, describe(errno));
-	return VERDICT_CLOSE;
+	if (fd == -1) {
+		log_limited(&instance->service_lines, LOG_LEVEL_ERROR, "%s: cannot send %s: %s",
+		    instance->name, conf->path, describe(errno));
+		return VERDICT_CLOSE;
+	}
+	client->fd = fd;
+	if (client->size <= sysconf(_SC_PAGESIZE))
+		return read_piece(stream, out);
+	client->segment = new_segment(fd, client->size);
+	return client->segment == NULL ? fail_reading(stream, "out of memory") : VERDICT_CONTINUE;
 }
 
 static enum verdict file_eof(struct stream *stream, struct evbuffer *out)
@@ -104,20 +169,44 @@ static enum verdict file_room(struct stream *stream, struct evbuffer *out)
 	int64_t left = client->size - client->sent;
 	int64_t piece = left < PIECE ? left : PIECE;
 
+	if (client->segment == NULL)
+		return read_piece(stream, out);
 	if (evbuffer_add_file_segment(out, client->segment, client->sent, piece) == -1) {
 		client->segment = NULL; /* out of memory, it lets go of our reference (#964) */
+		client->fd = 0;
 		return VERDICT_ABORT;
 	}
 	client->sent += piece;
 	return client->sent < client->size ? VERDICT_CONTINUE : VERDICT_CLOSE;
 }
 
+/* A client that was reset because its file has become shorter does not know why, and nor does anybody else. */
+static void tell_if_cut_short(const struct stream *stream, const struct file_client *file)
+{
+	struct instance *instance = stream_instance(stream);
+	const struct file_conf *conf = instance->conf;
+	struct client client;
+	struct stat st;
+
+	stream_describe(stream, &client);
+	if ((int64_t)client.bytes_out >= file->size || fstat(file->fd, &st) == -1 ||
+	    st.st_size >= file->size)
+		return;
+	log_limited(&instance->service_lines, LOG_LEVEL_WARNING,
+	    "%s: %s was cut short while a client got it: %" PRId64 " bytes are left of %" PRId64,
+	    instance->name, conf->path, (int64_t)st.st_size, file->size);
+}
+
 static void file_close(struct stream *stream)
 {
 	struct file_client *client = stream_state(stream);
 
-	if (client->segment != NULL)
+	if (client->segment != NULL) {
+		tell_if_cut_short(stream, client);
 		evbuffer_file_segment_free(client->segment);
+	} else if (client->fd > 0) {
+		close(client->fd);
+	}
 }
 
 /* --- the config --- */

@@ -1,8 +1,11 @@
 """file: its bytes to every client, and everything that can become of the file meanwhile."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -132,6 +135,7 @@ def test_a_file_cut_short_ends_its_client_only(echod, big, left):
         assert len(client.buffered) < len(data) - 1
         server.wait_closed("reset")
         assert other.ask(b"still there?") == b"still there?"
+    server.log.wait(rf" warning file: {path} was cut short .*: {left} bytes are left of {len(data)}$")
     assert open_files(server, path) == 0
     path.write_bytes(b"whole again")
     with server.connect("file") as client:
@@ -198,12 +202,102 @@ def test_missing_at_the_start(fleet, workdir):
 
 
 @pytest.mark.parametrize(
-    "make, text", [(os.mkdir, "Is a directory"), (os.mkfifo, "not a regular file")]
-)
+    "make, text",
+    [(os.mkdir, "Is a directory"), (os.mkfifo, "not a regular file"),
+     (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+     (lambda path: path.symlink_to("/proc/kmsg"), "not a regular file")],
+)  # fmt: skip
 def test_not_a_file(fleet, workdir, make, text):
     make(workdir / "thing")
     server = fleet.launch(file(workdir / "thing"))
     server.wait_stopped_with((1, 78), f"{workdir}/thing: {text}")
+
+
+def test_a_reload_refuses_what_is_not_a_file(echod, workdir):
+    server = echod(file("/proc/version"))
+    os.mkfifo(workdir / "fifo")
+    for path in workdir / "fifo", "/dev/zero", "/proc/kmsg":
+        assert not server.reload(file(path))
+    with server.connect("file") as client:
+        assert client.rest() == Path("/proc/version").read_bytes()
+
+
+def test_a_file_that_becomes_a_fifo_holds_nobody_up(echod, workdir):
+    path = workdir / "data"
+    path.write_bytes(b"data")
+    server = echod({**file(path), "echo": {"listen": TCP}})
+    path.unlink()
+    os.mkfifo(path)
+    with server.connect("file") as client, server.connect("echo") as other:
+        assert client.rest() == b""
+        assert other.ask(b"still there?") == b"still there?"
+    server.log.wait(rf"cannot send {path}: not a regular file")
+
+
+@pytest.mark.parametrize("path", ["/proc/version", "/proc/filesystems", "/sys/class/net/lo/mtu",
+                                  "/sys/kernel/mm/transparent_hugepage/enabled", "/proc/kallsyms"])  # fmt: skip
+@pytest.mark.parametrize("listen", [TCP, UNIX])
+def test_sizes_that_lie(echod, path, listen):
+    """In /proc it is 0, in /sys a page; what is there is read, however much it is."""
+    if not os.access(path, os.R_OK):
+        pytest.skip(f"no {path} here")
+    server = echod(file(path, listen))
+    with server.connect("file") as client:
+        assert client.exchange(b"") == Path(path).read_bytes()
+    server.wait_closed("quit")
+    wait_until(lambda: open_files(server, path) == 0, "the file is closed")
+
+
+def test_much_that_is_read_waits_for_a_slow_client_outside_of_memory(echod):
+    path = "/proc/kallsyms"
+    if not os.access(path, os.R_OK) or len(Path(path).read_bytes()) < 4 << 20:
+        pytest.skip("nothing that is large enough")
+    server = echod(file(path, UNIX))
+    if server.has_sanitizer():
+        pytest.skip("the sanitizer keeps what was freed")
+    before = server.memory()
+    with begin(server) as client:
+        assert server.memory() - before < 2 << 20
+        assert client.exchange(b"") == Path(path).read_bytes()[1:]
+
+
+def test_a_file_that_cannot_be_read_resets_its_client(echod, workdir):
+    """Opening /proc/self/mem works, reading its first byte does not."""
+    server = echod({**file("/proc/self/mem"), "echo": {"listen": TCP}})
+    with server.connect("echo") as other:
+        with pytest.raises(ConnectionResetError), server.connect("file") as client:
+            client.rest()
+        assert other.ask(b"still there?") == b"still there?"
+    server.log.wait("error file: cannot read /proc/self/mem: Input/output error$")
+
+
+LEASE = """
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fd = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_lease_holds_nobody_up(echod, workdir):
+    path = workdir / "leased"
+    path.write_bytes(b"leased")
+    server = echod({**file(path), "echo": {"listen": TCP}})
+    with subprocess.Popen([sys.executable, "-c", LEASE, path], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as holder:  # fmt: skip
+        if holder.stdout.readline() != b"held\n":
+            pytest.skip("no leases here")
+        with server.connect("file") as client, server.connect("echo") as other:
+            assert client.rest() == b""
+            assert other.ask(b"still there?") == b"still there?"
+        server.log.wait(rf"cannot send {path}: another process has a lease on it")
+        assert not server.reload()
+        holder.stdin.close()
+        holder.wait()
+    with server.connect("file") as client:
+        assert client.rest() == b"leased"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
