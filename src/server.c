@@ -357,9 +357,8 @@ int server_reopen_log(const struct server *server, char *why, size_t why_size)
 	length = strlen(why);
 	if (errno == EACCES && user != NULL)
 		snprintf(why + length, why_size - length,
-		    " (%s must be able to open it: have logrotate make it, with \"create 0640 %s\", "
-		    "or use \"copytruncate\")",
-		    user, user);
+		    "; have logrotate make it, with \"create 0640 %s\", or use \"copytruncate\"",
+		    user);
 	log_error(
 	    "log: cannot reopen %s, lines go on to the file that was open: %s", log_target(), why);
 	return -1;

@@ -30,8 +30,13 @@ static int open_or_make(int directory, const char *name, int flags, int make, bo
 
 static void describe(int error, char *why, size_t why_size)
 {
+	bool was_root = geteuid() != 0 && privilege_was_root();
+
 	snprintf(why, why_size, "%s%s", strerror(error),
-	    error == ENXIO ? " (a FIFO that nobody reads, or a socket)" : "");
+	    error == ENXIO                ? " (a FIFO that nobody reads, or a socket)"
+	    : error == EACCES && was_root ? " (echod is no longer root, its user must be able to "
+					    "open the file)"
+					  : "");
 }
 
 static int open_directory(const char *path)
@@ -53,6 +58,7 @@ static int open_as_we_are(struct logfile *file, const char *path, char *why, siz
 		return -1;
 	}
 	file->directory = open_directory(path);
+	snprintf(file->name, sizeof(file->name), "%s", strrchr(path, '/') + 1);
 	return 0;
 }
 
@@ -72,6 +78,7 @@ static int open_in(struct logfile *file, const struct trust *trust, uid_t user, 
 	bool made;
 
 	file->directory = trust->directory;
+	snprintf(file->name, sizeof(file->name), "%s", trust->name);
 	file->fd = open_or_make(trust->directory, trust->name, trust->follow, O_EXCL, &made);
 	if (file->fd == -1 && errno == ELOOP) {
 		snprintf(why, why_size,
@@ -123,7 +130,7 @@ int logfile_open(
 {
 	int result = -1;
 
-	*file = (struct logfile){ -1, -1 };
+	*file = (struct logfile){ .fd = -1, .directory = -1 };
 	if (privilege_lend(user, why, why_size) == -1)
 		return -1;
 	errno = EACCES; /* for root, who goes another way */
@@ -135,12 +142,14 @@ int logfile_open(
 	return result;
 }
 
-static bool is_same_file(int fd, const char *path)
+static bool is_to_be_reopened(int fd, const char *path)
 {
 	struct stat open, there;
 
-	return fstat(fd, &open) == 0 && stat(path, &there) == 0 && open.st_dev == there.st_dev &&
-	       open.st_ino == there.st_ino;
+	if (fstat(fd, &open) == -1 || !S_ISREG(open.st_mode))
+		return false;
+	return stat(path, &there) == -1 || open.st_dev != there.st_dev ||
+	       open.st_ino != there.st_ino;
 }
 
 int logfile_reopen(struct logfile *file, const char *path, char *why, size_t why_size)
@@ -148,7 +157,7 @@ int logfile_reopen(struct logfile *file, const char *path, char *why, size_t why
 	struct logfile fresh;
 	bool made;
 
-	if (is_same_file(file->fd, path))
+	if (!is_to_be_reopened(file->fd, path))
 		return 0;
 	if (logfile_open(&fresh, path, NULL, why, why_size) == 0) {
 		logfile_close(file);
@@ -157,7 +166,7 @@ int logfile_reopen(struct logfile *file, const char *path, char *why, size_t why
 	}
 	if (errno != EACCES || file->directory == -1)
 		return -1;
-	fresh.fd = open_or_make(file->directory, strrchr(path, '/') + 1, O_NOFOLLOW, 0, &made);
+	fresh.fd = open_or_make(file->directory, file->name, O_NOFOLLOW, 0, &made);
 	if (fresh.fd == -1)
 		return -1;
 	close(file->fd);
@@ -191,5 +200,5 @@ void logfile_close(struct logfile *file)
 		close(file->fd);
 	if (file->directory != -1)
 		close(file->directory);
-	*file = (struct logfile){ -1, -1 };
+	*file = (struct logfile){ .fd = -1, .directory = -1 };
 }

@@ -2,11 +2,13 @@
 #ifndef ECHOD_CORE_LOGFILE_H
 #define ECHOD_CORE_LOGFILE_H
 
+#include <limits.h>
 #include <stddef.h>
 
 struct logfile {
-	int fd;        /* for appending; never waits */
-	int directory; /* O_PATH, of the file; -1 = it could not be had */
+	int fd;              /* for appending; never waits */
+	int directory;       /* O_PATH, of the file; -1 = it could not be had */
+	char name[PATH_MAX]; /* in there */
 };
 
 /*
@@ -20,7 +22,8 @@ int logfile_open(
 
 /*
  * Opens it again after a rotation, as whoever we are; by its directory if the way there is closed to us.
- * Does nothing if the path still leads to the open file. 0, or -1 with errno, why, and the old one.
+ * Does nothing if the path still leads to the open file, or that is none that is rotated: a pipe, a terminal.
+ * 0, or -1 with errno, why, and the old one.
  */
 int logfile_reopen(struct logfile *file, const char *path, char *why, size_t why_size);
 

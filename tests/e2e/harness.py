@@ -5,7 +5,9 @@ pass. Every wait has a deadline and fails with what was awaited; conftest.py add
 """
 
 import array
+import atexit
 import fcntl
+import functools
 import itertools
 import os
 import re
@@ -15,6 +17,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import termios
 import threading
 import time
@@ -42,6 +45,14 @@ def find_echod():
         if candidate.exists():
             return str(candidate.resolve())
     raise Failure("no echod to test: " + ", ".join(map(str, candidates)))
+
+
+@functools.cache
+def shipped_conf():
+    """A copy of the source tree's conf/: root takes no configuration of somebody else's, as the tree may be."""
+    directory = tempfile.mkdtemp(prefix="echod-conf-")
+    atexit.register(shutil.rmtree, directory)
+    return Path(shutil.copytree(SOURCE_TREE / "conf", Path(directory) / "conf"))
 
 
 def is_tree_open():

@@ -305,7 +305,7 @@ def test_drop_in_takes_effect(fleet, write):
 # --- the shipped file: ## begins a text, # a setting that shows its default ---
 
 
-SHIPPED = harness.SOURCE_TREE / "conf/echod.conf"
+SHIPPED = harness.shipped_conf() / "echod.conf"
 COMMENTED = re.compile(r"^(\s*)#(?!#)", re.M)
 
 

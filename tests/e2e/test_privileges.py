@@ -272,7 +272,7 @@ logrotate = shutil.which("logrotate", path="/usr/sbin:/sbin:/usr/bin")
 
 
 @pytest.mark.skipif(logrotate is None, reason="logrotate is not installed")
-@pytest.mark.parametrize("how", ["example", "create 0640 nobody nogroup", "copytruncate"])
+@pytest.mark.parametrize("how", ["example", "create 0640 nobody", "copytruncate"])
 def test_logrotate(echod, workdir, how):
     """The shipped example in a directory of the user's, and what the manual says of one of root's."""
     workdir.chmod(0o755)

@@ -121,7 +121,7 @@ def test_each_directive_is_either_there_or_has_its_reason(root):
 @pytest.mark.parametrize("path", SOCKETS, ids=lambda path: path.name)
 def test_a_socket_unit_opens_what_the_shipped_file_lets_its_service_listen_on(path):
     unit = dict(re.findall(r"^(\w+)=(.*)$", without_comments(path), re.M))
-    shipped = harness.run_echod("-c", CONF / "echod.conf", "-T").stdout
+    shipped = harness.run_echod("-c", harness.shipped_conf() / "echod.conf", "-T").stdout
     group = re.search(rf"^\s*{unit['FileDescriptorName']} = \{{.*?\}};", shipped, re.M | re.S)[0]
     listen = set(re.findall(r'"((?:tcp|udp)://[^"]+)"', group))
     opened = {f"tcp://{unit['ListenStream']}"} if "ListenStream" in unit else set()
@@ -130,7 +130,7 @@ def test_a_socket_unit_opens_what_the_shipped_file_lets_its_service_listen_on(pa
 
 
 def test_every_service_of_the_shipped_file_has_a_socket_unit():
-    shipped = harness.run_echod("-c", CONF / "echod.conf", "-T").stdout
+    shipped = harness.run_echod("-c", harness.shipped_conf() / "echod.conf", "-T").stdout
     services = re.findall(r"^  (\w+) = \{", shipped.split("services =")[1], re.M)
     names = {re.search(r"^FileDescriptorName=(.*)$", path.read_text(), re.M)[1] for path in SOCKETS}
     assert names == set(services) - {"control"}
@@ -161,7 +161,7 @@ def test_apparmor_profile_lets_it_look_at_itself():
 
 def shipped_addresses():
     """{name: addresses on a network} of the shipped file."""
-    shipped = harness.run_echod("-c", CONF / "echod.conf", "-T").stdout
+    shipped = harness.run_echod("-c", harness.shipped_conf() / "echod.conf", "-T").stdout
     groups = re.findall(r"^  (\w+) = \{(.*?)^  \};", shipped, re.M | re.S)
     found = {name: re.findall(r'"(\w+)://[^"]*:(\d+)"', text) for name, text in groups}
     return {name: addresses for name, addresses in found.items() if addresses}

@@ -200,6 +200,9 @@ static const struct {
 	/* Unknown names. */
 	{ "lgo = { };\nzzzzzz = 1;\n" ECHO, "main.conf:1: lgo: unknown key; did you mean \"log\"?\n"
 					    "main.conf:2: zzzzzz: unknown key\n" },
+	{ "log = { target = \"Syslog\"; };\n" ECHO,
+	    "main.conf:1: log.target: expected \"stderr\", \"syslog\" or an absolute path, got "
+	    "\"Syslog\"; did you mean \"syslog\"?\n" },
 	{ "log = { levle = \"info\"; };\n" ECHO,
 	    "main.conf:1: log.levle: unknown key; did you mean \"level\"?\n" },
 	{ "services = { echo = {\n lisen = \"a\"; }; };",
