@@ -1,23 +1,52 @@
-/* The child's side of the socketpair closes with it, so a child that dies early is noticed, too. */
+/*
+ * The child's side of the socketpair closes with it, so a child that dies early is noticed, too. A stop of the
+ * parent is one of the child, or an interrupted start would go on behind the back of whoever has started it.
+ */
 #include "detach.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/log.h"
+#include "core/process.h"
+
+static void pass_on_stop(int signals, pid_t child)
+{
+	struct signalfd_siginfo info;
+
+	if (read(signals, &info, sizeof(info)) != sizeof(info))
+		return;
+	kill(child, (int)info.ssi_signo);
+	signal((int)info.ssi_signo, SIG_DFL);
+	raise((int)info.ssi_signo);
+	process_take_signals(); /* and dies of it */
+}
 
 /* What the child reports, or how it died. */
 static int await_report(int report, pid_t child)
 {
+	struct pollfd ready[2] = { { .fd = report, .events = POLLIN }, { .events = POLLIN } };
 	unsigned char status;
+	sigset_t stops;
 	ssize_t n;
 	int died;
 
+	sigemptyset(&stops);
+	sigaddset(&stops, SIGTERM);
+	sigaddset(&stops, SIGINT);
+	ready[1].fd =
+	    signalfd(-1, &stops, SFD_CLOEXEC); /* -1 is no signal that could be passed on */
+	while (poll(ready, 2, -1) == -1 || ready[0].revents == 0)
+		if (ready[1].revents != 0)
+			pass_on_stop(ready[1].fd, child);
 	do
 		n = recv(report, &status, 1, 0);
 	while (n == -1 && errno == EINTR);

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <malloc.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 #include "core/log.h"
 #include "core/path.h"
 #include "core/pidfile.h"
+#include "core/process.h"
 #include "core/standard.h"
 #include "core/systemd.h"
 #include "detach.h"
@@ -90,8 +90,12 @@ static bool parse_command_line(struct command_line *line, int argc, char **argv,
 			break;
 		case 'p':
 			free(line->pid_file);
-			line->pid_file = path_absolute(optarg);
-			break;
+			if ((line->pid_file = path_absolute(optarg)) != NULL)
+				break;
+			fprintf(stderr, "echod: -p %s: cannot find the current directory: %s\n",
+			    optarg, strerror(errno));
+			*status = EX_OSERR;
+			return false;
 		case 'v':
 			line->verbosity++;
 			break;
@@ -193,7 +197,7 @@ static int start(struct server *server, const char *pid_path, int *pid_file)
 	return status;
 }
 
-/* Starts, tells the waiting parent (if there is one), and serves. */
+/* Starts, tells the waiting parent (if there is one), and serves; frees the server. */
 static int start_and_run(struct server *server, const struct command_line *line, int report)
 {
 	int pid_file = -1, status = start(server, line->pid_file, &pid_file);
@@ -202,7 +206,8 @@ static int start_and_run(struct server *server, const struct command_line *line,
 		detach_report(report, status);
 	if (status == EXIT_SUCCESS)
 		status = server_run(server);
-	if (pid_file != -1)
+	server_free(server);
+	if (pid_file != -1) /* no sooner: while a store is open, no other echod may start */
 		pidfile_remove(line->pid_file, pid_file);
 	return status;
 }
@@ -230,17 +235,19 @@ static int serve_config(
 		return EXIT_FAILURE;
 	}
 	status = start_and_run(server, line, report);
-	server_free(server);
 	log_close();
 	return status;
 }
 
 static int serve(const struct command_line *line)
 {
-	struct config *config = load(line->config_file);
 	struct inherited inherited;
+	struct config *config;
 	int status;
 
+	process_let_stop(); /* the file may be a pipe that nobody writes to */
+	config = load(line->config_file);
+	process_hold_signals();
 	if (config == NULL)
 		return EX_CONFIG;
 	if (inherited_take(&inherited) == -1) {
@@ -249,6 +256,7 @@ static int serve(const struct command_line *line)
 		config_free(config);
 		return EXIT_FAILURE;
 	}
+	process_close_strays();
 	status = serve_config(line, config, &inherited);
 	inherited_clear(&inherited);
 	return status;
@@ -273,6 +281,8 @@ static int serve_by_absolute_path(const struct command_line *line)
 
 static int perform(const struct command_line *line)
 {
+	if (line->task != TASK_SERVE)
+		process_take_signals();
 	switch (line->task) {
 	case TASK_CHECK:
 	case TASK_PRINT:
@@ -299,10 +309,10 @@ int main(int argc, char **argv)
 	struct command_line line = { .config_file = SYSCONFDIR "/echod.conf" };
 	int status;
 
+	process_begin();
+	standard_occupy();
 	/* Small chunks freed by the million are else put in order by one large malloc, at once: 25 ms. */
 	mallopt(M_MXFAST, 0);
-	standard_occupy();
-	signal(SIGPIPE, SIG_IGN);
 	if (parse_command_line(&line, argc, argv, &status))
 		status = perform(&line);
 	free(line.pid_file);

@@ -21,6 +21,7 @@
 #include "core/notify.h"
 #include "core/path.h"
 #include "core/privilege.h"
+#include "core/process.h"
 #include "net/child.h"
 #include "net/errand.h"
 #include "net/listener.h"
@@ -54,6 +55,11 @@ static void dump(struct server *server)
 	status_log(server);
 }
 
+static void reap(struct server *server)
+{
+	children_reap(server->loop);
+}
+
 static const struct {
 	int number;
 	void (*serve)(struct server *server);
@@ -63,6 +69,7 @@ static const struct {
 	{ SIGINT, stop },
 	{ SIGUSR1, reopen },
 	{ SIGUSR2, dump },
+	{ SIGCHLD, reap },
 };
 
 static void serve_signals_cb(evutil_socket_t fd, short events, void *arg)
@@ -101,6 +108,7 @@ static int watch_signals(struct server *server)
 		if (server->signals[i] == NULL || event_add(server->signals[i], NULL) == -1)
 			return -1;
 	}
+	process_take_signals();
 	return 0;
 }
 
@@ -185,20 +193,16 @@ static void stop(struct server *server)
 
 /* --- starting and reloading --- */
 
-/* As many descriptors as we may have; says so when they don't reach for max_connections. */
-static void raise_descriptor_limit(int64_t max_connections)
+/* The limit is as high as it may be; says so when that is not enough for max_connections. */
+static void check_descriptor_limit(int64_t max_connections)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-	if (limit.rlim_max != RLIM_INFINITY &&
-	    (uint64_t)max_connections + SPARE_DESCRIPTORS > limit.rlim_max)
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+	    (uint64_t)max_connections + SPARE_DESCRIPTORS > limit.rlim_cur)
 		log_warning("echod: limits.max_connections is %" PRId64
 			    ", but only %ju files may be open at a time",
-		    max_connections, (uintmax_t)limit.rlim_max);
+		    max_connections, (uintmax_t)limit.rlim_cur);
 }
 
 void server_use_log_level(const struct server *server)
@@ -295,7 +299,7 @@ int server_start(struct server *server)
 	    privilege_lend(config->main->user, why, sizeof(why)) == -1)
 		return refuse_privileges(why);
 	privilege_return();
-	raise_descriptor_limit(config->limits->max_connections);
+	check_descriptor_limit(config->limits->max_connections);
 	/* Before anything is bound: from here on a TERM ends in an orderly stop, by the loop's first turn. */
 	if (watch_signals(server) == -1) {
 		log_error("echod: cannot watch signals: %s", strerror(errno));
@@ -384,6 +388,27 @@ static int feed_watchdog(struct server *server)
 	return server->watchdog == NULL ? -1 : event_add(server->watchdog, &interval);
 }
 
+static void free_instances(struct loop *loop)
+{
+	struct instance *instance;
+
+	while ((instance = TAILQ_FIRST(&loop->instances)) != NULL) {
+		streams_abort(instance, CLOSE_SHUTDOWN);
+		children_finish(instance);
+		close_listeners(instance);
+		TAILQ_REMOVE(&loop->instances, instance, entry);
+		service_stop(instance);
+	}
+}
+
+/* The last commits of all stores are in here; signals only wait for it. */
+static void server_close(struct server *server)
+{
+	reloads_cancel(server);
+	retired_abort(&server->retired, CLOSE_SHUTDOWN);
+	free_instances(server->loop);
+}
+
 int server_run(struct server *server)
 {
 	size_t services, addresses;
@@ -400,10 +425,12 @@ int server_run(struct server *server)
 	}
 	reload_tell_ready(server);
 	pulse_start(server->pulse);
+	children_reap(server->loop); /* those that had ended before SIGCHLD was heard */
 	if (event_base_dispatch(server->loop->base) == -1) {
 		log_error("echod: the event loop failed: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
+	server_close(server);
 	log_info("echod: stopped");
 	return EXIT_SUCCESS;
 }
@@ -416,31 +443,18 @@ static void free_event(struct event *event)
 		event_free(event);
 }
 
-static void free_instances(struct loop *loop)
-{
-	struct instance *instance;
-
-	while ((instance = TAILQ_FIRST(&loop->instances)) != NULL) {
-		streams_abort(instance, CLOSE_SHUTDOWN);
-		children_finish(instance);
-		close_listeners(instance);
-		TAILQ_REMOVE(&loop->instances, instance, entry);
-		service_stop(instance);
-	}
-}
-
 void server_free(struct server *server)
 {
 	if (server == NULL)
 		return;
+	if (server->loop != NULL) {
+		server_close(server);
+		reloads_free(server);
+	}
+	process_hold_signals(); /* for good: their handlers go */
 	for (int i = 0; i < SERVER_SIGNALS; i++)
 		free_event(server->signals[i]);
 	free_event(server->signal_server);
-	if (server->loop != NULL) {
-		reloads_free(server);
-		retired_abort(&server->retired, CLOSE_SHUTDOWN);
-		free_instances(server->loop);
-	}
 	free_event(server->watchdog);
 	free_event(server->stop_timer);
 	free_event(server->left);

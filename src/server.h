@@ -19,7 +19,7 @@ struct inherited;
 struct control_host;
 struct pulse;
 
-#define SERVER_SIGNALS 5
+#define SERVER_SIGNALS 6
 
 /* What the loop turns for. */
 enum server_phase {
@@ -59,7 +59,7 @@ struct server *server_new(struct config *config, const char *config_file,
  */
 int server_start(struct server *server);
 
-/* Says that it is ready, serves until it is stopped, and returns the exit status. */
+/* Says that it is ready, serves until it is stopped, closes the stores, and returns the exit status. */
 int server_run(struct server *server);
 
 /* Frees all in the reverse order; clients that are left are cut off. NULL is fine. */

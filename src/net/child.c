@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/process.h"
 #include "core/texts.h"
 #include "net/instance.h"
 #include "net/logpipe.h"
@@ -28,7 +29,7 @@
 #define GIVE_UP_MS 500 /* of a killed one that does not die: it waits for a device */
 
 struct child {
-	LIST_ENTRY(child) entry;
+	LIST_ENTRY(child) entry, in_loop;
 	struct instance *instance;
 	pid_t pid;       /* and of the group */
 	int pidfd;       /* -1 = the program is reaped */
@@ -60,6 +61,7 @@ static void child_end(struct child *c)
 	struct event *left = c->instance->loop->left;
 
 	LIST_REMOVE(c, entry);
+	LIST_REMOVE(c, in_loop);
 	if (left != NULL)
 		event_active(left, 0, 0);
 	child_free(c);
@@ -160,19 +162,49 @@ static void reap(struct child *c)
 	leave_counts(c);
 }
 
-static void exit_cb(evutil_socket_t fd, short events, void *arg)
+static void child_exited(struct child *c)
 {
-	struct child *c = arg;
 	void *owner = c->owner;
 
-	(void)fd;
-	(void)events;
 	reap(c);
 	c->owner = NULL;
 	if (owner != NULL)
 		c->ended(owner);
 	terminate(c); /* the rest of its group, if any */
 	look_for_rest(c);
+}
+
+static void exit_cb(evutil_socket_t fd, short events, void *arg)
+{
+	(void)fd;
+	(void)events;
+	child_exited(arg);
+}
+
+static struct child *find_running(const struct loop *loop, pid_t pid)
+{
+	struct child *c;
+
+	LIST_FOREACH (c, &loop->programs, in_loop)
+		if (c->pid == pid && c->pidfd != -1)
+			return c;
+	return NULL;
+}
+
+void children_reap(struct loop *loop)
+{
+	siginfo_t ended = { 0 };
+	struct child *c;
+
+	/* What another thread has started, it waits for itself. */
+	while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT | __WNOTHREAD) == 0 &&
+	       ended.si_pid != 0) {
+		if ((c = find_running(loop, ended.si_pid)) != NULL)
+			child_exited(c);
+		else if (waitpid(ended.si_pid, NULL, WNOHANG) == -1)
+			return;
+		ended.si_pid = 0;
+	}
 }
 
 void child_leave(struct child *c)
@@ -188,11 +220,15 @@ void child_release(struct child *c)
 		wait_ms(c, LOOK_MS);
 }
 
-static void wait_exit(const struct child *c, int64_t ms)
+/* Signals interrupt a poll(): the end of another program, or a TERM that cannot hurry this any more. */
+static void wait_exit(const struct child *c, int64_t deadline)
 {
 	struct pollfd exited = { .fd = c->pidfd, .events = POLLIN };
+	int64_t ms;
 
-	poll(&exited, 1, ms > 0 ? (int)ms : 0);
+	do
+		ms = deadline - clock_ms();
+	while (poll(&exited, 1, ms > 0 ? (int)ms : 0) == -1 && errno == EINTR);
 }
 
 void children_finish(struct instance *instance)
@@ -204,10 +240,10 @@ void children_finish(struct instance *instance)
 		child_leave(c);
 	while ((c = LIST_FIRST(&instance->children)) != NULL) {
 		if (c->pidfd != -1)
-			wait_exit(c, deadline - clock_ms());
+			wait_exit(c, deadline);
 		kill(-c->pid, SIGKILL);
 		if (c->pidfd != -1) {
-			wait_exit(c, GIVE_UP_MS);
+			wait_exit(c, clock_ms() + GIVE_UP_MS);
 			reap(c);
 		}
 		child_end(c);
@@ -216,9 +252,48 @@ void children_finish(struct instance *instance)
 
 /* --- the start --- */
 
-/* Both in vain or both there; errno as usual. */
-static int spawn_with(pid_t *pid, const posix_spawn_file_actions_t *actions,
-    const posix_spawnattr_t *attributes, const struct child_options *options)
+/* In the child: a session, 0, 1 and 2, and what we were started with ourselves. Returns only with an error number. */
+static int child_become(
+    const struct child_options *options, int errors, char *const *argv, char *const *envp)
+{
+	if (setsid() == -1 || dup2(options->fd, STDIN_FILENO) == -1 ||
+	    dup2(options->fd, STDOUT_FILENO) == -1 || dup2(errors, STDERR_FILENO) == -1 ||
+	    chdir("/") == -1)
+		return errno;
+	closefrom(STDERR_FILENO + 1);
+	process_restore();
+	execve(options->path, argv, envp);
+	return errno;
+}
+
+/*
+ * vfork(), since a fork() copies the page tables of the whole store, and posix_spawn() sets neither limits nor the
+ * umask nor ignored signals. Our own limit cannot be lowered for that moment: the threads of a store have it, too.
+ * The child shares our memory until it is the program, so no handler of ours may run in it. 0, or an error number.
+ */
+static int child_spawn(pid_t *pid, const struct child_options *options, int errors,
+    char *const *argv, char *const *envp)
+{
+	volatile int error = 0;
+	sigset_t all, before;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	*pid = vfork(); // NOLINT(clang-analyzer-security.insecureAPI.vfork)
+	if (*pid == 0) {
+		error = child_become(options, errors, argv, envp);
+		_exit(127);
+	}
+	if (*pid == -1)
+		error = errno;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (*pid != -1 && error != 0)
+		waitpid(*pid, NULL, 0);
+	return error;
+}
+
+/* 0, or an error number. */
+static int spawn(pid_t *pid, const struct child_options *options, int errors)
 {
 	const struct texts *arguments = options->arguments, *environment = options->environment;
 	char **argv = calloc(arguments->count + 1, sizeof(char *));
@@ -228,61 +303,10 @@ static int spawn_with(pid_t *pid, const posix_spawn_file_actions_t *actions,
 	if (argv != NULL && envp != NULL) {
 		memcpy(argv, arguments->items, arguments->count * sizeof(char *));
 		memcpy(envp, environment->items, environment->count * sizeof(char *));
-		error = posix_spawn(pid, options->path, actions, attributes, argv, envp);
+		error = child_spawn(pid, options, errors, argv, envp);
 	}
 	free(argv);
 	free(envp);
-	return error;
-}
-
-static int set_attributes(posix_spawnattr_t *attributes)
-{
-	sigset_t all, none;
-	int error;
-
-	sigfillset(&all);
-	sigemptyset(&none);
-	error = posix_spawnattr_setflags(
-	    attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
-	if (error == 0)
-		error = posix_spawnattr_setsigdefault(attributes, &all);
-	if (error == 0)
-		error = posix_spawnattr_setsigmask(attributes, &none);
-	return error == 0 ? posix_spawnattr_setpgroup(attributes, 0) : error;
-}
-
-/* Descriptors 0, 1 and 2, none else: not even those that we were started with ourselves. */
-static int set_actions(posix_spawn_file_actions_t *actions, int fd, int errors)
-{
-	int error = posix_spawn_file_actions_adddup2(actions, fd, STDIN_FILENO);
-
-	if (error == 0)
-		error = posix_spawn_file_actions_adddup2(actions, fd, STDOUT_FILENO);
-	if (error == 0)
-		error = posix_spawn_file_actions_adddup2(actions, errors, STDERR_FILENO);
-	if (error == 0)
-		error = posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1);
-	return error == 0 ? posix_spawn_file_actions_addchdir_np(actions, "/") : error;
-}
-
-/* 0, or an error number. */
-static int spawn(pid_t *pid, const struct child_options *options, int errors)
-{
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	int error;
-
-	if ((error = posix_spawn_file_actions_init(&actions)) != 0)
-		return error;
-	if ((error = posix_spawnattr_init(&attributes)) == 0) {
-		error = set_actions(&actions, options->fd, errors);
-		if (error == 0)
-			error = set_attributes(&attributes);
-		if (error == 0)
-			error = spawn_with(pid, &actions, &attributes, options);
-		posix_spawnattr_destroy(&attributes);
-	}
-	posix_spawn_file_actions_destroy(&actions);
 	return error;
 }
 
@@ -307,6 +331,7 @@ static int run(struct child *c, const struct child_options *options)
 	close(errors);
 	if (error == 0 && watch(c) == -1) {
 		error = errno;
+		kill(c->pid, SIGKILL);
 		kill(-c->pid, SIGKILL);
 		waitpid(c->pid, NULL, 0);
 	}
@@ -337,6 +362,7 @@ struct child *child_start(struct instance *instance, const struct child_options 
 	if (options->timeout != 0)
 		wait_ms(c, options->timeout);
 	LIST_INSERT_HEAD(&instance->children, c, entry);
+	LIST_INSERT_HEAD(&instance->loop->programs, c, in_loop);
 	instance->child_count++;
 	instance->loop->children++;
 	return c;

@@ -1,5 +1,5 @@
 /*
- * A child: a program that runs for a client, and the process group that it leads. It belongs to
+ * A child: a program that runs for a client, and the session and process group that it leads. It belongs to
  * its instance, for it may outlive the client; it is gone when the kernel has told its status and
  * its group is empty. No signal handler is involved: a pidfd tells when it ends.
  */
@@ -10,6 +10,7 @@
 
 struct child;
 struct instance;
+struct loop;
 struct texts;
 
 struct child_options {
@@ -43,5 +44,11 @@ void child_release(struct child *child);
  * end.
  */
 void children_finish(struct instance *instance);
+
+/*
+ * A child of this process has ended (SIGCHLD): a program, or one that it has inherited as process 1 of a container,
+ * as a subreaper, or from what it was before its own exec. The latter are reaped, too.
+ */
+void children_reap(struct loop *loop);
 
 #endif

@@ -118,6 +118,7 @@ struct loop *loop_new(size_t max_streams)
 	TAILQ_INIT(&loop->instances);
 	TAILQ_INIT(&loop->answered);
 	LIST_INIT(&loop->walks);
+	LIST_INIT(&loop->programs);
 	loop->max_streams = max_streams;
 	loop->reserve_fd = open_reserve();
 	loop->own_ports = calloc(1, sizeof(*loop->own_ports));

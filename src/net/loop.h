@@ -24,6 +24,7 @@ struct stream;
 
 TAILQ_HEAD(instance_list, instance);
 TAILQ_HEAD(answered_list, stream);
+LIST_HEAD(program_list, child);
 
 struct loop {
 	struct event_base *base;
@@ -33,10 +34,11 @@ struct loop {
 	struct instance_list instances; /* those that run */
 	size_t streams;                 /* clients of all instances */
 	size_t max_streams;
-	size_t crowd;       /* the most clients since memory was last given back */
-	struct event *trim; /* gives it back */
-	size_t refused;     /* clients that are only being told why they can't stay */
-	size_t children;    /* programs that run for clients of all instances */
+	size_t crowd;                 /* the most clients since memory was last given back */
+	struct event *trim;           /* gives it back */
+	size_t refused;               /* clients that are only being told why they can't stay */
+	size_t children;              /* programs that run for clients of all instances */
+	struct program_list programs; /* their records; net/child.c */
 	uint64_t last_id;
 	struct answered_list answered; /* streams whose output leaves at the end of this turn, */
 	struct event *answer;          /* when this runs */

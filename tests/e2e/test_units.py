@@ -150,10 +150,16 @@ def test_apparmor_profile_parses():
 def test_apparmor_profile_lets_it_look_at_itself():
     profile = (CONF / "apparmor/usr.sbin.echod").read_text()
     sources = "".join(path.read_text() for path in (SOURCE_TREE / "src").rglob("*.c"))
-    looked_at = set(re.findall(r'"/proc/self/(\w+)"', sources))
+    looked_at = set(re.findall(r'"/proc/self/(\w+/?)"', sources))
     assert looked_at
-    for name in looked_at:
-        assert f"@{{PROC}}/@{{pid}}/{name} r," in profile
+    for name in looked_at:  # not as its owner: it is not dumpable, so that they are root's
+        assert f"\n  @{{PROC}}/@{{pid}}/{name} r," in profile
+
+
+def test_the_unit_leaves_programs_to_echod():
+    """A stop ends their input and waits for them; TERM to all of the group would end them at once."""
+    unit = (UNITS / "echod.service.in").read_text()
+    assert "\nKillMode=mixed\n" in unit and "\nIgnoreSIGPIPE=no\n" in unit
 
 
 # --- what goes to other programs ---

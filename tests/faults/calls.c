@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -56,7 +55,7 @@ enum call {
 	CALL_pwritev,
 	CALL_fdatasync,
 	CALL_getrandom,
-	CALL_posix_spawn,
+	CALL_vfork,
 	CALL_pthread_create,
 	CALLS
 };
@@ -95,7 +94,7 @@ static const struct call_errors {
 	[CALL_pwritev] = { "pwritev", true, { ENOSPC, EIO, EFBIG } },
 	[CALL_fdatasync] = { "fdatasync", false, { EIO, ENOSPC } },
 	[CALL_getrandom] = { "getrandom", false, { ENOSYS } },
-	[CALL_posix_spawn] = { "posix_spawn", true, { EAGAIN, ENOMEM, EACCES } },
+	[CALL_vfork] = { "vfork", false, { EAGAIN, ENOMEM } },
 	[CALL_pthread_create] = { "pthread_create", true, { EAGAIN } },
 };
 
@@ -211,15 +210,10 @@ int open(const char *path, int flags, ...)
 	return is_refused(CALL_open) ? -1 : next(path, flags, mode);
 }
 
-int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
-    const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
+/* One that returned from the real vfork() in the child would spoil the stack of its parent. */
+pid_t vfork(void)
 {
-	static __typeof__(&posix_spawn) next;
-
-	if (next == NULL)
-		next = NEXT(posix_spawn);
-	return is_refused(CALL_posix_spawn) ? error
-					    : next(pid, path, actions, attributes, argv, envp);
+	return is_refused(CALL_vfork) ? -1 : fork();
 }
 
 int pthread_create(
