@@ -177,23 +177,24 @@ static int explain(const char *key)
 	return known ? EXIT_SUCCESS : EXIT_USAGE;
 }
 
-static int fail_pid_file(const char *path)
-{
-	log_error("echod: %s: %s", path,
-	    errno == EWOULDBLOCK ? "another process that lives has it" : strerror(errno));
-	return EXIT_FAILURE;
-}
-
 /* With the pid file, if one is wanted; its number is there once everything is bound. */
 static int start(struct server *server, const char *pid_path, int *pid_file)
 {
+	char why[256];
 	int status;
 
-	if (pid_path != NULL && (*pid_file = pidfile_open(pid_path)) == -1)
-		return fail_pid_file(pid_path);
+	if (pid_path != NULL) {
+		*pid_file = pidfile_open(pid_path, server->config->main->user, why, sizeof(why));
+		if (*pid_file == -1) {
+			log_error("echod: %s: %s", pid_path, why);
+			return EXIT_FAILURE;
+		}
+	}
 	status = server_start(server);
-	if (status == EXIT_SUCCESS && *pid_file != -1 && pidfile_write(*pid_file) == -1)
-		return fail_pid_file(pid_path);
+	if (status == EXIT_SUCCESS && *pid_file != -1 && pidfile_write(*pid_file) == -1) {
+		log_error("echod: %s: %s", pid_path, strerror(errno));
+		return EXIT_FAILURE;
+	}
 	return status;
 }
 

@@ -1,27 +1,109 @@
-/* The lock, not the number in it, says whether the owner lives. */
+/*
+ * The lock, not the number in it, says whether the owner lives. Whoever may open a file can lock it, so that this
+ * one is for its owner alone.
+ */
 #include "core/pidfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/log.h"
+#include "core/path.h"
+#include "core/privilege.h"
 
-int pidfile_open(const char *path)
+#define TRIES 10 /* of a file that its owner removes before we have locked it */
+
+/* Whether each directory on the way to a file is root's, and others can exchange nothing in it. */
+static bool path_is_roots(const char *path)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	struct stat name, directory;
+	char part[PATH_MAX];
 
-	if (fd == -1 || flock(fd, LOCK_EX | LOCK_NB) == 0)
-		return fd;
-	int saved = errno;
+	for (const char *end = strchr(path, '/'); end != NULL; end = strchr(end + 1, '/')) {
+		snprintf(part, sizeof(part), "%.*s", end == path ? 1 : (int)(end - path), path);
+		if (lstat(part, &name) == -1 || name.st_uid != 0 || stat(part, &directory) == -1 ||
+		    directory.st_uid != 0)
+			return false;
+		if (directory.st_mode & (S_IWGRP | S_IWOTH) && !(directory.st_mode & S_ISVTX))
+			return false;
+	}
+	return true;
+}
 
-	close(fd);
-	errno = saved;
+/* The same for the path as it is and for what the symbolic links in it, which are root's, lead to. */
+static bool only_root_leads(const char *path)
+{
+	char *directory = path_directory(path);
+	char *real = directory == NULL ? NULL : realpath(directory, NULL);
+	char *file = real == NULL ? NULL : path_join(real, "pid");
+	bool result = file != NULL && path_is_roots(path) && path_is_roots(file);
+
+	free(directory);
+	free(real);
+	free(file);
+	return result;
+}
+
+static int refuse(int fd, char *why, size_t why_size, const char *text)
+{
+	snprintf(why, why_size, "%s", text);
+	if (fd != -1)
+		close(fd);
 	return -1;
+}
+
+static int open_and_lock(const char *path, char *why, size_t why_size)
+{
+	struct stat ours, there;
+	int fd;
+
+	for (int i = 0; i < TRIES; i++) {
+		fd = open(
+		    path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0600);
+		if (fd == -1 || fstat(fd, &ours) == -1)
+			return refuse(fd, why, why_size,
+			    errno == ELOOP ? "it is a symbolic link" : strerror(errno));
+		if (!S_ISREG(ours.st_mode) || ours.st_nlink > 1 || ours.st_uid != geteuid())
+			return refuse(fd, why, why_size,
+			    "it is there, but not as a file of echod's own user with one name: remove it");
+		if (ours.st_mode & 0077) {
+			/* Not made by us as it is, and anybody may have locked it. */
+			if (unlink(path) == -1)
+				return refuse(fd, why, why_size, strerror(errno));
+		} else if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+			return refuse(fd, why, why_size, "another echod that runs has it");
+		} else if (lstat(path, &there) == 0 && there.st_dev == ours.st_dev &&
+			   there.st_ino == ours.st_ino) {
+			return fd;
+		}
+		close(fd);
+	}
+	return refuse(-1, why, why_size, "it is removed again and again");
+}
+
+int pidfile_open(const char *path, const char *user, char *why, size_t why_size)
+{
+	int fd;
+
+	if (geteuid() != 0 || only_root_leads(path))
+		return open_and_lock(path, why, why_size);
+	if (user == NULL)
+		return refuse(-1, why, why_size,
+		    "root does not write where others can exchange the path: choose a directory that only root "
+		    "may write to, or set user");
+	if (privilege_lend(user, why, why_size) == -1)
+		return -1;
+	fd = open_and_lock(path, why, why_size);
+	privilege_return();
+	return fd;
 }
 
 int pidfile_write(int fd)

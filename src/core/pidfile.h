@@ -2,11 +2,13 @@
 #ifndef ECHOD_CORE_PIDFILE_H
 #define ECHOD_CORE_PIDFILE_H
 
+#include <stddef.h>
+
 /*
- * Creates and locks it, as whoever we are before privileges are dropped. Returns its descriptor, or -1 with
- * errno (EWOULDBLOCK: a process that lives has it).
+ * Creates and locks it before privileges are dropped: as root in a directory that only root may change, and as the
+ * user (NULL = there is none) anywhere else. Returns its descriptor, or -1 with why.
  */
-int pidfile_open(const char *path);
+int pidfile_open(const char *path, const char *user, char *why, size_t why_size);
 
 /* 0, or -1 with errno. */
 int pidfile_write(int fd);
