@@ -35,7 +35,7 @@ AC_DEFUN([ECHOD_HARDENING], [
     # The sanitizers and an unoptimised build do without it; a distribution may have set its own.
     AS_CASE([" $CFLAGS $CPPFLAGS "],
       [*FORTIFY_SOURCE*|*" -O0 "*], [],
-      [AS_IF([test "x$enable_sanitizers" != xyes],
+      [AS_IF([test "x$enable_sanitizers" = xno],
         [HARDENING_CFLAGS="$HARDENING_CFLAGS -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2"])])
   ])
   AC_SUBST([HARDENING_CFLAGS])
@@ -44,11 +44,14 @@ AC_DEFUN([ECHOD_HARDENING], [
 
 AC_DEFUN([ECHOD_SANITIZERS], [
   AC_ARG_ENABLE([sanitizers],
-    [AS_HELP_STRING([--enable-sanitizers], [build with AddressSanitizer and UBSan])],
+    [AS_HELP_STRING([--enable-sanitizers@<:@=thread@:>@],
+      [build with AddressSanitizer and UBSan, or with ThreadSanitizer])],
     [], [enable_sanitizers=no])
-  AS_IF([test "x$enable_sanitizers" = xyes], [
-    SANITIZER_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
-  ])
+  AS_CASE(["$enable_sanitizers"],
+    [yes], [SANITIZER_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"],
+    [thread], [SANITIZER_CFLAGS="-fsanitize=thread -fno-omit-frame-pointer"],
+    [no], [],
+    [AC_MSG_ERROR([--enable-sanitizers takes yes, no or thread, not $enable_sanitizers])])
   AC_ARG_ENABLE([fuzzing],
     [AS_HELP_STRING([--enable-fuzzing], [build the fuzzers for libFuzzer (needs CC=clang)])],
     [], [enable_fuzzing=no])
@@ -58,8 +61,8 @@ AC_DEFUN([ECHOD_SANITIZERS], [
   ])
   AC_SUBST([SANITIZER_CFLAGS])
   AC_SUBST([FUZZER_LIBS])
+  AM_CONDITIONAL([THREAD_SANITIZER], [test "x$enable_sanitizers" = xthread])
   AM_CONDITIONAL([FUZZING], [test "x$enable_fuzzing" = xyes])
-  AM_CONDITIONAL([SANITIZERS], [test "x$enable_sanitizers" = xyes])
 ])
 
 # ECHOD_OPTIONAL_MODULE(SWITCH, PREFIX, MODULES, HELP): --with-SWITCH is yes, no or (default) auto.

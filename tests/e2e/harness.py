@@ -25,7 +25,10 @@ from collections import namedtuple
 from pathlib import Path
 
 DEADLINE = float(os.environ.get("ECHOD_TEST_DEADLINE", "20"))  # seconds; ASan builds are slow
-SANITIZER_REPORT = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:")
+SANITIZER_REPORT = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:")
+
+SIGNALS_OF_THE_LOOP = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD,
+                       signal.SIGUSR1, signal.SIGUSR2}
 
 HERE = Path(__file__).resolve().parent
 SOURCE_TREE = HERE.parent.parent
@@ -563,10 +566,13 @@ class Echod:
         except subprocess.TimeoutExpired:
             raise Failure(f"echod still runs after {deadline} s") from None
         self.errors.wait_end()
-        report = self.errors.matches(SANITIZER_REPORT.pattern)
-        assert not report, "a sanitizer has found something"
+        self.expect_no_report()
         assert got == status, f"exit status {got}, expected {status}"
         self.is_over = True
+
+    def expect_no_report(self):
+        report = self.errors.matches(SANITIZER_REPORT.pattern)
+        assert not report, "a sanitizer has found something"
 
     def wait_stopped_with(self, status, text):
         """It does not come up: one of these exit statuses, a message with that text, no leak."""
@@ -592,6 +598,7 @@ class Echod:
     def finish(self):
         """At the end of every test: nothing keeps running, and the end was clean."""
         if self.is_over:
+            self.expect_no_report()  # ThreadSanitizer's come before the end, which may be a kill
             return
         try:
             self.stop()
@@ -630,8 +637,17 @@ class Echod:
         hard = resource.prlimit(self.pid, resource.RLIMIT_AS)[1]
         resource.prlimit(self.pid, resource.RLIMIT_AS, (pages * resource.getpagesize() + more, hard))
 
+    def blocked_signals(self):
+        """What each of its threads but the first blocks."""
+        blocked = []
+        for thread in Path(f"/proc/{self.pid}/task").iterdir():
+            if int(thread.name) != self.pid:
+                mask = int(re.search(r"SigBlk:\s*(\w+)", (thread / "status").read_text())[1], 16)
+                blocked.append({number for number in range(1, 65) if mask >> (number - 1) & 1})
+        return blocked
+
     def has_sanitizer(self):
-        return "libasan" in Path(f"/proc/{self.pid}/maps").read_text()
+        return bool(re.search("lib[at]san", Path(f"/proc/{self.pid}/maps").read_text()))
 
 
 class Fleet:

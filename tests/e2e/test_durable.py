@@ -257,6 +257,12 @@ def test_the_directory_is_made_for_its_owner_alone(start, faults):
     assert all(file.stat().st_mode & 0o077 == 0 for file in store.iterdir())
 
 
+def test_its_threads_leave_signals_to_the_loop(start):
+    blocked = start().blocked_signals()
+    assert len(blocked) >= 2
+    assert all(signals >= harness.SIGNALS_OF_THE_LOOP for signals in blocked)
+
+
 def test_a_stop_commits_what_waits(start, faults):
     server = start()
     with server.kv() as client:

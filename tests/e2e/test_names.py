@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import harness
 from transports import needs_root
 
 pytestmark = needs_root
@@ -92,6 +93,13 @@ def test_clients_are_served_while_a_reload_looks_names_up(fleet, resolver):
         assert client.ask(b"hello") == b"hello"
     with server.connect("echo", transport="tcp") as client:
         assert client.ask(b"hello") == b"hello"
+
+
+def test_a_lookup_leaves_signals_to_the_loop(fleet, resolver):
+    server = launch(fleet, resolver, echo()).wait_ready()
+    begin_reload(server, echo([UNIX, LATE]))
+    blocked = harness.wait_until(server.blocked_signals, "a thread looks the name up")
+    assert all(signals >= harness.SIGNALS_OF_THE_LOOP for signals in blocked)
 
 
 def test_a_name_that_is_unknown_in_the_end_fails_the_reload(fleet, resolver):

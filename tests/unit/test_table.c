@@ -23,7 +23,7 @@
 
 static bool table_at_work;
 
-#ifndef __SANITIZE_ADDRESS__
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define CAN_FAIL_ALLOCATIONS 1
 
 /* While the table is at work, one allocation in so many fails; 0 = none. */
