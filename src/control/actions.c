@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,22 +18,23 @@
 
 static json_t *kill_answer(struct request *request)
 {
-	long id = decimal_parse(request->words[0], LONG_MAX);
+	int64_t id = decimal_parse(request->words[0], INT64_MAX);
 	struct stream *stream;
 	struct client client;
 	char peer[ADDRESS_TEXT_MAX];
 
 	if (id == -1)
-		return request_misuse(request, NULL);
+		return request_misuse(
+		    request, "expected the id of a client, a number that \"clients\" lists");
 	stream = stream_find(request->server->loop, (uint64_t)id);
 	if (stream == NULL)
-		return request_refuse(request, "no client has the id %ld", id);
+		return request_refuse(request, "no client has the id %" PRId64, id);
 	if (stream == request->client)
 		return request_refuse(
-		    request, "%ld is this very connection; \"quit\" closes it", id);
+		    request, "%" PRId64 " is this very connection; \"quit\" closes it", id);
 	stream_describe(stream, &client);
 	peer_format(&client.peer.any, client.peer_length, peer, sizeof(peer));
-	request_log(request, "kills client %ld, %s of %s", id, peer, client.service);
+	request_log(request, "kills client %" PRId64 ", %s of %s", id, peer, client.service);
 	stream_kill(stream);
 	return json_pack("{s:I, s:s, s:o}", "killed", (json_int_t)id, "service", client.service,
 	    "peer", json_text(peer));

@@ -43,9 +43,9 @@ static int64_t parse_duration(const char *text)
 
 	if (text[strspn(text, "0123456789smhd")] != '\0' || strlen(text) > 32)
 		return -1;
-	/* Digits alone are an integer in the configuration's syntax, all others a string. */
-	snprintf(quoted, sizeof(quoted), text[strspn(text, "0123456789")] == '\0' ? "%s" : "\"%s\"",
-	    text);
+	/* As a string in the configuration's syntax; libconfig would wrap an integer that is too large. */
+	snprintf(quoted, sizeof(quoted), "\"%s%s\"", text,
+	    text[strspn(text, "0123456789")] == '\0' ? "s" : "");
 	if (option_section_init(&section, rows, sizeof(value)) == 0 &&
 	    option_set_text(&section, rows, quoted, &nowhere) == 0)
 		value = *(int64_t *)section.fields;

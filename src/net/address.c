@@ -39,17 +39,17 @@ const char *transport_prefix(enum transport transport)
 	return schemes[transport].prefix;
 }
 
-long decimal_parse(const char *text, long max)
+int64_t decimal_parse(const char *text, int64_t max)
 {
-	long value = 0;
+	int64_t value = 0;
 
 	if (*text == '\0')
 		return -1;
 	for (; *text != '\0'; text++) {
 		if (*text < '0' || *text > '9')
 			return -1;
-		value = value * 10 + (*text - '0');
-		if (value > max)
+		if (__builtin_mul_overflow(value, 10, &value) ||
+		    __builtin_add_overflow(value, *text - '0', &value) || value > max)
 			return -1;
 	}
 	return value;

@@ -70,6 +70,6 @@ const char *address_zone(const struct address *address);
 bool address_is_public(const struct address *address);
 
 /* A number in decimal digits and nothing else, 0 to `max`; -1 = it is not one. */
-long decimal_parse(const char *text, long max);
+int64_t decimal_parse(const char *text, int64_t max);
 
 #endif

@@ -936,6 +936,29 @@ def test_why_of_nothing(echod, echoctl, arguments, text, status):
     assert text in echoctl("why", *arguments, status=status)[1]
 
 
+# --- numbers ---
+
+
+@pytest.mark.parametrize("number", ["18446744073709551617", "9223372036854775808", "4294967297000000001",
+                                    "99999999999999999999999", "0x1", "+1", "1e0"])  # fmt: skip
+def test_numbers_of_a_request_do_not_wrap(echod, echoctl, number):
+    """Client 1 is not meant, and nobody has been idle for so long."""
+    server = echod(with_control(kv={"listen": TCP}))
+    with server.kv() as client:
+        with pytest.raises(AssertionError, match="exit status [12]"):
+            echoctl("kill", number)
+        with pytest.raises(AssertionError, match="exit status 2"):
+            echoctl("clients", f"--idle-over={number}")
+        assert client.ask(b"GET a") == b"NOT_FOUND"
+
+
+def test_a_duration_beyond_32_bits(echod, echoctl):
+    server = echod(with_control(kv={"listen": TCP}))
+    with server.kv():
+        for duration in "4294967297", "4294967296001ms", "106751991167d":
+            assert echoctl("clients", "--idle-over", duration)[0].count("\n") == 1
+
+
 # --- stats ---
 
 

@@ -168,6 +168,10 @@ START_TEST(decimal_numbers)
 	ck_assert_int_eq(decimal_parse("128", 128), 128);
 	ck_assert_int_eq(decimal_parse("129", 128), -1);
 	ck_assert_int_eq(decimal_parse("18446744073709551616", 128), -1);
+	ck_assert_int_eq(decimal_parse("9223372036854775807", INT64_MAX), INT64_MAX);
+	ck_assert_int_eq(decimal_parse("9223372036854775808", INT64_MAX), -1);
+	ck_assert_int_eq(decimal_parse("18446744073709551617", INT64_MAX), -1);
+	ck_assert_int_eq(decimal_parse("99999999999999999999999", INT64_MAX), -1);
 	ck_assert_int_eq(decimal_parse("", 9), -1);
 	ck_assert_int_eq(decimal_parse("-0", 9), -1);
 	ck_assert_int_eq(decimal_parse("1 ", 9), -1);
