@@ -21,6 +21,7 @@
 #include "services/service.h"
 
 #define LATE_US 100000 /* clients that wait longer for their turn will have noticed */
+#define LOST_MS (60 * 60 * 1000)
 #define LINE_SIZE 1024
 
 /* Adds a sentence to the array of what needs a look. */
@@ -107,8 +108,9 @@ static json_t *log_facts(json_t *problems)
 {
 	unsigned long lost = log_lost();
 
-	if (lost > 0)
-		add_problem(problems, "the log has lost %lu lines", lost);
+	if (log_has_lost_within(LOST_MS))
+		add_problem(problems,
+		    "the log loses lines: %lu until now, the last within the last hour", lost);
 	return json_pack("{s:s, s:I, s:o}", "level", log_level_name(log_level()), "lost",
 	    (json_int_t)lost, "target", json_text(log_target()));
 }

@@ -41,6 +41,7 @@ static struct {
 	enum log_level level;
 	unsigned long lost; /* lines that the sink did not take since the last one it took */
 	unsigned long lost_in_all;
+	int64_t lost_at; /* clock_ms() of the last one */
 } the_log = {
 	.sink = SINK_STDERR, .fd = STDERR_FILENO, .file = { -1, -1 }, .level = LOG_LEVEL_INFO
 };
@@ -231,6 +232,11 @@ unsigned long log_lost(void)
 	return the_log.lost_in_all;
 }
 
+bool log_has_lost_within(int64_t ms)
+{
+	return the_log.lost_in_all > 0 && clock_ms() - the_log.lost_at < ms;
+}
+
 bool log_enabled(enum log_level level)
 {
 	return level <= the_log.level;
@@ -336,6 +342,7 @@ static void lose_line(void)
 {
 	the_log.lost++;
 	the_log.lost_in_all++;
+	the_log.lost_at = clock_ms();
 }
 
 static void write_note(enum log_level level, const char *format, ...)

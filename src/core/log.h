@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/option.h"
 
@@ -43,6 +44,8 @@ const char *log_level_name(enum log_level level);
 int log_level_parse(const char *name);
 /* Lines that no sink has taken, since the start. */
 unsigned long log_lost(void);
+/* Whether any of them was lost in the last so many milliseconds. */
+bool log_has_lost_within(int64_t ms);
 bool log_enabled(enum log_level level);
 
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -30,13 +30,15 @@ static int open_or_make(int directory, const char *name, int flags, int make, bo
 
 static void describe(int error, char *why, size_t why_size)
 {
-	bool was_root = geteuid() != 0 && privilege_was_root();
+	const char *hint = "";
 
-	snprintf(why, why_size, "%s%s", strerror(error),
-	    error == ENXIO                ? " (a FIFO that nobody reads, or a socket)"
-	    : error == EACCES && was_root ? " (echod is no longer root, its user must be able to "
-					    "open the file)"
-					  : "");
+	if (error == ENXIO)
+		hint = " (a FIFO that nobody reads, or a socket)";
+	else if (error == EROFS)
+		hint = " (under systemd, ReadWritePaths= of the unit says where it may write)";
+	else if (error == EACCES && geteuid() != 0 && privilege_was_root())
+		hint = " (echod is no longer root, its user must be able to open the file)";
+	snprintf(why, why_size, "%s%s", strerror(error), hint);
 }
 
 static int open_directory(const char *path)

@@ -200,6 +200,23 @@ START_TEST(who_is_not_root_stays)
 }
 END_TEST
 
+START_TEST(who_was_root)
+{
+	uid_t uid;
+	gid_t gid;
+
+	world.effective = USER_ID;
+	ck_assert(!privilege_was_root());
+	world.effective = 0;
+	ck_assert(privilege_was_root());
+	expect_dropped("initgroups setresgid setresuid setuid seteuid ");
+	ck_assert_uint_eq(world.effective, USER_ID);
+	ck_assert(privilege_was_root());
+	ck_assert_int_eq(privilege_ids("user", &uid, &gid, why, sizeof(why)), 0);
+	ck_assert(uid == USER_ID && gid == GROUP_ID);
+}
+END_TEST
+
 START_TEST(unknown_users)
 {
 	world.entry = NULL;
@@ -262,6 +279,7 @@ int main(void)
 	tcase_add_loop_test(drop, a_way_back_is_refused, 0, 2);
 	tcase_add_test(drop, who_wants_to_be_root_may_go_back);
 	tcase_add_test(drop, who_is_not_root_stays);
+	tcase_add_test(drop, who_was_root);
 	tcase_add_test(drop, unknown_users);
 	tcase_add_test(drop, seal);
 	suite_add_tcase(suite, drop);
