@@ -40,7 +40,10 @@ struct config_kind {
 	const char *type;
 	const char *help;                       /* one sentence */
 	struct config_part parts[CONFIG_PARTS]; /* unused ones have rows == NULL */
-	/* What no single row can see. 0, or -1 with the key that is wrong and why. May be NULL. */
+	/*
+	 * What no single row can see. 0, or -1 with why, and the key that is wrong, or of a list the text of
+	 * the item that is. May be NULL.
+	 */
 	int (*check)(
 	    const struct instance_config *instance, const char **key, char *why, size_t why_size);
 	/* The same for what is right and may still be a mistake. */

@@ -13,6 +13,7 @@
 #include "core/config.h"
 #include "core/config_check.h"
 #include "core/config_hint.h"
+#include "core/config_lex.h"
 #include "core/config_text.h"
 #include "core/config_tree.h"
 #include "core/path.h"
@@ -96,7 +97,8 @@ static void parse_text(struct reader *reader, const char *name, const char *text
 		return;
 	}
 	file->name = name;
-	if (config_tree_parse(&file->tree, text, reader->directory) == 0) {
+	if (config_tree_parse(&file->tree, text, reader->directory) == 0 &&
+	    (file->text = strdup(text)) != NULL) {
 		STAILQ_INSERT_TAIL(&reader->files->list, file, entry);
 		return;
 	}
@@ -199,6 +201,7 @@ void config_files_clear(struct config_files *files)
 	while ((file = STAILQ_FIRST(&files->list)) != NULL) {
 		STAILQ_REMOVE_HEAD(&files->list, entry);
 		config_destroy(&file->tree);
+		free(file->text);
 		free(file);
 	}
 }
@@ -219,5 +222,70 @@ struct option_origin config_files_origin(
 			origin.file = name;
 		free(directory);
 	}
+	return origin;
+}
+
+/* Whether the lexer, past the name, finds an array or list with that element; if so, where it begins and ends. */
+static bool find_element(
+    struct lexer lexer, unsigned index, struct token *first, struct token *behind)
+{
+	struct token token = lexer_next(&lexer);
+	bool begins = true;
+
+	if (token_is(&token, '=') || token_is(&token, ':'))
+		token = lexer_next(&lexer);
+	if (!token_is(&token, '[') && !token_is(&token, '('))
+		return false;
+	for (;; begins = token_is(&token, ','), index -= begins) {
+		token = lexer_next(&lexer);
+		if (begins && index == 0)
+			*first = token;
+		if (token.kind == TOKEN_END)
+			return false;
+		if (token_is(&token, ']') || token_is(&token, ')') || token_is(&token, ',')) {
+			*behind = token;
+			if (index == 0)
+				return true;
+			if (!token_is(&token, ','))
+				return false;
+		}
+	}
+}
+
+/*
+ * libconfig 1.5 has read the token behind an element when it notes the line, and that may be on a later one. Its
+ * note tells which of several arrays of the same name it is.
+ */
+static int element_line(
+    const char *text, const char *name, int name_line, unsigned index, int noted)
+{
+	struct lexer lexer = lexer_of(text);
+	struct token token, first, behind;
+
+	while ((token = lexer_next(&lexer)).kind != TOKEN_END && token.line <= name_line)
+		if (token.kind == TOKEN_NAME && token.line == name_line &&
+		    token.length == strlen(name) && memcmp(token.text, name, token.length) == 0 &&
+		    find_element(lexer, index, &first, &behind) && behind.line == noted)
+			return first.line;
+	return noted;
+}
+
+struct option_origin config_files_element_origin(const struct config_file *file,
+    const config_setting_t *array, unsigned index, struct texts *names)
+{
+	const config_setting_t *element = config_setting_get_elem(array, index);
+	struct option_origin origin = config_files_origin(file, element, names);
+	int name_line = (int)config_setting_source_line(array);
+	char *text = file->text, *included = NULL;
+	size_t length;
+
+	if (origin.line == name_line)
+		return origin;
+	if (config_setting_source_file(array) != NULL)
+		text = included = text_read(origin.file, &length);
+	if (text != NULL)
+		origin.line =
+		    element_line(text, config_setting_name(array), name_line, index, origin.line);
+	free(included);
 	return origin;
 }

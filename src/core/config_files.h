@@ -17,6 +17,7 @@ struct complaints;
 struct config_file {
 	STAILQ_ENTRY(config_file) entry;
 	const char *name; /* in the texts that were given for names */
+	char *text;       /* as it was read */
 	config_t tree;    /* its settings point back to it: it must not move */
 };
 
@@ -34,5 +35,9 @@ void config_files_clear(struct config_files *files);
 /* Where a setting of the file stands. */
 struct option_origin config_files_origin(
     const struct config_file *file, const config_setting_t *setting, struct texts *names);
+
+/* The same of an element of an array or list that has a name. */
+struct option_origin config_files_element_origin(const struct config_file *file,
+    const config_setting_t *array, unsigned index, struct texts *names);
 
 #endif

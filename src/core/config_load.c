@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/option_list.h"
+
 struct option_origin load_origin(
     struct loader *loader, const struct config_file *file, const config_setting_t *setting)
 {
@@ -29,15 +31,44 @@ static bool is_wrapped(
 	return false;
 }
 
+/* An array may go over many lines, and each of its items has its own. */
+static void note_item_lines(struct loader *loader, const struct config_file *file,
+    struct option_section *section, const struct option_row *row, const config_setting_t *setting)
+{
+	if (row->type->item == NULL || !config_setting_is_aggregate(setting))
+		return;
+	for (int i = 0; i < config_setting_length(setting); i++) {
+		struct option_origin where =
+		    config_files_element_origin(file, setting, (unsigned)i, &loader->config->files);
+
+		option_list_set_line(row, option_field(section, row), (size_t)i, where.line);
+	}
+}
+
+/* Where the first element stands that the row does not take; of what is no array, where it stands itself. */
+static struct option_origin place_of_mistake(struct loader *loader, const struct config_file *file,
+    const struct option_row *row, const config_setting_t *setting)
+{
+	if (config_setting_is_array(setting) || config_setting_is_list(setting))
+		for (int i = 0; i < config_setting_length(setting); i++)
+			if (!option_accepts(row, config_setting_get_elem(setting, (unsigned)i)))
+				return config_files_element_origin(
+				    file, setting, (unsigned)i, &loader->config->files);
+	return load_origin(loader, file, setting);
+}
+
 void load_value(struct loader *loader, const struct config_file *file, const char *prefix,
     struct option_section *section, const struct option_row *row, const config_setting_t *setting)
 {
 	struct option_origin where = load_origin(loader, file, setting);
 	char why[768];
 
-	if (option_set(section, row, setting, &where, why, sizeof(why)) == -1 &&
-	    !is_wrapped(loader, setting, &where))
+	if (option_set(section, row, setting, &where, why, sizeof(why)) == 0) {
+		note_item_lines(loader, file, section, row, setting);
+	} else if (!is_wrapped(loader, setting, &where)) {
+		where = place_of_mistake(loader, file, row, setting);
 		complaints_add(loader->complaints, &where, "%s%s: %s", prefix, row->key, why);
+	}
 }
 
 bool load_expects_group(struct loader *loader, const struct config_file *file,

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/config_load.h"
+#include "core/option_list.h"
 
 #define PREFIX_SIZE 128
 
@@ -231,16 +232,34 @@ static void check_required(struct loader *loader, const struct instance_config *
 	}
 }
 
-/* Where the key was given, or else the group. */
-static struct option_origin key_origin(const struct instance_config *instance, const char *key)
+/*
+ * Where the key was given, or else the group. For the text of an item of a list, where that stands, and *key is
+ * the list's.
+ */
+static struct option_origin key_origin(const struct instance_config *instance, const char **key)
 {
 	struct option_origin origin = instance->origin;
 	size_t part;
 	const struct option_row *row =
-	    key == NULL ? NULL : config_kind_row(instance->kind, key, &part);
+	    *key == NULL ? NULL : config_kind_row(instance->kind, *key, &part);
 
 	if (row != NULL && option_origin(&instance->parts[part], row)->file != NULL)
-		origin = *option_origin(&instance->parts[part], row);
+		return *option_origin(&instance->parts[part], row);
+	for (part = 0; *key != NULL && row == NULL && part < CONFIG_PARTS; part++)
+		for (const struct option_row *list = instance->parts[part].rows;
+		     list != NULL && list->key != NULL; list++) {
+			int line = list->type->item == NULL
+				       ? 0
+				       : option_list_line(list,
+					     option_field(&instance->parts[part], list), *key);
+
+			if (line == 0)
+				continue;
+			origin = *option_origin(&instance->parts[part], list);
+			origin.line = line;
+			*key = list->key;
+			return origin;
+		}
 	return origin;
 }
 
@@ -255,7 +274,7 @@ static void check_whole(struct complaints *complaints, const struct instance_con
 
 	if (check == NULL || check(instance, &key, why, sizeof(why)) == 0)
 		return;
-	where = key_origin(instance, key);
+	where = key_origin(instance, &key);
 	complaints_add(complaints, &where, "services.%s%s%s: %s", instance->name,
 	    key == NULL ? "" : ".", key == NULL ? "" : key, why);
 }

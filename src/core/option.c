@@ -12,7 +12,7 @@
 #include "core/config_tree.h"
 #include "core/nearest.h"
 
-static void *field_of(const struct option_section *section, const struct option_row *row)
+void *option_field(const struct option_section *section, const struct option_row *row)
 {
 	return (char *)section->fields + row->offset;
 }
@@ -25,8 +25,8 @@ static size_t index_of(const struct option_section *section, const struct option
 static void clear_field(struct option_section *section, const struct option_row *row)
 {
 	if (row->type->clear != NULL)
-		row->type->clear(field_of(section, row));
-	memset(field_of(section, row), 0, row->type->size);
+		row->type->clear(option_field(section, row));
+	memset(option_field(section, row), 0, row->type->size);
 	section->origins[index_of(section, row)] = (struct option_origin){ 0 };
 }
 
@@ -99,10 +99,23 @@ int option_set(struct option_section *section, const struct option_row *row,
 		return -1;
 	}
 	clear_field(section, row);
-	memcpy(field_of(section, row), value, row->type->size);
+	memcpy(option_field(section, row), value, row->type->size);
 	section->origins[index_of(section, row)] = *origin;
 	free(value);
 	return 0;
+}
+
+bool option_accepts(const struct option_row *row, const struct config_setting_t *setting)
+{
+	void *value = calloc(1, row->type->size);
+	char why[256];
+	bool accepts =
+	    value != NULL && row->type->parse(row, setting, value, why, sizeof(why)) == 0;
+
+	if (accepts && row->type->clear != NULL)
+		row->type->clear(value);
+	free(value);
+	return accepts;
 }
 
 int option_set_text(struct option_section *section, const struct option_row *row, const char *text,
@@ -152,7 +165,7 @@ char *option_format(const struct option_section *section, const struct option_ro
 
 	if (out == NULL)
 		return NULL;
-	row->type->print(row, field_of(section, row), out);
+	row->type->print(row, option_field(section, row), out);
 	if (fclose(out) != 0) {
 		free(text);
 		return NULL;

@@ -95,3 +95,25 @@ void option_list_clear(const struct option_item *type, void *field)
 	free(list.items);
 	memset(field, 0, sizeof(list));
 }
+
+void option_list_set_line(const struct option_row *row, void *field, size_t index, int line)
+{
+	const struct option_item *type = row->type->item;
+	struct list list;
+
+	memcpy(&list, field, sizeof(list));
+	if (type->line != NULL && index < list.count)
+		*type->line(list.items + index * type->size) = line;
+}
+
+int option_list_line(const struct option_row *row, const void *field, const char *text)
+{
+	const struct option_item *type = row->type->item;
+	struct list list;
+
+	memcpy(&list, field, sizeof(list));
+	for (size_t i = 0; type->line != NULL && i < list.count; i++)
+		if (*type->text(list.items + i * type->size) == text)
+			return *type->line(list.items + i * type->size);
+	return 0;
+}

@@ -47,7 +47,8 @@ const char *sender_refuses(const struct address *address, const char *interface)
 	if (address->port == 0)
 		return "port 0 is no destination";
 	if (interface == NULL && multicast_needs_interface(address))
-		return "a link-local address needs an interface: add the key interface";
+		return "a link-local address needs an interface: add the key interface, or write "
+		       "it behind a %, [fe80::1%eth0]";
 	return NULL;
 }
 

@@ -124,6 +124,7 @@ static int check(const struct instance_config *config, const char **key, char *w
 
 		if (reason == NULL)
 			continue;
+		*key = address->text;
 		snprintf(why, why_size, "\"%s\": %s", address->text, reason);
 		return -1;
 	}

@@ -187,12 +187,12 @@ static int check(const struct instance_config *config, const char **key, char *w
 {
 	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
 
-	*key = "listen";
 	for (size_t i = 0; i < settings->listen.count; i++) {
 		const struct address *address = &settings->listen.items[i];
 
 		if (address->path[0] != '@')
 			continue;
+		*key = address->text;
 		snprintf(why, why_size,
 		    "expected unix:///path, got \"%s\": an abstract name has no owner and no mode",
 		    address->text);

@@ -72,16 +72,27 @@ static int check_transport(const struct service_ops *ops, enum transport transpo
 	return -1;
 }
 
-/* Groups are for who answers nothing, and a link-local one is a group on one interface. */
-static int check_group(
+/* Groups are for who answers nothing, and a link-local address means something on one interface only. */
+static int check_scope(
     const struct instance_config *config, const struct address *address, char *why, size_t why_size)
 {
-	if (address->transport != TRANSPORT_UDP || !multicast_names_group(address))
-		return 0;
-	if (!service_handlers(config)->receives)
+	bool is_group = multicast_names_group(address);
+
+	if (is_group && address->transport != TRANSPORT_UDP)
+		snprintf(why, why_size,
+		    "\"%s\" is a multicast group: only datagrams, udp://, are sent to one",
+		    address->text);
+	else if (is_group && !service_handlers(config)->receives)
 		snprintf(why, why_size, "\"%s\" is a multicast group: only a receiver joins one",
 		    address->text);
-	else if (multicast_needs_interface(address) && *service_interface(config) == '\0')
+	else if (!multicast_needs_interface(address))
+		return 0;
+	else if (!is_group)
+		snprintf(why, why_size,
+		    "\"%s\" is a link-local address and needs its interface: write it behind a "
+		    "%%, [%s%%eth0]",
+		    address->text, address->host);
+	else if (*service_interface(config) == '\0')
 		snprintf(why, why_size,
 		    "\"%s\" is a link-local group and needs an interface: add the key interface",
 		    address->text);
@@ -90,8 +101,8 @@ static int check_group(
 	return -1;
 }
 
-static int check_listen(
-    const struct service_ops *ops, const struct instance_config *config, char *why, size_t why_size)
+static int check_listen(const struct service_ops *ops, const struct instance_config *config,
+    const char **key, char *why, size_t why_size)
 {
 	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
 
@@ -107,11 +118,14 @@ static int check_listen(
 		    "expected an address such as \"tcp://127.0.0.1:5566\", got none");
 		return -1;
 	}
-	for (size_t i = 0; i < settings->listen.count; i++)
-		if (check_transport(ops, settings->listen.items[i].transport,
-			settings->listen.items[i].text, why, why_size) == -1 ||
-		    check_group(config, &settings->listen.items[i], why, why_size) == -1)
+	for (size_t i = 0; i < settings->listen.count; i++) {
+		const struct address *address = &settings->listen.items[i];
+
+		*key = address->text;
+		if (check_transport(ops, address->transport, address->text, why, why_size) == -1 ||
+		    check_scope(config, address, why, why_size) == -1)
 			return -1;
+	}
 	return 0;
 }
 
@@ -150,7 +164,7 @@ int service_check(
 	const struct service_ops *ops = service_of(config->kind);
 
 	*key = "listen";
-	if (check_listen(ops, config, why, why_size) == -1)
+	if (check_listen(ops, config, key, why, why_size) == -1)
 		return -1;
 	*key = "interface";
 	if (check_interface(config, why, why_size) == -1)
@@ -169,7 +183,7 @@ int service_warn(const struct instance_config *config, const char **key, char *w
 
 		if (address->transport != TRANSPORT_UDP || !address_is_public(address))
 			continue;
-		*key = "listen";
+		*key = address->text;
 		snprintf(why, why_size,
 		    "%s answers everybody, and the source of a datagram can be forged; say in allow "
 		    "who may ask",
