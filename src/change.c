@@ -16,6 +16,7 @@
 #include "core/privilege.h"
 #include "net/listener.h"
 #include "net/stream.h"
+#include "services/collisions.h"
 #include "services/service.h"
 
 static struct instance *find_running(struct loop *loop, const struct instance_config *config)
@@ -171,6 +172,11 @@ struct change *change_prepare(struct server *server, struct config *next, const 
 		return NULL;
 	}
 	check_inherited(change, mistakes, status);
+	if (collisions_find(next, server->inherited, mistakes) == -1) {
+		*status = EX_CONFIG;
+		change_cancel(change);
+		return NULL;
+	}
 	for (size_t i = 0; i < next->instance_count; i++)
 		if (instance_enabled(&next->instances[i]))
 			plan_instance(change, &next->instances[i], mistakes, status);

@@ -243,14 +243,11 @@ static int resolve(struct endpoints *to, const struct address *address, const ch
 {
 	const char *zone = address_zone(address);
 	struct address plain = *address;
-	char host[INET6_ADDRSTRLEN];
+	char host[ADDRESS_HOST_MAX];
 
 	if (zone != NULL && decimal_parse(zone, INT_MAX) == -1 &&
-	    address->transport == TRANSPORT_UDP && multicast_names_group(address)) {
-		snprintf(
-		    host, sizeof(host), "%.*s", (int)(zone - 1 - address->host), address->host);
-		plain.host = host;
-	}
+	    address->transport == TRANSPORT_UDP && multicast_names_group(address))
+		plain = address_without_zone(address, host);
 	return endpoints_resolve(to, &plain, why);
 }
 

@@ -22,6 +22,7 @@
 #include "core/systemd.h"
 #include "detach.h"
 #include "server.h"
+#include "services/collisions.h"
 #include "services/service.h"
 
 #define EXIT_USAGE 2
@@ -136,6 +137,18 @@ static struct config *load(const char *file)
 	return config;
 }
 
+/* Whether a start could have all of it together; or false with every collision on standard error. */
+static bool is_possible(const struct config *config)
+{
+	struct texts mistakes = { 0 };
+	bool possible = collisions_find(config, NULL, &mistakes) == 0;
+
+	for (size_t i = 0; i < mistakes.count; i++)
+		fprintf(stderr, "echod: %s\n", mistakes.items[i]);
+	texts_clear(&mistakes);
+	return possible;
+}
+
 static int check(const char *file, bool print)
 {
 	struct config *config = load(file);
@@ -149,6 +162,10 @@ static int check(const char *file, bool print)
 			    &config->instances[i], config->main->user, &config->warnings.lines);
 	for (size_t i = 0; i < config->warnings.lines.count; i++)
 		fprintf(stderr, "echod: warning: %s\n", config->warnings.lines.items[i]);
+	if (!is_possible(config)) {
+		config_free(config);
+		return EX_CONFIG;
+	}
 	if (print)
 		config_print(config, stdout);
 	else

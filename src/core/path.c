@@ -31,6 +31,46 @@ char *path_join(const char *directory, const char *file)
 	return path;
 }
 
+/* Takes the next part of a path into the other one, which has room for it. */
+static void append_part(char *to, const char *part, size_t length)
+{
+	char *slash = strrchr(to, '/');
+
+	if (length == 0 || (length == 1 && *part == '.'))
+		return;
+	if (length == 2 && memcmp(part, "..", 2) == 0)
+		slash[slash == to] = '\0';
+	else
+		sprintf(to + strlen(to), "%s%.*s", slash[1] == '\0' ? "" : "/", (int)length, part);
+}
+
+char *path_canonical(const char *path)
+{
+	size_t there = strlen(path);
+	char *prefix = strdup(path), *real = NULL, *longer;
+
+	while (prefix != NULL && (real = realpath(there == 0 ? "/" : prefix, NULL)) == NULL) {
+		if (there == 0)
+			break;
+		while (there > 0 && prefix[--there] != '/')
+			;
+		prefix[there] = '\0';
+	}
+	free(prefix);
+	longer = real == NULL ? NULL : realloc(real, strlen(real) + strlen(path + there) + 2);
+	if (longer == NULL) {
+		free(real);
+		return NULL;
+	}
+	for (path += there; *path != '\0'; path += *path == '/') {
+		size_t length = strcspn(path, "/");
+
+		append_part(longer, path, length);
+		path += length;
+	}
+	return longer;
+}
+
 char *path_directory(const char *file)
 {
 	const char *slash = strrchr(file, '/');

@@ -8,6 +8,12 @@ char *path_absolute(const char *path);
 /* As libconfig joins them: an absolute file, or an empty directory, leaves the file as it is. */
 char *path_join(const char *directory, const char *file);
 
+/*
+ * One spelling for all of an absolute path: without links as far as it is there, and without //, . and .. from
+ * there on.
+ */
+char *path_canonical(const char *path);
+
 /* "" for a file without a slash. */
 char *path_directory(const char *file);
 

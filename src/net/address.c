@@ -246,6 +246,18 @@ const char *address_zone(const struct address *address)
 	return percent == NULL ? NULL : percent + 1;
 }
 
+struct address address_without_zone(const struct address *address, char host[ADDRESS_HOST_MAX])
+{
+	struct address plain = *address;
+
+	if (address_zone(address) != NULL) {
+		snprintf(host, ADDRESS_HOST_MAX, "%.*s", (int)strcspn(address->host, "%"),
+		    address->host);
+		plain.host = host;
+	}
+	return plain;
+}
+
 static int parse_item(void *item, const char *text, char *why, size_t why_size)
 {
 	const char *expected;

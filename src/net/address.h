@@ -60,8 +60,12 @@ void address_clear(struct address *address);
 /* Whether it is a name that only a resolver can tell the meaning of. */
 bool address_is_name(const struct address *address);
 
+#define ADDRESS_HOST_MAX 256 /* of a host, NUL included */
+
 /* The name of the interface behind a %; NULL = none. */
 const char *address_zone(const struct address *address);
+/* The same address without that, for the caller's use; its host is in `host`. */
+struct address address_without_zone(const struct address *address, char host[ADDRESS_HOST_MAX]);
 
 /*
  * Whether it can be reached from anywhere: a wildcard, or an IP address that is not one of loopback,

@@ -315,6 +315,11 @@ static int check(const struct instance_config *config, const char **key, char *w
 	return 0;
 }
 
+static const char *storage(const void *conf)
+{
+	return is_durable(conf) ? ((const struct kv_conf *)conf)->storage : NULL;
+}
+
 static void store_free(struct kv_store *store)
 {
 	errand_free(store->work);
@@ -439,6 +444,7 @@ const struct service_ops service_kv = {
 	    SERVICE_LINES, SERVICE_OWN(rows, struct kv_conf)),
 	.transports = SERVICE_STREAM,
 	.handlers = &handlers,
+	.storage = storage,
 	.check = check,
 	.start = start,
 	.reload = reload,

@@ -35,7 +35,9 @@ struct service_ops {
 	const struct handlers *(*choose)(const void *conf);
 	/* The interface for multicast, of a service that has such a key; NULL = as routed. */
 	const char *(*interface)(const void *conf);
-	/* What no single option sees. 0, or -1 with the key and why. */
+	/* The directory that is its own, of a service that has one; NULL = none. */
+	const char *(*storage)(const void *conf);
+	/* What no single option sees. 0, or -1 with the key (or the item of a list) and why. */
 	int (*check)(
 	    const struct instance_config *config, const char **key, char *why, size_t why_size);
 	/* Whether what the config names (a file, a program) is there: see service_verify(). */

@@ -48,6 +48,153 @@ def test_every_key_of_every_service_is_taken(check):
     assert (result.returncode, result.stderr) == (0, "")
 
 
+# --- what no start could have together ---
+
+
+@pytest.mark.parametrize("one, two", [
+    ("tcp://127.0.0.1:7", "tcp://127.0.0.1:7"),
+    ("tcp://*:7", "tcp://127.0.0.1:7"),
+    ("tcp://[::1]:7", "tcp://*:7"),
+    ("tcp://0.0.0.0:7", "tcp://127.0.0.9:7"),
+    ("tcp://0.0.0.0:7", "tcp://[::]:7"),
+    ("tcp://[::]:7", "tcp://10.1.2.3:7"),
+    ("tcp://[0:0::1]:7", "tcp://[::1]:7"),
+    ("tcp://[::ffff:127.0.0.1]:7", "tcp://127.0.0.1:7"),
+    ("tcp://some.host:7", "tcp://SOME.host.:7"),
+    ("tcp://[fe80::1%eth0]:7", "tcp://[fe80::1%eth0]:7"),
+    ("udp://0.0.0.0:7", "udp://[::]:7"),
+    ("udp://127.0.0.1:7", "udp://127.0.0.1:7"),
+    ("unix:///tmp/x", "unix:///tmp/x"),
+    ("unix:///tmp/x", "unixgram:///tmp/x"),
+    ("unix:///tmp/x", "unix:///tmp/./no/..//x"),
+    ("unix://@x", "unix://@x"),
+])  # fmt: skip
+def test_addresses_that_collide(check, workdir, one, two):
+    """Of one service, and of two; each is named with its own line."""
+    allow = "allow = [ \"127.0.0.1\" ];\n"
+    result = check('services = { a = { type = "echo"; %slisten = [\n"%s",\n"%s"\n]; }; };'
+                   % (allow, one, two))  # fmt: skip
+    assert result.returncode == 78 and result.stdout == ""
+    place = f"{workdir}/test.conf"
+    assert f"{place}:4: services.a.listen: \"{two}\" collides with \"{one}\" of services.a " \
+        f"({place}:3): " in result.stderr  # fmt: skip
+    result = check('services = { a = { type = "echo"; %slisten = "%s"; };\nb = { type = "echo"; %s'
+                   'listen = "%s"; }; };' % (allow, one, allow, two))  # fmt: skip
+    assert result.returncode == 78
+    assert f"{place}:4: services.b.listen: \"{two}\" collides with \"{one}\" of services.a " \
+        f"({place}:2): " in result.stderr  # fmt: skip
+
+
+@pytest.mark.parametrize("one, two, settings", [
+    ("tcp://127.0.0.1:7", "udp://127.0.0.1:7", ""),
+    ("tcp://127.0.0.1:7", "tcp://127.0.0.1:8", ""),
+    ("tcp://127.0.0.1:0", "tcp://127.0.0.1:0", ""),
+    ("tcp://*:0", "tcp://[::]:0", ""),
+    ("tcp://0.0.0.0:7", "tcp://[::1]:7", ""),
+    ("tcp://0.0.0.0:7", "tcp://[::]:7", "ipv6_only = true;"),
+    ("udp://[::]:7", "udp://127.0.0.1:7", "ipv6_only = true;"),
+    ("tcp://[fe80::1%eth0]:7", "tcp://[fe80::1%eth1]:7", ""),
+    ("unix:///tmp/x", "unix:///tmp/y", ""),
+    ("unix:///tmp/x", "unix:///var/x", ""),
+    ("unix://@x", "unixgram://@x", ""),
+])  # fmt: skip
+def test_addresses_that_do_not_collide(check, one, two, settings):
+    result = check('services = { echo = { %s listen = [ "%s", "%s" ]; }; };' % (settings, one, two))
+    assert result.returncode == 0, result.stderr
+
+
+def test_both_wildcards_are_told_what_to_do(check):
+    result = check('services = { echo = { listen = [ "tcp://0.0.0.0:7", "tcp://[::]:7" ]; }; };')
+    assert '[::] serves IPv4, too; set ipv6_only = true where it is, or listen on "tcp://*:7" alone' \
+        in result.stderr  # fmt: skip
+
+
+def test_receivers_share_a_group_but_not_with_a_wildcard(check):
+    receiver = 'services = { receiver = { listen = [ "udp://239.1.2.3:7", "udp://%s:7" ]; }; };'
+    assert check(receiver % "239.1.2.3").returncode == 0
+    assert check(receiver % "0.0.0.0").returncode == 78
+
+
+def test_a_service_that_is_disabled_collides_with_nothing(check):
+    result = check('services = { a = { type = "echo"; listen = "tcp://127.0.0.1:7"; };\n'
+                   'b = { type = "echo"; enabled = false; listen = "tcp://*:7"; }; };')
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("spelling", ["store", "./store/", "no/..//store", "link", "new/./kv/"])
+def test_two_stores_in_one_directory(check, workdir, spelling):
+    """Whether or not it is there yet."""
+    (workdir / "store").mkdir()
+    (workdir / "link").symlink_to("store")
+    first = "new/kv" if spelling.startswith("new") else "store"
+    result = check('services = { a = { type = "kv"; listen = "tcp://127.0.0.1:7";\n storage = "%s/%s";'
+                   '};\nb = { type = "kv"; listen = "tcp://127.0.0.1:8";\n storage = "%s/%s"; }; };'
+                   % (workdir, first, workdir, spelling))  # fmt: skip
+    assert result.returncode == 78
+    place = f"{workdir}/test.conf"
+    assert f"{place}:4: services.b.storage: \"{workdir}/{spelling}\" is the directory of " \
+        f"services.a ({place}:2)" in result.stderr  # fmt: skip
+    assert sorted(os.listdir(workdir)) == ["link", "store", "test.conf"]
+
+
+def test_a_start_is_refused_as_by_t(fleet):
+    two = [f"tcp://127.0.0.1:{harness.free_port()}"] * 2
+    server = fleet.launch({"echo": {"listen": two}})
+    server.wait_stopped_with(78, f'"{two[0]}" collides with "{two[0]}" of services.echo')
+
+
+def test_a_reload_is_refused_as_by_t(echod):
+    server = echod({"echo": {"listen": "tcp://127.0.0.1:0"}})
+    port = harness.free_port()
+    assert not server.reload({"echo": {"listen": [f"udp://*:{port}", f"udp://127.0.0.1:{port}"],
+                                       "allow": "127.0.0.1"}})  # fmt: skip
+    server.log.wait(r"error reload: .*:1: services\.echo\.listen: .* collides with ")
+
+
+@pytest.mark.parametrize("service, key, address, text", [
+    ("echo", "listen", "tcp://[fe80::1]:7", "write it behind a %, [fe80::1%eth0]"),
+    ("echo", "listen", "udp://[fe80::1]:7", "write it behind a %, [fe80::1%eth0]"),
+    ("kv", "listen", "tcp://[febf::1]:7", "write it behind a %, [febf::1%eth0]"),
+    ("receiver", "listen", "udp://[fe80::1]:7", "write it behind a %, [fe80::1%eth0]"),
+    ("receiver", "listen", "udp://[ff02::1]:7", "add the key interface"),
+    ("receiver", "listen", "udp://[ff01::1]:7", "add the key interface"),
+    ("echo", "listen", "tcp://[ff02::1%eth0]:7", "only datagrams, udp://, are sent to one"),
+    ("echo", "listen", "tcp://239.1.2.3:7", "only datagrams, udp://, are sent to one"),
+    ("beacon", "send_to", "udp://[fe80::1]:7", "needs an interface"),
+    ("beacon", "send_to", "udp://[ff02::1]:7", "needs an interface"),
+    ("echo", "listen", "tcp://127.0.0.1", "the port is missing"),
+    ("echo", "listen", "udp://239.1.2.3:7", "only a receiver joins one"),
+    ("kv", "listen", "udp://127.0.0.1:7", "kv is a service for streams only"),
+    ("control", "listen", "unix://@x", "an abstract name has no owner"),
+    ("beacon", "send_to", "udp://*:7", "* is no destination"),
+    ("echo", "deny", "10.0.0.0/99", "must be a number from 0 to 32"),
+    ("exec", "command", "", "not empty"),
+])  # fmt: skip
+@pytest.mark.parametrize("layout", ['"%s",\n"%s"\n', '"%s"\n,\n"%s"', '"%s", /* x\n */ "%s"', '"%s", "%s"'])
+def test_an_item_of_an_array_is_named_with_its_line(check, workdir, service, key, address, text, layout):
+    good = {"receiver": "udp://127.0.0.1:8", "beacon": "udp://127.0.0.1:8"}
+    good = {"deny": "127.0.0.1", "command": "/bin/true", "listen": "tcp://127.0.0.1:8"}.get(
+        key, "udp://127.0.0.1:8") if service not in good else good[service]  # fmt: skip
+    if service == "control":
+        good = "unix:///run/x"
+    listen = "" if key in ("listen", "send_to") else 'listen = "tcp://127.0.0.1:9";\n'
+    array = "[\n" + layout % (good, address) + " ]"
+    # Another array of the same name before it.
+    result = check('services = { x = { type = "echo"; listen = [\n"tcp://127.0.0.1:1",\n'
+                   '"tcp://127.0.0.1:2" ]; };\n y = { type = "%s"; %s %s = %s; }; };'
+                   % (service, listen, key, array))  # fmt: skip
+    line = 5 + listen.count("\n") + layout.split('"%s"')[1].count("\n")
+    assert result.returncode == 78
+    assert f"{workdir}/test.conf:{line}: services.y.{key}: " in result.stderr
+    assert text in result.stderr
+
+
+def test_an_item_of_an_included_array_is_named_with_its_line(check, write, workdir):
+    write("more.conf", 'echo = { listen = [\n"tcp://127.0.0.1:1",\n"tcp://127.0.0.1"\n]; };\n')
+    result = check('services = {\n@include "more.conf"\n};\n')
+    assert f"{workdir}/more.conf:3: services.echo.listen: " in result.stderr
+
+
 @pytest.mark.parametrize("value", ["5", '"500ms"', '"30s"', '"5m"', "0"])
 def test_durations(check, value):
     result = check('services = { echo = { listen = "tcp://*:0"; idle_timeout = %s; }; };' % value)

@@ -317,6 +317,17 @@ def test_a_socket_with_a_service_s_name_takes_the_place_of_its_listen(echod, wor
 
 
 @with_systemd
+def test_a_listen_that_is_not_used_collides_with_nothing(echod, workdir, sockets):
+    """The service manager's socket takes its place; -t cannot know of it."""
+    address = sockets.open("one")
+    service = {"type": "echo", "listen": f"tcp://127.0.0.1:{harness.free_port()}"}
+    server = echod({"one": service, "two": service}, **sockets.options())
+    assert ask(address, workdir) == ask(server.address("two"), workdir) == b"hello"
+    assert server.reload()
+    assert run_echod("-c", server.config, "-t").returncode == 78
+
+
+@with_systemd
 def test_listeners_say_who_has_opened_them(echod, sockets):
     address = sockets.open("echo", "tcp://127.0.0.1:0")
     server = echod({"echo": {"listen": "udp://127.0.0.1:0"},
