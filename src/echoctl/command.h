@@ -22,7 +22,7 @@ enum {
 struct options {
 	const char *socket; /* -s: where the daemon's control service listens */
 	bool json;          /* -j */
-	long count;         /* -n; 0 = no limit */
+	int64_t count;      /* -n; 0 = no limit */
 	int64_t interval;   /* -i */
 	int64_t patience;   /* -w: how long to wait for the peer; INT64_MAX = for ever */
 	const char

@@ -136,7 +136,7 @@ static void print_help(const struct command *command)
 	printf("\n%s: %s.\n", command->name, command->help);
 }
 
-static bool parse_count(const char *text, long *count)
+static bool parse_count(const char *text, int64_t *count)
 {
 	if ((*count = decimal_parse(text, PROBE_SEQUENCE_MAX)) > 0)
 		return true;

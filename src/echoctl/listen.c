@@ -26,7 +26,7 @@ struct receiver {
 	size_t count;
 	struct pollfd *fds;  /* one more: the signals */
 	char *bytes, *shown; /* the latest datagram, and escaped */
-	long received;
+	int64_t received;
 };
 
 /* --- binding --- */

@@ -151,7 +151,7 @@ static void send_probe(struct ping *ping)
 
 static bool all_sent(const struct ping *ping)
 {
-	long count = ping->options->count;
+	int64_t count = ping->options->count;
 
 	return ping->probes.sent == (count == 0 ? PROBE_SEQUENCE_MAX : count);
 }

@@ -156,7 +156,8 @@ static size_t end_length(bool telnet, const char *line, size_t length)
 
 static bool has_cr_nul(const char *line, size_t length)
 {
-	return memmem(line, length, "\r\0", 2) != NULL;
+	/* Few lines have a NUL at all, and memchr() is ten times as fast. */
+	return memchr(line, '\0', length) != NULL && memmem(line, length, "\r\0", 2) != NULL;
 }
 
 /* Makes each CR NUL the CR that it is (RFC 854), and of several at the end one. The length it has then. */

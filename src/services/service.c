@@ -153,8 +153,9 @@ static int check_interface(const struct instance_config *config, char *why, size
 
 	if (strlen(name) < IF_NAMESIZE)
 		return 0;
-	snprintf(why, why_size, "expected the name of an interface, at most %d bytes, got \"%s\"",
-	    IF_NAMESIZE - 1, name);
+	snprintf(why, why_size,
+	    "expected the name of an interface, at most %d bytes, got \"%.64s\"", IF_NAMESIZE - 1,
+	    name);
 	return -1;
 }
 

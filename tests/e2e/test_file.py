@@ -97,6 +97,19 @@ def test_one_client_does_not_hold_up_another_service(echod, big):
         assert client.ask(b"hello") == b"hello"
 
 
+def test_a_file_over_2_gib(echod, workdir):
+    """A 32-bit build without large files can not even look at it."""
+    path = workdir / "huge"
+    with path.open("wb") as huge:
+        huge.write(b"begin")
+        huge.truncate(3 << 30)
+    server = echod(file(path))
+    with server.connect("file") as client:
+        assert client.exactly(1 << 20).startswith(b"begin\0")
+    path.unlink()
+    wait_until(lambda: open_files(server, path) == 0, "the file is closed")
+
+
 def test_an_empty_file(echod, workdir):
     path = workdir / "empty"
     path.touch()
