@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -152,7 +153,7 @@ static bool parse_seconds(char letter, const char *text, int64_t *us)
 	/* strtod(3) also takes "inf", "0x1p3" and blanks. */
 	if (text[strspn(text, "0123456789.")] == '\0' && end != text && *end == '\0' &&
 	    seconds >= SHORTEST_SECONDS && seconds <= DAY_SECONDS) {
-		*us = (int64_t)(seconds * SECOND_US);
+		*us = llround(seconds * SECOND_US);
 		return true;
 	}
 	complain("-%c: expected seconds from %g to %d, got \"%s\"", letter, SHORTEST_SECONDS,
