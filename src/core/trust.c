@@ -17,11 +17,30 @@
 
 #include "core/path.h"
 
+#define OVERFLOW_ID 65534u
 #define LINKS_MAX 40 /* as many as the kernel follows */
+
+/*
+ * In a user namespace whoever has no id there shows as OVERFLOW_ID: root of the machine, too. Nobody inside is
+ * one of them, unless that id is somebody's.
+ */
+static bool is_outside(uid_t owner)
+{
+	unsigned first, outside, count;
+	bool is_somebody = false;
+	FILE *map;
+
+	if (owner != OVERFLOW_ID || (map = fopen("/proc/self/uid_map", "re")) == NULL)
+		return false;
+	while (fscanf(map, "%u %u %u", &first, &outside, &count) == 3)
+		is_somebody |= OVERFLOW_ID >= first && OVERFLOW_ID - first < count;
+	fclose(map);
+	return !is_somebody;
+}
 
 static bool is_ours(const struct stat *st)
 {
-	return st->st_uid == 0 || st->st_uid == geteuid();
+	return st->st_uid == 0 || st->st_uid == geteuid() || is_outside(st->st_uid);
 }
 
 static bool others_write(const struct stat *st)

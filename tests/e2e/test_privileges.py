@@ -372,6 +372,26 @@ def test_who_is_not_root_may_read_whatever_it_likes(workdir):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@needs_setpriv
+@needs_open_tree
+def test_root_of_a_user_namespace_has_what_is_the_machines(workdir):
+    """The directories of the machine's root show as nobody's there."""
+    as_user = [setpriv, "--reuid", str(USER.pw_uid), "--regid", str(USER.pw_gid), "--clear-groups",
+               "unshare", "--user", "--map-root-user"]
+    if subprocess.run([*as_user, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("no user namespaces here")
+    workdir.chmod(0o755)
+    config = config_below(workdir)
+
+    def check():
+        return subprocess.run([*as_user, harness.find_echod(), "-t", "-c", config], check=False,
+                              text=True, capture_output=True, timeout=harness.DEADLINE)
+
+    assert (check().returncode, check().stderr) == (0, "")
+    config.chmod(0o666)
+    assert check().returncode == 78
+
+
 def test_a_config_from_a_pipe_is_whose_it_is(workdir):
     done = subprocess.run([harness.find_echod(), "-t", "-c", "/dev/stdin"], check=False, text=True,
                           input=harness.to_config(ECHO), capture_output=True, timeout=harness.DEADLINE)
