@@ -1,6 +1,7 @@
 /*
  * LMDB trusts its file, and a damaged one can kill whoever reads it. So a child process reads all of it
- * first, and what is reported through a pipe, or by its death, is why the store is refused.
+ * first; its verdict comes through a pipe, and a signal that killed it may be one, too. Only bytes that are
+ * wrong are damage: what kept the check from reading them says nothing about the store.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,21 +23,43 @@
 
 /* --- in the child --- */
 
-static void report(int fd, const char *what)
+/* The first byte of a report; what follows is for people. */
+enum verdict { SOUND = 's', DAMAGED = 'd', UNKNOWN = 'u' };
+
+static void report(int fd, enum verdict verdict, const char *what)
 {
-	if (write(fd, what, strlen(what)) == -1)
+	char text[192];
+	int length = snprintf(text, sizeof(text), "%c%s", verdict, what);
+
+	if (write(fd, text, strnlen(text, sizeof(text))) == -1 || length < 0)
 		_exit(2);
-	_exit(1);
+	_exit(verdict == SOUND ? 0 : 1);
 }
 
 static void require(int fd, bool sound, const char *what)
 {
-	char text[128];
+	char text[160];
 
 	if (sound)
 		return;
 	snprintf(text, sizeof(text), "it is damaged: %s", what);
-	report(fd, text);
+	report(fd, DAMAGED, text);
+}
+
+static void report_errno(int fd, const char *file, int code)
+{
+	char text[160];
+
+	snprintf(text, sizeof(text), "cannot read its %s: %s", file, strerror(code));
+	report(fd, UNKNOWN, text);
+}
+
+/* Like require() of what returns 0, an errno, which is no damage, or a code of LMDB, which is. */
+static void require_code(int fd, int code, const char *what)
+{
+	if (code > 0)
+		report_errno(fd, "data.mdb", code);
+	require(fd, code == 0, what);
 }
 
 /* Keys in ascending order also show that the tree has no loop. */
@@ -49,8 +72,8 @@ static size_t check_table(
 	size_t count = 0;
 	int code;
 
-	require(fd, mdb_stat(txn, table, &stat) == 0, "a table is not there");
-	require(fd, mdb_cursor_open(txn, table, &cursor) == 0, "a table cannot be read");
+	require_code(fd, mdb_stat(txn, table, &stat), "a table is not there");
+	require_code(fd, mdb_cursor_open(txn, table, &cursor), "a table cannot be read");
 	while ((code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
 		require(fd, before.mv_data == NULL || mdb_cmp(txn, table, &before, &key) < 0,
 		    "keys are not in order");
@@ -58,7 +81,8 @@ static size_t check_table(
 		before = key;
 		count++;
 	}
-	require(fd, code == MDB_NOTFOUND && count == stat.ms_entries, "entries are missing");
+	require_code(fd, code == MDB_NOTFOUND ? 0 : code, "entries are missing");
+	require(fd, count == stat.ms_entries, "entries are missing");
 	mdb_cursor_close(cursor);
 	return count;
 }
@@ -107,34 +131,6 @@ static bool free_list_is_sound(const MDB_val *key, const MDB_val *value)
 	return true;
 }
 
-/*
- * Pages 0 and 1 are written in turns, by even and by odd transactions: a number that does not fit would have
- * LMDB take the older page for the newer one, and forget what came since.
- */
-#define META_VERSION_AT 20
-#define META_TRANSACTION_AT 144
-
-static bool read_meta(int data_fd, size_t page, size_t page_size, uint64_t *transaction)
-{
-	off_t at = (off_t)(page * page_size);
-	uint32_t version;
-
-	return pread(data_fd, &version, sizeof(version), at + META_VERSION_AT) == sizeof(version) &&
-	       version == 1 &&
-	       pread(data_fd, transaction, sizeof(*transaction), at + META_TRANSACTION_AT) ==
-		   sizeof(*transaction);
-}
-
-static bool metas_are_sound(int data_fd, size_t page_size)
-{
-	uint64_t even, odd;
-
-	if (!read_meta(data_fd, 0, page_size, &even) || !read_meta(data_fd, 1, page_size, &odd))
-		return false;
-	return (even == 0 && odd == 0) ||
-	       (even % 2 == 0 && odd % 2 == 1 && (even + 1 == odd || odd + 1 == even));
-}
-
 static bool is_text(const MDB_val *val, const char *text)
 {
 	return val->mv_size == strlen(text) && memcmp(val->mv_data, text, val->mv_size) == 0;
@@ -146,13 +142,13 @@ static void check_format(int fd, MDB_txn *txn, MDB_dbi meta)
 	char text[160];
 
 	if (mdb_get(txn, meta, &key, &format) != 0)
-		report(fd, "it is no store of echod");
+		report(fd, DAMAGED, "it is no store of echod");
 	if (is_text(&format, JOURNAL_FORMAT) || is_text(&format, JOURNAL_FORMAT_BEFORE))
 		return;
 	snprintf(text, sizeof(text), "its format is \"%.*s\", and this echod reads \"%s\"",
 	    (int)(format.mv_size < 40 ? format.mv_size : 40), (const char *)format.mv_data,
 	    JOURNAL_FORMAT);
-	report(fd, text);
+	report(fd, DAMAGED, text);
 }
 
 /* The numbers of the files' batches follow each other, when both have some. */
@@ -173,17 +169,21 @@ static void check_spool(int fd, MDB_txn *txn, MDB_dbi meta, const char *director
 
 	for (unsigned i = 0; i < SPOOL_FILES; i++) {
 		struct siphash_key key;
-		char what[64];
+		char name[16], what[64];
 		int code = spool_key_get(txn, meta, i, &key);
 
 		if (code == MDB_NOTFOUND)
 			continue;
-		snprintf(what, sizeof(what), "its " SPOOL_NAME " is missing or incomplete", i);
-		require(fd, code == 0, what);
+		snprintf(name, sizeof(name), SPOOL_NAME, i);
+		snprintf(what, sizeof(what), "its %s is missing or incomplete", name);
+		require_code(fd, code, what);
 		code = spool_read_file(directory, i, &key, &contents[i]);
 		if (code == ENOENT && !used)
 			continue;
-		require(fd, code == 0 && !contents[i].damaged, what);
+		require(fd, code != ENOENT, what);
+		if (code != 0)
+			report_errno(fd, name, code);
+		require(fd, !contents[i].damaged, what);
 	}
 	check_order(fd, contents);
 }
@@ -191,13 +191,12 @@ static void check_spool(int fd, MDB_txn *txn, MDB_dbi meta, const char *director
 /* LMDB goes by the flags that a table was made with. */
 static MDB_dbi open_table(int fd, MDB_txn *txn, const char *name, unsigned expected)
 {
-	unsigned flags;
+	unsigned flags = 0;
 	MDB_dbi table;
 
-	require(fd,
-	    mdb_dbi_open(txn, name, 0, &table) == 0 && mdb_dbi_flags(txn, table, &flags) == 0 &&
-		flags == expected,
-	    "a table is missing");
+	require_code(fd, mdb_dbi_open(txn, name, 0, &table), "a table is missing");
+	require_code(fd, mdb_dbi_flags(txn, table, &flags), "a table is missing");
+	require(fd, flags == expected, "a table is missing");
 	return table;
 }
 
@@ -205,12 +204,15 @@ static void check_tables(int fd, MDB_txn *txn, const char *directory, bool used)
 {
 	MDB_dbi meta, data, log;
 	MDB_stat tables;
+	int code;
 
-	require(fd, mdb_stat(txn, 1, &tables) == 0, "it has no main table");
+	require_code(fd, mdb_stat(txn, 1, &tables), "it has no main table");
 	if (tables.ms_entries == 0)
 		return; /* its first start was cut short */
-	if (mdb_dbi_open(txn, "meta", 0, &meta) != 0)
-		report(fd, "it is no store of echod");
+	code = mdb_dbi_open(txn, "meta", 0, &meta);
+	if (code < 0)
+		report(fd, DAMAGED, "it is no store of echod");
+	require_code(fd, code, "a table is missing");
 	check_format(fd, txn, meta);
 	meta = open_table(fd, txn, "meta", 0);
 	data = open_table(fd, txn, "data", 0);
@@ -221,6 +223,18 @@ static void check_tables(int fd, MDB_txn *txn, const char *directory, bool used)
 	check_table(fd, txn, log, log_is_sound);
 	check_table(fd, txn, 0, free_list_is_sound);
 	check_spool(fd, txn, meta, directory, used);
+}
+
+/* A disk that fails is a SIGBUS to whoever reads a mapped file, and an error to whoever just reads it. */
+static int read_all(int data_fd)
+{
+	static char bytes[1 << 16];
+	off_t at = 0;
+	ssize_t n;
+
+	while ((n = pread(data_fd, bytes, sizeof(bytes), at)) > 0 || (n == -1 && errno == EINTR))
+		at += n > 0 ? n : 0;
+	return n == 0 ? 0 : errno;
 }
 
 static void check(int fd, const char *directory, bool used)
@@ -238,32 +252,40 @@ static void check(int fd, const char *directory, bool used)
 		code = mdb_env_open(env, directory, MDB_RDONLY | MDB_NOLOCK, 0);
 	if (code == 0)
 		code = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
-	if (code != 0)
-		report(fd, mdb_strerror(code));
+	if (code < 0)
+		report(fd, DAMAGED, mdb_strerror(code));
+	require_code(fd, code, "it cannot be read");
 	require(fd,
 	    mdb_env_info(env, &info) == 0 && mdb_env_stat(env, &stat) == 0 &&
-		mdb_env_get_fd(env, &data_fd) == 0 && fstat(data_fd, &file) == 0,
+		mdb_env_get_fd(env, &data_fd) == 0,
 	    "it cannot be read");
+	require_code(
+	    fd, fstat(data_fd, &file) == -1 ? errno : read_all(data_fd), "it cannot be read");
 	last_page = info.me_last_pgno;
 	require(fd, (uint64_t)file.st_size / stat.ms_psize > last_page, "its end is missing");
-	require(fd, metas_are_sound(data_fd, stat.ms_psize), "its first pages do not match");
-	require(fd, journal_pages_are_sound(txn, data_fd, stat.ms_psize, last_page + 1),
+	require_code(
+	    fd, journal_metas_check(data_fd, stat.ms_psize), "its first pages do not match");
+	require_code(fd, journal_pages_check(txn, data_fd, stat.ms_psize, last_page + 1),
 	    "a page is not what it should be");
 	check_tables(fd, txn, directory, used);
-	_exit(0);
+	report(fd, SOUND, "");
 }
 
 static void be_the_child(int fd, const char *directory, bool used)
 {
-	int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int nowhere;
 
+	/* Its parent may be killed: neither the lock on the store nor a listener is to outlive it in here. */
+	fd = dup2(fd, STDERR_FILENO + 1);
+	closefrom(fd + 1);
+	nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
 	/*
 	 * What root still holds is not for a reader of foreign bytes. Whoever is not root has nothing to
 	 * drop, and may be forbidden to try (SystemCallFilter of systemd).
 	 */
 	if (getuid() == 0 && (setresgid(getegid(), getegid(), getegid()) == -1 ||
 				 setresuid(geteuid(), geteuid(), geteuid()) == -1))
-		report(fd, "cannot drop privileges");
+		report(fd, UNKNOWN, "cannot drop privileges for its check");
 	for (int signal_number = 1; signal_number < NSIG; signal_number++)
 		signal(signal_number, SIG_DFL);
 	dup2(nowhere, STDERR_FILENO);
@@ -294,68 +316,96 @@ static void read_report(int fd, char *text, size_t size)
 	text[length] = '\0';
 }
 
-/* The child's verdict: 0, or -1 with what it has said or died of. */
-static int wait_for_child(pid_t pid, int fd, char *what, size_t size)
+/* Signals that bytes can bring about; the others come from outside. */
+static bool is_of_damage(int number)
 {
-	int status;
-
-	read_report(fd, what, size);
-	while (waitpid(pid, &status, 0) == -1)
-		if (errno != EINTR) {
-			snprintf(what, size, "cannot wait for its check: %s", strerror(errno));
-			return -1;
-		}
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return 0;
-	if (WIFSIGNALED(status))
-		snprintf(what, size, "it is damaged: its check died of signal %d (%s)",
-		    WTERMSIG(status), strsignal(WTERMSIG(status)));
-	else if (*what == '\0')
-		snprintf(what, size, "it is damaged: its check failed");
-	return -1;
+	return number == SIGSEGV || number == SIGBUS || number == SIGABRT || number == SIGFPE ||
+	       number == SIGILL;
 }
 
-static int check_in_child(const char *directory, bool used, char *what, size_t size)
+/* What a child that has not reported died of. */
+static enum verdict explain_death(int status, char *what, size_t size)
 {
-	int ends[2], result;
+	int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+	bool damaged = is_of_damage(number);
+
+	if (number == SIGALRM)
+		snprintf(what, size, "its check took more than %d s", CHECK_SECONDS);
+	else if (number != 0)
+		snprintf(what, size, "%sits check died of signal %d (%s)",
+		    damaged ? "it is damaged: " : "", number, strsignal(number));
+	else
+		snprintf(what, size, "its check ended without a word");
+	return damaged ? DAMAGED : UNKNOWN;
+}
+
+/* Where SIGCHLD is ignored, or somebody else waits for all children, there is a report but no status. */
+static enum verdict wait_for_child(pid_t pid, int fd, char *what, size_t size)
+{
+	char text[192];
+	int status = 0;
+
+	read_report(fd, text, sizeof(text));
+	while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
+		continue;
+	if (*text == '\0')
+		return explain_death(status, what, size);
+	snprintf(what, size, "%s", text + 1);
+	return (enum verdict) * text;
+}
+
+static enum verdict check_in_child(const char *directory, bool used, char *what, size_t size)
+{
+	enum verdict verdict = UNKNOWN;
+	int ends[2];
 	pid_t pid;
 
 	if (pipe2(ends, O_CLOEXEC) == -1) {
 		snprintf(what, size, "cannot check it: %s", strerror(errno));
-		return -1;
+		return UNKNOWN;
 	}
 	if ((pid = fork()) == 0)
 		be_the_child(ends[1], directory, used);
 	close(ends[1]);
-	if (pid == -1) {
+	if (pid == -1)
 		snprintf(what, size, "cannot check it: %s", strerror(errno));
-		result = -1;
-	} else {
-		result = wait_for_child(pid, ends[0], what, size);
-	}
+	else
+		verdict = wait_for_child(pid, ends[0], what, size);
 	close(ends[0]);
-	return result;
+	return verdict;
 }
 
-static bool is_there(const char *directory)
+/* Whether there is a data.mdb; `hidden` = that cannot be found out, an errno. */
+static bool is_there(const char *directory, int *hidden)
 {
 	char path[4096];
 	struct stat file;
+	int result;
 
 	snprintf(path, sizeof(path), "%s/data.mdb", directory);
-	return stat(path, &file) == 0 && file.st_size > 0;
+	result = stat(path, &file);
+	*hidden = result == -1 && errno != ENOENT ? errno : 0;
+	return result == 0 && file.st_size > 0;
 }
 
 int journal_check(const char *directory, bool used, char *why, size_t why_size)
 {
 	char what[192] = "its data.mdb is missing or empty";
+	enum verdict verdict = DAMAGED;
+	int hidden;
 
-	if (!is_there(directory) && !used)
+	if (is_there(directory, &hidden)) {
+		verdict = check_in_child(directory, used, what, sizeof(what));
+	} else if (hidden != 0) {
+		snprintf(what, sizeof(what), "cannot check it: %s", strerror(hidden));
+		verdict = UNKNOWN;
+	} else if (!used) {
 		return 0;
-	if (is_there(directory) && check_in_child(directory, used, what, sizeof(what)) == 0)
+	}
+	if (verdict == SOUND)
 		return 0;
-	snprintf(why, why_size,
-	    "storage %s: %s; restore a backup, or move the directory away to begin anew", directory,
-	    what);
+	snprintf(why, why_size, "storage %s: %s%s", directory, what,
+	    verdict == DAMAGED ? "; restore a backup, or move the directory away to begin anew"
+			       : "");
 	return -1;
 }

@@ -3,6 +3,7 @@
  * what is read from it; but the next change would believe it, and destroy other pages. So every page that
  * can be reached is looked at: that it is what it should be, and in one place only.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -244,18 +245,52 @@ static bool walk_all(struct walk *w, MDB_txn *txn)
 	       walk_tree(w, &meta.main) && walk_free_list(w, txn);
 }
 
-bool journal_pages_are_sound(MDB_txn *txn, int data_fd, size_t page_size, size_t page_count)
+int journal_pages_check(MDB_txn *txn, int data_fd, size_t page_size, size_t page_count)
 {
 	struct walk walk = { .size = page_size, .count = page_count };
 	void *map = mmap(NULL, page_size * page_count, PROT_READ, MAP_SHARED, data_fd, 0);
-	bool sound;
+	int code = MDB_CORRUPTED;
 
 	if (map == MAP_FAILED)
-		return false;
+		return errno;
 	walk.map = map;
 	walk.seen = calloc(page_count, 1);
-	sound = walk.seen != NULL && walk_all(&walk, txn);
+	if (walk.seen == NULL)
+		code = ENOMEM;
+	else if (walk_all(&walk, txn))
+		code = 0;
 	free(walk.seen);
 	munmap(map, page_size * page_count);
-	return sound;
+	return code;
+}
+
+static int read_meta(int data_fd, size_t page, size_t page_size, struct meta *meta)
+{
+	ssize_t n = pread(data_fd, meta, sizeof(*meta), (off_t)(page * page_size + PAGE_HEADER));
+
+	if (n == -1)
+		return errno;
+	return n == sizeof(*meta) && meta->version == 1 ? 0 : MDB_CORRUPTED;
+}
+
+/*
+ * Pages 0 and 1 are written in turns, by even and by odd transactions: a number that does not fit would have
+ * LMDB take the older page for the newer one, and forget what came since.
+ */
+int journal_metas_check(int data_fd, size_t page_size)
+{
+	struct meta metas[2];
+	size_t even, odd;
+	int code = 0;
+
+	for (size_t page = 0; code == 0 && page < 2; page++)
+		code = read_meta(data_fd, page, page_size, &metas[page]);
+	if (code != 0)
+		return code;
+	even = metas[0].transaction;
+	odd = metas[1].transaction;
+	if ((even == 0 && odd == 0) ||
+	    (even % 2 == 0 && odd % 2 == 1 && (even + 1 == odd || odd + 1 == even)))
+		return 0;
+	return MDB_CORRUPTED;
 }

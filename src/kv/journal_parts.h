@@ -74,8 +74,12 @@ int journal_check(const char *directory, bool used, char *why, size_t why_size);
 
 /* --- journal_pages.c --- */
 
-/* Whether each of the pages that the transaction can reach is itself, and is used once. */
-bool journal_pages_are_sound(MDB_txn *txn, int data_fd, size_t page_size, size_t page_count);
+/* All return 0, an errno, or MDB_CORRUPTED. */
+
+/* That each of the pages that the transaction can reach is itself, and is used once. */
+int journal_pages_check(MDB_txn *txn, int data_fd, size_t page_size, size_t page_count);
+/* That the first two pages are of two transactions in a row. */
+int journal_metas_check(int data_fd, size_t page_size);
 
 /* --- journal_make.c --- */
 

@@ -5,20 +5,25 @@
 #include "kv/journal.h"
 
 #include <check.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "kv/batch.h"
 #include "kv/medium.h"
 #include "kv/record.h"
+#include "kv/spool.h"
 
 #define UNIVERSE 3000
 #define KEY_SIZE 12
@@ -27,6 +32,17 @@ static char directory[] = "/tmp/echod-journal-XXXXXX";
 static char storage[64], data_file[80];
 
 static unsigned versions[UNIVERSE]; /* what the model says; 0 = not there */
+
+/* What happens in the process that checks a store, right before it does; nobody else calls alarm(). */
+static void (*in_the_check)(void);
+
+unsigned alarm(unsigned seconds)
+{
+	(void)seconds;
+	if (in_the_check != NULL)
+		in_the_check();
+	return 0;
+}
 
 static void make_directory(void)
 {
@@ -355,24 +371,150 @@ END_TEST
 START_TEST(refuses_to_forget_a_commit)
 {
 	struct journal *journal = open_journal();
-	uint64_t transactions[2], wrong;
+	/* Where LMDB keeps it, and its size, depend on the machine's pointers. */
+	const off_t number_at = sizeof(size_t) == 8 ? 144 : 88;
+	size_t numbers[2], wrong;
 	int file;
 
 	commit_some(journal, 10);
 	journal_close(journal);
 	file = open(data_file, O_RDWR);
-	for (int page = 0; page < 2; page++)
-		ck_assert_int_eq(
-		    pread(file, &transactions[page], 8, page * sysconf(_SC_PAGESIZE) + 144), 8);
 	for (int page = 0; page < 2; page++) {
-		wrong = transactions[page] ^ 4;
-		ck_assert_int_eq(pwrite(file, &wrong, 8, page * sysconf(_SC_PAGESIZE) + 144), 8);
+		off_t at = page * sysconf(_SC_PAGESIZE) + number_at;
+
+		ck_assert_int_eq(pread(file, &numbers[page], sizeof(wrong), at), sizeof(wrong));
+		wrong = numbers[page] ^ 4;
+		ck_assert_int_eq(pwrite(file, &wrong, sizeof(wrong), at), sizeof(wrong));
 		expect_refusal("do not match");
-		ck_assert_int_eq(
-		    pwrite(file, &transactions[page], 8, page * sysconf(_SC_PAGESIZE) + 144), 8);
+		ck_assert_int_eq(pwrite(file, &numbers[page], sizeof(wrong), at), sizeof(wrong));
 	}
 	close(file);
 	journal_close(open_journal());
+}
+END_TEST
+
+/* The check died of it, from outside or because of what it has read. */
+static void die_of(int number)
+{
+	struct sigaction action = { .sa_handler = SIG_DFL };
+
+	sigaction(number, &action, NULL);
+	raise(number);
+}
+
+static int deadly;
+
+static void die(void)
+{
+	die_of(deadly);
+}
+
+static void run_out_of_descriptors(void)
+{
+	setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 4, 4 });
+}
+
+static void expect_another_reason(void (*trouble)(void), const char *reason)
+{
+	char why[512] = "";
+
+	in_the_check = trouble;
+	ck_assert_ptr_null(journal_open(storage, why, sizeof(why)));
+	in_the_check = NULL;
+	ck_assert_msg(strstr(why, reason) != NULL, "%s", why);
+	ck_assert_msg(strstr(why, "damaged") == NULL && strstr(why, "move") == NULL, "%s", why);
+}
+
+START_TEST(what_hinders_the_check_is_no_damage)
+{
+	static const int signals[] = { SIGKILL, SIGTERM, SIGXCPU, SIGALRM };
+
+	journal_close(open_journal());
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		deadly = signals[i];
+		expect_another_reason(
+		    die, deadly == SIGALRM ? "took more than" : strsignal(deadly));
+	}
+	expect_another_reason(run_out_of_descriptors, strerror(EMFILE));
+	deadly = SIGBUS;
+	in_the_check = die;
+	expect_refusal("it is damaged: its check died of signal");
+	in_the_check = NULL;
+	journal_close(open_journal());
+}
+END_TEST
+
+START_TEST(a_file_of_somebody_else_is_no_damage)
+{
+	static const char *const files[] = { "spool.0", "data.mdb" };
+	struct journal *journal;
+	struct medium *spool;
+	char path[96], why[512];
+
+	if (getuid() != 0)
+		return; /* cannot be somebody else */
+	ck_assert_int_eq(chown(directory, 65534, 65534), 0);
+	ck_assert_int_eq(setegid(65534), 0);
+	ck_assert_int_eq(seteuid(65534), 0);
+	journal = open_journal();
+	spool = &journal_spool(journal, why, sizeof(why))->medium;
+	spool->ops->close(spool);
+	journal_close(journal);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		ck_assert_int_eq(seteuid(0), 0);
+		snprintf(path, sizeof(path), "%s/%s", storage, files[i]);
+		ck_assert_int_eq(chown(path, 0, 0), 0);
+		ck_assert_int_eq(seteuid(65534), 0);
+		snprintf(path, sizeof(path), "%s: %s", files[i], strerror(EACCES));
+		expect_another_reason(NULL, path);
+	}
+	ck_assert_int_eq(seteuid(0), 0);
+}
+END_TEST
+
+START_TEST(the_verdict_needs_no_status)
+{
+	signal(SIGCHLD, SIG_IGN);
+	journal_close(open_journal());
+	journal_close(open_journal());
+	ck_assert_int_eq(truncate(data_file, 8192), 0);
+	expect_refusal("it is damaged");
+}
+END_TEST
+
+/* The process that opens the store is killed: its check, which lives on here, does not hold the lock. */
+static pid_t *orphan;
+
+static void outlive_the_parent(void)
+{
+	prctl(PR_SET_PDEATHSIG, 0);
+	*orphan = getpid();
+	for (;;)
+		pause();
+}
+
+START_TEST(a_check_does_not_inherit_the_lock)
+{
+	char why[512];
+	pid_t opener;
+
+	journal_close(open_journal());
+	orphan =
+	    mmap(NULL, sizeof(*orphan), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(orphan, MAP_FAILED);
+	in_the_check = outlive_the_parent;
+	if ((opener = fork()) == 0) {
+		journal_open(storage, why, sizeof(why));
+		_exit(1);
+	}
+	in_the_check = NULL;
+	while (*(volatile pid_t *)orphan == 0)
+		usleep(1000);
+	kill(opener, SIGKILL);
+	waitpid(opener, NULL, 0);
+	journal_close(open_journal());
+	ck_assert_int_eq(kill(*orphan, SIGKILL), 0);
+	munmap(orphan, sizeof(*orphan));
 }
 END_TEST
 
@@ -441,6 +583,10 @@ int main(void)
 	tcase_add_test(journal, refuses_garbage);
 	tcase_add_test(journal, refuses_what_is_cut_short);
 	tcase_add_test(journal, refuses_to_forget_a_commit);
+	tcase_add_test(journal, what_hinders_the_check_is_no_damage);
+	tcase_add_test(journal, a_file_of_somebody_else_is_no_damage);
+	tcase_add_test(journal, the_verdict_needs_no_status);
+	tcase_add_test(journal, a_check_does_not_inherit_the_lock);
 	suite_add_tcase(suite, journal);
 	tcase_add_test(record, a_record_shows_its_damage);
 	tcase_add_test(record, a_change_is_not_read_beyond_its_end);
