@@ -38,10 +38,11 @@ static struct entry *entry_new(const void *key, size_t key_length, const void *v
 {
 	size_t size = entry_size(key_length, value_length);
 	struct entry *entry = account_alloc(account, size, instead_of);
+	uint64_t address = (uintptr_t)entry;
 
 	if (entry == NULL)
 		return NULL;
-	if ((uint64_t)(uintptr_t)entry > ADDRESS_MASK) {
+	if (address > ADDRESS_MASK) {
 		account_free(account, entry, size);
 		errno = ENOMEM;
 		return NULL;

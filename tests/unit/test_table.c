@@ -433,8 +433,10 @@ START_TEST(lengths_have_limits)
 	ck_assert_int_eq(set_bytes(table, key, TABLE_KEY_MAX + 1, "v", 1), -1);
 	ck_assert_int_eq(errno, E2BIG);
 	errno = 0;
+#if SIZE_MAX > TABLE_VALUE_MAX
 	ck_assert_int_eq(set_bytes(table, "k", 1, "v", (size_t)TABLE_VALUE_MAX + 1), -1);
 	ck_assert_int_eq(errno, E2BIG);
+#endif
 	ck_assert_uint_eq(memory_of(table), empty);
 
 	ck_assert_int_eq(set_bytes(table, key, TABLE_KEY_MAX, bytes, 1 << 20), 0);
