@@ -196,6 +196,18 @@ def test_a_log_in_a_directory_of_root(echod, workdir, exists):
     harness.wait_until(lambda: "reload: done" in path.read_text(), "a line in the new file")
 
 
+def test_a_reload_cannot_have_root_open_a_log(echod, workdir):
+    workdir.chmod(0o755)
+    (workdir / "logs").mkdir()
+    server = echod(ECHO, user=USER.pw_name)
+    assert not server.reload(ECHO, user=USER.pw_name, log={"target": str(workdir / "logs/log")})
+    assert server.log.matches(rf"log.target: cannot open {workdir}/logs/log: Permission denied \(echod is "
+                              r"no longer root, its user must be able to open the file\)$")
+    os.chown(workdir / "logs", USER.pw_uid, USER.pw_gid)
+    server.send_signal(signal.SIGHUP)
+    server.log.wait(rf"log: lines go to {workdir}/logs/log from here on$")
+
+
 @pytest.mark.parametrize("parent_mode", [0o755, 0o700])
 def test_a_log_in_a_directory_of_the_user(echod, workdir, parent_mode):
     """Nobody but root may go there by its path in one case; the daemon has the directory open."""
