@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "build.h"
 #include "change.h"
@@ -330,6 +331,8 @@ int server_start(struct server *server)
 	notify_check();
 	if (privilege_drop(config->main->user, why, sizeof(why)) == -1)
 		return refuse_privileges(why);
+	if (geteuid() == 0)
+		log_info("echod: it was started as root and stays root: name another user in user");
 	server->reloads.loaded_at = clock_seconds();
 	server->phase = SERVER_RUNS;
 	errand_in(server->reloads.work, 0); /* for those that were asked for meanwhile */

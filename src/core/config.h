@@ -49,6 +49,7 @@ struct config_kind {
 	/* The same for what is right and may still be a mistake. */
 	int (*warn)(
 	    const struct instance_config *instance, const char **key, char *why, size_t why_size);
+	bool runs_programs; /* as the user that the daemon is */
 };
 
 /* One group under `services`. */

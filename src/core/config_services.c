@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/config_load.h"
 #include "core/option_list.h"
@@ -279,6 +280,20 @@ static void check_whole(struct complaints *complaints, const struct instance_con
 	    key == NULL ? "" : ".", key == NULL ? "" : key, why);
 }
 
+/* Whoever is not root, and no other user is named, cannot say who will start the daemon. */
+static void warn_of_root(struct loader *loader, const struct instance_config *instance)
+{
+	const char *user = loader->config->main->user, *key = "command";
+	struct option_origin where = key_origin(instance, &key);
+
+	if (user == NULL ? geteuid() != 0 : strcmp(user, "root") != 0)
+		return;
+	complaints_add(&loader->config->warnings, &where,
+	    "services.%s.%s: it runs as root for every client, if echod is started as root: name "
+	    "another user in user",
+	    instance->name, key);
+}
+
 static void load_instance(struct loader *loader, struct instance_config *instance)
 {
 	size_t before = loader->complaints->lines.count;
@@ -306,6 +321,8 @@ static void load_instance(struct loader *loader, struct instance_config *instanc
 		check_whole(loader->complaints, instance, instance->kind->check);
 	if (loader->complaints->lines.count == before)
 		check_whole(&loader->config->warnings, instance, instance->kind->warn);
+	if (instance->kind->runs_programs)
+		warn_of_root(loader, instance);
 }
 
 void load_services(struct loader *loader)

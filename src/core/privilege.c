@@ -11,6 +11,14 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#if defined(__has_feature)
+#define LEAKS_ARE_LOOKED_FOR __has_feature(address_sanitizer)
+#elif defined(__SANITIZE_ADDRESS__)
+#define LEAKS_ARE_LOOKED_FOR true
+#else
+#define LEAKS_ARE_LOOKED_FOR false
+#endif
+
 static int refuse(char *why, size_t why_size, const char *call, const char *user)
 {
 	int saved = errno;
@@ -66,8 +74,19 @@ static int become(const char *user, char *why, size_t why_size)
 	return 0;
 }
 
+/*
+ * Others of the same user, such as the programs of exec, cannot read or write our memory; nor is there a core file.
+ * A change of user ends that. LeakSanitizer looks at the process from another one, and could not.
+ */
+static void hide_memory(void)
+{
+	if (!LEAKS_ARE_LOOKED_FOR)
+		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
 int privilege_seal(char *why, size_t why_size)
 {
+	hide_memory();
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
 		return 0;
 	snprintf(why, why_size, "cannot set no_new_privs: %s", strerror(errno));

@@ -13,8 +13,8 @@ bool privilege_was_root(void);
 int privilege_ids(const char *user, uid_t *uid, gid_t *gid, char *why, size_t why_size);
 
 /*
- * From now on no program that this process starts can gain privileges. To be called before there are
- * threads, for each has its own. 0, or -1 with errno and why.
+ * From now on no program that this process starts can gain privileges, and no process of the same user can look into
+ * this one. To be called before there are threads, for each has its own. 0, or -1 with errno and why.
  */
 int privilege_seal(char *why, size_t why_size);
 

@@ -130,6 +130,7 @@ static const struct handlers handlers = {
 const struct service_ops service_exec = {
 	.kind = SERVICE_KIND("exec", "Runs a program for each client, on its input and output.",
 	    SERVICE_OWN(rows, struct exec_conf)),
+	.kind.runs_programs = true,
 	.transports = SERVICE_STREAM,
 	.handlers = &handlers,
 	.check = check,

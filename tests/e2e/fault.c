@@ -4,7 +4,8 @@
  * file that both have mapped; faults.py is its side of the same structures.
  *
  * ECHOD_FAULT_ROOT is the directory, ECHOD_FAULT_CONTROL the file of the switches, ECHOD_FAULT_TRACE the
- * trace. A call that no rule concerns goes on as it is.
+ * trace. A call that no rule concerns goes on as it is. With ECHOD_FAULT_DUMPABLE the daemon stays dumpable, for
+ * tests that look into it and are not run by root.
  */
 #undef _FORTIFY_SOURCE /* its inline open() and ours cannot both be */
 #include <dlfcn.h>
@@ -20,8 +21,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <time.h>
@@ -112,6 +115,20 @@ __attribute__((constructor)) static void fault_start(void)
 	close(fd);
 	if (control == MAP_FAILED || fault.trace == -1)
 		abort();
+}
+
+int prctl(int option, ...)
+{
+	unsigned long values[4];
+	va_list args;
+
+	va_start(args, option);
+	for (int i = 0; i < 4; i++)
+		values[i] = va_arg(args, unsigned long);
+	va_end(args);
+	if (option == PR_SET_DUMPABLE && getenv("ECHOD_FAULT_DUMPABLE") != NULL)
+		return 0;
+	return (int)syscall(SYS_prctl, option, values[0], values[1], values[2], values[3]);
 }
 
 /* --- what a descriptor is --- */

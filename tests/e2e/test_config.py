@@ -491,4 +491,5 @@ def test_all_commented_settings_of_the_shipped_file_work_together(check):
 def test_examples_are_ok():
     for path in SHIPPED.parent.glob("examples/*.conf"):
         result = run_echod("-c", path, "-t")
-        assert (result.returncode, result.stderr) == (0, ""), path
+        others = [line for line in result.stderr.splitlines() if "runs as root" not in line]
+        assert (result.returncode, others) == (0, []), path

@@ -645,9 +645,9 @@ def snapshot(server, directory):
     return (
         sorted(path.name for path in directory.iterdir()),
         (directory / "control").stat().st_ino,
-        os.listdir(f"/proc/{server.pid}/fd"),
+        harness.descriptors(server.pid),
         sorted(os.readlink(f"/proc/{server.pid}/fd/{fd}")
-               for fd in os.listdir(f"/proc/{server.pid}/fd")),
+               for fd in harness.descriptors(server.pid)),
     )  # fmt: skip
 
 

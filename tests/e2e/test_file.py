@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import run_echod, wait_until
+from harness import descriptors, run_echod, wait_until
 from transports import every_stream, needs_root
 
 TCP = "tcp://127.0.0.1:0"
@@ -32,7 +32,7 @@ def big(workdir):
 def open_files(server, path):
     """How many descriptors of the daemon lead to the file, removed or not."""
     found = 0
-    for fd in os.listdir(f"/proc/{server.pid}/fd"):
+    for fd in descriptors(server.pid):
         try:
             found += os.readlink(f"/proc/{server.pid}/fd/{fd}").startswith(str(path))
         except FileNotFoundError:

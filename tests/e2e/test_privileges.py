@@ -96,6 +96,57 @@ def test_what_a_service_makes_belongs_to_the_user(echod, home):
         assert path.stat().st_mode & 0o077 == 0, path
 
 
+def test_it_says_that_it_stays_root_and_so_do_its_programs(fleet, echod, home, workdir):
+    exec_ = {"type": "exec", "listen": "tcp://127.0.0.1:0", "command": "true"}
+    server = echod({"run": exec_})
+    server.log.wait("started as root and stays root")
+    server.log.wait(r"warning echod: .*\.conf:1: services\.run\.command: it runs as root for every client")
+    check = run_echod("-c", server.config, "-t")
+    assert (check.returncode, check.stdout) == (0, f"echod: {server.config}: OK\n")
+    assert "services.run.command: it runs as root for every client" in check.stderr
+    mark = server.log.mark()
+    assert server.reload({"run": exec_, "more": exec_})
+    server.log.wait("warning reload: .*services.more.command: it runs as root", mark)
+    for user in ("nobody", "root"):
+        server.configure({"run": exec_}, user=user)
+        assert ("root" in run_echod("-c", server.config, "-t").stderr) == (user == "root")
+    server = echod({"run": exec_}, user="nobody")
+    assert not server.log.matches("root")
+
+
+def in_memory(pid, text):
+    """Whether the process has the text in its memory, as far as it lets itself be read."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
+        for low, high in re.findall(r"(?m)^([0-9a-f]+)-([0-9a-f]+) rw", maps.read()):
+            memory.seek(int(low, 16))
+            try:
+                if text in memory.read(int(high, 16) - int(low, 16)):
+                    return True
+            except (OSError, OverflowError):
+                pass
+    return False
+
+
+@needs_setpriv
+@pytest.mark.parametrize("sections, wrapper", [
+    ({"user": USER.pw_name}, []),
+    ({}, [setpriv, "--reuid", str(USER.pw_uid), "--regid", str(USER.pw_gid), "--clear-groups"]),
+], ids=["by itself", "from its start"])  # fmt: skip
+def test_programs_of_its_user_cannot_read_its_memory(echod, home, sections, wrapper):
+    look = "head -c 1 /proc/$PPID/maps /proc/$PPID/environ /proc/$PPID/mem; ls /proc/$PPID/fd"
+    server = echod({"kv": services(home)["kv"], "exec": {"listen": "tcp://127.0.0.1:0", "command": [
+        "sh", "-c", f"({look}) 2>&1 | grep -c denied; head -c 4 /proc/self/maps /dev/null"]}},
+        wrapper=wrapper, **sections)
+    if server.has_sanitizer():
+        pytest.skip("LeakSanitizer has to look into it")
+    with server.kv() as client:
+        assert client.ask(b"SET a stored-by-a-client") == b"OK"
+    assert in_memory(server.pid, b"stored-by-a-client"), "for root"
+    with server.connect("exec") as client:
+        answer = client.rest().decode()
+    assert answer.startswith("4\n"), answer
+
+
 def test_storage_that_only_root_could_open_is_refused(fleet, home):
     server = fleet.launch(services(home, storage="/root/echod-test-store"), user=USER.pw_name)
     server.wait_stopped_with(1, "Permission denied")
