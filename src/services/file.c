@@ -43,7 +43,7 @@ static bool is_kernel_log(const struct stat *st)
 {
 	struct stat kmsg;
 
-	return stat("/proc/kmsg", &kmsg) == 0 && kmsg.st_dev == st->st_dev &&
+	return st->st_size == 0 && stat("/proc/kmsg", &kmsg) == 0 && kmsg.st_dev == st->st_dev &&
 	       kmsg.st_ino == st->st_ino;
 }
 
