@@ -7,7 +7,8 @@
  * trace. A call that no rule concerns goes on as it is. With ECHOD_FAULT_DUMPABLE the daemon stays dumpable, for
  * tests that look into it and are not run by root.
  */
-#undef _FORTIFY_SOURCE /* its inline open() and ours cannot both be */
+#undef _FORTIFY_SOURCE   /* its inline open() and ours cannot both be */
+#undef _FILE_OFFSET_BITS /* nor open() and open64(), of which each is ours */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
