@@ -83,9 +83,9 @@ static const char *describe(int error)
 {
 	switch (error) {
 	case EINVAL:
-		return "not a regular file with an end";
+		return "not a regular file: a FIFO, a device and /proc/kmsg have no end";
 	case ESPIPE:
-		return "not a regular file with an end, but a stream";
+		return "not a regular file: it has no beginning to read from";
 	case EAGAIN:
 		return "another process has a lease on it (F_SETLEASE), which has to end first";
 	default:
