@@ -20,10 +20,10 @@
 #define TURN_US 2000
 #define BUFFER_SIZE 65536
 
-/* Room for either family's packet information. */
+/* Room for both families' packet information: a dual-stack socket is told of an IPv4 packet by either. */
 union packet_info {
 	struct cmsghdr header;
-	char space[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+	char space[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo))];
 };
 
 struct datagram_batch {
@@ -111,9 +111,11 @@ static void read_asked(struct exchange *x)
 	x->asked.ss_family = AF_UNSPEC;
 	x->reply->msg_controllen = 0;
 	for (told = CMSG_FIRSTHDR(x->request); told != NULL; told = CMSG_NXTHDR(x->request, told)) {
-		if (told->cmsg_level == IPPROTO_IP && told->cmsg_type == IP_PKTINFO)
+		if (told->cmsg_level == IPPROTO_IP && told->cmsg_type == IP_PKTINFO) {
 			answer_from_ipv4(x, told);
-		else if (told->cmsg_level == IPPROTO_IPV6 && told->cmsg_type == IPV6_PKTINFO)
+			break; /* the other one would not show a broadcast */
+		}
+		if (told->cmsg_level == IPPROTO_IPV6 && told->cmsg_type == IPV6_PKTINFO)
 			answer_from_ipv6(x, told);
 	}
 	if (x->reply->msg_controllen == 0)

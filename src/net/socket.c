@@ -40,13 +40,27 @@ static bool is_wildcard(const struct endpoint *e)
 	       memcmp(&e->in6.sin6_addr, mapped_any, sizeof(mapped_any)) == 0;
 }
 
-/* A socket of many addresses is told with each datagram which of them was asked. */
+/* Whether it is a broadcast address of this machine: the kernel lets nobody connect to one without asking for it. */
+static bool is_broadcast(const struct endpoint *e)
+{
+	int fd = socket(e->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool is = fd != -1 && connect(fd, &e->any, e->length) == -1 && errno == EACCES;
+
+	if (fd != -1)
+		close(fd);
+	return is;
+}
+
+/*
+ * A socket of many addresses is told with each datagram which of them was asked, and by IPv4's information whether
+ * that was a broadcast; a dual-stack socket gets both.
+ */
 static int ask_for_packet_info(int fd, const struct endpoint *e)
 {
-	if (e->transport != TRANSPORT_UDP || !is_wildcard(e))
+	if (e->transport != TRANSPORT_UDP || (!is_wildcard(e) && !is_broadcast(e)))
 		return 0;
-	if (e->any.sa_family == AF_INET6)
-		return set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+	if (e->any.sa_family == AF_INET6 && set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) == -1)
+		return -1;
 	return set_int(fd, IPPROTO_IP, IP_PKTINFO, 1);
 }
 

@@ -5,13 +5,14 @@ import os
 import random
 import re
 import select
+import signal
 import socket
 import struct
 import time
 
 import pytest
 
-from harness import DEADLINE, run_echod, to_config, wait_until
+from harness import DEADLINE, connect, run_echod, to_config, wait_until
 from transports import needs_ipv6, needs_root, own_address
 
 UDP = "udp://127.0.0.1:0"
@@ -105,16 +106,38 @@ def test_source_port_0_is_dropped(echod):
     assert (port, 0, b"to nobody") not in seen
 
 
-def test_broadcast_is_not_answered(echod):
-    server = echod({"echo": {"listen": "udp://0.0.0.0:0"}})
-    port = server.address("echo").port
+@pytest.mark.parametrize("listen", [
+    "udp://0.0.0.0:0", pytest.param("udp://[::]:0", marks=needs_ipv6),
+    pytest.param("udp://*:0", marks=needs_ipv6),
+    pytest.param("udp://[::ffff:0.0.0.0]:0", marks=needs_ipv6), "udp://127.255.255.255:0",
+])  # fmt: skip
+def test_broadcast_is_not_answered(echod, listen):
+    server = echod({"echo": {"listen": [listen, "udp://127.0.0.1:0"]}})
+    port = server.addresses("echo")[0].port
     with socket.socket(type=socket.SOCK_DGRAM) as shouter:
         shouter.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         shouter.bind(("127.0.0.1", 0))
         shouter.sendto(b"anybody there?", ("127.255.255.255", port))
-        with server.connect("echo", host="127.0.0.1") as fence:
-            fence.ask(b"fence")
+        if "127" not in listen:  # the one that gets the broadcast serves what comes behind it, too
+            with connect(server.addresses("echo")[0].at("127.0.0.1")) as fence:
+                fence.ask(b"fence")
+
+        def is_dropped():
+            server.send_signal(signal.SIGUSR2)
+            return server.log.matches(r"echo: errors: dropped_source=1$")
+
+        wait_until(is_dropped, "the broadcast is dropped")
         assert not select.select([shouter], [], [], 0)[0]
+
+
+@needs_ipv6
+@pytest.mark.parametrize("listen", ["udp://0.0.0.0:0", "udp://*:0"])
+def test_broadcast_is_heard_by_a_receiver(echod, listen):
+    server = echod({"receiver": {"listen": listen}})
+    with socket.socket(type=socket.SOCK_DGRAM) as shouter:
+        shouter.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        shouter.sendto(b"to all", ("127.255.255.255", server.address("receiver").port))
+    server.log.wait(r"info receiver \S+: to all$")
 
 
 @needs_root
