@@ -264,6 +264,8 @@ struct listener *listener_adopt(struct loop *loop, struct inherited_socket *inhe
 	inherited->fd = -1;
 	listener->loop = loop;
 	listener->wanted = listener->socket.endpoint;
+	snprintf(
+	    listener->options.interface, sizeof(listener->options.interface), "%s", interface_name);
 	listener->inherited = inherited;
 	claim_port(listener, own_ports_add);
 	if (get_ready(listener) == 0)
@@ -296,15 +298,21 @@ static void log_absent(const struct listener *listener)
 
 /* --- waiting for a group's network --- */
 
+/* Says so when the reason is a new one. */
+static void keep_waiting(struct listener *listener, const char *why)
+{
+	if (errno != listener->absent)
+		log_warning(
+		    "%s: %s; tried again every %d s", listener->instance->name, why, WATCH_SECONDS);
+	listener->absent = errno;
+}
+
 static void try_again(struct listener *listener)
 {
 	char why[256];
 
 	if (open_socket(listener, why, sizeof(why)) == -1) {
-		if (errno != listener->absent)
-			log_warning("%s: %s; tried again every %d s", listener->instance->name, why,
-			    WATCH_SECONDS);
-		listener->absent = errno;
+		keep_waiting(listener, why);
 		return;
 	}
 	listener->absent = 0;
@@ -314,11 +322,19 @@ static void try_again(struct listener *listener)
 		log_listening(listener);
 }
 
-/* The kernel forgets the membership with the interface; one of the same name is another one. */
-static bool has_lost_interface(const struct listener *listener)
+/* With the socket that the service manager has bound. */
+static void join_again(struct listener *listener)
 {
-	return listener->socket.interface != 0 &&
-	       if_nametoindex(listener->options.interface) != listener->socket.interface;
+	char text[ADDRESS_TEXT_MAX], why[256];
+
+	if (socket_join_again(&listener->socket, listener->options.interface) == -1) {
+		snprintf(why, sizeof(why), "cannot join %s: %s",
+		    endpoint_format(&listener->wanted, text, sizeof(text)), strerror(errno));
+		keep_waiting(listener, why);
+		return;
+	}
+	listener->absent = 0;
+	log_listening(listener);
 }
 
 static void watch_cb(evutil_socket_t fd, short events, void *arg)
@@ -328,8 +344,12 @@ static void watch_cb(evutil_socket_t fd, short events, void *arg)
 
 	(void)fd;
 	(void)events;
-	if (has_lost_interface(listener))
-		close_socket(listener);
+	if (socket_has_lost_group(&listener->socket, listener->options.interface)) {
+		if (listener->inherited != NULL)
+			join_again(listener);
+		else
+			close_socket(listener);
+	}
 	if (listener->socket.fd == -1)
 		try_again(listener);
 	if (listener->socket.fd == -1 || listener->socket.interface != 0)

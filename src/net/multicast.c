@@ -3,12 +3,15 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "net/access.h"
 #include "net/address.h"
+
+#define INDEX_MAX 1024 /* of an interface that is looked for one by one */
 
 static uint32_t ipv4_of(const struct in6_addr *mapped)
 {
@@ -89,6 +92,40 @@ int multicast_join(int fd, const struct sockaddr *group, socklen_t length, unsig
 		return -1;
 	memcpy(&request.gr_group, group, length);
 	return setsockopt(fd, level, MCAST_JOIN_GROUP, &request, sizeof(request));
+}
+
+void multicast_leave(int fd, const struct sockaddr *group, socklen_t length, unsigned interface)
+{
+	struct group_req request = { .gr_interface = interface };
+
+	memcpy(&request.gr_group, group, length);
+	setsockopt(fd, group->sa_family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP, MCAST_LEAVE_GROUP,
+	    &request, sizeof(request));
+}
+
+/* Only a member may ask for the filter of its membership. */
+static bool is_member(int fd, const struct sockaddr *group, socklen_t length, unsigned interface)
+{
+	uint32_t mode, sources = 0;
+
+	return getsourcefilter(fd, interface, group, length, &mode, &sources, NULL) == 0;
+}
+
+/* The kernel does not tell which one it has chosen. Where netlink is forbidden, no names are to be had. */
+unsigned multicast_interface(int fd, const struct sockaddr *group, socklen_t length)
+{
+	struct if_nameindex *all = if_nameindex();
+	unsigned found = 0;
+
+	for (size_t i = 0; all != NULL && all[i].if_index != 0 && found == 0; i++)
+		if (is_member(fd, group, length, all[i].if_index))
+			found = all[i].if_index;
+	for (unsigned i = 1; all == NULL && i <= INDEX_MAX && found == 0; i++)
+		if (is_member(fd, group, length, i))
+			found = i;
+	if (all != NULL)
+		if_freenameindex(all);
+	return found;
 }
 
 bool multicast_is_absent(int error)

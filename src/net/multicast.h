@@ -26,6 +26,11 @@ bool multicast_needs_interface(const struct address *address);
  */
 int multicast_join(int fd, const struct sockaddr *group, socklen_t length, unsigned interface);
 
+void multicast_leave(int fd, const struct sockaddr *group, socklen_t length, unsigned interface);
+
+/* The index of the interface that the socket has joined the group on; 0 = none that can be found. */
+unsigned multicast_interface(int fd, const struct sockaddr *group, socklen_t length);
+
 /* Whether a failed bind or join may work later: there is no such interface or route yet. */
 bool multicast_is_absent(int error);
 

@@ -173,6 +173,17 @@ static bool lacks_zone(const struct endpoint *e)
 		   IN6_IS_ADDR_MC_NODELOCAL(&e->in6.sin6_addr));
 }
 
+/* On the interface of that index; 0 = as routed. */
+static int join_group(struct bound_socket *s, unsigned interface)
+{
+	const struct endpoint *e = &s->endpoint;
+
+	if (multicast_join(s->fd, &e->any, e->length, interface) == -1)
+		return -1;
+	s->interface = interface != 0 ? interface : multicast_interface(s->fd, &e->any, e->length);
+	return 0;
+}
+
 /* Bound to the group itself, so that only its datagrams come. */
 static int bind_group(
     struct bound_socket *s, const struct socket_options *options, const char **call)
@@ -187,10 +198,9 @@ static int bind_group(
 	if (bind_port(s, options, call) == -1)
 		return -1;
 	*call = "join";
-	s->interface = interface;
 	if (interface == 0 && s->endpoint.any.sa_family == AF_INET6)
 		interface = s->endpoint.in6.sin6_scope_id;
-	return multicast_join(s->fd, &s->endpoint.any, s->endpoint.length, interface);
+	return join_group(s, interface);
 }
 
 static int bind_endpoint(
@@ -391,7 +401,13 @@ static int adopt_group(struct bound_socket *s, const char *interface_name)
 
 	if (interface_name[0] != '\0' && (interface = if_nametoindex(interface_name)) == 0)
 		return -1;
-	return multicast_join(s->fd, &s->endpoint.any, s->endpoint.length, interface);
+	return join_group(s, interface);
+}
+
+int socket_join_again(struct bound_socket *s, const char *interface_name)
+{
+	multicast_leave(s->fd, &s->endpoint.any, s->endpoint.length, s->interface);
+	return adopt_group(s, interface_name);
 }
 
 int socket_adopt(struct bound_socket *s, int fd, const char *interface_name, const char **why)
@@ -414,6 +430,17 @@ int socket_adopt(struct bound_socket *s, int fd, const char *interface_name, con
 	else if (is_path(e))
 		note_path(s);
 	return *why == NULL ? 0 : -1;
+}
+
+bool socket_has_lost_group(const struct bound_socket *s, const char *interface_name)
+{
+	char name[IF_NAMESIZE];
+
+	if (s->interface == 0)
+		return false;
+	if (interface_name[0] != '\0')
+		return if_nametoindex(interface_name) != s->interface;
+	return if_indextoname(s->interface, name) == NULL;
 }
 
 /* Out of sight (EACCES, a mount namespace of our own) is not gone. */

@@ -28,7 +28,8 @@ struct bound_socket {
 	dev_t device;             /* of a Unix path: whether it is still ours when we leave */
 	ino_t inode;              /* 0 = it has none, or it could not be seen */
 	bool adopted;             /* its path is somebody else's to remove */
-	unsigned interface;       /* the index of the one that the options name; 0 = none */
+	unsigned
+	    interface; /* the index of the one that a group was joined on; 0 = none, or unknown */
 };
 
 /*
@@ -68,6 +69,14 @@ bool sockets_collide(const struct endpoint *a, const struct socket_options *a_op
 
 /* Whether it is a multicast group: a UDP one, since only datagrams go to groups. */
 bool endpoint_is_group(const struct endpoint *endpoint);
+
+/*
+ * Whether the interface of its group is gone, under that name ("" = whatever it is called), or another one by now:
+ * the kernel forgets the membership with it.
+ */
+bool socket_has_lost_group(const struct bound_socket *socket, const char *interface_name);
+/* Joins the group anew, for a socket that we cannot open anew. 0, or -1 with errno. */
+int socket_join_again(struct bound_socket *socket, const char *interface_name);
 
 /*
  * Whether clients find it: false when its Unix path has been removed, or is another file by now. Of what has no

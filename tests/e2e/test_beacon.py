@@ -294,6 +294,48 @@ def test_a_network_that_comes_later(echod, group):
 
 @needs_root
 @needs_namespaces
+@pytest.mark.parametrize("address, settings", [
+    ("239.1.2.3", {}), ("[ff05::1:2]", {}), ("[ff02::1:2%lan0]", {}),
+    ("[ff02::1:2%lan0]", {"interface": "lan1"}),
+])  # fmt: skip
+def test_a_network_that_comes_back_however_it_was_named(echod, address, settings):
+    """By the routing table alone, or by a zone, which counts before the key."""
+    space = Namespace(echod, {
+        **beacon(f"udp://{address}:9100", **settings),
+        "in": {"type": "receiver", "listen": f"udp://{address}:9100", **settings},
+    })  # fmt: skip
+    space.log.wait(r"warning in: cannot join udp://\S+ \w.*; tried again every")
+    mark = 0
+    for _ in range(3):
+        space.add_interface()
+        space.ip("route add 224.0.0.0/4 dev lan0")
+        space.log.wait(r"info in: listening on udp://", mark)
+        space.log.wait(r"info in \S+: \d+\.\d\d$", mark, count=2)
+        mark = space.log.mark()
+        space.ip("link del lan0")
+        space.log.wait(r"warning in: cannot join .*; tried again every", mark)
+
+
+@needs_root
+@needs_namespaces
+def test_a_network_that_is_another_one_at_once(echod):
+    """Nobody has seen that it was away."""
+    space = Namespace(echod, {
+        **beacon("udp://239.1.2.3:9100"),
+        "in": {"type": "receiver", "listen": "udp://239.1.2.3:9100"},
+    })  # fmt: skip
+    mark = 0
+    for _ in range(2):
+        space.add_interface()
+        space.ip("route add 224.0.0.0/4 dev lan0")
+        space.log.wait(r"info in: listening on udp://", mark)
+        space.log.wait(r"info in \S+: \d+\.\d\d$", mark, count=2)
+        mark = space.log.mark()
+        space.ip("link del lan0")
+
+
+@needs_root
+@needs_namespaces
 @pytest.mark.parametrize("address, peer", [("255.255.255.255", "10.9.8.1"),
                                            ("10.9.8.255", "10.9.8.1")])  # fmt: skip
 def test_broadcast_on_an_interface_without_a_default_route(echod, address, peer):

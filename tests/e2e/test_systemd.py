@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -13,8 +14,9 @@ import pytest
 
 import harness
 from harness import DEADLINE, Address, program, run_echod, to_config, wait_until
+from test_beacon import needs_namespaces
 from test_control import console
-from transports import every_datagram, every_stream, every_transport
+from transports import every_datagram, every_stream, every_transport, needs_root
 
 TCP = "tcp://127.0.0.1:0"
 UDP = "udp://127.0.0.1:0"
@@ -325,6 +327,47 @@ def test_a_listen_that_is_not_used_collides_with_nothing(echod, workdir, sockets
     assert ask(address, workdir) == ask(server.address("two"), workdir) == b"hello"
     assert server.reload()
     assert run_echod("-c", server.config, "-t").returncode == 78
+
+
+# A network of its own, and a socket of a multicast group in it.
+PASS_GROUP = """
+import os, socket, subprocess, sys
+for command in ("link add lan0 type veth peer name lan1", "link set lan1 up",
+                "link set lan0 up", "addr add 10.9.8.1/24 dev lan0"):
+    subprocess.run(["ip", *command.split()], check=True)
+sock = socket.socket(type=socket.SOCK_DGRAM)
+sock.bind(("239.1.2.3", 9100))
+os.dup2(sock.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS="1", LISTEN_FDNAMES="in", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@with_systemd
+@needs_root
+@needs_namespaces
+def test_a_group_s_socket_joins_again_when_its_network_comes_back(echod):
+    server = echod(
+        {"in": {"type": "receiver", "listen": "udp://*:0", "interface": "lan0"},
+         "beacon": {"send_to": "udp://239.1.2.3:9100", "interface": "lan0", "interval": "100ms"}},
+        wrapper=("unshare", "-n", sys.executable, "-c", PASS_GROUP))  # fmt: skip
+
+    def ip(command):
+        run = ["nsenter", "-t", str(server.pid), "-n", "ip", *command.split()]
+        subprocess.run(run, check=True, timeout=DEADLINE)
+
+    mark = 0
+    for _ in range(2):
+        server.log.wait(r"info in 10\.9\.8\.1:\d+: \d+\.\d\d$", mark, count=2)
+        ip("link del lan0")
+        server.log.wait(r"warning in: cannot join udp://239\.1\.2\.3:9100: No such device; tried", mark)
+        mark = server.log.mark()
+        ip("link add lan0 type veth peer name lan1")
+        ip("link set lan1 up")
+        ip("link set lan0 up")
+        ip("addr add 10.9.8.1/24 dev lan0")
+        server.log.wait(r"info in: listening on udp://239\.1\.2\.3:9100", mark)
 
 
 @with_systemd
