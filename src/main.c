@@ -197,7 +197,7 @@ static int explain(const char *key)
 /* With the pid file, if one is wanted; its number is there once everything is bound. */
 static int start(struct server *server, const char *pid_path, int *pid_file)
 {
-	char why[256];
+	char why[512];
 	int status;
 
 	if (pid_path != NULL) {

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,37 +17,23 @@
 #include "core/log.h"
 #include "core/path.h"
 #include "core/privilege.h"
+#include "core/trust.h"
 
 #define TRIES 10 /* of a file that its owner removes before we have locked it */
 
-/* Whether each directory on the way to a file is root's, and others can exchange nothing in it. */
-static bool path_is_roots(const char *path)
-{
-	struct stat name, directory;
-	char part[PATH_MAX];
-
-	for (const char *end = strchr(path, '/'); end != NULL; end = strchr(end + 1, '/')) {
-		snprintf(part, sizeof(part), "%.*s", end == path ? 1 : (int)(end - path), path);
-		if (lstat(part, &name) == -1 || name.st_uid != 0 || stat(part, &directory) == -1 ||
-		    directory.st_uid != 0)
-			return false;
-		if (directory.st_mode & (S_IWGRP | S_IWOTH) && !(directory.st_mode & S_ISVTX))
-			return false;
-	}
-	return true;
-}
-
-/* The same for the path as it is and for what the symbolic links in it, which are root's, lead to. */
-static bool only_root_leads(const char *path)
+/* Whether others than root can exchange a directory on the way to the file: trust->doubt. 0, or -1 with errno. */
+static int look_at_way(const char *path, struct trust *trust)
 {
 	char *directory = path_directory(path);
-	char *real = directory == NULL ? NULL : realpath(directory, NULL);
-	char *file = real == NULL ? NULL : path_join(real, "pid");
-	bool result = file != NULL && path_is_roots(path) && path_is_roots(file);
+	char *itself = directory == NULL ? NULL : path_join(directory, ".");
+	int result = itself == NULL ? -1 : trust_walk(itself, trust);
 
+	if (result == 0)
+		close(trust->directory);
+	else if (itself != NULL && *trust->doubt != '\0')
+		result = 0; /* and it ends there */
 	free(directory);
-	free(real);
-	free(file);
+	free(itself);
 	return result;
 }
 
@@ -91,14 +76,20 @@ static int open_and_lock(const char *path, char *why, size_t why_size)
 
 int pidfile_open(const char *path, const char *user, char *why, size_t why_size)
 {
+	struct trust trust = { 0 };
 	int fd;
 
-	if (geteuid() != 0 || only_root_leads(path))
+	if (geteuid() == 0 && look_at_way(path, &trust) == -1)
+		return refuse(-1, why, why_size, strerror(errno));
+	if (*trust.doubt == '\0')
 		return open_and_lock(path, why, why_size);
-	if (user == NULL)
-		return refuse(-1, why, why_size,
-		    "root does not write where others can exchange the path: choose a directory that only root "
-		    "may write to, or set user");
+	if (user == NULL) {
+		snprintf(why, why_size,
+		    "root does not write where other users can lead it: %s; choose a directory of root's, "
+		    "or set user",
+		    trust.doubt);
+		return -1;
+	}
 	if (privilege_lend(user, why, why_size) == -1)
 		return -1;
 	fd = open_and_lock(path, why, why_size);
