@@ -85,9 +85,9 @@ enum foreign_begin foreign_http_begins(const char *bytes, size_t length, bool fi
 		return FOREIGN_BEGINS_HTTP;
 	if (method.bytes + method.length < end && is_known_method(method))
 		return FOREIGN_MAY_BE_HTTP;
-	/* The bytes may end within the method, or before the path. */
-	return first && is_token(method) && (at == end || *at == '/') ? FOREIGN_MAY_BE_HTTP
-								      : FOREIGN_BEGINS_OTHER;
+	/* A method that is longer than a line is none: the client is told so at once, and Host comes behind it. */
+	return first && is_token(method) && at < end && *at == '/' ? FOREIGN_MAY_BE_HTTP
+								   : FOREIGN_BEGINS_OTHER;
 }
 
 bool foreign_http_ends(const char *bytes, size_t length, bool first)
