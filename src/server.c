@@ -31,6 +31,7 @@
 #include "net/stream.h"
 #include "services/service.h"
 
+#define LAST_COMMIT_MS 600000 /* of a store with sync = "interval", on a slow disk */
 #define SPARE_DESCRIPTORS 64 /* beside those of clients: listeners, the log, the loop itself */
 
 /* --- signals --- */
@@ -433,6 +434,7 @@ int server_run(struct server *server)
 		log_error("echod: the event loop failed: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
+	notify_stopping(LAST_COMMIT_MS, "Stopping; closing the stores");
 	server_close(server);
 	log_info("echod: stopped");
 	return EXIT_SUCCESS;

@@ -148,6 +148,9 @@ def test_a_stop_says_how_long_it_may_take(fleet, manager):
     assert message["STATUS"] == "Stopping; 1 client left"
     assert 300e6 < int(message["EXTEND_TIMEOUT_USEC"]) < 330e6
     client.close()
+    message = manager.wait("STOPPING")
+    assert message["STATUS"] == "Stopping; closing the stores"
+    assert int(message["EXTEND_TIMEOUT_USEC"]) > 600e6
     server.wait_stopped()
 
 
