@@ -91,6 +91,10 @@ void batch_retract(struct batch *batch, const struct change *change)
 	record->length -= size;
 	batch->size -= size;
 	batch->changes--;
+	if (record->length == RECORD_HEADER) { /* the next change may be too large for it */
+		TAILQ_REMOVE(&batch->records, record, entry);
+		free(record);
+	}
 }
 
 /* Takes over the changes of a whole record; false when there is no room for them. */
@@ -197,5 +201,13 @@ struct undo *batch_add_undo(
 
 void batch_retract_undo(struct batch *batch)
 {
-	batch->undo = batch->undo->before;
+	struct undo_block *block = batch->blocks;
+	struct undo *undo = batch->undo;
+
+	batch->undo = undo->before;
+	block->used = (size_t)((unsigned char *)undo - (unsigned char *)block->bytes);
+	if (block->used == 0) {
+		batch->blocks = block->next;
+		free(block);
+	}
 }

@@ -66,7 +66,7 @@ void batch_seal(const struct batch *batch);
 /* Adds what the key was; value NULL = it was not there. NULL when out of memory. */
 struct undo *batch_add_undo(
     struct batch *batch, const struct table_key *key, const struct table_value *value);
-/* Takes back the newest; its memory is freed with the batch. */
+/* Takes back the newest, and frees its memory. */
 void batch_retract_undo(struct batch *batch);
 
 #endif

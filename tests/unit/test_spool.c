@@ -179,6 +179,38 @@ START_TEST(small_batches_take_little_memory)
 }
 END_TEST
 
+/* A store that is full refuses change after change, and its batch stays open. */
+START_TEST(what_was_taken_back_takes_no_memory)
+{
+	static char bytes[30000];
+	const struct change small = { "a", "1", 1, 1, false };
+	const struct table_key key = { "key", 3, 0 };
+	struct batch *batch = batch_new(0);
+	struct undo *first;
+
+	ck_assert_int_eq(batch_add(batch, &small), 0);
+	first = batch_add_undo(batch, &key, NULL);
+	for (size_t length = 0; length < sizeof(bytes); length += 100) {
+		const struct change change = { key.bytes, bytes, key.length, length, false };
+		const struct table_value value = { bytes, length };
+
+		ck_assert_int_eq(batch_add(batch, &change), 0);
+		ck_assert_ptr_nonnull(batch_add_undo(batch, &key, &value));
+		batch_retract_undo(batch);
+		batch_retract(batch, &change);
+		ck_assert_ptr_eq(
+		    TAILQ_FIRST(&batch->records), TAILQ_LAST(&batch->records, batch_records));
+		ck_assert_ptr_eq(batch->undo, first);
+	}
+	ck_assert_uint_eq(batch->changes, 1);
+	batch_retract_undo(batch);
+	batch_retract(batch, &small);
+	ck_assert(TAILQ_EMPTY(&batch->records));
+	ck_assert_ptr_null(batch->blocks);
+	batch_free(batch);
+}
+END_TEST
+
 START_TEST(a_file_that_is_begun_anew_is_empty)
 {
 	for (unsigned i = 0; i < 5; i++)
@@ -360,6 +392,7 @@ int main(void)
 	tcase_add_checked_fixture(test, open_spool, close_spool);
 	tcase_add_test(test, what_was_appended_is_read);
 	tcase_add_test(test, small_batches_take_little_memory);
+	tcase_add_test(test, what_was_taken_back_takes_no_memory);
 	tcase_add_test(test, a_file_that_is_begun_anew_is_empty);
 	tcase_add_test(test, a_file_that_has_grown_is_cut);
 	tcase_add_test(test, a_batch_that_is_torn_is_none);
