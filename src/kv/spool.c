@@ -75,6 +75,7 @@ static int write_zeros(int fd, size_t from, size_t to)
 	return code;
 }
 
+/* By writing, since what ftruncate() adds are holes, and a disk that fills up meanwhile has no room for them. */
 static int make_room(struct spool_file *file, size_t length)
 {
 	size_t size = file->size;
@@ -82,13 +83,11 @@ static int make_room(struct spool_file *file, size_t length)
 
 	while (size < file->end + length)
 		size = size < SPOOL_FILE_MIN ? SPOOL_FILE_MIN : 2 * size;
-	if (size == file->size)
-		return 0;
-	if (ftruncate(file->fd, (off_t)size) == -1)
-		return errno;
 	code = write_zeros(file->fd, file->size, size);
 	if (code == 0)
 		file->size = size;
+	else if (ftruncate(file->fd, (off_t)file->size) == -1)
+		return code; /* zeros behind its end do no harm, but take room on a disk that is full */
 	return code;
 }
 

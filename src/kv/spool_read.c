@@ -5,8 +5,8 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "kv/batch.h"
 #include "kv/spool.h"
@@ -91,11 +91,26 @@ static int read_batches(struct reading *reading, struct spool_content *content)
 	return code;
 }
 
+static int read_file(int fd, unsigned char *bytes, size_t size)
+{
+	for (size_t at = 0; at < size;) {
+		ssize_t n = pread(fd, bytes + at, size - at, (off_t)at);
+
+		if (n == -1 && errno != EINTR)
+			return errno;
+		if (n == 0)
+			return EIO; /* it was cut just now */
+		at += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+/* Not by a map: where a disk fails, or a hole cannot be filled, reading that is a SIGBUS. */
 int spool_read(int fd, const struct siphash_key *key, struct spool_content *content)
 {
 	struct reading reading = { .key = key };
+	unsigned char *bytes;
 	struct stat stat;
-	void *map;
 	int code;
 
 	*content = (struct spool_content){ .batch = NULL };
@@ -106,11 +121,12 @@ int spool_read(int fd, const struct siphash_key *key, struct spool_content *cont
 		content->damaged = true;
 		return 0;
 	}
-	map = mmap(NULL, reading.size, PROT_READ, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		return errno;
-	reading.bytes = map;
-	code = read_batches(&reading, content);
-	munmap(map, reading.size);
+	if ((bytes = malloc(reading.size)) == NULL)
+		return ENOMEM;
+	reading.bytes = bytes;
+	code = read_file(fd, bytes, reading.size);
+	if (code == 0)
+		code = read_batches(&reading, content);
+	free(bytes);
 	return code;
 }

@@ -1,6 +1,7 @@
 """kv with a store that is not as it was left: it is refused with a reason, or it holds what it should; it
 never kills the daemon, and never makes it say something that was not stored."""
 
+import errno
 import os
 import random
 import shutil
@@ -269,9 +270,9 @@ def test_the_first_start_on_a_copy_may_be_cut_short(fleet, stored, faults):
     copy = faults.root / "copy"
     copy.mkdir()
     shutil.copy(stored.path / "data.mdb", copy)
-    faults.truncate.fail(skip=2)  # lock.mdb and echod.lock
+    faults.write.fail(errno.ENOSPC, skip=3)  # the lock, and two of data.mdb
     fleet.launch(kv(copy), env=faults.env).wait_stopped_with(1, f"storage {copy}")
-    faults.truncate.clear()
+    faults.write.clear()
     assert (copy / "spool.0").stat().st_size == 0 and (copy / "echod.lock").stat().st_size > 0
     stored.expect(fleet.start(kv(copy)))
 
