@@ -107,13 +107,16 @@ static void accept_cb(evutil_socket_t fd, short events, void *arg)
 		}
 		client = accept4(fd, &peer.any, &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (client == -1) {
+			listener->shares = false;
 			if (!is_clients_trouble(errno))
-				loop_cannot_accept(listener->loop, fd, errno);
+				loop_cannot_accept(listener->loop, listener, errno);
 			return;
 		}
 		loop_accepted(listener->loop);
 		peer.length = sockaddr_unmap(&peer.any, peer.length);
 		admit(listener, client, &peer);
+		if (listener->shares)
+			return; /* the other listeners that have waited come first */
 	}
 }
 
@@ -376,6 +379,8 @@ void listener_free(struct listener *listener)
 		return;
 	if (listener->instance != NULL)
 		TAILQ_REMOVE(&listener->instance->listeners, listener, entry);
+	if (listener->waits)
+		TAILQ_REMOVE(&listener->loop->waiting, listener, waiting_entry);
 	if (listener->watch != NULL)
 		event_free(listener->watch);
 	close_socket(listener);
@@ -384,14 +389,22 @@ void listener_free(struct listener *listener)
 
 void listener_pause(struct listener *listener)
 {
-	if (listener->event != NULL && transport_is_stream(listener->wanted.transport))
-		event_del(listener->event);
+	if (listener->event == NULL || listener->waits ||
+	    !transport_is_stream(listener->wanted.transport))
+		return;
+	event_del(listener->event);
+	listener->waits = listener->shares = true;
+	TAILQ_INSERT_TAIL(&listener->loop->waiting, listener, waiting_entry);
 }
 
 int listener_resume(struct listener *listener)
 {
-	if (listener->event == NULL || queues(listener->instance) ||
-	    event_pending(listener->event, EV_READ, NULL))
+	/* A level-triggered epoll tells of ready sockets in the order in which they were added. */
+	if (queues(listener->instance))
 		return 0;
-	return event_add(listener->event, NULL);
+	if (event_add(listener->event, NULL) == -1)
+		return -1;
+	listener->waits = false;
+	TAILQ_REMOVE(&listener->loop->waiting, listener, waiting_entry);
+	return 0;
 }

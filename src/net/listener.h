@@ -26,6 +26,9 @@ struct listener {
 	struct bound_socket socket;
 	const struct inherited_socket *inherited; /* that the socket was; NULL = opened by us */
 	struct event *event;                      /* NULL = it has no socket yet */
+	TAILQ_ENTRY(listener) waiting_entry;      /* of loop->waiting, while it waits */
+	bool waits;                               /* its clients stay in the kernel's queue */
+	bool shares; /* it has waited: one client a turn until that queue is empty */
 	int caution; /* how often the pieces of its batches are halved, see datagram.c */
 	/* Of a multicast group: tries again while its network is not there, and sees it go. */
 	struct event *watch;
@@ -76,7 +79,10 @@ const struct endpoint *listener_endpoint(const struct listener *listener);
 /* Closes it. Its streams, if any are left, must be gone or have another listener. */
 void listener_free(struct listener *listener);
 
-/* Rests, and works again unless its instance is full and queues; -1 = the kernel has no memory for that. */
+/*
+ * Stops accepting, and is last in the loop's list of those that wait; accepts again, unless its instance is full and
+ * queues. -1 = the kernel has no memory for that.
+ */
 void listener_pause(struct listener *listener);
 int listener_resume(struct listener *listener);
 

@@ -117,6 +117,7 @@ struct loop *loop_new(size_t max_streams)
 		return NULL;
 	TAILQ_INIT(&loop->instances);
 	TAILQ_INIT(&loop->answered);
+	TAILQ_INIT(&loop->waiting);
 	LIST_INIT(&loop->walks);
 	LIST_INIT(&loop->programs);
 	loop->max_streams = max_streams;
@@ -177,7 +178,7 @@ static void shed_one(struct loop *loop, int listener_fd)
 	loop->reserve_fd = open_reserve();
 }
 
-void loop_cannot_accept(struct loop *loop, int listener_fd, int error)
+void loop_cannot_accept(struct loop *loop, struct listener *failed, int error)
 {
 	struct instance *instance;
 	struct listener *listener;
@@ -189,12 +190,14 @@ void loop_cannot_accept(struct loop *loop, int listener_fd, int error)
 	    "accept: %s: all listeners pause for %d ms%s", strerror(error), (int)loop->pause,
 	    error == EMFILE ? " (raise the limit of open files, or lower limits.max_connections)"
 			    : "");
-	shed_one(loop, listener_fd);
+	shed_one(loop, failed->socket.fd);
 	if (resume_later(loop) == -1)
 		return; /* nobody would end the pause */
 	TAILQ_FOREACH (instance, &loop->instances, entry)
 		TAILQ_FOREACH (listener, &instance->listeners, entry)
-			listener_pause(listener);
+			if (listener != failed)
+				listener_pause(listener);
+	listener_pause(failed);
 }
 
 void loop_accepted(struct loop *loop)
@@ -204,15 +207,15 @@ void loop_accepted(struct loop *loop)
 
 void loop_has_room(struct loop *loop)
 {
-	struct instance *instance;
-	struct listener *listener;
+	struct listener *listener, *next;
 
 	if (event_pending(loop->resume, EV_TIMEOUT, NULL))
 		return;
-	TAILQ_FOREACH (instance, &loop->instances, entry)
-		TAILQ_FOREACH (listener, &instance->listeners, entry)
-			if (listener_resume(listener) == -1)
-				resume_later(loop);
+	for (listener = TAILQ_FIRST(&loop->waiting); listener != NULL; listener = next) {
+		next = TAILQ_NEXT(listener, waiting_entry);
+		if (listener_resume(listener) == -1)
+			resume_later(loop);
+	}
 }
 
 void loop_left(struct loop *loop)

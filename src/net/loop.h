@@ -20,10 +20,12 @@ struct deadlines;
 struct event;
 struct event_base;
 struct instance;
+struct listener;
 struct stream;
 
 TAILQ_HEAD(instance_list, instance);
 TAILQ_HEAD(answered_list, stream);
+TAILQ_HEAD(waiting_list, listener);
 LIST_HEAD(program_list, child);
 
 struct loop {
@@ -32,6 +34,7 @@ struct loop {
 	struct datagram_batch *batch;
 	struct own_ports *own_ports;
 	struct instance_list instances; /* those that run */
+	struct waiting_list waiting;    /* listeners that do not accept, whose turn is next first */
 	size_t streams;                 /* clients of all instances */
 	size_t max_streams;
 	size_t crowd;                 /* the most clients since memory was last given back */
@@ -61,13 +64,16 @@ void loop_free(struct loop *loop);
 
 /*
  * Out of descriptors or memory. All listeners rest: 50 ms, doubling to 1 s while it does not get better.
- * `listener_fd` sheds one client.
+ * The listener that has failed sheds one client, and is the last to accept again.
  */
-void loop_cannot_accept(struct loop *loop, int listener_fd, int error);
+void loop_cannot_accept(struct loop *loop, struct listener *listener, int error);
 /* An accept has worked. */
 void loop_accepted(struct loop *loop);
 
-/* A client or a program has gone: listeners that held their queue back may have room again. */
+/*
+ * A client or a program has gone: listeners that left their clients in the kernel's queue may have room again. They
+ * take turns: those that have waited longest are the first to accept.
+ */
 void loop_has_room(struct loop *loop);
 
 /* A client has gone, one of `streams`. */
