@@ -1,6 +1,7 @@
 """The files around the daemon: systemd's units and drop-ins, and what goes to other programs."""
 
 import configparser
+import json
 import os
 import re
 import shutil
@@ -203,7 +204,6 @@ class Fail2ban:
 
 @pytest.mark.parametrize("reason, settings", [
     ("denied", {"deny": ["127.0.0.1"]}),
-    ("limit", {"max_connections": 1}),
     ("protocol", {}),
 ])
 def test_fail2ban_finds_whoever_was_turned_away(echod, reason, settings):
@@ -214,8 +214,47 @@ def test_fail2ban_finds_whoever_was_turned_away(echod, reason, settings):
         line = server.wait_closed(reason).string
     filter = Fail2ban()
     assert filter.banned(line) == "127.0.0.1"
-    assert filter.banned(re.sub(r"^\S+ info ", "", line)) == "127.0.0.1", "as the journal has it"
+    journal = re.sub(r"^\S+ info ", "host echod[12]: ", line)
+    assert filter.banned(journal) == "127.0.0.1", "as fail2ban puts a line of the journal together"
     assert filter.definition["journalmatch"] == "_SYSTEMD_UNIT=echod.service"
+
+
+def test_fail2ban_leaves_clients_alone_that_found_no_place(echod):
+    """Others may have taken the places, and an administrator who kills a client does not ban it."""
+    server = echod({"control": {"listen": "unix://$DIR/control"},
+                    "kv": {"listen": "tcp://127.0.0.1:0", "max_connections": 1}})  # fmt: skip
+    filter = Fail2ban()
+    with server.kv() as first:
+        with server.connect("kv") as second:
+            second.rest()
+        assert filter.banned(server.wait_closed("limit").string) is None
+        with server.connect("control") as control:
+            control.send(b"-j clients --service kv\n")
+            client = json.loads(control.line())["clients"][0]
+            control.send(f"kill {client['id']}\n".encode())
+            assert filter.banned(server.wait_closed("denied").string) is None
+        assert first.more() == b""
+
+
+@pytest.mark.skipif(not shutil.which("fail2ban-regex"), reason="fail2ban is not installed")
+def test_fail2ban_itself_reads_the_filter(workdir):
+    """Lines of a file, of syslog, and of the journal as fail2ban puts them together."""
+    heads = ["2026-11-21T01:02:03.456Z info ", "Nov 21 01:02:03 host echod[12]: ",
+             "2026-11-21T01:02:03+00:00 host echod[12]: "]  # fmt: skip
+    found = ["kv 192.0.2.7:51234: closed: denied (0 B in, 0 B out, 0 ms)",
+             "kv [2001:db8::7]:51234: closed: protocol (23 B in, 41 B out, 12 ms)",
+             "kv [fe80::7%eth0]:51234: closed: slow_reader (23 B in, 41 B out, 31000 ms)"]  # fmt: skip
+    missed = ["kv 192.0.2.7:51234: closed: limit (0 B in, 0 B out, 0 ms): over limits.max_per_source",
+              "kv 192.0.2.7:51234: closed: denied (8 B in, 16 B out, 10 ms)",
+              "kv 192.0.2.7:51234: closed: quit (8 B in, 16 B out, 10 ms)",
+              "kv unix: closed: protocol (8 B in, 16 B out, 10 ms)"]  # fmt: skip
+    ignored = ["receiver 192.0.2.7:51234: closed: protocol (8 B in, 16 B out, 10 ms)"]
+    lines = [head + text + "\n" for head in heads for text in found + missed + ignored]
+    log = workdir / "echod.log"
+    log.write_text("".join(lines))
+    done = subprocess.run(["fail2ban-regex", log, CONF / "examples/fail2ban/filter.d/echod.conf"],
+                          capture_output=True, text=True, timeout=harness.DEADLINE)  # fmt: skip
+    assert "Lines: 24 lines, 3 ignored, 9 matched, 12 missed" in done.stdout, done.stdout + done.stderr
 
 
 def test_fail2ban_leaves_clients_alone_that_said_goodbye(echod):
