@@ -15,6 +15,7 @@
 #include "change_parts.h"
 #include "core/privilege.h"
 #include "net/listener.h"
+#include "net/rate.h"
 #include "net/stream.h"
 #include "services/collisions.h"
 #include "services/service.h"
@@ -75,15 +76,19 @@ static int start_service(
 	return result;
 }
 
-/* Datagrams need the guard; an instance that has one keeps it. */
-static int prepare_guard(struct planned *planned)
+/* Datagrams need the guard, streams the rates; an instance that has one keeps it. */
+static int prepare_guards(struct planned *planned)
 {
 	struct instance *instance = planned->instance;
 
-	for (size_t i = 0; i < planned->count && instance->guard == NULL; i++)
-		if (!transport_is_stream(planned->listeners[i]->wanted.transport) &&
-		    (instance->guard = guard_new()) == NULL)
+	for (size_t i = 0; i < planned->count; i++) {
+		bool stream = transport_is_stream(planned->listeners[i]->wanted.transport);
+
+		if (!stream && instance->guard == NULL && (instance->guard = guard_new()) == NULL)
 			return -1;
+		if (stream && instance->rates == NULL && (instance->rates = rates_new()) == NULL)
+			return -1;
+	}
 	return 0;
 }
 
@@ -105,7 +110,7 @@ static void plan_instance(
 		return;
 	}
 	plan_listeners(change, planned, mistakes, status);
-	if (prepare_guard(planned) == -1) {
+	if (prepare_guards(planned) == -1) {
 		*status = EXIT_FAILURE;
 		mistakes_add(
 		    mistakes, &config->origin, "services.%s: %s", config->name, strerror(errno));

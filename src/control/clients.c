@@ -157,16 +157,20 @@ static bool add_some(struct request *request, json_t *rows)
 static void add_those_who_left(struct request *request, json_t *rows)
 {
 	const struct clients_left *left = &request->server->loop->clients_left;
+	struct clients_left_walk walk = { 0 };
 	const struct client *client;
 	int64_t now = clock_ms();
 	json_t *row;
 
-	for (uint64_t i = 0; (client = clients_left_get(left, i)) != NULL; i++) {
+	while ((client = clients_left_next(left, &walk)) != NULL) {
 		if (!is_wanted(request->state, client, client->left))
 			continue;
 		row = describe(client, client->left);
 		json_object_set_new(row, "left_ms", json_integer(now - client->left));
 		json_object_set_new(row, "reason", json_string(close_reason_name(client->reason)));
+		json_object_set_new(row, "limit",
+		    client->limit == LIMIT_NONE ? json_null()
+						: json_string(limit_name(client->limit)));
 		if (!add_row(request, rows, row))
 			return;
 	}
@@ -193,7 +197,9 @@ static void show_end(const json_t *row, char *to, size_t size)
 	char ago[32], unsent[32];
 
 	if (json_object_get(row, "reason") != NULL)
-		snprintf(to, size, "%s %s ago", json_string_of(row, "reason"),
+		snprintf(to, size, "%s%s%s %s ago", json_string_of(row, "reason"),
+		    json_is_string(json_object_get(row, "limit")) ? ": " : "",
+		    json_string_of(row, "limit"),
 		    show_duration(json_number(row, "left_ms"), ago, sizeof(ago)));
 	else
 		snprintf(to, size, "%s",

@@ -126,6 +126,17 @@ static json_t *closed_facts(const struct counters *counters)
 	return closed;
 }
 
+static json_t *refused_facts(const struct counters *counters)
+{
+	json_t *refused = json_object();
+
+	for (int i = LIMIT_NONE + 1; i < LIMITS; i++)
+		if (counters->refused[i] > 0)
+			json_object_set_new(
+			    refused, limit_name(i), json_integer((json_int_t)counters->refused[i]));
+	return refused;
+}
+
 static json_t *drop_facts(const struct counters *counters)
 {
 	json_t *dropped = json_object();
@@ -227,18 +238,20 @@ static json_t *service_facts(const struct instance *instance, json_t *problems)
 {
 	const struct counters *c = &instance->counters;
 
-	if (instance_is_full(instance) && instance->loop->streams < instance->loop->max_streams)
+	enum limit limit = instance_limit(instance);
+
+	if (limit != LIMIT_NONE && limit != LIMIT_ALL_CLIENTS)
 		add_problem(problems, "%s: the limit of its clients is reached", instance->name);
 	return json_pack("{s:s, s:s, s:o, s:{s:I, s:I}, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, "
-			 "s:o, s:o}",
+			 "s:o, s:o, s:o}",
 	    "name", instance->name, "type", instance->config->kind->type, "addresses",
 	    address_facts(instance, problems), "clients", "now", (json_int_t)instance->stream_count,
 	    "limit", (json_int_t)instance->settings->max_connections, "programs",
 	    (json_int_t)instance->child_count, "accepted", (json_int_t)c->accepted, "bytes_in",
 	    (json_int_t)c->bytes_in, "bytes_out", (json_int_t)c->bytes_out, "datagrams_in",
 	    (json_int_t)c->datagrams_in, "datagrams_out", (json_int_t)c->datagrams_out, "closed",
-	    closed_facts(c), "dropped", drop_facts(c), "errors", error_facts(c), "report",
-	    own_facts(instance, problems));
+	    closed_facts(c), "refused", refused_facts(c), "dropped", drop_facts(c), "errors",
+	    error_facts(c), "report", own_facts(instance, problems));
 }
 
 json_t *facts_gather(const struct server *server)

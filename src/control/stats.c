@@ -97,6 +97,8 @@ static void add_instance(json_t *stats, const struct instance *instance)
 	add_of(stats, instance, "datagrams_out_total", c->datagrams_out);
 	for (int i = 0; i < CLOSE_REASONS; i++)
 		add_by_reason(stats, instance, "closed_total", close_reason_name(i), c->closed[i]);
+	for (int i = LIMIT_NONE + 1; i < LIMITS; i++)
+		add_by_reason(stats, instance, "refused_total", limit_name(i), c->refused[i]);
 	for (int i = DROP_NOT + 1; i < DROP_REASONS; i++)
 		add_by_reason(stats, instance, "dropped_total", drop_reason_name(i), c->drops[i]);
 	if (ops->report != NULL)

@@ -194,6 +194,7 @@ static void show_service(const json_t *service, struct evbuffer *out)
 	show_totals(name, service, out);
 	show_report(name, json_object_get(service, "report"), out);
 	show_counts(name, "closed: ", json_object_get(service, "closed"), out);
+	show_counts(name, "refused: ", json_object_get(service, "refused"), out);
 	show_counts(name, "errors: ", json_object_get(service, "errors"), out);
 }
 

@@ -19,6 +19,7 @@
 #include "net/instance.h"
 #include "net/listener.h"
 #include "net/loop.h"
+#include "net/rate.h"
 #include "net/source.h"
 #include "server.h"
 
@@ -193,16 +194,63 @@ static bool judge_limit(json_t *findings, const struct option_section *section, 
 	return reached;
 }
 
+/* Whether its network is over max_per_source. */
+static bool judge_source(const struct question *q, json_t *findings)
+{
+	const struct instance *instance = q->instance;
+	bool own = instance->settings->max_per_source != 0;
+	struct source_count count =
+	    source_count(&instance->sources, &q->suspect.any, instance->max_per_source);
+	char path[192];
+
+	instance_limit_key(instance, LIMIT_SOURCE, path, sizeof(path));
+	if (count.site)
+		snprintf(
+		    path + strlen(path), sizeof(path) - strlen(path), ", of its /%d", SITE_LENGTH);
+	return judge_limit(findings, own ? own_section(q, PART_INSTANCE) : limits_section(q), path,
+	    "max_per_source", count.now, count.max);
+}
+
+/* Whether its network has opened connections faster than connect_rate; then that comes first. */
+static bool judge_connect_rate(const struct question *q, json_t *findings)
+{
+	const struct instance *instance = q->instance;
+	const struct option_section *section = own_section(q, PART_INSTANCE);
+	struct rate_charges charges;
+	json_t *first;
+	int64_t wait;
+
+	instance_charges(instance, &q->suspect.any, &charges);
+	if (charges.count == 0)
+		return false;
+	wait = (rates_wait(instance->rates, &charges, clock_ms()) + 999999) / 1000000;
+	if (wait == 0) {
+		add_finding(findings, section, "connect_rate", 0,
+		    "at most %" PRId64 " new clients a second of its network, by "
+		    "services.%s.connect_rate",
+		    instance->settings->connect_rate, instance->name);
+		return false;
+	}
+	first = json_array();
+	add_finding(first, section, "connect_rate", 0,
+	    "its network has opened the %" PRId64 " connections a second of "
+	    "services.%s.connect_rate: no more for %" PRId64 " ms",
+	    instance->settings->connect_rate, instance->name, wait);
+	json_array_insert(findings, 0, json_array_get(first, 0));
+	json_decref(first);
+	return true;
+}
+
 /* "limited" or "waits"; NULL while there is room. */
 static const char *judge_limits(const struct question *q, json_t *findings)
 {
 	const struct instance *instance = q->instance;
 	const struct instance_settings *settings = instance->settings;
 	const struct option_section *own = own_section(q, PART_INSTANCE);
-	bool own_source = settings->max_per_source != 0, full;
-	char path[128];
+	bool full;
+	char path[192];
 
-	snprintf(path, sizeof(path), "services.%s.max_connections", instance->name);
+	instance_limit_key(instance, LIMIT_CLIENTS, path, sizeof(path));
 	full = judge_limit(findings, own, path, "max_connections", (int64_t)instance->stream_count,
 	    settings->max_connections);
 	if (!instance->handlers->administers)
@@ -211,18 +259,15 @@ static const char *judge_limits(const struct question *q, json_t *findings)
 		    (int64_t)q->server->loop->max_streams);
 	if (instance->handlers->full != NULL && instance->handlers->full(instance)) {
 		full = true;
-		add_fact(findings, "the service takes no more, by a limit of its own");
+		add_fact(findings, "the service runs as many programs as max_children allows");
 	}
 	if (full)
 		return settings->on_limit == ON_LIMIT_QUEUE ? "waits" : "limited";
 	if (q->suspect.any.sa_family == AF_UNIX)
 		return NULL;
-	snprintf(path, sizeof(path),
-	    own_source ? "services.%s.max_per_source" : "limits.max_per_source", instance->name);
-	return judge_limit(findings, own_source ? own : limits_section(q), path, "max_per_source",
-		   source_count(&instance->sources, &q->suspect.any), instance->max_per_source)
-		   ? "limited"
-		   : NULL;
+	full = judge_source(q, findings);
+	full |= judge_connect_rate(q, findings);
+	return full ? "limited" : NULL;
 }
 
 static json_t *judge_streams(const struct question *q)

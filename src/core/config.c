@@ -12,7 +12,7 @@ const struct option_row limit_rows[] = {
 	    .fallback = "4096", .help = "Clients of all services together."),
 	OPTION(struct limit_settings, max_per_source, integer, .min = 1, .max = 1000000,
 	    .fallback = "256",
-	    .help = "Clients of one service from one address; an IPv6 client counts with its /64."),
+	    .help = "Clients of one service from one source network, see source_prefix."),
 	OPTION(struct limit_settings, shutdown_timeout, duration, .max = 60 * MINUTE,
 	    .fallback = "10", .unit = "seconds",
 	    .help = "How long a stop waits for clients to take their last answers."),

@@ -65,6 +65,14 @@ void prefixes_mask(const struct prefixes *prefixes, struct in6_addr *key)
 	    IN6_IS_ADDR_V4MAPPED(key) ? MAPPED_BITS + (unsigned)prefixes->ipv4 : prefixes->ipv6);
 }
 
+bool site_mask(const struct prefixes *prefixes, struct in6_addr *key)
+{
+	if (IN6_IS_ADDR_V4MAPPED(key) || prefixes->ipv6 <= SITE_LENGTH)
+		return false;
+	keep_prefix(key, SITE_LENGTH);
+	return true;
+}
+
 /* Zeroes the bits behind the length; whether there were none set. */
 static bool clear_host_bits(struct in6_addr *address, unsigned length)
 {

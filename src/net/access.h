@@ -51,6 +51,16 @@ extern const struct option_type option_prefixes;
 /* Zeroes the bits of a network_key() behind the prefix of its family, so that it stands for the source. */
 void prefixes_mask(const struct prefixes *prefixes, struct in6_addr *key);
 
+/*
+ * An IPv6 /48 is what one customer may have. Where sources are longer prefixes it counts, too, and all its sources
+ * together have what four of them have.
+ */
+#define SITE_LENGTH 48
+#define SITE_SHARES 4
+
+/* Makes a network_key() that of its site; false = it has none that counts. */
+bool site_mask(const struct prefixes *prefixes, struct in6_addr *key);
+
 /* Whether the peer is in the network; a Unix peer is in none. */
 bool network_matches(const struct network *network, const struct sockaddr *peer);
 

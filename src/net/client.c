@@ -1,4 +1,4 @@
-/* The ring, and the walks: each knows its next client, and is moved on when that one goes. */
+/* The rings, and the walks: each knows its next client, and is moved on when that one goes. */
 #include "net/client.h"
 
 #include <stddef.h>
@@ -6,16 +6,31 @@
 #include "net/loop.h"
 #include "net/stream.h"
 
-struct client *clients_left_add(struct clients_left *left)
+struct client *clients_left_add(struct clients_left *left, bool refused)
 {
+	uint64_t place = left->refused % CLIENTS_REFUSED;
+
+	if (refused) {
+		left->before[place] = left->count;
+		left->refused++;
+		return &left->refused_ring[place];
+	}
 	return &left->ring[left->count++ % CLIENTS_LEFT];
 }
 
-const struct client *clients_left_get(const struct clients_left *left, uint64_t n)
+const struct client *clients_left_next(
+    const struct clients_left *left, struct clients_left_walk *walk)
 {
-	if (n >= left->count || n >= CLIENTS_LEFT)
-		return NULL;
-	return &left->ring[(left->count - 1 - n) % CLIENTS_LEFT];
+	bool any = walk->seen < left->count && walk->seen < CLIENTS_LEFT;
+	bool any_refused =
+	    walk->seen_refused < left->refused && walk->seen_refused < CLIENTS_REFUSED;
+	uint64_t next = (left->refused - 1 - walk->seen_refused) % CLIENTS_REFUSED;
+
+	if (any_refused && (!any || left->before[next] >= left->count - walk->seen)) {
+		walk->seen_refused++;
+		return &left->refused_ring[next];
+	}
+	return any ? &left->ring[(left->count - 1 - walk->seen++) % CLIENTS_LEFT] : NULL;
 }
 
 static void enter(struct client_walk *walk, struct instance *instance)

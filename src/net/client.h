@@ -6,6 +6,7 @@
 #define ECHOD_NET_CLIENT_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
@@ -15,7 +16,8 @@ struct loop;
 struct stream;
 
 #define CLIENT_SERVICE_MAX 64 /* of a longer name the beginning */
-#define CLIENTS_LEFT 64       /* as many are remembered */
+#define CLIENTS_LEFT 64       /* as many are remembered, */
+#define CLIENTS_REFUSED 32    /* and so many that never came in */
 
 struct client {
 	uint64_t id; /* 0 = it was turned away at the door */
@@ -33,18 +35,30 @@ struct client {
 	/* Once it has left: */
 	int64_t left;
 	int reason; /* enum close_reason */
+	int limit;  /* enum limit, if that was it */
 };
 
-/* A ring of those that left last; zeroed = nobody has. */
+/*
+ * Two rings of those that left last; zeroed = nobody has. Clients that are refused come by the thousand and have their
+ * own, lest they push out those that were here.
+ */
 struct clients_left {
-	struct client ring[CLIENTS_LEFT];
-	uint64_t count; /* since the start */
+	struct client ring[CLIENTS_LEFT], refused_ring[CLIENTS_REFUSED];
+	uint64_t count, refused;          /* since the start */
+	uint64_t before[CLIENTS_REFUSED]; /* `count` when each of the refused ones came */
 };
 
 /* The place of the next one, to be filled by the caller. */
-struct client *clients_left_add(struct clients_left *left);
-/* The n-th last one, 0 being the last; NULL when there is none. */
-const struct client *clients_left_get(const struct clients_left *left, uint64_t n);
+struct client *clients_left_add(struct clients_left *left, bool refused);
+
+/* From the last one on; zeroed = at the beginning. */
+struct clients_left_walk {
+	uint64_t seen, seen_refused;
+};
+
+/* The next one, which left before the one before; NULL when there is none. */
+const struct client *clients_left_next(
+    const struct clients_left *left, struct clients_left_walk *walk);
 
 /* A walk over all clients. It may be left and gone on with: who has ended meanwhile is stepped over. */
 struct client_walk {

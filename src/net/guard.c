@@ -1,5 +1,5 @@
 /*
- * The guards and their three tables. All are set-associative and keyed by a secret, so that a
+ * The guards and their tables. All are set-associative and keyed by a secret, so that a
  * stranger can neither choose a set nor make a table grow; what a full set gives up is said at
  * each.
  */
@@ -11,20 +11,17 @@
 
 #include "core/siphash.h"
 #include "net/endpoint.h"
+#include "net/rate.h"
 
 #define WAYS 8
 #define SETS 512
-#define BUCKETS (SETS * WAYS) /* source prefixes */
 #define REPEATS (SETS * WAYS) /* exchanges */
 #define MUTES (SETS * WAYS)
 
 #define SECOND_MS 1000
-#define SECOND_NS 1000000000
 #define MS_NS 1000000
 
 #define PACKET_BYTES 1472 /* of a reply that fit into an Ethernet frame */
-#define SITE_LENGTH 48    /* an IPv6 prefix that one customer may have; it gets SITE_SHARES rates */
-#define SITE_SHARES 4
 
 /*
  * A loop comes round in no time, or with the delay of a long way: 20 times within a second is the
@@ -34,16 +31,6 @@
 #define WINDOW_MS (30 * SECOND_MS)
 #define REPEATS_PER_WINDOW 45
 #define MUTE_MS (60 * SECOND_MS)
-
-/*
- * What a source prefix has been sent, as time: at its rate a reply takes so long, and `paid` is
- * when the last of them is over (GCRA, the virtual scheduling algorithm of ITU-T I.371). A second
- * of it may be used up in advance.
- */
-struct bucket {
-	uint64_t source; /* a keyed hash of the prefix; 0 = nobody's */
-	int64_t paid;    /* ns */
-};
 
 /* How often one exchange was seen within the last half minute. */
 struct repeat {
@@ -70,7 +57,7 @@ struct exchange_key {
 
 struct guard {
 	struct siphash_key key;
-	struct bucket buckets[BUCKETS];
+	struct rates rates; /* of replies */
 	struct repeat repeats[REPEATS];
 	struct mute mutes[MUTES];
 	struct muted_exchange muted[MUTES]; /* what there is to tell of each of them */
@@ -115,7 +102,8 @@ struct guard *guard_new(void)
 {
 	struct guard *guard = calloc(1, sizeof(*guard));
 
-	if (guard != NULL && siphash_key_random(&guard->key) == -1) {
+	if (guard != NULL &&
+	    (siphash_key_random(&guard->key) == -1 || rates_init(&guard->rates) == -1)) {
 		free(guard); /* keeps errno since glibc 2.33 */
 		return NULL;
 	}
@@ -201,96 +189,33 @@ enum drop_reason guard_request(const struct guard_rules *rules, const struct own
 
 /* --- 5: the rate of a source --- */
 
-/* What a reply would be charged to. */
-struct charge {
-	uint64_t source;
-	int64_t cost; /* of one packet, ns */
-};
-#define CHARGES_MAX 2
-
-static uint64_t source_of(
-    const struct guard *guard, const struct in6_addr *host, const struct prefixes *prefixes)
+static void charges_of(const struct guard *guard, const struct guard_rules *rules,
+    const struct in6_addr *host, struct rate_charges *charges)
 {
-	struct in6_addr prefix = *host;
-	uint8_t key[sizeof(prefix) + 1];
+	const struct rate_limit limit = { .per_second = rules->reply_rate,
+		.burst = rules->reply_rate,
+		.prefixes = &rules->reply_prefix };
 
-	prefixes_mask(prefixes, &prefix);
-	memcpy(key, &prefix, sizeof(prefix));
-	key[sizeof(prefix)] = prefixes->ipv6;
-	return siphash13(&guard->key, key, sizeof(key));
-}
-
-/* None for a peer that is exempt; two for an IPv6 peer whose site has many prefixes. */
-static int charges_of(const struct guard *guard, const struct guard_rules *rules,
-    const struct in6_addr *host, struct charge charges[CHARGES_MAX])
-{
-	static const struct prefixes site = { .ipv4 = 32, .ipv6 = SITE_LENGTH };
-
-	if (rules->reply_rate == 0 || is_loopback(host))
-		return 0;
-	charges[0].source = source_of(guard, host, &rules->reply_prefix);
-	charges[0].cost = (uint32_t)SECOND_NS / (uint32_t)rules->reply_rate;
-	if (IN6_IS_ADDR_V4MAPPED(host) || rules->reply_prefix.ipv6 <= SITE_LENGTH)
-		return 1;
-	charges[1].source = source_of(guard, host, &site);
-	charges[1].cost = charges[0].cost / SITE_SHARES;
-	return 2;
-}
-
-/*
- * The source's own bucket, or the one of its set that owes least. A source that has none takes that
- * over, with the debt on it. Credit thus belongs to the way and not to the source: whatever sources
- * are forged to push one out and let it in anew, the eight ways together never give more than eight
- * times the rate. And a source that has used up its bucket is the last to be pushed out of it, so
- * that alone it stays at the rate.
- */
-static size_t find_bucket(const struct guard *guard, uint64_t source)
-{
-	const struct bucket *buckets = guard->buckets;
-	size_t first = source % SETS * WAYS, least = first;
-
-	for (size_t i = first; i < first + WAYS; i++) {
-		if (buckets[i].source == source)
-			return i;
-		if (buckets[i].paid < buckets[least].paid)
-			least = i;
-	}
-	return least;
-}
-
-/* How long it takes until there is room for one packet, ns; 0 or less = there is. */
-static int64_t charge_wait(const struct guard *guard, const struct charge *charge, int64_t now_ns)
-{
-	int64_t paid = guard->buckets[find_bucket(guard, charge->source)].paid;
-
-	return paid - now_ns - (SECOND_NS - charge->cost);
+	charges->count = 0;
+	if (rules->reply_rate != 0 && !is_loopback(host))
+		rates_charges(&guard->rates, &limit, host, charges);
 }
 
 /* A large reply is charged for each packet that it leaves in; only the first must find room. */
-static void pay(struct guard *guard, const struct charge *charge, size_t length, int64_t now_ns)
+static int64_t packets_of(size_t length)
 {
-	struct bucket *bucket = &guard->buckets[find_bucket(guard, charge->source)];
-	int64_t packets = length == 0 ? 1 : (int64_t)((length - 1) / PACKET_BYTES) + 1;
-
-	bucket->source = charge->source;
-	bucket->paid = (bucket->paid > now_ns ? bucket->paid : now_ns) + packets * charge->cost;
+	return length == 0 ? 1 : (int64_t)((length - 1) / PACKET_BYTES) + 1;
 }
 
 int64_t guard_rate_wait(const struct guard *guard, const struct guard_rules *rules,
     const struct sockaddr *peer, int64_t now_ms)
 {
-	struct charge charges[CHARGES_MAX];
+	struct rate_charges charges = { .count = 0 };
 	struct in6_addr host;
-	int count = network_key(peer, &host) ? charges_of(guard, rules, &host, charges) : 0;
-	int64_t longest = 0;
 
-	for (int i = 0; i < count; i++) {
-		int64_t wait = charge_wait(guard, &charges[i], now_ms * MS_NS);
-
-		if (wait > longest)
-			longest = wait;
-	}
-	return (longest + MS_NS - 1) / MS_NS;
+	if (network_key(peer, &host))
+		charges_of(guard, rules, &host, &charges);
+	return (rates_wait(&guard->rates, &charges, now_ms) + MS_NS - 1) / MS_NS;
 }
 
 /* --- 6: the same exchange over and over --- */
@@ -440,17 +365,16 @@ enum drop_reason guard_reply(struct guard *guard, const struct guard_rules *rule
     const struct datagram_route *route, const void *request, size_t request_length,
     const void *reply, size_t reply_length, int64_t now_ms, bool *muted)
 {
-	struct charge charges[CHARGES_MAX];
+	struct rate_charges charges = { .count = 0 };
 	struct exchange_key key;
 	uint64_t exchange;
-	int count;
 
 	*muted = false;
 	key_peer(guard, &key, route->from, route->from_length);
-	count = key.family == AF_UNIX ? 0 : charges_of(guard, rules, &key.host, charges);
-	for (int i = 0; i < count; i++)
-		if (charge_wait(guard, &charges[i], now_ms * MS_NS) > 0)
-			return DROP_RATE;
+	if (key.family != AF_UNIX)
+		charges_of(guard, rules, &key.host, &charges);
+	if (rates_wait(&guard->rates, &charges, now_ms) > 0)
+		return DROP_RATE;
 	exchange = hash_exchange(guard, &key, request, request_length, reply, reply_length);
 	if (is_muted(guard, exchange, now_ms))
 		return DROP_REPEAT;
@@ -459,7 +383,6 @@ enum drop_reason guard_reply(struct guard *guard, const struct guard_rules *rule
 		*muted = true;
 		return DROP_REPEAT;
 	}
-	for (int i = 0; i < count; i++)
-		pay(guard, &charges[i], reply_length, now_ms * MS_NS);
+	rates_pay(&guard->rates, &charges, packets_of(reply_length), now_ms);
 	return DROP_NOT;
 }

@@ -1,10 +1,13 @@
 /* The keys that services share, and the making of an instance. */
 #include "net/instance.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "net/loop.h"
+#include "net/rate.h"
+#include "net/stream.h"
 
 static const char *const on_limit_names[] = { "reject", "queue", NULL };
 static const char *const reply_ports_names[] = { "unprivileged", "any", NULL };
@@ -41,8 +44,15 @@ const struct option_row instance_rows[] = {
 		"waits in the kernel's queue until another one leaves."),
 	OPTION(struct instance_settings, max_per_source, integer, .min = 0, .max = 1000000,
 	    .fallback = "0",
-	    .help = "Clients of one source address (an IPv6 one counts with its "
-		    "/64) at one time; 0 takes the value under limits."),
+	    .help = "Clients of one source network, by its source_prefix, at one time; an IPv6 /48 "
+		    "may have four times as many. 0 takes the value under limits."),
+	OPTION(struct instance_settings, source_prefix, prefixes, .fallback = "\"32/56\"",
+	    .help = "How much of an IPv4 and of an IPv6 address makes a source network of "
+		    "max_per_source and connect_rate."),
+	OPTION(struct instance_settings, connect_rate, integer, .min = 0, .max = 1000000000,
+	    .fallback = "500", .unit = "connections a second",
+	    .help = "New clients of one source network; as many as max_per_source, if that is "
+		    "more, may come at once. 0 = no limit. Unix clients are exempt."),
 	OPTION(struct instance_settings, idle_timeout, duration, .min = 0, .max = 365 * DAY_MS,
 	    .fallback = "300", .unit = "seconds",
 	    .help =
@@ -104,6 +114,8 @@ void instance_free(struct instance *instance)
 	if (instance == NULL)
 		return;
 	guard_free(instance->guard);
+	free(instance->rates);
+	sources_clear(&instance->sources);
 	free(instance->name);
 	free(instance);
 }
@@ -117,19 +129,68 @@ void instance_configure(struct instance *instance, struct instance_config *confi
 	instance->lines = config->parts[PART_LINES].fields;
 	instance->datagrams = config->parts[PART_DATAGRAMS].fields;
 	instance->conf = config->parts[PART_OWN].fields;
+	streams_count_sources(instance);
 	instance->max_per_source = instance->settings->max_per_source != 0
 				       ? instance->settings->max_per_source
 				       : limits->max_per_source;
 }
 
-bool instance_is_full(const struct instance *instance)
+const char *limit_name(enum limit limit)
+{
+	static const char *const names[LIMITS] = {
+		[LIMIT_NONE] = "none",
+		[LIMIT_CLIENTS] = "max_connections",
+		[LIMIT_ALL_CLIENTS] = "limits_max_connections",
+		[LIMIT_PROGRAMS] = "max_children",
+		[LIMIT_SOURCE] = "max_per_source",
+		[LIMIT_RATE] = "connect_rate",
+		[LIMIT_MEMORY] = "memory",
+	};
+
+	return names[limit];
+}
+
+enum limit instance_limit(const struct instance *instance)
 {
 	const struct handlers *handlers = instance->handlers;
 
 	if (instance->stream_count >= (size_t)instance->settings->max_connections)
-		return true;
+		return LIMIT_CLIENTS;
 	if (handlers->full != NULL && handlers->full(instance))
-		return true;
-	/* Who comes to see why all places are taken must not stand at the door for it. */
-	return !handlers->administers && instance->loop->streams >= instance->loop->max_streams;
+		return LIMIT_PROGRAMS;
+	/* An administrator gets in even when the server is full: to find out why. */
+	if (!handlers->administers && instance->loop->streams >= instance->loop->max_streams)
+		return LIMIT_ALL_CLIENTS;
+	return LIMIT_NONE;
+}
+
+const char *instance_limit_key(
+    const struct instance *instance, enum limit limit, char *buffer, size_t size)
+{
+	if (limit == LIMIT_MEMORY)
+		snprintf(buffer, size, "the memory that is left");
+	else if (limit == LIMIT_ALL_CLIENTS)
+		snprintf(buffer, size, "limits.max_connections");
+	else if (limit == LIMIT_SOURCE && instance->settings->max_per_source == 0)
+		snprintf(buffer, size, "limits.max_per_source");
+	else
+		snprintf(buffer, size, "services.%s.%s", instance->name, limit_name(limit));
+	return buffer;
+}
+
+void instance_charges(
+    const struct instance *instance, const struct sockaddr *peer, struct rate_charges *charges)
+{
+	const struct instance_settings *settings = instance->settings;
+	struct rate_limit limit = { .per_second = settings->connect_rate,
+		.burst = settings->connect_rate,
+		.prefixes = &settings->source_prefix };
+	struct in6_addr host;
+
+	charges->count = 0;
+	/* Who may have so many clients may open them at once. */
+	if (limit.burst < instance->max_per_source)
+		limit.burst = instance->max_per_source;
+	if (settings->connect_rate != 0 && network_key(peer, &host))
+		rates_charges(instance->rates, &limit, &host, charges);
 }

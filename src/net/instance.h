@@ -24,6 +24,8 @@ struct evbuffer;
 struct instance;
 struct listener;
 struct loop;
+struct rate_charges;
+struct rates;
 struct stream;
 
 /* Keys that every service has. */
@@ -38,6 +40,8 @@ struct instance_settings {
 	int64_t max_connections;
 	int on_limit; /* enum on_limit */
 	int64_t max_per_source;
+	struct prefixes source_prefix;
+	int64_t connect_rate; /* a second, 0 = no limit */
 	int64_t idle_timeout; /* ms, 0 = never */
 };
 
@@ -87,6 +91,21 @@ enum close_reason {
 	CLOSE_RELOAD,
 	CLOSE_REASONS
 };
+
+/* What CLOSE_LIMIT was for. */
+enum limit {
+	LIMIT_NONE,
+	LIMIT_CLIENTS,     /* max_connections of the service */
+	LIMIT_ALL_CLIENTS, /* limits.max_connections */
+	LIMIT_PROGRAMS,    /* max_children */
+	LIMIT_SOURCE,      /* max_per_source */
+	LIMIT_RATE,        /* connect_rate */
+	LIMIT_MEMORY,
+	LIMITS
+};
+
+/* "max_per_source", for counters. */
+const char *limit_name(enum limit limit);
 
 /* "client_eof", for log lines and counters. */
 const char *close_reason_name(enum close_reason reason);
@@ -144,7 +163,7 @@ struct handlers {
 	/* At the start and whenever the output is short: may add to it, and is called again if it did. */
 	enum verdict (*room)(struct stream *stream, struct evbuffer *out);
 	void (*close)(struct stream *stream);
-	/* Whether one more client would be one too many, whatever max_connections says. */
+	/* Whether one more client would need a program too many, by max_children. */
 	bool (*full)(const struct instance *instance);
 	bool administers;      /* its clients come in over limits.max_connections, unremembered */
 	bool sends_files;      /* its output may hold parts of files */
@@ -167,6 +186,7 @@ static inline bool handlers_frame(const struct handlers *handlers)
 struct counters {
 	uint64_t accepted;
 	uint64_t closed[CLOSE_REASONS];
+	uint64_t refused[LIMITS]; /* clients, which are closed for CLOSE_LIMIT, too */
 	uint64_t bytes_in, bytes_out;
 	uint64_t datagrams_in, datagrams_out;
 	uint64_t drops[DROP_REASONS];
@@ -197,6 +217,7 @@ struct instance {
 	uint64_t failed_programs;   /* could not be started, or ended badly by themselves */
 	struct sources sources;
 	struct guard *guard; /* NULL before the first datagram listener */
+	struct rates *rates; /* of connections; NULL before the first stream listener */
 	struct counters counters;
 	struct log_class closed_lines, drop_lines, service_lines; /* what a client can provoke */
 };
@@ -210,7 +231,14 @@ void instance_free(struct instance *instance);
 void instance_configure(struct instance *instance, struct instance_config *config,
     const struct handlers *handlers, const struct limit_settings *limits);
 
-/* Whether one more client would be over a limit of the instance or of the loop. */
-bool instance_is_full(const struct instance *instance);
+/* Which limit of the instance or of the loop one more client would be over; LIMIT_NONE = there is a place. */
+enum limit instance_limit(const struct instance *instance);
+/* Its name as the key that says it, such as "limits.max_per_source", written into the buffer. */
+const char *instance_limit_key(
+    const struct instance *instance, enum limit limit, char *buffer, size_t size);
+
+/* What connect_rate asks of a client; charges->count is 0 when it is exempt. */
+void instance_charges(
+    const struct instance *instance, const struct sockaddr *peer, struct rate_charges *charges);
 
 #endif

@@ -10,11 +10,11 @@
 
 #include "core/clock.h"
 #include "core/inherited.h"
-#include "net/client.h"
 #include "net/datagram.h"
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/multicast.h"
+#include "net/rate.h"
 #include "net/stream.h"
 
 #define ACCEPTS_PER_TURN 16
@@ -36,48 +36,51 @@ const struct endpoint *listener_endpoint(const struct listener *listener)
 
 static bool queues(const struct instance *instance)
 {
-	return instance->settings->on_limit == ON_LIMIT_QUEUE && instance_is_full(instance);
+	return instance->settings->on_limit == ON_LIMIT_QUEUE &&
+	       instance_limit(instance) != LIMIT_NONE;
 }
 
-/* It does not become a stream, but an administrator may look for it. */
-static void remember_refusal(
-    struct instance *instance, const struct peer *peer, enum close_reason reason)
+/* Whether its network has had the new clients that connect_rate gives it; if not, this is one. */
+static bool is_over_rate(struct instance *instance, const struct peer *peer)
 {
-	struct client *client = clients_left_add(&instance->loop->clients_left);
+	struct rate_charges charges;
 	int64_t now = clock_ms();
 
-	*client = (struct client){ .opened = now, .active = now, .left = now, .reason = reason };
-	snprintf(client->service, sizeof(client->service), "%s", instance->name);
-	client->peer_length = peer->any.sa_family == AF_UNIX ? sizeof(sa_family_t) : peer->length;
-	memcpy(&client->peer, &peer->any, client->peer_length);
+	instance_charges(instance, &peer->any, &charges);
+	if (charges.count == 0)
+		return false;
+	if (rates_wait(instance->rates, &charges, now) > 0)
+		return true;
+	rates_pay(instance->rates, &charges, 1, now);
+	return false;
 }
 
-static void log_refusal(
-    struct instance *instance, const struct peer *peer, enum close_reason reason)
+/* Which limit keeps the client out; otherwise it has its place. */
+static enum limit take_place(struct instance *instance, const struct peer *peer)
 {
-	char text[ADDRESS_TEXT_MAX];
+	enum limit limit;
 
-	remember_refusal(instance, peer, reason);
-	log_limited(&instance->closed_lines, LOG_LEVEL_INFO,
-	    "%s %s: closed: %s (0 B in, 0 B out, 0 ms)", instance->name,
-	    peer_format(&peer->any, peer->length, text, sizeof(text)), close_reason_name(reason));
+	if (is_over_rate(instance, peer))
+		return LIMIT_RATE;
+	if ((limit = instance_limit(instance)) != LIMIT_NONE)
+		return limit;
+	if (source_enter(&instance->sources, &peer->any, instance->max_per_source) == -1)
+		return errno == EDQUOT ? LIMIT_SOURCE : LIMIT_MEMORY;
+	return LIMIT_NONE;
 }
 
 /* The client's way in: rules, limits, then it is a stream. */
 static void admit(struct listener *listener, int fd, const struct peer *peer)
 {
 	struct instance *instance = listener->instance;
+	enum limit limit;
 
-	if (!access_allows(&instance->settings->allow, &instance->settings->deny, &peer->any)) {
-		instance->counters.closed[CLOSE_DENIED]++;
-		log_refusal(instance, peer, CLOSE_DENIED);
-		close(fd);
-	} else if (instance_is_full(instance) ||
-		   source_enter(&instance->sources, &peer->any, instance->max_per_source) == -1) {
-		stream_refuse(instance, listener, fd, &peer->any, peer->length);
-	} else {
+	if (!access_allows(&instance->settings->allow, &instance->settings->deny, &peer->any))
+		stream_turn_away(instance, fd, &peer->any, peer->length, CLOSE_DENIED, LIMIT_NONE);
+	else if ((limit = take_place(instance, peer)) != LIMIT_NONE)
+		stream_refuse(instance, listener, fd, &peer->any, peer->length, limit);
+	else
 		stream_open(instance, listener, fd, &peer->any, peer->length);
-	}
 }
 
 /* What befell the client, which has left the queue with it; see accept(2). */

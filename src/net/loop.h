@@ -25,8 +25,8 @@ struct stream;
 
 TAILQ_HEAD(instance_list, instance);
 TAILQ_HEAD(answered_list, stream);
-TAILQ_HEAD(waiting_list, listener);
 LIST_HEAD(program_list, child);
+TAILQ_HEAD(waiting_list, listener);
 
 struct loop {
 	struct event_base *base;

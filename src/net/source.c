@@ -1,56 +1,74 @@
-/* A balanced tree (tsearch) of the addresses that are here now; an address without clients has no node. */
+/* A balanced tree (tsearch) of the networks that are here now; a network without clients has no node. */
 #include "net/source.h"
 
 #include <errno.h>
 #include <netinet/in.h>
 #include <search.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "net/access.h"
-
 struct source {
-	struct in6_addr address;
+	struct in6_addr network;
+	bool site;
 	int64_t clients;
+};
+
+/* What a peer counts for. */
+struct keys {
+	struct source items[2]; /* its network, its site */
+	int count;
 };
 
 static int compare(const void *a, const void *b)
 {
 	const struct source *x = a, *y = b;
 
-	return memcmp(&x->address, &y->address, sizeof(x->address));
+	if (x->site != y->site)
+		return x->site ? 1 : -1;
+	return memcmp(&x->network, &y->network, sizeof(x->network));
 }
 
-/* A host has a whole /64 of IPv6 addresses to itself: it counts as one. */
-static bool source_key(struct source *key, const struct sockaddr *peer)
+static struct keys keys_of(const struct sources *sources, const struct sockaddr *peer)
 {
-	if (!network_key(peer, &key->address))
-		return false;
-	if (!IN6_IS_ADDR_V4MAPPED(&key->address))
-		memset(&key->address.s6_addr[8], 0, 8);
-	return true;
+	struct keys keys = { .count = 0 };
+	struct source *own = &keys.items[0], *site = &keys.items[1];
+
+	if (!network_key(peer, &own->network))
+		return keys;
+	site->network = own->network;
+	prefixes_mask(&sources->prefixes, &own->network);
+	site->site = site_mask(&sources->prefixes, &site->network);
+	keys.count = site->site ? 2 : 1;
+	return keys;
 }
 
-int source_enter(struct sources *sources, const struct sockaddr *peer, int64_t max)
+static struct source *find(const struct sources *sources, const struct source *key)
 {
-	struct source key, *source;
-	struct source **node;
+	struct source **node = tfind(key, &sources->tree, compare);
 
-	if (!source_key(&key, peer))
-		return 0;
-	node = tfind(&key, &sources->tree, compare);
-	if (node != NULL) {
-		if ((*node)->clients >= max) {
+	return node == NULL ? NULL : *node;
+}
+
+static int64_t max_of(const struct source *source, int64_t max)
+{
+	return source->site ? SITE_SHARES * max : max;
+}
+
+static int add_one(struct sources *sources, const struct source *key, int64_t max)
+{
+	struct source *source = find(sources, key);
+
+	if (source != NULL) {
+		if (source->clients >= max_of(source, max)) {
 			errno = EDQUOT;
 			return -1;
 		}
-		(*node)->clients++;
+		source->clients++;
 		return 0;
 	}
 	if ((source = malloc(sizeof(*source))) == NULL)
 		return -1;
-	source->address = key.address;
+	*source = *key;
 	source->clients = 1;
 	if (tsearch(source, &sources->tree, compare) == NULL) {
 		free(source);
@@ -60,26 +78,56 @@ int source_enter(struct sources *sources, const struct sockaddr *peer, int64_t m
 	return 0;
 }
 
-void source_leave(struct sources *sources, const struct sockaddr *peer)
+static void remove_one(struct sources *sources, const struct source *key)
 {
-	struct source key, *source;
-	struct source **node;
+	struct source *source = find(sources, key);
 
-	if (!source_key(&key, peer) || (node = tfind(&key, &sources->tree, compare)) == NULL)
-		return;
-	source = *node;
-	if (--source->clients > 0)
+	if (source == NULL || --source->clients > 0)
 		return;
 	tdelete(source, &sources->tree, compare);
 	free(source);
 }
 
-int64_t source_count(const struct sources *sources, const struct sockaddr *peer)
+int source_enter(struct sources *sources, const struct sockaddr *peer, int64_t max)
 {
-	struct source key, **node;
+	struct keys keys = keys_of(sources, peer);
 
-	if (!source_key(&key, peer))
-		return 0;
-	node = tfind(&key, &sources->tree, compare);
-	return node == NULL ? 0 : (*node)->clients;
+	for (int i = 0; i < keys.count; i++) {
+		if (add_one(sources, &keys.items[i], max) == 0)
+			continue;
+		while (i-- > 0)
+			remove_one(sources, &keys.items[i]);
+		return -1;
+	}
+	return 0;
+}
+
+void source_leave(struct sources *sources, const struct sockaddr *peer)
+{
+	struct keys keys = keys_of(sources, peer);
+
+	for (int i = 0; i < keys.count; i++)
+		remove_one(sources, &keys.items[i]);
+}
+
+void sources_clear(struct sources *sources)
+{
+	tdestroy(sources->tree, free);
+	sources->tree = NULL;
+}
+
+struct source_count source_count(
+    const struct sources *sources, const struct sockaddr *peer, int64_t max)
+{
+	struct keys keys = keys_of(sources, peer);
+	struct source_count count = { .now = 0, .max = max };
+
+	for (int i = 0; i < keys.count; i++) {
+		const struct source *source = find(sources, &keys.items[i]);
+
+		if (source != NULL && (i == 0 || source->clients >= max_of(source, max)))
+			count = (struct source_count){ source->clients, max_of(source, max),
+				source->site };
+	}
+	return count;
 }

@@ -1,23 +1,39 @@
-/* How many clients each source address has: what max_per_source is held against. */
+/* How many clients each source has: what max_per_source is held against. */
 #ifndef ECHOD_NET_SOURCE_H
 #define ECHOD_NET_SOURCE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
+
+#include "net/access.h"
 
 /* Zeroed = nobody there. */
 struct sources {
 	void *tree;
+	struct prefixes
+	    prefixes; /* that its clients are counted by; set it while nobody is there */
+};
+
+/* Clients and the most there may be. */
+struct source_count {
+	int64_t now, max;
+	bool site; /* of the /48, since its limit is the one that is reached */
 };
 
 /*
- * Counts one more client of the peer's address (an IPv6 one counts with its /64) unless that makes more
- * than `max`. 0, or -1 with errno EDQUOT or ENOMEM. A peer without an IP address is not counted.
+ * Counts one more client of the peer's network, and of the /48 of an IPv6 peer, unless that makes more than `max`
+ * (SITE_SHARES times as many for the /48). 0, or -1 with errno EDQUOT or ENOMEM. A peer without an IP address is not
+ * counted.
  */
 int source_enter(struct sources *sources, const struct sockaddr *peer, int64_t max);
 void source_leave(struct sources *sources, const struct sockaddr *peer);
 
-/* The clients of the peer's address that are here. */
-int64_t source_count(const struct sources *sources, const struct sockaddr *peer);
+/* Forgets all clients, for them to be counted anew. */
+void sources_clear(struct sources *sources);
+
+/* The clients of the peer's network that are here, or of its /48 if that has all that it may have. */
+struct source_count source_count(
+    const struct sources *sources, const struct sockaddr *peer, int64_t max);
 
 #endif

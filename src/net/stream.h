@@ -24,9 +24,13 @@ struct ucred;
 void stream_open(struct instance *instance, struct listener *listener, int fd,
     const struct sockaddr *peer, socklen_t peer_length);
 
-/* A client over a limit: is told the service's refusal and closed lingeringly, in no one's count. */
+/* A client over that limit: is told the service's refusal and closed lingeringly, in no one's count. */
 void stream_refuse(struct instance *instance, struct listener *listener, int fd,
-    const struct sockaddr *peer, socklen_t peer_length);
+    const struct sockaddr *peer, socklen_t peer_length, enum limit limit);
+
+/* Closes a client that is told nothing, at once; counted, logged and remembered. `limit` if that is the reason. */
+void stream_turn_away(struct instance *instance, int fd, const struct sockaddr *peer,
+    socklen_t peer_length, enum close_reason reason, enum limit limit);
 
 /* Ends the instance's streams gracefully: what they have sent is answered, what is buffered is sent. */
 void streams_drain(struct instance *instance, enum close_reason reason);
@@ -37,6 +41,8 @@ void streams_leave(
 void streams_move(struct instance *instance, const struct listener *from, struct listener *to);
 /* Ends them now. */
 void streams_abort(struct instance *instance, enum close_reason reason);
+/* Takes the settings' source_prefix; if it is another one, the clients that are here are counted anew. */
+void streams_count_sources(struct instance *instance);
 /* Ends those that the access rules in force would not let in. */
 void streams_recheck(struct instance *instance);
 

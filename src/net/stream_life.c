@@ -25,6 +25,7 @@
 #define LINGER_MS 2000  /* a closed client may still be sending */
 #define LOOK_MS 2000    /* whether a client of which nothing is awaited is still there */
 #define REFUSED_MAX 128 /* clients that linger with a refusal */
+#define LIMIT_KEY_MAX 192
 
 static const char *const reason_names[CLOSE_REASONS] = {
 	[CLOSE_CLIENT_EOF] = "client_eof",
@@ -55,14 +56,17 @@ bool close_reason_is_bad(enum close_reason reason)
 static void log_end(struct stream *s, enum close_reason reason)
 {
 	enum log_level level = close_reason_is_bad(reason) ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
-	char peer[ADDRESS_TEXT_MAX];
+	char peer[ADDRESS_TEXT_MAX], key[LIMIT_KEY_MAX] = "";
 
 	if (!log_enabled(level))
 		return;
+	if (s->limit != LIMIT_NONE)
+		instance_limit_key(s->instance, s->limit, key, sizeof(key));
 	log_limited(&s->instance->closed_lines, level,
-	    "%s %s: closed: %s (%" PRIu64 " B in, %" PRIu64 " B out, %" PRId64 " ms)",
+	    "%s %s: closed: %s (%" PRIu64 " B in, %" PRIu64 " B out, %" PRId64 " ms)%s%s",
 	    s->instance->name, peer_format(&s->peer.any, s->peer_length, peer, sizeof(peer)),
-	    reason_names[reason], s->bytes_in, s->bytes_gone, clock_ms() - s->opened);
+	    reason_names[reason], s->bytes_in, s->bytes_gone, clock_ms() - s->opened,
+	    *key == '\0' ? "" : ": over ", key);
 }
 
 static void leave_counts(struct stream *s)
@@ -96,10 +100,11 @@ static void remember(const struct stream *s, enum close_reason reason)
 
 	if (s->handlers->administers) /* a monitor would soon have pushed all others out */
 		return;
-	client = clients_left_add(&s->instance->loop->clients_left);
+	client = clients_left_add(&s->instance->loop->clients_left, s->refused);
 	stream_describe(s, client);
 	client->left = clock_ms();
 	client->reason = reason;
+	client->limit = s->limit;
 }
 
 void stream_forget_answered(struct stream *s)
@@ -245,6 +250,7 @@ static void out_of_memory(struct instance *instance, int fd)
 	log_limited(&instance->closed_lines, LOG_LEVEL_ERROR,
 	    "%s: out of memory for a client, it is closed", instance->name);
 	instance->counters.closed[CLOSE_LIMIT]++;
+	instance->counters.refused[LIMIT_MEMORY]++;
 	close(fd);
 }
 
@@ -271,21 +277,56 @@ void stream_open(struct instance *instance, struct listener *listener, int fd,
 	stream_settle(s, verdict);
 }
 
+/* It does not become a stream, but an administrator may look for it. */
+static void remember_refusal(struct instance *instance, const struct sockaddr *peer,
+    socklen_t peer_length, enum close_reason reason, enum limit limit)
+{
+	struct client *client;
+	int64_t now = clock_ms();
+
+	if (instance->handlers->administers)
+		return;
+	client = clients_left_add(&instance->loop->clients_left, true);
+	*client = (struct client){
+		.opened = now, .active = now, .left = now, .reason = reason, .limit = limit
+	};
+	snprintf(client->service, sizeof(client->service), "%s", instance->name);
+	client->peer_length = peer->sa_family == AF_UNIX ? sizeof(sa_family_t) : peer_length;
+	memcpy(&client->peer, peer, client->peer_length);
+}
+
+void stream_turn_away(struct instance *instance, int fd, const struct sockaddr *peer,
+    socklen_t peer_length, enum close_reason reason, enum limit limit)
+{
+	char text[ADDRESS_TEXT_MAX], key[LIMIT_KEY_MAX] = "";
+
+	close(fd);
+	instance->counters.closed[reason]++;
+	remember_refusal(instance, peer, peer_length, reason, limit);
+	if (limit != LIMIT_NONE)
+		instance_limit_key(instance, limit, key, sizeof(key));
+	log_limited(&instance->closed_lines, LOG_LEVEL_INFO,
+	    "%s %s: closed: %s (0 B in, 0 B out, 0 ms)%s%s", instance->name,
+	    peer_format(peer, peer_length, text, sizeof(text)), close_reason_name(reason),
+	    *key == '\0' ? "" : ": over ", key);
+}
+
 void stream_refuse(struct instance *instance, struct listener *listener, int fd,
-    const struct sockaddr *peer, socklen_t peer_length)
+    const struct sockaddr *peer, socklen_t peer_length, enum limit limit)
 {
 	const char *refusal = instance->handlers->refusal;
 	struct stream *s = NULL;
 
+	instance->counters.refused[limit]++;
 	if (instance->loop->refused < REFUSED_MAX)
 		s = stream_new(instance, fd, peer, peer_length);
 	if (s == NULL) {
-		instance->counters.closed[CLOSE_LIMIT]++;
-		close(fd);
+		stream_turn_away(instance, fd, peer, peer_length, CLOSE_LIMIT, limit);
 		return;
 	}
 	s->listener = listener;
 	s->refused = true;
+	s->limit = (uint8_t)limit;
 	instance->loop->refused++;
 	if (refusal != NULL)
 		evbuffer_add(bufferevent_get_output(s->bev), refusal, strlen(refusal));
@@ -335,6 +376,22 @@ void streams_abort(struct instance *instance, enum close_reason reason)
 
 	while ((s = TAILQ_FIRST(&instance->streams)) != NULL)
 		stream_end(s, reason);
+}
+
+void streams_count_sources(struct instance *instance)
+{
+	const struct prefixes *prefixes = &instance->settings->source_prefix;
+	struct sources *sources = &instance->sources;
+	struct stream *s;
+
+	if (sources->prefixes.ipv4 == prefixes->ipv4 && sources->prefixes.ipv6 == prefixes->ipv6)
+		return;
+	sources_clear(sources);
+	sources->prefixes = *prefixes;
+	/* One that there is no memory to count stays all the same. */
+	TAILQ_FOREACH (s, &instance->streams, entry)
+		if (!s->refused)
+			source_enter(sources, &s->peer.any, INT32_MAX);
 }
 
 void streams_recheck(struct instance *instance)

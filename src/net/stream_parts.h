@@ -37,6 +37,7 @@ struct stream {
 	} peer;
 	uint8_t peer_length;           /* of a Unix client only its family is kept */
 	uint8_t reason;                /* enum close_reason, once it is closing */
+	uint8_t limit;                 /* enum limit that it is refused for */
 	bool telnet : 1, refused : 1;  /* what it is */
 	bool reading : 1, writing : 1; /* what the bufferevent waits for */
 	bool bulk : 1;                 /* the last read was full: the next one takes more */

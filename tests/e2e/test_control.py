@@ -454,6 +454,42 @@ def two_left(left):
     return len(left) == 2 and left
 
 
+def test_refused_clients_say_which_limit_it_was(echod, ask, echoctl):
+    """In the list of those that left, in the counters and in status; they push nobody else out of the list."""
+    server = echod(with_control(kv={"listen": TCP, "max_connections": 1},
+                                source={"type": "kv", "listen": TCP, "max_per_source": 1, "connect_rate": 0}))  # fmt: skip
+    with server.kv() as stays, server.kv("source"):
+        with server.connect("kv") as one:
+            one.rest()
+        for _ in range(100):
+            with server.connect("source") as client:
+                client.rest()
+        stays.send(b"QUIT\n")
+        stays.rest()
+    server.wait_closed("quit")
+    server.wait_closed("limit", 100)
+    left = ask("clients", "--left")["clients"]
+    assert [(c["reason"], c["limit"]) for c in left if c["service"] == "kv"] == [("quit", None)]
+    refused = [c for c in left if c["reason"] == "limit"]
+    assert [c["limit"] for c in refused] == ["max_per_source"] * 32
+    assert "limit: max_per_source" in echoctl("clients", "--left")[0]
+    stats = ask("stats")
+    assert stats['echod_refused_total{service="kv",reason="max_connections"}'] == 1
+    assert stats['echod_refused_total{service="source",reason="max_per_source"}'] == 100
+    assert stats['echod_closed_total{service="source",reason="limit"}'] == 100
+    assert "source: refused: max_per_source=100" in echoctl("status")[0]
+
+
+def test_why_names_the_rate_of_connections(echod, echoctl):
+    server = echod(with_control(kv={"listen": TCP, "max_per_source": 1, "connect_rate": 1}))
+    with server.kv():
+        pass
+    text, _ = echoctl("why", "127.0.0.1", "kv")
+    assert text.startswith("streams: limited\n  by: its network has opened the 1 connections a second"), text
+    text, _ = echoctl("why", "127.0.0.2", "kv")
+    assert "at most 1 new clients a second of its network, by services.kv.connect_rate" in text
+
+
 def test_only_the_last_64_that_left_are_kept(echod):
     server = echod(with_control(echo={"listen": TCP}))
     with console(server) as client:
@@ -980,6 +1016,7 @@ def test_stats(echod, echoctl, ask):
     assert stats['echod_accepted_total{service="kv"}'] == 1
     assert stats['echod_closed_total{service="kv",reason="client_eof"}'] == 1
     assert stats['echod_kv_entries{service="kv"}'] == 1
+    assert stats['echod_refused_total{service="kv",reason="connect_rate"}'] == 0
 
 
 # --- echoctl ---

@@ -1,13 +1,19 @@
 """Limits: how many, from where, how slow, how long; and running out of descriptors."""
 
+import collections
+import concurrent.futures
+import ctypes
+import select
+import shutil
 import socket
+import subprocess
 import threading
 import time
 
 import pytest
 
 from harness import DEADLINE, Failure, wait_until
-from transports import every_stream, needs_ipv6
+from transports import every_stream, needs_ipv6, needs_root
 
 TCP = "tcp://127.0.0.1:0"
 FULL = b"ERROR: too many connections\n"
@@ -96,6 +102,7 @@ def test_limit_per_source(echod):
     with server.kv(**at) as first, server.kv(**at):
         with server.connect("kv", **at) as third:
             assert third.rest() in (FULL, b"")
+        server.log.wait(r"closed: limit \(.* ms\): over services\.kv\.max_per_source$")
         assert is_served(server, **at, source="127.0.0.2")
         first.ask(b"QUIT")
         first.rest()
@@ -111,6 +118,113 @@ def test_limit_per_source_for_all_services_is_replaced_by_a_services_own(echod):
     with server.kv("one"), server.kv("two"):
         assert not is_served(server, "one")
         assert is_served(server, "two")
+
+
+has_namespaces = (
+    shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin") is not None
+    and subprocess.run(["unshare", "-n", "true"], check=False, capture_output=True).returncode == 0
+)
+# All of the documentation's prefix is the machine's own.
+OWN_PREFIX = """ip link set lo up
+ip -6 route add local 2001:db8::/32 dev lo
+echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind
+exec "$0" "$@"
+"""
+CLONE_NEWNET = 0x40000000
+
+
+def inside(server, function):
+    """What the function returns in a thread that is in the daemon's network."""
+
+    def enter():
+        with open(f"/proc/{server.pid}/ns/net") as network:
+            assert ctypes.CDLL(None, use_errno=True).setns(network.fileno(), CLONE_NEWNET) == 0
+        return function()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(enter).result(DEADLINE)
+
+
+def served_from(server, name, networks, held):
+    """How many clients, one from each of these networks, are served; they stay."""
+    served = 0
+    for network in networks:
+        client = server.connect(name, host="2001:db8::1", source=network + "1")
+        held.append(client)
+        served += client.line() == b"READY\n"
+    return served
+
+
+@needs_root
+@needs_ipv6
+@pytest.mark.skipif(not has_namespaces, reason="no network namespaces")
+def test_a_site_has_four_times_max_per_source(echod):
+    """A /48 has 256 networks of the length that counts, and as many addresses as one likes."""
+    own = {"type": "kv", "listen": "tcp://[::]:0", "max_per_source": 2}
+    services = {"kv": own, "long": {**own, "source_prefix": "32/64"}, "site": {**own, "source_prefix": "32/48"},
+                "rate": {**own, "connect_rate": 1}}  # fmt: skip
+    server = echod(services, wrapper=("unshare", "-n", "sh", "-ec", OWN_PREFIX))
+    site = [f"2001:db8:1:{i:x}00::" for i in range(16)]
+    networks = [f"2001:db8:1:{i:x}::" for i in range(3)]
+    held = []
+
+    def served(name, networks):
+        return inside(server, lambda: served_from(server, name, networks, held))
+
+    assert served("kv", networks) == 2, "a /56 counts as one"
+    assert served("kv", site) == 6, "the /48 has eight places, and two of them were taken"
+    assert served("kv", ["2001:db8:2::"]) == 1, "others have their own"
+    assert served("long", networks) == 3, "three sources of another length"
+    assert served("site", site) == 2
+    assert served("rate", site * 2) == 8
+    server.log.wait(r"closed: limit \(.* ms\): over services\.kv\.max_per_source$")
+    # A reload to another length counts those anew that are here.
+    assert server.reload({**services, "kv": {**own, "source_prefix": "32/64"},
+                          "long": {**own, "source_prefix": "32/56"}})  # fmt: skip
+    assert served("long", networks) == 0, "the /56 has three already"
+    for client in held:
+        client.close()
+    server.wait_closed("client_eof", 8 + 1 + 3 + 2)
+    assert served("long", networks) == 2
+    for client in held:
+        client.close()
+
+
+# --- how fast ---
+
+
+def greetings(server, count, **options):
+    """What so many clients get that come and go one after the other."""
+    texts = []
+    for _ in range(count):
+        with server.connect("kv", **options) as client:
+            texts.append(client.line())
+    return texts
+
+
+def test_connect_rate(echod):
+    """A burst of max_per_source, then the rate; each network has its own."""
+    server = echod(kv(listen="tcp://0.0.0.0:0", max_per_source=20, connect_rate=1))
+    at = {"host": "127.0.0.1"}
+    texts = greetings(server, 40, **at)
+    assert texts[:20] == [b"READY\n"] * 20
+    assert 15 <= texts.count(FULL), texts
+    assert is_served(server, **at, source="127.0.0.2")
+    server.log.wait(r"closed: limit \(.* ms\): over services\.kv\.connect_rate$")
+    wait_until(lambda: greetings(server, 1, **at) == [b"READY\n"], "a second later one comes in")
+
+
+def test_connect_rate_is_for_networks_only(echod):
+    server = echod(kv(listen="unix://$DIR/kv", max_per_source=1, connect_rate=1))
+    assert greetings(server, 20) == [b"READY\n"] * 20
+
+
+def test_connect_rate_0_is_no_limit(echod):
+    server = echod(kv(max_per_source=1, connect_rate=0))
+    for _ in range(20):
+        with server.connect("kv") as client:
+            assert client.line() in (b"READY\n", FULL)
+    assert not server.log.matches("connect_rate")
 
 
 # --- from where ---
@@ -253,6 +367,46 @@ def test_slow_reader_is_closed_after_30_s(echod):
 
 
 # --- fairness ---
+
+
+def serve_queues(server, counts, rounds):
+    """Who is served by how many, while clients of all these services always wait for the only place."""
+    queues = {name: collections.deque(server.connect(name) for _ in range(3)) for name in counts}
+    while sum(counts.values()) < rounds:
+        ready, _, _ = select.select([q[0].sock for q in queues.values()], [], [], DEADLINE)
+        assert ready, "somebody is served"
+        for name, queue in queues.items():
+            if queue[0].sock in ready:
+                queue.append(server.connect(name))
+                client = queue.popleft()
+                assert client.line() == b"READY\n"
+                client.close()
+                counts[name] += 1
+    for queue in queues.values():
+        for client in queue:
+            client.close()
+    return counts
+
+
+def test_queues_of_services_take_turns(echod):
+    queued = {"type": "kv", "listen": TCP, "on_limit": "queue"}
+    server = echod({"a": queued, "b": queued, "c": queued}, limits={"max_connections": 1})
+    counts = serve_queues(server, {"a": 0, "b": 0, "c": 0}, 60)
+    assert min(counts.values()) >= 10, counts
+
+
+def test_queues_of_one_services_addresses_take_turns(echod):
+    """Also for the places of that service, and for all of them when several are free at once."""
+    server = echod(kv(listen=[TCP, "unix://$DIR/kv"], on_limit="queue", max_connections=2))
+    held = [server.kv(transport="tcp"), server.kv(transport="tcp")]
+    waiting = {kind: [server.connect("kv", transport=kind) for _ in range(8)] for kind in ("tcp", "unix")}
+    for client in held:
+        client.close()
+    for tcp, unix in zip(waiting["tcp"], waiting["unix"]):
+        for client in (tcp, unix):
+            assert client.line() == b"READY\n", "each queue has its turn"
+        for client in (tcp, unix):
+            client.close()
 
 
 def test_a_huge_pipeline_does_not_starve_others(echod):

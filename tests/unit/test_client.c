@@ -123,32 +123,62 @@ START_TEST(walk_leaves_an_instance_that_goes)
 }
 END_TEST
 
+/* The id of the n-th last one, 0 being the last; 0 when there is none. */
+static uint64_t left_id(const struct clients_left *left, uint64_t n)
+{
+	struct clients_left_walk walk = { 0 };
+	const struct client *client;
+
+	do
+		client = clients_left_next(left, &walk);
+	while (client != NULL && n-- > 0);
+	return client == NULL ? 0 : client->id;
+}
+
 START_TEST(ring_keeps_the_last)
 {
 	struct clients_left *left = calloc(1, sizeof(*left));
 
-	ck_assert_ptr_null(clients_left_get(left, 0));
+	ck_assert_uint_eq(left_id(left, 0), 0);
 	for (uint64_t id = 1; id <= 2 * CLIENTS_LEFT + 3; id++) {
-		clients_left_add(left)->id = id;
-		ck_assert_uint_eq(clients_left_get(left, 0)->id, id);
+		clients_left_add(left, false)->id = id;
+		ck_assert_uint_eq(left_id(left, 0), id);
 	}
 	for (uint64_t i = 0; i < CLIENTS_LEFT; i++)
-		ck_assert_uint_eq(clients_left_get(left, i)->id, 2 * CLIENTS_LEFT + 3 - i);
-	ck_assert_ptr_null(clients_left_get(left, CLIENTS_LEFT));
+		ck_assert_uint_eq(left_id(left, i), 2 * CLIENTS_LEFT + 3 - i);
+	ck_assert_uint_eq(left_id(left, CLIENTS_LEFT), 0);
+	free(left);
+}
+END_TEST
+
+START_TEST(refused_clients_push_out_each_other_only)
+{
+	struct clients_left *left = calloc(1, sizeof(*left));
+
+	*clients_left_add(left, false) = (struct client){ .id = 1, .left = 1 };
+	for (int64_t time = 2; time < 3 * CLIENTS_REFUSED; time++)
+		*clients_left_add(left, true) = (struct client){ .id = 100, .left = time };
+	*clients_left_add(left, false) = (struct client){ .id = 2, .left = INT64_MAX };
+	ck_assert_uint_eq(left_id(left, 0), 2);
+	for (uint64_t i = 1; i <= CLIENTS_REFUSED; i++)
+		ck_assert_uint_eq(left_id(left, i), 100);
+	ck_assert_uint_eq(left_id(left, CLIENTS_REFUSED + 1), 1);
+	ck_assert_uint_eq(left_id(left, CLIENTS_REFUSED + 2), 0);
 	free(left);
 }
 END_TEST
 
 START_TEST(who_ends_is_remembered)
 {
+	struct clients_left_walk walk = { 0 };
 	const struct client *client;
 
 	end(5);
-	client = clients_left_get(&loop->clients_left, 0);
+	client = clients_left_next(&loop->clients_left, &walk);
 	ck_assert_uint_eq(client->id, 5);
 	ck_assert_str_eq(client->service, "three");
 	ck_assert_int_eq(client->reason, CLOSE_DENIED);
-	ck_assert_ptr_null(clients_left_get(&loop->clients_left, 1));
+	ck_assert_ptr_null(clients_left_next(&loop->clients_left, &walk));
 	ck_assert_ptr_null(stream_find(loop, 5));
 }
 END_TEST
@@ -165,6 +195,7 @@ int main(void)
 	tcase_add_test(tc, walk_steps_over_who_has_ended);
 	tcase_add_test(tc, walk_leaves_an_instance_that_goes);
 	tcase_add_test(tc, ring_keeps_the_last);
+	tcase_add_test(tc, refused_clients_push_out_each_other_only);
 	tcase_add_test(tc, who_ends_is_remembered);
 	suite_add_tcase(s, tc);
 	srunner_run_all(sr, CK_ENV);

@@ -249,7 +249,7 @@ START_TEST(a_refused_client_is_in_no_ones_count)
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
 	client = ends[0];
 	instance->handlers = &line_handlers;
-	stream_refuse(instance, NULL, ends[1], &peer, sizeof(sa_family_t));
+	stream_refuse(instance, NULL, ends[1], &peer, sizeof(sa_family_t), LIMIT_CLIENTS);
 	ck_assert_uint_eq(loop->refused, 1);
 	ck_assert_uint_eq(loop->streams, 0);
 	expect_bytes("no\n");
@@ -258,6 +258,7 @@ START_TEST(a_refused_client_is_in_no_ones_count)
 	settle_loop();
 	ck_assert_uint_eq(loop->refused, 0);
 	ck_assert_uint_eq(instance->counters.closed[CLOSE_LIMIT], 1);
+	ck_assert_uint_eq(instance->counters.refused[LIMIT_CLIENTS], 1);
 }
 END_TEST
 
