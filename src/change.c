@@ -76,6 +76,17 @@ static int start_service(
 	return result;
 }
 
+/* Where it says what the start needs: its store, if it has one. */
+static const struct option_origin *start_origin(const struct instance_config *config)
+{
+	const struct service_ops *ops = service_of(config->kind);
+	const struct option_section *own = &config->parts[PART_OWN];
+
+	if (ops->storage == NULL || ops->storage(own->fields) == NULL)
+		return &config->origin;
+	return option_origin_of(own, "storage");
+}
+
 /* Datagrams need the guard, streams the rates; an instance that has one keeps it. */
 static int prepare_guards(struct planned *planned)
 {
@@ -126,7 +137,7 @@ static void plan_instance(
 	    planned->instance, config, service_handlers(config), change->config->limits);
 	if (start_service(planned, change->config, why, sizeof(why)) == -1) {
 		*status = EXIT_FAILURE;
-		mistakes_add(mistakes, &config->origin, "services.%s: %s", config->name, why);
+		mistakes_add(mistakes, start_origin(config), "services.%s: %s", config->name, why);
 		return;
 	}
 	planned->started = true;

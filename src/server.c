@@ -32,7 +32,7 @@
 #include "services/service.h"
 
 #define LAST_COMMIT_MS 600000 /* of a store with sync = "interval", on a slow disk */
-#define SPARE_DESCRIPTORS 64 /* beside those of clients: listeners, the log, the loop itself */
+#define SPARE_DESCRIPTORS 64  /* beside those of clients: listeners, the log, the loop itself */
 
 /* --- signals --- */
 
@@ -259,12 +259,17 @@ void server_log_mistakes(const char *subject, const struct texts *mistakes)
 }
 
 /* The exit status, by errno: the user may be a mistake in the configuration. */
-static int refuse_privileges(const char *why)
+static int refuse_privileges(const struct config *config, const char *why)
 {
-	int status = errno == ENOENT ? EX_CONFIG : EX_NOPERM;
+	static const struct option_origin nowhere = { 0 };
+	bool unknown = errno == ENOENT;
+	struct texts mistakes = { 0 };
 
-	log_error("echod: %s", why);
-	return status;
+	mistakes_add(&mistakes, unknown ? option_origin_of(&config->sections[0], "user") : &nowhere,
+	    "%s", why);
+	server_log_mistakes("echod", &mistakes);
+	texts_clear(&mistakes);
+	return unknown ? EX_CONFIG : EX_NOPERM;
 }
 
 static void looked_up_cb(void *arg)
@@ -299,7 +304,7 @@ int server_start(struct server *server)
 	/* Before anything is bound: whether it will be possible to become the user. */
 	if (privilege_seal(why, sizeof(why)) == -1 ||
 	    privilege_lend(config->main->user, why, sizeof(why)) == -1)
-		return refuse_privileges(why);
+		return refuse_privileges(config, why);
 	privilege_return();
 	check_descriptor_limit(config->limits->max_connections);
 	/* Before anything is bound: from here on a TERM ends in an orderly stop, by the loop's first turn. */
@@ -331,7 +336,7 @@ int server_start(struct server *server)
 	change_commit(change);
 	notify_check();
 	if (privilege_drop(config->main->user, why, sizeof(why)) == -1)
-		return refuse_privileges(why);
+		return refuse_privileges(config, why);
 	if (geteuid() == 0)
 		log_info("echod: it was started as root and stays root: name another user in user");
 	server->reloads.loaded_at = clock_seconds();

@@ -34,15 +34,18 @@ struct receiver {
 static int bind_endpoint(struct receiver *r, const struct endpoint *endpoint)
 {
 	struct bound_socket *socket = &r->sockets[r->count];
-	char text[ADDRESS_TEXT_MAX], why[256];
+	char text[ADDRESS_TEXT_MAX], why[512];
+	int error;
 
 	if (r->options->interface != NULL && !multicast_is_group(&endpoint->any)) {
 		complain("-I: only multicast groups are joined on an interface");
 		return STATUS_USAGE;
 	}
 	if (socket_open(socket, endpoint, &r->socket_options, why, sizeof(why)) == -1) {
+		error = errno;
 		complain("%s%s", why,
-		    errno == ENODEV && r->options->interface == NULL ? "; try -I INTERFACE" : "");
+		    error == ENODEV && r->options->interface == NULL ? "; try -I INTERFACE" : "");
+		errno = error;
 		return STATUS_NO;
 	}
 	fprintf(
@@ -63,7 +66,7 @@ static int allocate(struct receiver *r, size_t sockets)
 	return -1;
 }
 
-/* All endpoints that the address has. A status, after a complaint if it is not STATUS_OK. */
+/* All endpoints that the address has; of a name, those that this machine has, if there is one. A status, after a complaint if it is not STATUS_OK. */
 static int bind_address(struct receiver *r, const struct address *address)
 {
 	struct endpoints endpoints;
@@ -76,8 +79,14 @@ static int bind_address(struct receiver *r, const struct address *address)
 	}
 	if (allocate(r, endpoints.count) == -1)
 		status = STATUS_NO;
-	for (size_t i = 0; i < endpoints.count && status == STATUS_OK; i++)
+	for (size_t i = 0; i < endpoints.count && status == STATUS_OK; i++) {
+		bool is_last = i + 1 == endpoints.count && r->count == 0;
+
 		status = bind_endpoint(r, &endpoints.items[i]);
+		if (status == STATUS_NO && address_is_name(address) && !is_last &&
+		    (errno == EADDRNOTAVAIL || errno == EAFNOSUPPORT))
+			status = STATUS_OK;
+	}
 	endpoints_clear(&endpoints);
 	return status;
 }

@@ -4,7 +4,7 @@
  * file that both have mapped; faults.py is its side of the same structures.
  *
  * ECHOD_FAULT_ROOT is the directory, ECHOD_FAULT_CONTROL the file of the switches, ECHOD_FAULT_TRACE the
- * trace. A call that no rule concerns goes on as it is. With ECHOD_FAULT_DUMPABLE the daemon stays dumpable, for
+ * trace. A call that no rule concerns goes on as it is. With ECHOD_FAULT_NO_IPV6 the kernel has no IPv6. With ECHOD_FAULT_DUMPABLE the daemon stays dumpable, for
  * tests that look into it and are not run by root.
  */
 #undef _FORTIFY_SOURCE   /* its inline open() and ours cannot both be */
@@ -161,6 +161,15 @@ static bool is_path_ours(const char *path, char name[PATH_MAX])
 	if (fd != -1)
 		close(fd);
 	return ours;
+}
+
+int socket(int domain, int type, int protocol)
+{
+	if (domain == AF_INET6 && getenv("ECHOD_FAULT_NO_IPV6") != NULL) {
+		errno = EAFNOSUPPORT;
+		return -1;
+	}
+	return REAL(socket)(domain, type, protocol);
 }
 
 /* Whether it is a stream to a client; the client's port, or the name of its Unix socket. */

@@ -127,6 +127,16 @@ def test_an_address_of_a_name_that_is_not_here_is_told(echod, write, transport):
 
 
 @needs_root
+def test_a_name_where_the_kernel_has_no_ipv6(echod, write, faults):
+    wrapper = with_hosts(write, "127.0.0.1 both.test\n::1 both.test\n")
+    server = echod(echo(["tcp://both.test:0", "udp://*:0"]), wrapper=wrapper,
+                   env={**faults.env, "ECHOD_FAULT_NO_IPV6": "1"})  # fmt: skip
+    server.log.wait(r"warning echo: cannot bind tcp://\[::1\]:0: Address family not supported")
+    assert {a.host for a in server.addresses(ECHO)} == {"127.0.0.1", "0.0.0.0"}
+    assert says_hello(server.connect(ECHO, "tcp"))
+
+
+@needs_root
 def test_a_name_without_any_address_that_is_here_is_an_error(fleet, write):
     hosts = "192.0.2.77 many.test\n192.0.2.78 many.test\n"
     server = fleet.launch(echo("tcp://many.test:0"), wrapper=with_hosts(write, hosts))

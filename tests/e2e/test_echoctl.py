@@ -21,6 +21,7 @@ import pytest
 
 import harness
 from harness import DEADLINE, Failure
+from test_addresses import with_hosts
 from transports import every_datagram, every_stream, every_transport, needs_ipv6, needs_root
 
 OK, NO, USAGE, NOBODY = 0, 1, 2, 3
@@ -538,6 +539,22 @@ def send_datagram(address, data):
     with harness.connect(address, named=False) as sender:
         sender.send(data)
         return f"127.0.0.1:{sender.port}" if address.family == socket.AF_INET else "unix"
+
+
+@needs_root
+def test_listen_to_the_addresses_of_a_name_that_are_here(write):
+    wrapper = with_hosts(write, "192.0.2.77 many.test\n127.0.0.1 many.test\n192.0.2.78 none.test\n")
+    command = [*wrapper, find_echoctl(), "listen"]
+    with subprocess.Popen([*command, "udp://many.test:0"], stderr=subprocess.PIPE, text=True,
+                          stdout=subprocess.DEVNULL) as listener:  # fmt: skip
+        said = listener.stderr.readline() + listener.stderr.readline()  # in the resolver's order
+        assert "cannot bind udp://192.0.2.77:0: Cannot assign" in said
+        assert "listening on udp://127.0.0.1:" in said
+        listener.send_signal(signal.SIGINT)
+        assert listener.wait(DEADLINE) == OK
+    result = subprocess.run([*command, "udp://none.test:0"], capture_output=True, text=True,
+                            timeout=DEADLINE, check=False)  # fmt: skip
+    assert result.returncode == NO and "cannot bind udp://192.0.2.78:0" in result.stderr
 
 
 def started(listener):

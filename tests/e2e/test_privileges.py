@@ -163,7 +163,7 @@ def test_a_reload_runs_as_the_user(echod, home):
 
 def test_unknown_user(fleet, home):
     server = fleet.launch(services(home), user="echod-nobody-at-all")
-    server.wait_stopped_with(78, "there is no user echod-nobody-at-all")
+    server.wait_stopped_with(78, ":1: user: there is no user echod-nobody-at-all")
 
 
 @needs_setpriv
