@@ -221,6 +221,7 @@ static struct socket_options options_of(const struct instance_config *config)
 	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
 
 	return (struct socket_options){ .backlog = (int)settings->backlog,
+		.keepalive = instance_keepalive(settings),
 		.ipv6_only = settings->ipv6_only,
 		.unix_mode = settings->socket_mode };
 }

@@ -57,6 +57,12 @@ const struct option_row instance_rows[] = {
 	    .fallback = "300", .unit = "seconds",
 	    .help =
 		"A client that neither sends nor takes a byte for so long is closed; 0 = never."),
+	/* The maximum is the kernel's, of TCP_KEEPIDLE. */
+	OPTION(struct instance_settings, keepalive, duration, .min = 0, .max = 32767 * 1000,
+	    .fallback = "300", .unit = "seconds",
+	    .help = "After so long without a byte, the kernel probes whether a TCP client is still "
+		    "there, three times, 30 seconds apart; parts of a second are rounded up, 0 = "
+		    "never."),
 	OPTION_END,
 };
 
@@ -133,6 +139,11 @@ void instance_configure(struct instance *instance, struct instance_config *confi
 	instance->max_per_source = instance->settings->max_per_source != 0
 				       ? instance->settings->max_per_source
 				       : limits->max_per_source;
+}
+
+int instance_keepalive(const struct instance_settings *settings)
+{
+	return (int)((settings->keepalive + 999) / 1000);
 }
 
 const char *limit_name(enum limit limit)

@@ -43,6 +43,7 @@ struct instance_settings {
 	struct prefixes source_prefix;
 	int64_t connect_rate; /* a second, 0 = no limit */
 	int64_t idle_timeout; /* ms, 0 = never */
+	int64_t keepalive;    /* ms, 0 = off */
 };
 
 enum on_limit { ON_LIMIT_REJECT, ON_LIMIT_QUEUE };
@@ -230,6 +231,9 @@ void instance_free(struct instance *instance);
 /* Takes settings and limits from a config, which must live as long as they are in force. */
 void instance_configure(struct instance *instance, struct instance_config *config,
     const struct handlers *handlers, const struct limit_settings *limits);
+
+/* Seconds, as the kernel takes them. */
+int instance_keepalive(const struct instance_settings *settings);
 
 /* Which limit of the instance or of the loop one more client would be over; LIMIT_NONE = there is a place. */
 enum limit instance_limit(const struct instance *instance);

@@ -116,6 +116,10 @@ static void accept_cb(evutil_socket_t fd, short events, void *arg)
 			return;
 		}
 		loop_accepted(listener->loop);
+		if (listener->older > 0) {
+			listener->older--;
+			socket_set_client_options(client, listener->options.keepalive);
+		}
 		peer.length = sockaddr_unmap(&peer.any, peer.length);
 		admit(listener, client, &peer);
 		if (listener->shares)
@@ -362,10 +366,27 @@ static void watch_cb(evutil_socket_t fd, short events, void *arg)
 		event_add(listener->watch, &pause);
 }
 
+/* A socket that we have been started with has none yet; others may have to change it, for all their clients. */
+static void set_keepalive(struct listener *listener, const struct instance *instance)
+{
+	int wanted = instance_keepalive(instance->settings);
+
+	if (listener->wanted.transport != TRANSPORT_TCP || listener->socket.fd == -1 ||
+	    (listener->options.keepalive == wanted &&
+		(listener->inherited == NULL || listener->instance != NULL)))
+		return;
+	if (socket_set_keepalive(listener->socket.fd, wanted) == -1)
+		log_warning("%s: cannot set keepalive: %s", instance->name, strerror(errno));
+	listener->options.keepalive = wanted;
+	listener->older = socket_queue_length(listener->socket.fd);
+	streams_keepalive(instance, listener);
+}
+
 void listener_start(struct listener *listener, struct instance *instance)
 {
 	bool comes = listener->instance != instance;
 
+	set_keepalive(listener, instance);
 	if (listener->instance != NULL)
 		TAILQ_REMOVE(&listener->instance->listeners, listener, entry);
 	listener->instance = instance;

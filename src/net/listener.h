@@ -26,8 +26,9 @@ struct listener {
 	struct bound_socket socket;
 	const struct inherited_socket *inherited; /* that the socket was; NULL = opened by us */
 	struct event *event;                      /* NULL = it has no socket yet */
-	TAILQ_ENTRY(listener) waiting_entry;      /* of loop->waiting, while it waits */
-	bool waits;                               /* its clients stay in the kernel's queue */
+	unsigned older; /* clients in its queue that came before its options were set */
+	TAILQ_ENTRY(listener) waiting_entry; /* of loop->waiting, while it waits */
+	bool waits;                          /* its clients stay in the kernel's queue */
 	bool shares; /* it has waited: one client a turn until that queue is empty */
 	int caution; /* how often the pieces of its batches are halved, see datagram.c */
 	/* Of a multicast group: tries again while its network is not there, and sees it go. */

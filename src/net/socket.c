@@ -14,6 +14,8 @@
 #include "net/socket_path.h"
 
 #define UNSENT_MAX (128 * 1024) /* of a client's answers, in the kernel */
+#define PROBES 3                /* without an answer, and the peer is gone */
+#define PROBE_SECONDS 30
 
 static int family_type(enum transport transport)
 {
@@ -78,6 +80,38 @@ static int set_tcp_options(int fd)
 	return set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
+/*
+ * There is no TCP_USER_TIMEOUT beside it: that would also end those who are there, and have no room for more. What
+ * a peer that has vanished has not acknowledged is given up by the kernel after net.ipv4.tcp_retries2, and by the
+ * stream's deadline if more is to be sent.
+ */
+int socket_set_keepalive(int fd, int seconds)
+{
+	if (set_int(fd, SOL_SOCKET, SO_KEEPALIVE, seconds != 0) == -1)
+		return -1;
+	if (seconds == 0)
+		return 0;
+	if (set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, PROBE_SECONDS) == -1 ||
+	    set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, PROBES) == -1)
+		return -1;
+	return set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
+}
+
+void socket_set_client_options(int fd, int keepalive)
+{
+	set_tcp_options(fd);
+	socket_set_keepalive(fd, keepalive);
+}
+
+unsigned socket_queue_length(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t length = sizeof(info);
+
+	/* Of a socket that listens, it is this. */
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == -1 ? 0 : info.tcpi_unacked;
+}
+
 static int set_options(int fd, const struct endpoint *e, const struct socket_options *options)
 {
 	if (transport_is_unix(e->transport))
@@ -86,7 +120,8 @@ static int set_options(int fd, const struct endpoint *e, const struct socket_opt
 	if ((e->transport == TRANSPORT_TCP || endpoint_is_group(e)) &&
 	    set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1) == -1)
 		return -1;
-	if (e->transport == TRANSPORT_TCP && set_tcp_options(fd) == -1)
+	if (e->transport == TRANSPORT_TCP &&
+	    (set_tcp_options(fd) == -1 || socket_set_keepalive(fd, options->keepalive) == -1))
 		return -1;
 	if (e->any.sa_family == AF_INET6 &&
 	    set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->ipv6_only) == -1)

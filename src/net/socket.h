@@ -17,6 +17,7 @@ struct socket_options {
 	bool ipv6_only;
 	mode_t unix_mode;
 	bool silent;                 /* bound only: no client can connect */
+	int keepalive;               /* of TCP: seconds until the first probe; 0 = there is none */
 	bool beside;                 /* sockets that socket_share() has made share their port */
 	char interface[IF_NAMESIZE]; /* that a multicast group is joined on; "" = as routed */
 };
@@ -53,6 +54,15 @@ int socket_adopt(struct bound_socket *socket, int fd, const char *interface_name
  */
 int socket_probe(const struct endpoint *wanted, const struct socket_options *options, char *why,
     size_t why_size);
+
+/* Whether and when the kernel probes if TCP clients that are accepted from now on, or this one, are there. */
+int socket_set_keepalive(int fd, int seconds);
+
+/* What clients inherit from a TCP listener, for one that has waited in its queue since before it had that. */
+void socket_set_client_options(int fd, int keepalive);
+
+/* How many clients wait in the queue of a TCP listener. */
+unsigned socket_queue_length(int fd);
 
 /*
  * Whether the socket lets others be bound to its port, from now on: only those of the same user that are

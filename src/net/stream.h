@@ -39,6 +39,8 @@ void streams_leave(
     struct instance *instance, const struct listener *listener, enum close_reason reason);
 /* Those of the one listener are the other one's from now on. */
 void streams_move(struct instance *instance, const struct listener *from, struct listener *to);
+/* Those of the one listener get the keepalive that it has now. */
+void streams_keepalive(const struct instance *instance, const struct listener *listener);
 /* Ends them now. */
 void streams_abort(struct instance *instance, enum close_reason reason);
 /* Takes the settings' source_prefix; if it is another one, the clients that are here are counted anew. */

@@ -20,6 +20,7 @@
 #include "net/endpoint.h"
 #include "net/loop.h"
 #include "net/stream_parts.h"
+#include "net/listener.h"
 
 #define STALL_MS 30000  /* output that makes no progress */
 #define LINGER_MS 2000  /* a closed client may still be sending */
@@ -476,3 +477,13 @@ const struct sockaddr *stream_peer(const struct stream *s)
 {
 	return &s->peer.any;
 }
+void streams_keepalive(const struct instance *instance, const struct listener *listener)
+{
+	const struct stream *s;
+
+	TAILQ_FOREACH (s, &instance->streams, entry)
+		if (s->listener == listener)
+			socket_set_keepalive(
+			    bufferevent_getfd(s->bev), listener->options.keepalive);
+}
+

@@ -32,6 +32,7 @@ def test_every_key_of_every_service_is_taken(check):
         "enabled": True, "listen": ["tcp://127.0.0.1:0"], "allow": ["10.0.0.0/8", "::1/128"],
         "deny": ["192.0.2.1"], "backlog": 10, "ipv6_only": True, "socket_mode": "0600",
         "max_connections": 5, "on_limit": "queue", "max_per_source": 2, "idle_timeout": "5m",
+        "keepalive": "1m",
     }  # fmt: skip
     lines = {"max_line": "4K", "line_timeout": "500ms", "telnet": False}
     datagrams = {"reply_ports": "any", "reply_rate": 0, "reply_prefix": "32/64"}
@@ -273,6 +274,7 @@ BAD = {
     "mode-too-large": (listening('socket_mode = "10660";'), 2, ["socket_mode"]),
     "duration-unit": (listening('idle_timeout = "5 parsecs";'), 2, ["idle_timeout"]),
     "duration-negative": (listening("idle_timeout = -5;"), 2, ["idle_timeout"]),
+    "duration-of-the-kernel": (listening("keepalive = 32768;"), 2, ["keepalive", "32767"]),
     "size-unit": (listening('max_memory = "5Q";', "kv"), 2, ["max_memory"]),
     "size-overflow": (listening('max_memory = "99999999999G";', "kv"), 2, ["max_memory"]),
     "listen-missing": (service("enabled = true;"), 1, ["listen"]),

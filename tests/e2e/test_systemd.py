@@ -397,6 +397,22 @@ def test_who_came_before_the_daemon_is_served(echod, sockets, listen):
 
 
 @with_systemd
+def test_clients_of_an_inherited_socket_are_probed(echod, sockets):
+    """Who waits in its queue has come before it was ours."""
+    address = sockets.open("echo", "tcp://127.0.0.1:0")
+    with harness.connect(address) as early:
+        server = echod(echo(keepalive=1000), **sockets.options())
+        with harness.connect(address) as client:
+            for one in (early, client):
+                one.send(b"a")
+                assert one.exactly(1) == b"a"
+                assert 900 <= one.probed_in() <= 1000
+            assert server.reload(echo(keepalive=2000))
+            for one in (early, client):
+                assert 1900 <= one.probed_in() <= 2000
+
+
+@with_systemd
 def test_a_service_gets_all_sockets_of_its_name(echod, workdir, sockets):
     listen = [TCP, UDP, "unix://$DIR/a", "unixgram://$DIR/b", TCP]
     addresses = [sockets.open("echo", one) for one in listen]

@@ -27,9 +27,12 @@ def own_address():
     return host
 
 
-STREAMS = [
+TCP_STREAMS = [
     pytest.param("tcp://127.0.0.1:0", id="tcp4"),
     pytest.param("tcp://[::1]:0", id="tcp6", marks=needs_ipv6),
+]
+STREAMS = [
+    *TCP_STREAMS,
     pytest.param("unix://$DIR/stream", id="unix"),
     pytest.param("unix://@$ID", id="abstract"),
 ]
