@@ -106,12 +106,28 @@ static void look_for_rest(struct child *c)
 		wait_ms(c, LOOK_MS);
 }
 
+/* Whether the program has ended by then; signals interrupt a poll(): another program's end, or a TERM. */
+static bool wait_exit(const struct child *c, int64_t deadline)
+{
+	struct pollfd exited = { .fd = c->pidfd, .events = POLLIN };
+	int64_t ms;
+	int result;
+
+	do {
+		ms = deadline - clock_ms();
+		result = poll(&exited, 1, ms > 0 ? (int)ms : 0);
+	} while (result == -1 && errno == EINTR);
+	return result == 1;
+}
+
 static void timer_cb(evutil_socket_t fd, short events, void *arg)
 {
 	struct child *c = arg;
 
 	(void)fd;
 	(void)events;
+	if (c->kill_at == 0 && c->pidfd != -1 && wait_exit(c, 0))
+		return; /* it has ended in time, and exit_cb() comes to it */
 	if (c->kill_at == 0 && c->owner == NULL) {
 		terminate(c);
 	} else if (c->kill_at == 0) {
@@ -218,17 +234,6 @@ void child_release(struct child *c)
 	c->owner = NULL;
 	if (c->kill_at == 0)
 		wait_ms(c, LOOK_MS);
-}
-
-/* Signals interrupt a poll(): the end of another program, or a TERM that cannot hurry this any more. */
-static void wait_exit(const struct child *c, int64_t deadline)
-{
-	struct pollfd exited = { .fd = c->pidfd, .events = POLLIN };
-	int64_t ms;
-
-	do
-		ms = deadline - clock_ms();
-	while (poll(&exited, 1, ms > 0 ? (int)ms : 0) == -1 && errno == EINTR);
 }
 
 void children_finish(struct instance *instance)

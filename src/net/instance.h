@@ -164,6 +164,8 @@ struct handlers {
 	/* At the start and whenever the output is short: may add to it, and is called again if it did. */
 	enum verdict (*room)(struct stream *stream, struct evbuffer *out);
 	void (*close)(struct stream *stream);
+	/* Whether something is under way that the client waits for: it is not idle then. */
+	bool (*busy)(struct stream *stream);
 	/* Whether one more client would need a program too many, by max_children. */
 	bool (*full)(const struct instance *instance);
 	bool administers;      /* its clients come in over limits.max_connections, unremembered */

@@ -46,6 +46,7 @@ struct loop {
 	struct answered_list answered; /* streams whose output leaves at the end of this turn, */
 	struct event *answer;          /* when this runs */
 	size_t touched;                /* bytes of others, since the first of them */
+	const struct stream *judged;   /* its deadline is; NULL once it has ended meanwhile */
 	struct clients_left clients_left;
 	struct client_walk_list walks; /* that are under way */
 	struct control_host *control;  /* who answers the control service; its owner set it */

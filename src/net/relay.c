@@ -6,9 +6,11 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdbool.h>
+#include <linux/sockios.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,6 +28,7 @@ struct relay {
 	struct child *child; /* NULL once the program has ended */
 	bool over;           /* nothing more comes of it */
 	int fd;              /* our end */
+	int queued;          /* of the program's input in the kernel, when last looked at */
 	struct event *readable, *writable;
 	struct evbuffer *output; /* of the program, on its way to the client */
 };
@@ -112,6 +115,17 @@ void relay_give(struct relay *r, struct evbuffer *in)
 		evbuffer_drain(in, evbuffer_get_length(in)); /* it listens no more, but may speak */
 	if (evbuffer_get_length(in) > 0)
 		event_add(r->writable, NULL);
+}
+
+bool relay_is_busy(struct relay *r)
+{
+	struct pollfd program = { .fd = r->fd, .events = POLLIN };
+	int queued = 0, before = r->queued;
+
+	ioctl(r->fd, SIOCOUTQ, &queued);
+	r->queued = queued;
+	/* With no look before, what waits there may have become less: it counts once. */
+	return (queued > 0 && before == 0) || queued < before || poll(&program, 1, 0) > 0;
 }
 
 void relay_end_input(struct relay *r)

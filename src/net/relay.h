@@ -6,6 +6,7 @@
 #ifndef ECHOD_NET_RELAY_H
 #define ECHOD_NET_RELAY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct evbuffer;
@@ -28,6 +29,11 @@ void relay_free(struct relay *relay);
 void relay_give(struct relay *relay, struct evbuffer *in);
 /* There will be no more input. */
 void relay_end_input(struct relay *relay);
+/*
+ * Whether the program is at it: it has said something that is not read yet, or has taken some of its input since
+ * this was last asked.
+ */
+bool relay_is_busy(struct relay *relay);
 /* The client has taken what was held up: reads on from the program. */
 void relay_resume(struct relay *relay);
 

@@ -42,6 +42,10 @@ static int wait_for(struct stream *s, bool reading, bool writing)
 {
 	short on = 0, off = 0;
 
+	if (writing && !s->writing)
+		s->moved = clock_ms();
+	if (reading && !s->reading && s->line_since != 0)
+		s->line_since = clock_ms(); /* what was not read could not end in time */
 	if (reading != s->reading)
 		*(reading ? &on : &off) |= EV_READ;
 	/* libevent waits for no room once the output is empty, and keeps it to itself if it then cannot again. */
@@ -294,11 +298,11 @@ static void take_input(struct stream *s, struct evbuffer *in, size_t come)
 	s->bytes_in += come;
 	s->instance->counters.bytes_in += come;
 	s->unread += come;
-	s->active = clock_ms();
-	if (s->closing) {
+	if (s->closing) { /* nor does it keep the client from being idle */
 		evbuffer_drain(in, s->unread);
 		s->unread = 0;
 	} else {
+		s->active = clock_ms();
 		turn(s);
 	}
 }
@@ -315,7 +319,21 @@ static void take_eof(struct stream *s)
 /* A client that resets after our goodbye has still been given its reason. */
 static void lose_connection(struct stream *s)
 {
-	stream_end(s, s->lingering != 0 ? (enum close_reason)s->reason : CLOSE_RESET);
+	stream_end(s, s->lingering ? (enum close_reason)s->reason : CLOSE_RESET);
+}
+
+size_t stream_read(struct stream *s)
+{
+	struct evbuffer *in = bufferevent_get_input(s->bev);
+	ssize_t n = read_now(s, in);
+
+	if (n > 0)
+		take_input(s, in, (size_t)n);
+	else if (n == 0)
+		take_eof(s);
+	else if (errno != EAGAIN && errno != EINTR)
+		lose_connection(s);
+	return n > 0 ? (size_t)n : 0;
 }
 
 /* The socket is readable. */
@@ -323,24 +341,14 @@ static void readable_cb(evutil_socket_t fd, short events, void *arg)
 {
 	struct bufferevent *bev = arg;
 	struct stream *s = bev->cbarg;
-	struct evbuffer *in = bufferevent_get_input(bev);
 	struct loop *loop = s->instance->loop;
-	ssize_t n;
 
 	(void)fd;
 	(void)events;
-	if (s->held) { /* most clients wait for their answer, and cost no epoll_ctl then */
+	if (s->held) /* most clients wait for their answer, and cost no epoll_ctl then */
 		wait_for(s, false, false);
-		return;
-	}
-	n = read_now(s, in);
-	if (n > 0)
-		take_input(s, in, (size_t)n);
-	else if (n == 0)
-		take_eof(s);
-	else if (errno != EAGAIN && errno != EINTR)
-		lose_connection(s);
-	answer_in_time(loop, n > 0 ? (size_t)n : 0);
+	else
+		answer_in_time(loop, stream_read(s));
 }
 
 /* The next turn of a stream that has more, see stream_flush(). */
@@ -373,7 +381,7 @@ static void write_cb(struct bufferevent *bev, void *arg)
 	struct stream *s = arg;
 	enum verdict verdict = VERDICT_CONTINUE;
 
-	s->active = clock_ms();
+	s->active = s->moved = clock_ms();
 	if (s->handlers->room != NULL && !s->closing && !s->held)
 		verdict = produce(s, bufferevent_get_output(bev));
 	stream_settle(s, verdict);
@@ -402,21 +410,27 @@ void stream_attach(struct stream *s)
 	bufferevent_disable(s->bev, EV_WRITE); /* enabled by default */
 }
 
-void stream_drain(struct stream *s, enum close_reason reason)
+/* What the kernel holds for us has been sent in time, too. */
+static void drain_input(struct stream *s)
 {
 	struct evbuffer *in = bufferevent_get_input(s->bev);
 	ssize_t n;
 
+	s->bulk = true;
+	s->undrained = false;
+	n = read_now(s, in);
+	take_input(s, in, n > 0 ? (size_t)n : 0);
+}
+
+void stream_drain(struct stream *s, enum close_reason reason)
+{
 	if (s->draining || s->closing)
 		return;
 	s->draining = true;
 	s->reason = reason;
-	if (s->held)
-		return;
-	/* What the kernel holds for us has been sent in time, too. */
-	s->bulk = true;
-	n = read_now(s, in);
-	take_input(s, in, n > 0 ? (size_t)n : 0);
+	s->undrained = s->held;
+	if (!s->held)
+		drain_input(s);
 }
 
 struct evbuffer *stream_held_output(struct stream *s)
@@ -437,8 +451,11 @@ void stream_release(struct stream *s, enum verdict verdict)
 	s->bytes_made = s->bytes_gone + evbuffer_get_length(out);
 	s->held = false;
 	s->active = clock_ms();
+	stream_file_deadline(s, s->active); /* the one that came up meanwhile was let pass */
 	if (s->closing || verdict != VERDICT_CONTINUE)
 		stream_settle(s, verdict);
+	else if (s->undrained)
+		drain_input(s);
 	else
 		turn(s);
 }
@@ -468,8 +485,10 @@ void stream_send(struct stream *s, struct evbuffer *bytes, enum verdict verdict)
 
 void stream_resume(struct stream *s)
 {
-	if (!s->closing && !s->held)
-		turn(s);
+	if (s->closing || s->held)
+		return;
+	s->active = clock_ms(); /* the service goes on with what the client has sent */
+	turn(s);
 }
 
 bool stream_has_room(const struct stream *s)

@@ -45,7 +45,7 @@ void streams_keepalive(const struct instance *instance, const struct listener *l
 void streams_abort(struct instance *instance, enum close_reason reason);
 /* Takes the settings' source_prefix; if it is another one, the clients that are here are counted anew. */
 void streams_count_sources(struct instance *instance);
-/* Ends those that the access rules in force would not let in. */
+/* Ends those that the access rules in force would not let in; for the others, the timeouts hold that are in force. */
 void streams_recheck(struct instance *instance);
 
 /*

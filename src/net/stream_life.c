@@ -8,23 +8,28 @@
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <inttypes.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/clock.h"
 #include "net/client.h"
 #include "net/endpoint.h"
+#include "net/listener.h"
 #include "net/loop.h"
 #include "net/stream_parts.h"
-#include "net/listener.h"
 
-#define STALL_MS 30000  /* output that makes no progress */
-#define LINGER_MS 2000  /* a closed client may still be sending */
-#define LOOK_MS 2000    /* whether a client of which nothing is awaited is still there */
+#define STALL_MS 30000 /* output that makes no progress */
+#define LINGER_MS 2000 /* a closed client may still be sending */
+#define LOOK_MS \
+	2000 /* how often one is looked at that does not take its output, or of which nothing is awaited */
+#define LATE_MS 128     /* two ticks of the deadlines */
+#define GRACE_MS 1000   /* the most that a late deadline is put off by, besides how late it is */
 #define REFUSED_MAX 128 /* clients that linger with a refusal */
 #define LIMIT_KEY_MAX 192
 
@@ -92,6 +97,8 @@ bool stream_count_gone(struct stream *s)
 
 	s->instance->counters.bytes_out += gone - s->bytes_gone;
 	s->bytes_gone = gone;
+	if (moved)
+		s->looked = false;
 	return moved;
 }
 
@@ -128,6 +135,8 @@ void stream_end(struct stream *s, enum close_reason reason)
 	instance->counters.closed[reason]++;
 	log_end(s, reason);
 	deadline_cancel(instance->loop->deadlines, &s->deadline);
+	if (instance->loop->judged == s)
+		instance->loop->judged = NULL;
 	client_walks_pass_stream(instance->loop, s);
 	stream_forget_answered(s);
 	TAILQ_REMOVE(&instance->streams, s, entry);
@@ -146,15 +155,25 @@ void stream_linger(struct stream *s)
 		stream_end(s, s->reason);
 		return;
 	}
-	if (s->lingering == 0) {
-		s->lingering = clock_ms();
+	if (!s->lingering) {
+		s->lingering = true;
+		s->moved = clock_ms();
 		shutdown(bufferevent_getfd(s->bev), SHUT_WR);
-		deadline_set(s->instance->loop->deadlines, &s->deadline, s->lingering + LINGER_MS,
-		    s->lingering);
+		stream_file_deadline(s, s->moved);
 	}
 }
 
 /* --- deadlines --- */
+
+/* Names the deadline if it is the earliest so far. */
+static void due_first(
+    int64_t *due, enum close_reason *reason, int64_t when, enum close_reason what_for)
+{
+	if (when < *due) {
+		*due = when;
+		*reason = what_for;
+	}
+}
 
 /* When the next deadline is, and what it would end the stream for. */
 static int64_t next_deadline(const struct stream *s, enum close_reason *reason)
@@ -163,21 +182,17 @@ static int64_t next_deadline(const struct stream *s, enum close_reason *reason)
 	int64_t line = s->instance->lines == NULL ? 0 : s->instance->lines->line_timeout;
 	int64_t due = INT64_MAX;
 
-	*reason = CLOSE_IDLE;
-	if (s->lingering != 0) {
-		*reason = s->reason;
-		return s->lingering + LINGER_MS;
-	}
+	*reason = s->reason;
 	if (s->held)
-		return due;
-	if (s->writing) {
-		*reason = CLOSE_SLOW_READER;
-		return s->active + STALL_MS;
-	}
+		return due; /* stream_release() files it */
+	if (s->lingering)
+		return s->moved + LINGER_MS;
+	if (s->writing)
+		due_first(&due, reason, s->moved + STALL_MS, CLOSE_SLOW_READER);
 	if (idle != 0)
-		due = s->active + idle;
-	if (line != 0 && s->line_since != 0 && s->line_since + line < due)
-		due = s->line_since + line;
+		due_first(&due, reason, s->active + idle, CLOSE_IDLE);
+	if (line != 0 && s->line_since != 0 && s->reading)
+		due_first(&due, reason, s->line_since + line, CLOSE_IDLE);
 	return due;
 }
 
@@ -195,24 +210,118 @@ static bool has_hung_up(const struct stream *s)
 
 void stream_file_deadline(struct stream *s, int64_t now)
 {
+	int64_t idle = s->instance->settings->idle_timeout, look = INT64_MAX;
 	enum close_reason reason;
 	int64_t due = next_deadline(s, &reason);
 
-	if (stream_is_deaf(s) && due > now + LOOK_MS)
-		due = now + LOOK_MS;
+	if (s->writing || stream_is_deaf(s))
+		look = now + LOOK_MS;
+	else if (idle != 0 && !s->held && !s->lingering)
+		look = s->active + idle / 2; /* lest the look at the deadline be the first one */
+	if (look > now && look < due)
+		due = look;
 	if (due != INT64_MAX)
 		deadline_set(s->instance->loop->deadlines, &s->deadline, due, now);
+}
+
+static bool is_due(const struct stream *s, int64_t now)
+{
+	enum close_reason reason;
+
+	return next_deadline(s, &reason) <= now;
+}
+
+/* Bytes that wait in the kernel: SIOCINQ, to be read by us, or SIOCOUTQ, to be taken by the client. */
+static int queue_length(const struct stream *s, unsigned long queue)
+{
+	int length = 0;
+
+	return ioctl(bufferevent_getfd(s->bev), queue, &length) == -1 ? 0 : length;
+}
+
+/*
+ * A client that reads slowly moves what the kernel has of its output long before the kernel wants more of us:
+ * that is progress as well. (Of a Unix socket's queue, the kernel tells only when a whole piece has been read.)
+ * Two looks tell, if nothing has been sent between them.
+ */
+static void look_at_output(struct stream *s, int64_t now)
+{
+	bool moved = stream_count_gone(s);
+	int queued = queue_length(s, SIOCOUTQ);
+	uint32_t acked = (uint32_t)(s->bytes_gone - (uint64_t)queued);
+
+	if (s->looked ? acked != s->acked : queued > 0 && is_due(s, now))
+		moved = true; /* a deadline without a look before: we have stood still */
+	s->acked = acked;
+	s->looked = true;
+	if (moved)
+		s->active = s->moved = now;
+}
+
+/*
+ * Reads what has come before the deadline was judged, as long as it is due: however long the process or the loop
+ * stood still meanwhile, that was sent in time. What comes later is not waited for. May end the stream.
+ */
+static void look_at_input(struct stream *s, int64_t now)
+{
+	struct loop *loop = s->instance->loop;
+	int64_t there = queue_length(s, SIOCINQ), n;
+
+	do { /* once more at its end, where an EOF may be */
+		n = (int64_t)stream_read(s);
+		there -= n;
+	} while (n > 0 && there >= 0 && loop->judged == s && s->reading && is_due(s, now));
+}
+
+/*
+ * The process or the loop stood still when the deadline came: that time is not the client's, and what it has sent may
+ * still be on its way, since it found our window closed, or nobody who acknowledged.
+ */
+static void put_off(struct stream *s, int64_t now)
+{
+	enum close_reason reason;
+	int64_t late = now - next_deadline(s, &reason);
+
+	if (late <= LATE_MS)
+		return;
+	late += late < GRACE_MS ? late : GRACE_MS;
+	s->active += late;
+	s->moved += late;
+	if (s->line_since != 0)
+		s->line_since += late;
+}
+
+/* Unread input would make the close a reset, which takes from the client what is on its way to it. */
+static void expire(struct stream *s, enum close_reason reason)
+{
+	if (s->closing || s->writing || queue_length(s, SIOCINQ) == 0) {
+		stream_end(s, reason);
+		return;
+	}
+	stream_begin_close(s, reason);
+	stream_flush(s);
 }
 
 void stream_check(struct deadline *deadline, int64_t now)
 {
 	struct stream *s = (struct stream *)((char *)deadline - offsetof(struct stream, deadline));
+	struct loop *loop = s->instance->loop;
 	enum close_reason reason;
 
-	if (stream_count_gone(s) && s->lingering == 0)
+	loop->judged = s;
+	if (!s->held && !s->lingering)
+		look_at_output(s, now);
+	if (s->reading && is_due(s, now))
+		look_at_input(s, now);
+	if (loop->judged == NULL)
+		return; /* it has ended */
+	if (is_due(s, now) && !s->closing && !s->writing && s->handlers->busy != NULL &&
+	    s->handlers->busy(s))
 		s->active = now;
+	loop->judged = NULL;
+	put_off(s, now);
 	if (next_deadline(s, &reason) <= now)
-		stream_end(s, reason);
+		expire(s, reason);
 	else if (stream_is_deaf(s) && has_hung_up(s))
 		stream_end(s, CLOSE_RESET);
 	else
@@ -371,6 +480,16 @@ void streams_move(struct instance *instance, const struct listener *from, struct
 			s->listener = to;
 }
 
+void streams_keepalive(const struct instance *instance, const struct listener *listener)
+{
+	const struct stream *s;
+
+	TAILQ_FOREACH (s, &instance->streams, entry)
+		if (s->listener == listener)
+			socket_set_keepalive(
+			    bufferevent_getfd(s->bev), listener->options.keepalive);
+}
+
 void streams_abort(struct instance *instance, enum close_reason reason)
 {
 	struct stream *s;
@@ -398,12 +517,15 @@ void streams_count_sources(struct instance *instance)
 void streams_recheck(struct instance *instance)
 {
 	const struct instance_settings *settings = instance->settings;
+	int64_t now = clock_ms();
 	struct stream *s, *next;
 
 	for (s = TAILQ_FIRST(&instance->streams); s != NULL; s = next) {
 		next = TAILQ_NEXT(s, entry);
 		if (!access_allows(&settings->allow, &settings->deny, &s->peer.any))
 			stream_end(s, CLOSE_DENIED);
+		else
+			stream_file_deadline(s, now);
 	}
 }
 
@@ -477,13 +599,3 @@ const struct sockaddr *stream_peer(const struct stream *s)
 {
 	return &s->peer.any;
 }
-void streams_keepalive(const struct instance *instance, const struct listener *listener)
-{
-	const struct stream *s;
-
-	TAILQ_FOREACH (s, &instance->streams, entry)
-		if (s->listener == listener)
-			socket_set_keepalive(
-			    bufferevent_getfd(s->bev), listener->options.keepalive);
-}
-

@@ -28,7 +28,7 @@ struct stream {
 	int64_t opened;     /* ms */
 	int64_t active;     /* ms, when a byte came or went */
 	int64_t line_since; /* ms, when the half-sent line began; 0 = there is none */
-	int64_t lingering;  /* ms, since when only the client's EOF is awaited; 0 = not yet */
+	int64_t moved;      /* ms, when output last moved while some waits; when lingering began */
 	uint64_t id, bytes_in, bytes_made, bytes_gone;
 	union {
 		struct sockaddr any;
@@ -38,6 +38,8 @@ struct stream {
 	uint8_t peer_length;           /* of a Unix client only its family is kept */
 	uint8_t reason;                /* enum close_reason, once it is closing */
 	uint8_t limit;                 /* enum limit that it is refused for */
+	uint32_t acked;                /* bytes_gone without the kernel's queue, at the last look */
+	bool looked : 1;               /* nothing has gone since */
 	bool telnet : 1, refused : 1;  /* what it is */
 	bool reading : 1, writing : 1; /* what the bufferevent waits for */
 	bool bulk : 1;                 /* the last read was full: the next one takes more */
@@ -47,7 +49,9 @@ struct stream {
 	bool answered : 1;             /* its output leaves at the end of the turn */
 	bool eof : 1;                  /* from the client */
 	bool draining : 1;             /* closes once its input is answered, for `reason` */
-	bool closing : 1;              /* closes once its output is sent; input is dropped */
+	bool undrained : 1; /* it was held then: the kernel's part of it is not read yet */
+	bool closing : 1;   /* closes once its output is sent; input is dropped */
+	bool lingering : 1; /* it is sent: only the client's EOF is awaited */
 	max_align_t state[];
 };
 
@@ -72,6 +76,12 @@ void stream_file_deadline(struct stream *s, int64_t now);
 bool stream_count_gone(struct stream *s);
 
 /* --- stream.c --- */
+
+/*
+ * Reads once, and serves it. Returns how many bytes have come; 0 if none, or if that was the end of the input. May
+ * end the stream.
+ */
+size_t stream_read(struct stream *s);
 
 /* Sets a new stream's bufferevent up. */
 void stream_attach(struct stream *s);

@@ -168,6 +168,12 @@ static enum verdict control_room(struct stream *stream, struct evbuffer *out)
 	return VERDICT_CONTINUE;
 }
 
+/* Whoever waits for an answer has nothing to say meanwhile. */
+static bool control_busy(struct stream *stream)
+{
+	return has_work(session_of(stream));
+}
+
 static void control_close(struct stream *stream)
 {
 	struct session *session = session_of(stream);
@@ -208,6 +214,7 @@ static const struct handlers handlers = {
 	.eof = control_eof,
 	.finishes = true,
 	.room = control_room,
+	.busy = control_busy,
 	.close = control_close,
 	.administers = true,
 	.long_line = "ERROR: line too long\n",

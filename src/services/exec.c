@@ -70,6 +70,11 @@ static enum verdict exec_room(struct stream *stream, struct evbuffer *out)
 	return VERDICT_CONTINUE;
 }
 
+static bool exec_busy(struct stream *stream)
+{
+	return relay_is_busy(relay_of(stream));
+}
+
 static void exec_close(struct stream *stream)
 {
 	relay_free(relay_of(stream));
@@ -123,6 +128,7 @@ static const struct handlers handlers = {
 	.eof = exec_eof,
 	.finishes = true,
 	.room = exec_room,
+	.busy = exec_busy,
 	.close = exec_close,
 	.full = is_full,
 };

@@ -22,6 +22,7 @@ import termios
 import threading
 import time
 from collections import namedtuple
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -257,13 +258,28 @@ class Stream:
 
     def queues_there(self):
         """The bytes that wait in the daemon's TCP socket: to be sent, and to be read."""
+        return self._kernel_shows()[0]
+
+    def probed_in(self):
+        """Seconds until the daemon's kernel asks whether we are still there; None = it won't."""
+
+        def timer():
+            kind, ticks = self._kernel_shows()[1]
+            return kind in (0, 2) and (kind, ticks)  # others are there for a moment only
+
+        kind, ticks = wait_until(timer, "all has been acknowledged")
+        return ticks / os.sysconf("SC_CLK_TCK") if kind == 2 else None
+
+    def _kernel_shows(self):
+        """Of the daemon's TCP socket: [to be sent, to be read], [which timer, its ticks]."""
         names = self.sock.getsockname(), self.sock.getpeername()
-        here, there = (f":{port:04X}" for _, port in names)
-        for line in Path("/proc/net/tcp").read_text().splitlines():
-            _, local, remote, _, queues = line.split()[:5]
+        here, there = (f":{name[1]:04X}" for name in names)
+        table = Path("/proc/net/tcp6" if self.sock.family == socket.AF_INET6 else "/proc/net/tcp")
+        for line in table.read_text().splitlines():
+            _, local, remote, _, queues, timer = line.split()[:6]
             if local.endswith(there) and remote.endswith(here):
-                return [int(length, 16) for length in queues.split(":")]
-        return [0, 0]
+                return [[int(part, 16) for part in pair.split(":")] for pair in (queues, timer)]
+        return [0, 0], [0, 0]
 
     def more(self):
         data = self.sock.recv(1 << 18)
@@ -573,6 +589,19 @@ class Echod:
 
     def send_signal(self, number):
         self.process.send_signal(number)
+
+    @contextmanager
+    def stopped(self, seconds):
+        """The process stands still for the block, and for so long at least: its deadlines pass."""
+        self.send_signal(signal.SIGSTOP)
+        stat = Path(f"/proc/{self.pid}/stat")
+        wait_until(lambda: stat.read_text().rsplit(")", 1)[1].split()[0] == "T", "it is stopped")
+        begin = time.monotonic()
+        try:
+            yield
+            time.sleep(max(0, begin + seconds - time.monotonic()))
+        finally:
+            self.send_signal(signal.SIGCONT)
 
     def reload(self, services=None, **sections):
         """Reloads (with another config, if given) and returns whether the daemon took it."""

@@ -111,7 +111,7 @@ def test_clients_that_leave_while_their_answers_wait(start, faults):
     assert ask_all(server, b"GET key0", b"GET key1", b"GET key2") == [b"1", b"1", b"1"]
 
 
-def test_a_client_whose_answer_waits_is_not_idle(start, faults):
+def test_a_client_whose_answer_waits_is_not_idle_and_is_afterwards(start, faults):
     server = start(idle_timeout="300ms")
     with server.kv() as client, faults.sync.held() as barrier:
         client.send(b"SET a 1\n")
@@ -122,6 +122,8 @@ def test_a_client_whose_answer_waits_is_not_idle(start, faults):
         assert not client.readable()
         barrier.hold = 0
         assert client.line() == b"OK\n"
+        assert client.rest() == b""
+    server.wait_closed("idle", count=3)
 
 
 def test_others_are_answered_within_milliseconds_beside_a_slow_disk(start, faults):

@@ -410,6 +410,28 @@ def test_idle_timeout_ends_the_program(echod):
     wait_exit(pid)
 
 
+def test_what_a_program_says_during_a_pause_of_the_daemon_is_in_time(echod):
+    server = echod(shell("echo ready; sleep 0.3; echo done; read line", idle_timeout="1s"))
+    with server.connect("exec") as client:
+        assert client.line() == b"ready\n"
+        with server.stopped(1.2):
+            pass
+        assert client.line() == b"done\n"
+        assert client.rest() == b""
+    server.wait_closed("idle")
+
+
+def test_a_program_that_ends_during_a_pause_of_the_daemon_is_in_time(echod):
+    server = echod(shell("echo ready; sleep 0.3", timeout="1s"))
+    with server.connect("exec") as client:
+        assert client.line() == b"ready\n"
+        with server.stopped(1.2):
+            pass
+        assert client.rest() == b""
+    server.log.wait("the program has ended")
+    assert not server.log.matches("timeout")
+
+
 def test_a_program_killed_by_a_signal_is_logged(echod):
     server = echod(shell("kill -SEGV $$"))
     assert answer(server) == b""

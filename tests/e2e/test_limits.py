@@ -13,7 +13,7 @@ import time
 import pytest
 
 from harness import DEADLINE, Failure, wait_until
-from transports import every_stream, needs_ipv6, needs_root
+from transports import TCP_STREAMS, every_stream, needs_ipv6, needs_root
 
 TCP = "tcp://127.0.0.1:0"
 FULL = b"ERROR: too many connections\n"
@@ -351,6 +351,87 @@ def lines_come_in_time(server):
                 assert time.monotonic() - began >= 0.5
                 return False
     return True
+
+
+# Whatever has been sent in time is read before a deadline is judged.
+
+
+@every_stream
+def test_who_has_sent_during_a_pause_of_the_daemon_is_not_idle(echod, listen):
+    server = echod({"kv": {"listen": listen, "idle_timeout": "1s", "max_per_source": 0}})
+    clients = [server.kv() for _ in range(40)]
+    with server.stopped(1.5):
+        for client in clients:
+            client.send(b"GET a\n")
+    for client in clients:
+        assert client.line() == b"NOT_FOUND\n"
+        client.close()
+
+
+@every_stream
+def test_a_line_that_ends_during_a_pause_of_the_daemon_is_in_time(echod, listen):
+    """However many reads it takes to its end."""
+    server = echod(kv(listen=listen, line_timeout="1s", max_line="512K", max_value=500_000))
+    half = len(b"SET a ") + 1000
+    line = b"SET a " + b"v" * (60_000 if "unix" in listen else 400_000) + b"\n"
+    with server.kv() as client:
+        client.send_read(line[:half])
+        with server.stopped(1.5):
+            assert client.send_some(line[half:]) == len(line) - half
+        assert client.line() == b"OK\n"
+
+
+def test_a_last_line_that_ends_during_a_pause_of_the_daemon_is_in_time(echod):
+    server = echod({"upper": {"listen": TCP, "mode": "line", "line_timeout": "1s"}})
+    with server.connect("upper") as client:
+        client.send_read(b"hel")
+        with server.stopped(1.5):
+            client.send(b"lo")
+            client.half_close()
+        assert client.rest() == b"HELLO"
+
+
+def test_a_pause_of_the_daemon_saves_nobody_who_has_not_sent(echod):
+    server = echod(kv(idle_timeout="1s", line_timeout="500ms"))
+    with server.kv() as idle, server.kv() as half:
+        half.send_read(b"GET ")
+        with server.stopped(1.5):
+            half.send(b"a")
+        assert idle.rest() == half.rest() == b""
+    server.wait_closed("idle", count=2)
+
+
+# --- who has vanished ---
+
+
+@pytest.mark.parametrize("listen", TCP_STREAMS)
+@pytest.mark.parametrize("settings, least, most", [
+    ({}, 200, 300), ({"keepalive": "500ms"}, 0, 1), ({"keepalive": 32767}, 32000, 32767),
+])  # fmt: skip
+def test_a_silent_client_is_probed(echod, listen, settings, least, most):
+    server = echod(kv(listen=listen, **settings))
+    with server.kv() as client:
+        assert least <= client.probed_in() <= most
+
+
+def test_keepalive_0_is_never(echod):
+    server = echod(kv(keepalive=0))
+    with server.kv() as client:
+        assert client.probed_in() is None
+
+
+def test_a_reload_changes_keepalive_for_all_clients(echod):
+    server = echod(kv(keepalive=0))
+    with server.kv() as old:
+        for keepalive in (1000, 2000):
+            assert server.reload(kv(keepalive=keepalive))
+            with server.kv() as new:
+                for client in (old, new):
+                    assert keepalive - 100 <= client.probed_in() <= keepalive
+        assert server.reload(kv(keepalive=0))
+        wait_until(lambda: old.probed_in() is None, "it is not probed any more")
+        with server.kv() as new:
+            assert new.probed_in() is None
 
 
 @pytest.mark.slow

@@ -55,6 +55,29 @@ def test_half_a_line_survives(echod):
         assert client.ask(b"GET a") == b"1"
 
 
+@pytest.mark.parametrize("before", [0, "5m"], ids=["never", "long"])
+def test_new_timeouts_hold_for_the_clients_that_are_there(echod, before):
+    server = echod(kv(idle_timeout=before))
+    with server.kv() as idle:
+        assert server.reload(kv(idle_timeout="300ms"))
+        assert idle.rest() == b""
+    server = echod(kv(line_timeout=before))
+    with server.kv() as half:
+        half.send_read(b"GET ")
+        assert server.reload(kv(line_timeout="300ms"))
+        assert half.rest() == b""
+
+
+def test_longer_timeouts_hold_for_the_clients_that_are_there(echod):
+    server = echod(kv(idle_timeout="1s", line_timeout="1s"))
+    with server.kv() as idle, server.kv() as half:
+        half.send_read(b"GET ")
+        assert server.reload({**kv(idle_timeout=0, line_timeout=0), **echo(idle_timeout="1500ms")})
+        with server.connect("echo") as other:
+            assert other.rest() == b""
+        assert idle.ask(b"GET a") == half.ask(b"a") == b"NOT_FOUND"
+
+
 def test_order_of_services_and_addresses_does_not_matter(echod):
     first, second = "tcp://127.0.0.1:0", "unix://$DIR/kv"
     server = echod({**echo(), **kv(listen=[first, second])})

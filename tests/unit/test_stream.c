@@ -1,14 +1,19 @@
 /*
  * What verdicts do to a stream, seen from the client's end of a socketpair: replies that are held, a room
- * handler that is asked again, input that a service leaves lying, the one reason that each end has.
+ * handler that is asked again, input that a service leaves lying, the one reason that each end has. And its
+ * deadlines, on a clock that the test sets ahead.
  */
 #include <check.h>
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "net/instance.h"
@@ -21,6 +26,22 @@ static struct instance_settings settings;
 static struct line_settings lines;
 static struct stream *opened; /* the stream under test, until it has ended */
 static int client;
+static int64_t ahead_ms; /* of the real clock */
+static bool busy;        /* what the service says */
+
+/* In the place of the C library's, for us and for libevent. */
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+	int result = (int)syscall(SYS_clock_gettime, clock, now);
+
+	now->tv_sec += ahead_ms / 1000;
+	now->tv_nsec += ahead_ms % 1000 * 1000000;
+	if (now->tv_nsec >= 1000000000) {
+		now->tv_sec++;
+		now->tv_nsec -= 1000000000;
+	}
+	return result;
+}
 
 static enum verdict note_open(struct stream *stream, struct evbuffer *out)
 {
@@ -76,12 +97,43 @@ static enum verdict take_one(struct stream *stream, struct evbuffer *in, struct 
 	return VERDICT_CONTINUE;
 }
 
+/* More than the kernel and the client's buffers take. */
+static enum verdict say_much(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
+{
+	static const char much[900 * 1024];
+
+	(void)stream;
+	evbuffer_drain(in, evbuffer_get_length(in));
+	if (evbuffer_get_length(out) < sizeof(much) / 2)
+		evbuffer_add(out, much, sizeof(much));
+	return VERDICT_CONTINUE;
+}
+
+static enum verdict say_much_and_close(
+    struct stream *stream, struct evbuffer *in, struct evbuffer *out)
+{
+	say_much(stream, in, out);
+	return VERDICT_CLOSE;
+}
+
+static bool is_busy(struct stream *stream)
+{
+	(void)stream;
+	return busy;
+}
+
 static const struct handlers line_handlers = {
 	.open = note_open, .line = obey, .close = note_close, .refusal = "no\n"
 };
 static const struct handlers room_handlers = { .conn_size = sizeof(int), .room = say_fifty };
 static const struct handlers data_handlers = {
-	.open = note_open, .data = take_one, .close = note_close
+	.open = note_open, .data = take_one, .busy = is_busy, .close = note_close
+};
+static const struct handlers much_handlers = {
+	.open = note_open, .data = say_much, .close = note_close
+};
+static const struct handlers last_handlers = {
+	.open = note_open, .data = say_much_and_close, .close = note_close
 };
 
 static void setup(void)
@@ -94,6 +146,7 @@ static void setup(void)
 	instance->lines = &lines;
 	TAILQ_INSERT_TAIL(&loop->instances, instance, entry);
 	opened = NULL;
+	busy = false;
 }
 
 static void teardown(void)
@@ -115,6 +168,30 @@ static void connect_client(const struct handlers *handlers)
 	client = ends[0];
 	instance->handlers = handlers;
 	stream_open(instance, NULL, ends[1], &peer, sizeof(sa_family_t));
+}
+
+/* The same over TCP, which tells how much of its queue the client has taken; the client's buffer is small. */
+static void connect_over_tcp(const struct handlers *handlers)
+{
+	struct sockaddr_in here = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd, small = 4096,
+	    unsent = 128 * 1024;
+	socklen_t length = sizeof(here);
+
+	client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(setsockopt(client, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	setsockopt(listener, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
+	ck_assert_int_eq(bind(listener, (struct sockaddr *)&here, length), 0);
+	ck_assert_int_eq(listen(listener, 1), 0);
+	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&here, &length), 0);
+	ck_assert_int_eq(connect(client, (struct sockaddr *)&here, length), 0);
+	setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+	fd = accept4(listener, (struct sockaddr *)&here, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	ck_assert_int_ne(fd, -1);
+	close(listener);
+	instance->handlers = handlers;
+	stream_open(instance, NULL, fd, (struct sockaddr *)&here, length);
 }
 
 /* Turns the loop until nothing more is ready. */
@@ -291,6 +368,186 @@ START_TEST(input_left_lying_comes_again_on_resume)
 }
 END_TEST
 
+START_TEST(what_was_sent_while_held_is_answered_by_a_drain)
+{
+	connect_client(&line_handlers);
+	expect_bytes("hello\n");
+	say("hold\n");
+	settle_loop();
+	say("later\n");
+	streams_drain(instance, CLOSE_SHUTDOWN);
+	expect_bytes("");
+	stream_release(opened, VERDICT_CONTINUE);
+	expect_bytes("hold\nlater\n");
+	expect_eof();
+}
+END_TEST
+
+/* --- deadlines --- */
+
+/* A second passes, and the loop has seen that it has. */
+static void wait_a_second(void)
+{
+	for (int i = 0; i < 20; i++) {
+		ahead_ms += 50;
+		event_base_loop(loop->base, EVLOOP_NONBLOCK);
+		event_base_loop(loop->base, EVLOOP_NONBLOCK);
+	}
+}
+
+/* Seconds until the stream is no more; -1 when that takes more than so many. */
+static int seconds_to_live(int most)
+{
+	for (int i = 1; i <= most; i++) {
+		wait_a_second();
+		if (opened == NULL)
+			return i;
+	}
+	return -1;
+}
+
+START_TEST(a_held_one_is_idle_after_its_release)
+{
+	settings.idle_timeout = 5000;
+	connect_client(&line_handlers);
+	say("hold\n");
+	settle_loop();
+	ck_assert_int_eq(seconds_to_live(60), -1);
+	stream_release(opened, VERDICT_CONTINUE);
+	ck_assert_int_ge(seconds_to_live(10), 5);
+	expect_end(CLOSE_IDLE);
+}
+END_TEST
+
+START_TEST(a_new_idle_timeout_holds_at_once)
+{
+	settings.idle_timeout = _i == 0 ? 0 : 300000;
+	connect_client(&line_handlers);
+	settle_loop();
+	ck_assert_int_eq(seconds_to_live(10), -1);
+	settings.idle_timeout = 20000;
+	streams_recheck(instance);
+	ck_assert_int_ge(seconds_to_live(20), 9);
+	expect_end(CLOSE_IDLE);
+}
+END_TEST
+
+START_TEST(a_new_line_timeout_holds_at_once)
+{
+	lines.line_timeout = _i == 0 ? 0 : 300000;
+	connect_client(&line_handlers);
+	say("half");
+	settle_loop();
+	ck_assert_int_eq(seconds_to_live(10), -1);
+	lines.line_timeout = 20000;
+	streams_recheck(instance);
+	ck_assert_int_ge(seconds_to_live(20), 9);
+	expect_end(CLOSE_IDLE);
+}
+END_TEST
+
+START_TEST(what_a_service_is_busy_with_is_not_idle)
+{
+	settings.idle_timeout = 5000;
+	connect_client(&data_handlers);
+	busy = true;
+	ck_assert_int_eq(seconds_to_live(60), -1);
+	busy = false;
+	ck_assert_int_ne(seconds_to_live(10), -1);
+	expect_end(CLOSE_IDLE);
+}
+END_TEST
+
+/* Closed with input unread, it would get a reset in the place of what is on its way to it. */
+START_TEST(an_idle_client_is_not_reset)
+{
+	static const char much[150 * 1024];
+	ssize_t n;
+
+	settings.idle_timeout = 5000;
+	connect_client(&data_handlers);
+	ck_assert_int_gt(send(client, much, sizeof(much), 0), 0);
+	settle_loop();
+	ck_assert_int_gt(send(client, much, 1000, 0), 0);
+	ck_assert_int_ge(seconds_to_live(10), 5);
+	ck_assert_uint_eq(instance->counters.closed[CLOSE_IDLE], 1);
+	do
+		n = recv(client, (char[1000]){ 0 }, 1000, MSG_DONTWAIT);
+	while (n > 0);
+	ck_assert_int_eq(n, 0);
+}
+END_TEST
+
+START_TEST(a_reader_that_takes_a_little_is_no_slow_reader)
+{
+	char bytes[3000];
+
+	settings.idle_timeout = _i == 0 ? 0 : 20000;
+	connect_over_tcp(&much_handlers);
+	say("more");
+	for (int i = 0; i < 100; i++) {
+		ck_assert_int_ne(recv(client, bytes, sizeof(bytes), 0), -1);
+		wait_a_second();
+	}
+	ck_assert_ptr_nonnull(opened);
+	ck_assert_int_ne(seconds_to_live(40), -1);
+	expect_end(_i == 0 ? CLOSE_SLOW_READER : CLOSE_IDLE);
+}
+END_TEST
+
+/* What fits into the kernel is sent as far as we are concerned; the client is not idle while it takes it. */
+START_TEST(a_reader_of_the_kernels_queue_is_not_idle)
+{
+	static const char much[100 * 1024];
+	struct evbuffer *bytes = evbuffer_new();
+
+	settings.idle_timeout = 5000;
+	connect_over_tcp(&line_handlers);
+	evbuffer_add(bytes, much, sizeof(much));
+	stream_send(opened, bytes, VERDICT_CONTINUE);
+	for (int i = 0; i < 30; i++) {
+		ck_assert_int_ne(recv(client, (char[3000]){ 0 }, 3000, 0), -1);
+		wait_a_second();
+	}
+	ck_assert_ptr_nonnull(opened);
+	ck_assert_int_ne(seconds_to_live(15), -1);
+	expect_end(CLOSE_IDLE);
+	evbuffer_free(bytes);
+}
+END_TEST
+
+/* Whatever it sends, before we are done with it or after. */
+START_TEST(a_client_that_only_sends_is_a_slow_reader)
+{
+	int seconds = 0;
+
+	connect_over_tcp(_i == 0 ? &much_handlers : &last_handlers);
+	say("more");
+	settle_loop();
+	for (; opened != NULL && seconds < 100; seconds++) {
+		send(client, "x", 1, MSG_NOSIGNAL);
+		wait_a_second();
+	}
+	ck_assert_int_ge(seconds, 30);
+	ck_assert_int_le(seconds, 36);
+	expect_end(CLOSE_SLOW_READER);
+}
+END_TEST
+
+START_TEST(a_client_that_never_leaves_lingers_for_two_seconds)
+{
+	connect_client(&line_handlers);
+	say("bye\n");
+	settle_loop();
+	for (int i = 0; i < 10 && opened != NULL; i++) {
+		send(client, "x", 1, MSG_NOSIGNAL);
+		ck_assert_int_le(i, 3);
+		wait_a_second();
+	}
+	expect_end(CLOSE_QUIT);
+}
+END_TEST
+
 START_TEST(a_service_may_speak_by_itself)
 {
 	struct evbuffer *bytes = evbuffer_new();
@@ -309,7 +566,7 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("stream");
-	TCase *verdicts = tcase_create("verdicts");
+	TCase *verdicts = tcase_create("verdicts"), *deadlines = tcase_create("deadlines");
 	SRunner *runner;
 	int failed;
 
@@ -324,7 +581,19 @@ int main(void)
 	tcase_add_test(verdicts, room_is_asked_until_it_is_done);
 	tcase_add_test(verdicts, input_left_lying_comes_again_on_resume);
 	tcase_add_test(verdicts, a_service_may_speak_by_itself);
+	tcase_add_test(verdicts, what_was_sent_while_held_is_answered_by_a_drain);
 	suite_add_tcase(suite, verdicts);
+	tcase_add_checked_fixture(deadlines, setup, teardown);
+	tcase_add_test(deadlines, a_held_one_is_idle_after_its_release);
+	tcase_add_loop_test(deadlines, a_new_idle_timeout_holds_at_once, 0, 2);
+	tcase_add_loop_test(deadlines, a_new_line_timeout_holds_at_once, 0, 2);
+	tcase_add_test(deadlines, what_a_service_is_busy_with_is_not_idle);
+	tcase_add_test(deadlines, an_idle_client_is_not_reset);
+	tcase_add_loop_test(deadlines, a_reader_that_takes_a_little_is_no_slow_reader, 0, 2);
+	tcase_add_test(deadlines, a_reader_of_the_kernels_queue_is_not_idle);
+	tcase_add_loop_test(deadlines, a_client_that_only_sends_is_a_slow_reader, 0, 2);
+	tcase_add_test(deadlines, a_client_that_never_leaves_lingers_for_two_seconds);
+	suite_add_tcase(suite, deadlines);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
