@@ -224,8 +224,9 @@ static json_t *address_facts(const struct instance *instance, json_t *problems)
 			    instance->name, text, strerror(listener->absent));
 		else if (!socket_is_reachable(&listener->socket))
 			add_problem(problems,
-			    "%s: %s cannot be reached: its path has been removed or replaced; %s",
+			    "%s: %s cannot be reached: its %s has been removed or replaced; %s",
 			    instance->name, text,
+			    transport_is_unix(listener->wanted.transport) ? "path" : "interface",
 			    listener->inherited == NULL ? "a reload binds it again"
 							: "restart its socket unit");
 		if (listener->socket.fd != -1)

@@ -478,11 +478,19 @@ bool socket_has_lost_group(const struct bound_socket *s, const char *interface_n
 	return if_indextoname(s->interface, name) == NULL;
 }
 
+static bool has_zone(const struct endpoint *e)
+{
+	return e->any.sa_family == AF_INET6 && e->in6.sin6_scope_id != 0 && !endpoint_is_group(e);
+}
+
 /* Out of sight (EACCES, a mount namespace of our own) is not gone. */
 bool socket_is_reachable(const struct bound_socket *s)
 {
+	char name[IF_NAMESIZE];
 	struct stat st;
 
+	if (s->fd != -1 && has_zone(&s->endpoint))
+		return if_indextoname(s->endpoint.in6.sin6_scope_id, name) != NULL;
 	if (s->fd == -1 || s->inode == 0)
 		return true;
 	if (lstat(s->endpoint.un.sun_path, &st) == -1)

@@ -89,8 +89,8 @@ bool socket_has_lost_group(const struct bound_socket *socket, const char *interf
 int socket_join_again(struct bound_socket *socket, const char *interface_name);
 
 /*
- * Whether clients find it: false when its Unix path has been removed, or is another file by now. Of what has no
- * path, true.
+ * Whether clients find it: false when its Unix path has been removed, or is another file by now, and when the
+ * interface of a link-local address is gone, or another one of that name. Of a group, true.
  */
 bool socket_is_reachable(const struct bound_socket *socket);
 

@@ -16,6 +16,7 @@ import pytest
 import harness
 from harness import DEADLINE, Failure, run_echod, to_config, wait_until
 from test_addresses import with_hosts
+from test_beacon import needs_namespaces
 from test_echoctl import NO, NOBODY, OK, USAGE, find_echoctl
 from transports import needs_ipv6, needs_open_tree, needs_root, own_address
 
@@ -366,6 +367,30 @@ def test_a_path_that_is_gone(echod, echoctl, ask, workdir):
     assert ask("status")["problems"] == []
     (workdir / "control").unlink()
     assert server.reload()
+    assert ask("status")["problems"] == []
+
+
+LINK_LOCAL = """
+ip link add lan0 type veth peer name lan1 && ip link set lan1 up && ip link set lan0 up &&
+ip addr add fe80::1/64 dev lan0 nodad && exec "$@"
+"""
+
+
+@needs_root
+@needs_namespaces
+def test_an_interface_that_is_another_one_by_now(echod, ask, echoctl):
+    """The kernel has bound a link-local address to one that is gone."""
+    listen = f"tcp://[fe80::1%lan0]:{harness.free_port()}"
+    server = echod(with_control(echo={"listen": listen}),
+                   wrapper=("unshare", "-n", "sh", "-c", LINK_LOCAL, "sh"))  # fmt: skip
+    enter = ["nsenter", "-t", str(server.pid), "-n"]
+    subprocess.run([*enter, "ip", "link", "del", "lan0"], check=True)
+    subprocess.run([*enter, "sh", "-c", LINK_LOCAL, "sh", "true"], check=True)
+    assert [row["state"] for row in ask("listeners")["listeners"]] == ["unreachable", "open"]
+    problem, = ask("status")["problems"]
+    assert "cannot be reached: its interface has been removed or replaced; a reload binds" in problem
+    echoctl("reload")
+    assert [row["state"] for row in ask("listeners")["listeners"]] == ["open", "open"]
     assert ask("status")["problems"] == []
 
 
