@@ -240,7 +240,7 @@ static const char *group_interface(
 }
 
 /* A group's zone is an interface that may come and go: it is looked up whenever the group is joined. */
-static int resolve(struct endpoints *to, const struct address *address, const char **why)
+static int resolve_figures(struct endpoints *to, const struct address *address, const char **why)
 {
 	const char *zone = address_zone(address);
 	struct address plain = *address;
@@ -286,7 +286,7 @@ static int plan_address(struct change *change, struct planned *planned,
 
 	if (address_is_name(address))
 		endpoints = names_find(change->names, address, &reason);
-	else if (resolve(&resolved, address, &reason) == -1)
+	else if (resolve_figures(&resolved, address, &reason) == -1)
 		endpoints = NULL;
 	if (endpoints == NULL) {
 		snprintf(why, why_size, "cannot resolve %s: %s", address->text, reason);

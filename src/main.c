@@ -145,6 +145,8 @@ static bool is_possible(const struct config *config)
 
 	for (size_t i = 0; i < mistakes.count; i++)
 		fprintf(stderr, "echod: %s\n", mistakes.items[i]);
+	if (mistakes.lost)
+		fputs("echod: out of memory\n", stderr);
 	texts_clear(&mistakes);
 	return possible;
 }

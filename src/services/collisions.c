@@ -26,22 +26,48 @@ static struct option_origin place_of(
 	return place;
 }
 
-/* The same directory and the same name in it, however they are spelt. */
-static bool paths_equal(const char *a, const char *b)
-{
-	const char *a_name = strrchr(a, '/'), *b_name = strrchr(b, '/');
-	char *a_directory = strndup(a, (size_t)(a_name - a));
-	char *b_directory = strndup(b, (size_t)(b_name - b));
-	char *a_real = a_directory == NULL ? NULL : path_canonical(a_directory);
-	char *b_real = b_directory == NULL ? NULL : path_canonical(b_directory);
-	bool equal = a_real != NULL && b_real != NULL && strcmp(a_real, b_real) == 0 &&
-		     strcmp(a_name, b_name) == 0;
+/* One address of the config, with what is made once to compare it with all the others. */
+struct listed {
+	const struct instance_config *instance;
+	const struct address *address;
+	struct socket_options options;
+	struct endpoint endpoint; /* of an IP address in figures, without its zone */
+	bool in_figures;
+	char *path; /* of a Unix socket, in the one spelling of its directory; NULL = it has none */
+};
 
-	free(a_directory);
-	free(b_directory);
-	free(a_real);
-	free(b_real);
-	return equal;
+/* The name itself stays as it is: a link there is no way to a socket. */
+static char *real_path(const char *path)
+{
+	const char *name = strrchr(path, '/');
+	char *directory = strndup(path, (size_t)(name - path));
+	char *real = directory == NULL ? NULL : path_canonical(directory);
+	char *joined = real == NULL ? NULL : path_join(real, name + 1);
+
+	free(directory);
+	free(real);
+	return joined;
+}
+
+static void list_address(
+    struct listed *to, const struct instance_config *instance, const struct address *address)
+{
+	char host[ADDRESS_HOST_MAX];
+	const struct address plain = address_without_zone(address, host);
+	struct endpoints endpoints;
+	const char *why;
+
+	*to = (struct listed){ .instance = instance,
+		.address = address,
+		.options.ipv6_only = settings_of(instance)->ipv6_only };
+	if (address->path != NULL && address->path[0] == '/')
+		to->path = real_path(address->path);
+	if (address->path != NULL || address_is_name(address) ||
+	    endpoints_resolve(&endpoints, &plain, &why) == -1)
+		return;
+	to->in_figures = true;
+	to->endpoint = endpoints.items[0];
+	endpoints_clear(&endpoints);
 }
 
 /* The last dot of a name says only that it is complete. */
@@ -54,21 +80,6 @@ static bool names_equal(const char *a, const char *b)
 	return a_length == b_length && strncasecmp(a, b, a_length) == 0;
 }
 
-/* The endpoint of an address in figures, whatever its interface. */
-static bool endpoint_of(const struct address *address, struct endpoint *to)
-{
-	char host[ADDRESS_HOST_MAX];
-	const struct address plain = address_without_zone(address, host);
-	struct endpoints endpoints;
-	const char *why;
-
-	if (endpoints_resolve(&endpoints, &plain, &why) == -1)
-		return false;
-	*to = endpoints.items[0];
-	endpoints_clear(&endpoints);
-	return true;
-}
-
 static bool zones_differ(const struct address *a, const struct address *b)
 {
 	const char *a_zone = address_zone(a), *b_zone = address_zone(b);
@@ -76,53 +87,35 @@ static bool zones_differ(const struct address *a, const struct address *b)
 	return a_zone != NULL && b_zone != NULL && strcmp(a_zone, b_zone) != 0;
 }
 
-/* One address of the config, with what is needed to compare it. */
-struct listed {
-	const struct instance_config *instance;
-	const struct address *address;
-};
-
-static bool ports_collide(const struct listed *a, const struct listed *b)
-{
-	const struct socket_options a_options = { .ipv6_only =
-						      settings_of(a->instance)->ipv6_only };
-	const struct socket_options b_options = { .ipv6_only =
-						      settings_of(b->instance)->ipv6_only };
-	struct endpoint x, y;
-
-	if (address_is_name(a->address) || address_is_name(b->address))
-		return address_is_name(a->address) && address_is_name(b->address) &&
-		       names_equal(a->address->host, b->address->host);
-	return !zones_differ(a->address, b->address) && endpoint_of(a->address, &x) &&
-	       endpoint_of(b->address, &y) && sockets_collide(&x, &a_options, &y, &b_options);
-}
-
 static bool listed_collide(const struct listed *a, const struct listed *b)
 {
 	const struct address *x = a->address, *y = b->address;
 
-	if (x->path != NULL && y->path != NULL && x->path[0] == '/' && y->path[0] == '/')
-		return paths_equal(x->path, y->path);
+	if (a->path != NULL && b->path != NULL)
+		return strcmp(a->path, b->path) == 0;
 	if (x->transport != y->transport)
 		return false;
 	if (x->path != NULL)
 		return strcmp(x->path, y->path) == 0;
-	return x->port == y->port && x->port != 0 && ports_collide(a, b);
+	if (x->port != y->port || x->port == 0)
+		return false;
+	if (a->in_figures && b->in_figures)
+		return !zones_differ(x, y) &&
+		       sockets_collide(&a->endpoint, &a->options, &b->endpoint, &b->options);
+	return address_is_name(x) && address_is_name(y) && names_equal(x->host, y->host);
 }
 
 /* Whether it is written as [::], whatever the spelling: without ipv6_only that is all of IPv4, too. */
-static bool is_ipv6_wildcard(const struct address *address)
+static bool is_ipv6_wildcard(const struct listed *l)
 {
-	struct endpoint e;
-
-	return address->host != NULL && strchr(address->host, ':') != NULL &&
-	       endpoint_of(address, &e) && IN6_IS_ADDR_UNSPECIFIED(&e.in6.sin6_addr);
+	return l->in_figures && l->address->host != NULL && l->endpoint.any.sa_family == AF_INET6 &&
+	       IN6_IS_ADDR_UNSPECIFIED(&l->endpoint.in6.sin6_addr);
 }
 
-static bool is_ipv4(const struct address *address)
+static bool is_ipv4(const struct listed *l)
 {
-	return address->host != NULL && !address_is_name(address) &&
-	       (strchr(address->host, ':') == NULL || strchr(address->host, '.') != NULL);
+	return l->in_figures && (l->endpoint.any.sa_family == AF_INET ||
+				    IN6_IS_ADDR_V4MAPPED(&l->endpoint.in6.sin6_addr));
 }
 
 static void add_collision(
@@ -131,7 +124,8 @@ static void add_collision(
 	const struct option_origin here = place_of(second->instance, second->address);
 	const struct option_origin there = place_of(first->instance, first->address);
 	const struct address *a = first->address, *b = second->address;
-	bool dual = (is_ipv6_wildcard(a) && is_ipv4(b)) || (is_ipv6_wildcard(b) && is_ipv4(a));
+	bool dual = (is_ipv6_wildcard(first) && is_ipv4(second)) ||
+		    (is_ipv6_wildcard(second) && is_ipv4(first));
 	char advice[160] = "remove one of them";
 
 	if (dual)
@@ -143,27 +137,6 @@ static void add_collision(
 	    "services.%s.listen: \"%s\" collides with \"%s\" of services.%s (%s:%d): %s",
 	    second->instance->name, b->text, a->text, first->instance->name, there.file, there.line,
 	    advice);
-}
-
-/* Of the addresses in `instance` and before, the first one that collides with that one of `instance`. */
-static bool find_first(const struct config *config, const struct inherited *inherited,
-    const struct listed *second, struct listed *first)
-{
-	for (const struct instance_config *i = config->instances; i <= second->instance; i++) {
-		const struct addresses *listen = &settings_of(i)->listen;
-
-		if (!instance_enabled(i) ||
-		    (inherited != NULL && inherited_has(inherited, i->name)))
-			continue;
-		for (size_t n = 0; n < listen->count; n++) {
-			*first = (struct listed){ i, &listen->items[n] };
-			if (first->address == second->address)
-				return false;
-			if (listed_collide(first, second))
-				return true;
-		}
-	}
-	return false;
 }
 
 static const char *storage_of(const struct instance_config *instance)
@@ -198,27 +171,49 @@ static void check_storage(
 	free(real);
 }
 
-int collisions_find(
-    const struct config *config, const struct inherited *inherited, struct texts *mistakes)
+/* All that are to be bound. NULL, and *count is 0, when out of memory. */
+static struct listed *list_all(
+    const struct config *config, const struct inherited *inherited, size_t *count)
 {
-	size_t before = mistakes->count;
+	struct listed *all;
+	size_t total = 1; /* calloc() may give NULL for none */
 
-	for (size_t i = 0; i < config->instance_count; i++) {
+	for (size_t i = 0; i < config->instance_count; i++)
+		total += settings_of(&config->instances[i])->listen.count;
+	all = calloc(total, sizeof(*all));
+	*count = 0;
+	for (size_t i = 0; all != NULL && i < config->instance_count; i++) {
 		const struct instance_config *instance = &config->instances[i];
 		const struct addresses *listen = &settings_of(instance)->listen;
 
-		if (!instance_enabled(instance))
+		if (!instance_enabled(instance) ||
+		    (inherited != NULL && inherited_has(inherited, instance->name)))
 			continue;
-		check_storage(config, instance, mistakes);
-		if (inherited != NULL && inherited_has(inherited, instance->name))
-			continue;
-		for (size_t n = 0; n < listen->count; n++) {
-			const struct listed second = { instance, &listen->items[n] };
-			struct listed first;
-
-			if (find_first(config, inherited, &second, &first))
-				add_collision(mistakes, &first, &second);
-		}
+		for (size_t n = 0; n < listen->count; n++)
+			list_address(&all[(*count)++], instance, &listen->items[n]);
 	}
-	return mistakes->count == before ? 0 : -1;
+	return all;
+}
+
+int collisions_find(
+    const struct config *config, const struct inherited *inherited, struct texts *mistakes)
+{
+	size_t before = mistakes->count, count;
+	struct listed *all = list_all(config, inherited, &count);
+
+	if (all == NULL)
+		mistakes->lost = true;
+	for (size_t i = 0; i < count; i++)
+		for (size_t first = 0; first < i; first++)
+			if (listed_collide(&all[first], &all[i])) {
+				add_collision(mistakes, &all[first], &all[i]);
+				break;
+			}
+	for (size_t i = 0; i < config->instance_count; i++)
+		if (instance_enabled(&config->instances[i]))
+			check_storage(config, &config->instances[i], mistakes);
+	for (size_t i = 0; i < count; i++)
+		free(all[i].path);
+	free(all);
+	return all != NULL && mistakes->count == before ? 0 : -1;
 }
