@@ -1,6 +1,7 @@
 /* The table of commands; a line into a request, and its answer into pieces. */
 #include "control/console.h"
 
+#include <errno.h>
 #include <event2/buffer.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -66,6 +67,7 @@ void *request_misuse(struct request *request, const char *reason)
 
 void request_log(const struct request *request, const char *format, ...)
 {
+	const char *name = stream_instance(request->client)->name;
 	struct ucred who;
 	char text[256];
 	va_list args;
@@ -73,11 +75,14 @@ void request_log(const struct request *request, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	if (stream_credentials(request->client, &who) == 0)
-		log_info("%s: %s (asked by user %d, process %d)",
-		    stream_instance(request->client)->name, text, (int)who.uid, (int)who.pid);
+	if (stream_credentials(request->client, &who) == -1)
+		log_info("%s: %s (by whom is not known: %s)", name, text, strerror(errno));
+	else if (who.pid == 0) /* outside of the PID namespace that echod is in */
+		log_info(
+		    "%s: %s (asked by user %u, process of another namespace)", name, text, who.uid);
 	else
-		log_info("%s: %s", stream_instance(request->client)->name, text);
+		log_info(
+		    "%s: %s (asked by user %u, process %d)", name, text, who.uid, (int)who.pid);
 }
 
 /* --- from the line to the request --- */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/log.h"
 #include "kv/engine.h"
 #include "kv/journal.h"
 #include "net/errand.h"
@@ -57,6 +58,12 @@ struct kv_store {
 	struct engine *engine;
 	struct errand *work; /* of the engine */
 	struct holds holds;
+	/* Of SETs for which there was no memory: */
+	uint64_t refused; /* since the start */
+	uint64_t
+	    refused_first; /* `refused` before the first of those in a row; meaningful while is_full */
+	size_t smallest; /* bytes of the smallest of those, key and value */
+	bool is_full;
 };
 
 /* A client's state. */
@@ -145,12 +152,48 @@ static enum verdict verb_get(struct requests *r, const struct words *w)
 	return tell(r, &answer, NULL);
 }
 
+static void note_refused_set(struct requests *r, const struct words *w)
+{
+	struct kv_store *store = r->store;
+	size_t bytes = w->key->length + w->rest.length;
+
+	if (!store->is_full) {
+		store->is_full = true;
+		store->refused_first = store->refused;
+		store->smallest = bytes;
+		log_warning("%s: the store is full, SETs are refused; see max_memory",
+		    stream_instance(r->stream)->name);
+	}
+	if (bytes < store->smallest)
+		store->smallest = bytes;
+	store->refused++;
+}
+
+/* A SET has worked. It may have been one that needs no memory: what was refused must fit in, too. */
+static void note_room(struct requests *r)
+{
+	struct kv_store *store = r->store;
+	size_t limit = (size_t)r->conf->max_memory;
+	struct engine_stats stats;
+
+	store->engine->ops->stats(store->engine, &stats);
+	if (limit != 0 && stats.table.memory + store->smallest > limit)
+		return;
+	store->is_full = false;
+	log_info("%s: the store takes SETs again; %" PRIu64 " were refused",
+	    stream_instance(r->stream)->name, store->refused - store->refused_first);
+}
+
 static enum verdict verb_set(struct requests *r, const struct words *w)
 {
 	struct engine *engine = r->store->engine;
 	struct engine_answer answer =
 	    engine->ops->set(engine, w->key, w->rest.bytes, w->rest.length);
 
+	if (answer.status == ENGINE_FULL)
+		note_refused_set(r, w);
+	else if (r->store->is_full && answer.status == ENGINE_OK)
+		note_room(r);
 	return tell(r, &answer, "OK\n");
 }
 
@@ -417,13 +460,14 @@ static void report(const struct instance *instance, struct report *report)
 	report->number(report, "memory_limit_bytes", limit);
 	if (limit != 0 && stats.table.memory > limit - limit / 20)
 		report->problem(report, "its memory is full or nearly so");
-	if (!stats.durable)
-		return;
-	report->number(report, "commits_total", stats.commits);
-	report->number(report, "commit_failures_total", stats.failures);
-	report->number(report, "unsettled", stats.unsettled);
-	report->number(report, "journal_bytes", stats.log_bytes);
-	if (!stats.read_only)
+	if (stats.durable) {
+		report->number(report, "commits_total", stats.commits);
+		report->number(report, "commit_failures_total", stats.failures);
+		report->number(report, "unsettled", stats.unsettled);
+		report->number(report, "journal_bytes", stats.log_bytes);
+	}
+	report->number(report, "refused_sets_total", store->refused);
+	if (!stats.durable || !stats.read_only)
 		return;
 	snprintf(text, sizeof(text), "its disk takes no changes: %s", stats.failure);
 	report->problem(report, text);
@@ -443,6 +487,7 @@ const struct service_ops service_kv = {
 	.kind = SERVICE_KIND("kv", "A key-value store in lines: SET, GET, DEL, QUIT.",
 	    SERVICE_LINES, SERVICE_OWN(rows, struct kv_conf)),
 	.transports = SERVICE_STREAM,
+	.exposes = "lets everybody who reaches it read and change the store",
 	.handlers = &handlers,
 	.storage = storage,
 	.check = check,

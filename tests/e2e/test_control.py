@@ -273,7 +273,7 @@ def test_status_of_what_is_shipped_fits_on_a_screen(echod, echoctl):
     assert len(lines) <= 23 and max(len(line) for line in lines if "configuration" not in line) < 80
     assert f"echo: serves {server.address('echo', 'tcp')}, {server.address('echo', 'udp')}\n" in text
     assert re.search(r"^kv: entries 1, memory [\d.]+ KB, memory limit 64.0 MB, commits 1$", text, re.M)
-    assert re.search(r"^kv: commit failures 0, unsettled 0, journal \d+ B$", text, re.M)
+    assert re.search(r"^kv: commit failures 0, unsettled 0, journal \d+ B, refused sets 0$", text, re.M)
     assert "none" not in text
 
 
@@ -477,6 +477,19 @@ def test_administrators_leave_unremembered(echod, echoctl, ask):
 
 def two_left(left):
     return len(left) == 2 and left
+
+
+def test_the_log_says_who_has_asked_for_a_change(echod):
+    server = echod(with_control(kv={"listen": TCP}))
+    who = rf" \(asked by user {os.getuid()}, process {os.getpid()}\)$"
+    with console(server) as client, server.kv() as victim:
+        id = client.ask(b"clients --service kv")["clients"][0]["id"]
+        for command, line in [(b"log info", "logs info, until now debug"), (b"reopen", "reopen"),
+                              (b"reload", "reload"), (b"kill %d" % id, rf"kills client {id}, \S+ of kv")]:  # fmt: skip
+            client.ask(command)
+            server.log.wait(" info control: " + line + who)
+        assert victim.more() == b""
+    assert not server.log.matches("asked by .*clients"), "what only looks is not logged"
 
 
 def test_refused_clients_say_which_limit_it_was(echod, ask, echoctl):

@@ -285,6 +285,24 @@ IMPOSTORS = {
 }
 
 
+def test_refused_sets_are_logged_at_their_begin_and_end(echod):
+    server = store(echod, max_memory="1M")
+    with server.kv() as client:
+        answers, number = [b"OK"], 0
+        while answers[-1] == b"OK":
+            answers.append(client.ask(b"SET key%d " % number + b"v" * 9000))
+            number += 1
+        for _ in range(4):
+            assert client.ask(b"SET more " + b"v" * 9000) == b"ERROR: store is full"
+        assert client.ask(b"SET key0 " + b"w" * 9000) == b"OK", "this needs no memory"
+        for key in range(10):
+            assert client.ask(b"DEL key%d" % key) == b"DELETED"
+        assert client.ask(b"SET more " + b"v" * 9000) == b"OK"
+    server.log.wait(r" info kv: the store takes SETs again; 5 were refused$")
+    assert len(server.log.matches(r" warning kv: the store is full, SETs are refused")) == 1
+    assert len(server.log.matches("takes SETs again")) == 1
+
+
 @pytest.mark.parametrize("request_, answer", IMPOSTORS.values(), ids=IMPOSTORS.keys())
 def test_impostor_is_told_so_and_executes_nothing(echod, request_, answer):
     server = store(echod)
