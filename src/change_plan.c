@@ -361,7 +361,10 @@ static int plan_inherited_socket(struct change *change, struct planned *planned,
 	if (listener == NULL)
 		return -1;
 	planned->listeners[planned->count++] = listener;
-	return service_check_endpoint(planned->config, &listener->wanted, why, why_size);
+	if (service_check_endpoint(planned->config, &listener->wanted, why, why_size) == -1)
+		return -1;
+	service_warn_endpoint(planned->config, &listener->wanted);
+	return 0;
 }
 
 /* They take the place of what `listen` says. */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/option_list.h"
 
@@ -332,4 +333,21 @@ bool address_is_public(const struct address *address)
 		return false; /* one with a scope, too */
 	return !IN6_IS_ADDR_LOOPBACK(&in6) && !IN6_IS_ADDR_LINKLOCAL(&in6) &&
 	       (in6.s6_addr[0] & 0xfe) != 0xfc;
+}
+
+bool address_is_loopback(const struct address *address)
+{
+	struct in_addr in;
+	struct in6_addr in6;
+
+	if (transport_is_unix(address->transport))
+		return true;
+	if (address->host == NULL)
+		return false;
+	if (inet_pton(AF_INET, address->host, &in) == 1)
+		return ntohl(in.s_addr) >> 24 == IN_LOOPBACKNET;
+	if (inet_pton(AF_INET6, address->host, &in6) == 1)
+		return IN6_IS_ADDR_LOOPBACK(&in6);
+	return strcasecmp(address->host, "localhost") == 0 ||
+	       strcasecmp(address->host, "ip6-localhost") == 0;
 }

@@ -73,6 +73,12 @@ struct address address_without_zone(const struct address *address, char host[ADD
  */
 bool address_is_public(const struct address *address);
 
+/*
+ * Whether only this machine can come there. A name is not looked up: every one but localhost may be that of an address
+ * that others can reach.
+ */
+bool address_is_loopback(const struct address *address);
+
 /* A number in decimal digits and nothing else, 0 to `max`; -1 = it is not one. */
 int64_t decimal_parse(const char *text, int64_t max);
 

@@ -264,3 +264,10 @@ socklen_t sockaddr_unmap(struct sockaddr *address, socklen_t length)
 	memcpy(address, &in, sizeof(in));
 	return sizeof(in);
 }
+
+bool endpoint_is_loopback(const struct endpoint *endpoint)
+{
+	if (endpoint->any.sa_family == AF_INET)
+		return ntohl(endpoint->in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+	return endpoint->any.sa_family == AF_UNIX || IN6_IS_ADDR_LOOPBACK(&endpoint->in6.sin6_addr);
+}

@@ -43,6 +43,9 @@ void endpoints_clear(struct endpoints *endpoints);
 /* The port, host order; 0 for a Unix endpoint. */
 uint16_t endpoint_port(const struct endpoint *endpoint);
 
+/* Whether only this machine can come there. */
+bool endpoint_is_loopback(const struct endpoint *endpoint);
+
 /* Same transport, same address, same port. */
 bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
 

@@ -138,6 +138,7 @@ const struct service_ops service_exec = {
 	    SERVICE_OWN(rows, struct exec_conf)),
 	.kind.runs_programs = true,
 	.transports = SERVICE_STREAM,
+	.exposes = "lets everybody who reaches it run the program",
 	.handlers = &handlers,
 	.check = check,
 	.verify = verify,

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/log.h"
 #include "core/privilege.h"
 #include "net/multicast.h"
 #include "net/socket.h"
@@ -173,25 +174,51 @@ int service_check(
 	return ops->check != NULL ? ops->check(config, key, why, why_size) : 0;
 }
 
+/* What is unwise about an address that everybody may use; NULL = nothing. */
+static const char *exposure(
+    const struct instance_config *config, enum transport transport, bool loopback, bool public)
+{
+	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
+
+	if (settings->allow.count > 0)
+		return NULL;
+	if (transport == TRANSPORT_TCP && !loopback)
+		return service_of(config->kind)->exposes;
+	if (transport == TRANSPORT_UDP && public && config->parts[PART_DATAGRAMS].rows != NULL)
+		return "answers everybody, and the source of a datagram can be forged";
+	return NULL;
+}
+
 int service_warn(const struct instance_config *config, const char **key, char *why, size_t why_size)
 {
 	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
 
-	if (config->parts[PART_DATAGRAMS].rows == NULL || settings->allow.count > 0)
-		return 0;
 	for (size_t i = 0; i < settings->listen.count; i++) {
 		const struct address *address = &settings->listen.items[i];
+		const char *what = exposure(config, address->transport,
+		    address_is_loopback(address), address_is_public(address));
 
-		if (address->transport != TRANSPORT_UDP || !address_is_public(address))
+		if (what == NULL)
 			continue;
 		*key = address->text;
-		snprintf(why, why_size,
-		    "%s answers everybody, and the source of a datagram can be forged; say in allow "
-		    "who may ask",
-		    address->text);
+		snprintf(why, why_size, "%s %s; say in allow who may %s", address->text, what,
+		    address->transport == TRANSPORT_TCP ? "come" : "ask");
 		return -1;
 	}
 	return 0;
+}
+
+void service_warn_endpoint(const struct instance_config *config, const struct endpoint *endpoint)
+{
+	bool loopback = endpoint_is_loopback(endpoint);
+	const char *what = exposure(config, endpoint->transport, loopback, !loopback);
+	char text[ADDRESS_TEXT_MAX];
+
+	if (what != NULL)
+		log_warning(
+		    "services.%s: %s, from the service manager, %s; say in allow who may %s",
+		    config->name, endpoint_format(endpoint, text, sizeof(text)), what,
+		    endpoint->transport == TRANSPORT_TCP ? "come" : "ask");
 }
 
 int service_verify(const struct instance_config *config, const char *user, struct texts *mistakes)

@@ -30,6 +30,7 @@ struct service_ops {
 	unsigned transports;     /* that it can listen on; 0 = it listens to nobody */
 	/* Why it has no other transports, for whoever asks for one; NULL = it goes without saying. */
 	const char *transports_why;
+	const char *exposes; /* what anybody may do who reaches it, if that is worth a warning */
 	const struct handlers *handlers;
 	/* Instead of handlers, for a service whose modes have handlers of their own. */
 	const struct handlers *(*choose)(const void *conf);
@@ -82,7 +83,7 @@ void service_stop(struct instance *instance);
 int service_check(
     const struct instance_config *config, const char **key, char *why, size_t why_size);
 
-/* The same for what is allowed but not wise: answers to datagrams from everybody. */
+/* The same for what is allowed but not wise: a store, a program or answers to datagrams for everybody. */
 int service_warn(
     const struct instance_config *config, const char **key, char *why, size_t why_size);
 
@@ -91,6 +92,9 @@ int service_warn(
  * NULL = whoever we are. 0, or -1 with the mistake added.
  */
 int service_verify(const struct instance_config *config, const char *user, struct texts *mistakes);
+
+/* Logs the same of an address that no key says. */
+void service_warn_endpoint(const struct instance_config *config, const struct endpoint *endpoint);
 
 /* Whether it can be asked there, at an address that no key says. 0, or -1 with why. */
 int service_check_endpoint(const struct instance_config *config, const struct endpoint *endpoint,

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from harness import DEADLINE, Failure, wait_until
+from harness import DEADLINE, Failure, run_echod, to_config, wait_until
 from transports import TCP_STREAMS, every_stream, needs_ipv6, needs_root
 
 TCP = "tcp://127.0.0.1:0"
@@ -283,6 +283,39 @@ def test_denied_datagram_is_not_answered(echod):
         denied.send(b"hello")
         assert allowed.ask(b"fence") == b"fence"
         assert denied.received() == []
+
+
+PUBLIC = ["tcp://*:9002", "tcp://0.0.0.0:9002", "tcp://[::]:9002", "tcp://198.51.100.1:9002",
+          "tcp://192.168.0.1:9002", "tcp://[fd00::1]:9002", "tcp://store.example:9002"]  # fmt: skip
+LOCAL = ["tcp://127.0.0.1:9002", "tcp://[::1]:9002", "tcp://localhost:9003", "unix:///run/kv"]
+OPEN_SERVICES = {"kv": "read and change the store", "exec": "run the program"}
+
+
+def warnings_of(write, settings):
+    result = run_echod("-c", write("test.conf", to_config(settings)), "-t")
+    assert result.returncode == 0, result.stderr
+    return [line for line in result.stderr.splitlines() if "everybody" in line]
+
+
+@pytest.mark.parametrize("service", OPEN_SERVICES)
+def test_check_warns_of_a_service_that_everybody_may_use(write, service):
+    own = {"command": ["true"]} if service == "exec" else {}
+    for listen in PUBLIC:
+        warned = warnings_of(write, {service: {"listen": ["tcp://127.0.0.1:9003", listen], **own}})
+        assert len(warned) == 1 and f"services.{service}.listen: {listen} lets" in warned[0], listen
+        assert OPEN_SERVICES[service] in warned[0] and "say in allow" in warned[0]
+    assert not warnings_of(write, {service: {"listen": LOCAL[1:], **own}})
+    assert not warnings_of(write, {service: {"listen": PUBLIC[0], "allow": ["10.0.0.0/8"], **own}})
+    echo = {"echo": {"listen": "tcp://*:9001"}}
+    assert not warnings_of(write, {service: {"listen": PUBLIC[0], "enabled": False, **own}, **echo})
+
+
+def test_start_and_reload_warn_of_a_service_that_everybody_may_use(echod):
+    services = {"kv": {"listen": "tcp://0.0.0.0:0"}}
+    server = echod(services)
+    assert server.log.matches(r" warning echod: .*services\.kv\.listen: .*allow")
+    assert server.reload(services)
+    assert server.log.matches(r" warning reload: .*services\.kv\.listen: .*allow")
 
 
 # --- how slow ---

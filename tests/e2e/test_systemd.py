@@ -423,6 +423,13 @@ def test_a_service_gets_all_sockets_of_its_name(echod, workdir, sockets):
 
 
 @with_systemd
+def test_an_inherited_socket_that_everybody_may_reach_is_warned_of(echod, sockets):
+    sockets.open("kv", "tcp://0.0.0.0:0")
+    server = echod({"kv": {"listen": TCP}}, **sockets.options())
+    server.log.wait(r" warning services\.kv: tcp://0\.0\.0\.0:\d+, .* lets everybody .*; say in allow")
+
+
+@with_systemd
 def test_services_without_a_socket_listen_as_configured(echod, workdir, sockets):
     address = sockets.open("echo")
     server = echod({**echo(), "shout": {"type": "upper", "listen": TCP}}, **sockets.options())
