@@ -273,6 +273,11 @@ static void look_at_input(struct stream *s, int64_t now)
 	} while (n > 0 && there >= 0 && loop->judged == s && s->reading && is_due(s, now));
 }
 
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
 /*
  * The process or the loop stood still when the deadline came: that time is not the client's, and what it has sent may
  * still be on its way, since it found our window closed, or nobody who acknowledged.
@@ -285,10 +290,10 @@ static void put_off(struct stream *s, int64_t now)
 	if (late <= LATE_MS)
 		return;
 	late += late < GRACE_MS ? late : GRACE_MS;
-	s->active += late;
-	s->moved += late;
+	s->active = earlier(s->active + late, now);
+	s->moved = earlier(s->moved + late, now);
 	if (s->line_since != 0)
-		s->line_since += late;
+		s->line_since = earlier(s->line_since + late, now);
 }
 
 /* Unread input would make the close a reset, which takes from the client what is on its way to it. */

@@ -126,6 +126,24 @@ def test_echoctl_waits_for_the_names(fleet, resolver, command):
             b"a reload would" if b"dry" in command else b"reloaded ")
 
 
+def test_who_waits_for_a_reload_is_not_idle(fleet, resolver):
+    def services(listen=UNIX):
+        return {"echo": {"listen": listen},
+                "control": {"listen": "unix://$DIR/control", "idle_timeout": "300ms"}}  # fmt: skip
+
+    server = launch(fleet, resolver, services()).wait_ready()
+    server.configure(services([UNIX, LATE]))
+    with server.connect("control") as client:
+        client.send(b"reload\n")
+        server.log.wait(LOOKING)
+        for _ in range(2):
+            with server.connect("control") as idle:
+                assert idle.rest() == b""
+        resolver.answer("127.0.0.1 late.test\n")
+        assert client.until(b"OK\n")
+        assert client.rest() == b""
+
+
 def test_reloads_that_are_asked_for_meanwhile_wait(fleet, resolver):
     """What is in force at the end is what the file said when the last one was asked for."""
     server = launch(fleet, resolver, echo()).wait_ready()
