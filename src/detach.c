@@ -5,7 +5,6 @@
 #include "detach.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 
 #include "core/log.h"
 #include "core/process.h"
+#include "core/standard.h"
 
 static void pass_on_stop(int signals, pid_t child)
 {
@@ -82,7 +82,7 @@ int detach(int *status)
 /* No terminal, and no directory that somebody may want to unmount. */
 static void leave_surroundings(void)
 {
-	int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int nowhere = standard_open_nowhere();
 
 	for (int fd = STDIN_FILENO; nowhere != -1 && fd <= STDERR_FILENO; fd++)
 		dup2(nowhere, fd);

@@ -5,15 +5,20 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* There is always a root directory, and nothing can be read from it or written to it. */
+/* There is always a root directory, from which nothing can be read and to which nothing can be written. */
+int standard_open_nowhere(void)
+{
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	return fd != -1 ? fd : open("/", O_PATH | O_CLOEXEC);
+}
+
 void standard_occupy(void)
 {
 	int fd;
 
-	do
-		if ((fd = open("/dev/null", O_RDWR)) == -1)
-			fd = open("/", O_PATH);
-	while (fd != -1 && fd <= STDERR_FILENO);
+	while ((fd = standard_open_nowhere()) != -1 && fd <= STDERR_FILENO)
+		continue;
 	if (fd != -1)
 		close(fd);
 }

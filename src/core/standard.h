@@ -2,6 +2,9 @@
 #ifndef ECHOD_CORE_STANDARD_H
 #define ECHOD_CORE_STANDARD_H
 
+/* A descriptor that leads nowhere, close-on-exec: /dev/null, or what is as good where that is missing. */
+int standard_open_nowhere(void);
+
 /* Opens those that are closed: what is opened next would become one of them. */
 void standard_occupy(void);
 

@@ -242,6 +242,20 @@ def test_no_standard_descriptors_at_all(fleet, workdir):
     assert log.read_text().endswith("echod: stopped\n")
 
 
+@needs_root
+@pytest.mark.skipif(subprocess.call(["unshare", "-m", "true"], stderr=subprocess.DEVNULL) != 0,
+                    reason="no mount namespaces here")
+def test_no_dev_null_either(fleet, workdir):
+    """What is opened next would become a standard descriptor, and the log be written into it."""
+    script = 'mount -t tmpfs none /dev && exec "$0" "$@" <&- >&- 2>&-'
+    log = workdir / "log"
+    server = fleet.launch(ECHO, log={"target": str(log)}, wrapper=("unshare", "-m", "sh", "-c", script))
+    server.wait_ready()
+    for fd in range(3):
+        assert os.readlink(f"/proc/{server.pid}/fd/{fd}") == "/"
+    server.stop()
+
+
 def test_a_directory_that_has_gone(echod, workdir):
     (workdir / "gone").mkdir()
     server = echod({**ECHO, **shell("pwd")}, wrapper=left_behind(
