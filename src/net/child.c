@@ -284,7 +284,7 @@ static int child_spawn(pid_t *pid, const struct child_options *options, int erro
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	*pid = vfork(); // NOLINT(clang-analyzer-security.insecureAPI.vfork)
+	*pid = vfork();
 	if (*pid == 0) {
 		error = child_become(options, errors, argv, envp);
 		_exit(127);
