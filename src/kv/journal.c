@@ -4,6 +4,7 @@
  */
 #include "kv/journal.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,7 +32,7 @@ static size_t map_size_for(const char *directory)
 
 	snprintf(path, sizeof(path), "%s/data.mdb", directory);
 	if (stat(path, &file) == 0)
-		while (size < 2 * (size_t)file.st_size)
+		while (size < 2 * (uint64_t)file.st_size && size <= SIZE_MAX / 4)
 			size *= 2;
 	return size;
 }
@@ -132,7 +133,9 @@ static int grow(struct journal *journal)
 {
 	int code;
 
-	fold_abandon(journal); /* it reads */
+	fold_abandon(journal);                /* it reads */
+	if (journal->map_size > SIZE_MAX / 2) /* where pointers have 32 bits */
+		return ENOMEM;
 	code = mdb_env_set_mapsize(journal->env, 2 * journal->map_size);
 	if (code == 0)
 		journal->map_size *= 2;
