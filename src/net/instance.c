@@ -156,6 +156,7 @@ const char *limit_name(enum limit limit)
 		[LIMIT_SOURCE] = "max_per_source",
 		[LIMIT_RATE] = "connect_rate",
 		[LIMIT_MEMORY] = "memory",
+		[LIMIT_FILES] = "open_files",
 	};
 
 	return names[limit];
@@ -180,6 +181,8 @@ const char *instance_limit_key(
 {
 	if (limit == LIMIT_MEMORY)
 		snprintf(buffer, size, "the memory that is left");
+	else if (limit == LIMIT_FILES)
+		snprintf(buffer, size, "the limit of open files");
 	else if (limit == LIMIT_ALL_CLIENTS)
 		snprintf(buffer, size, "limits.max_connections");
 	else if (limit == LIMIT_SOURCE && instance->settings->max_per_source == 0)

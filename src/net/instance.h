@@ -102,6 +102,7 @@ enum limit {
 	LIMIT_SOURCE,      /* max_per_source */
 	LIMIT_RATE,        /* connect_rate */
 	LIMIT_MEMORY,
+	LIMIT_FILES, /* of open files, of the process */
 	LIMITS
 };
 

@@ -13,6 +13,7 @@
 #include "core/resident.h"
 #include "net/datagram.h"
 #include "net/deadline.h"
+#include "net/endpoint.h"
 #include "net/instance.h"
 #include "net/listener.h"
 #include "net/stream.h"
@@ -165,16 +166,25 @@ void loop_free(struct loop *loop)
 }
 
 /* Gives the reserve descriptor to one waiting client, to turn it away: the queue must not stand still. */
-static void shed_one(struct loop *loop, int listener_fd)
+static void shed_one(struct loop *loop, struct listener *listener)
 {
+	union {
+		struct sockaddr any;
+		struct sockaddr_storage storage;
+	} peer;
+	socklen_t length = sizeof(peer);
 	int fd;
 
 	if (loop->reserve_fd == -1)
 		return;
 	close(loop->reserve_fd);
-	fd = accept4(listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	if (fd != -1)
-		close(fd);
+	fd = accept4(listener->socket.fd, &peer.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd != -1) {
+		length = sockaddr_unmap(&peer.any, length);
+		listener->instance->counters.refused[LIMIT_FILES]++;
+		stream_turn_away(
+		    listener->instance, fd, &peer.any, length, CLOSE_LIMIT, LIMIT_FILES);
+	}
 	loop->reserve_fd = open_reserve();
 }
 
@@ -190,7 +200,7 @@ void loop_cannot_accept(struct loop *loop, struct listener *failed, int error)
 	    "accept: %s: all listeners pause for %d ms%s", strerror(error), (int)loop->pause,
 	    error == EMFILE ? " (raise the limit of open files, or lower limits.max_connections)"
 			    : "");
-	shed_one(loop, failed->socket.fd);
+	shed_one(loop, failed);
 	if (resume_later(loop) == -1)
 		return; /* nobody would end the pause */
 	TAILQ_FOREACH (instance, &loop->instances, entry)

@@ -18,16 +18,17 @@ log = {{ level = "error"; }};
 limits = {{ max_connections = {clients}; max_per_source = {clients}; }};
 services = {{
   echo = {{ listen = [ "tcp://127.0.0.1:{echo}", "udp://127.0.0.1:{udp}" ];
-           max_connections = {clients}; }};
+           max_connections = {clients}; connect_rate = 0; }};
   time = {{ listen = "udp://127.0.0.1:{time}"; }};
-  kv = {{ listen = "tcp://127.0.0.1:{kv}"; max_connections = {clients}; max_memory = "16G"; }};
+  kv = {{ listen = "tcp://127.0.0.1:{kv}"; max_connections = {clients}; connect_rate = 0;
+         max_memory = "16G"; }};
 }};
 """
 
 DURABLE_CONF = """
 log = {{ level = "error"; }};
 services = {{
-  kv = {{ listen = "tcp://127.0.0.1:{kv}"; max_memory = "16G"; storage = "{storage}"; sync = "{sync}"; }};
+  kv = {{ listen = "tcp://127.0.0.1:{kv}"; connect_rate = 0; max_memory = "16G"; storage = "{storage}"; sync = "{sync}"; }};
 }};
 """
 

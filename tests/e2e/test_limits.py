@@ -575,6 +575,7 @@ def test_out_of_descriptors(echod):
         try:
             crowd = [server.connect("kv") for _ in range(40)]
             server.log.wait(OUT_OF_FDS)
+            server.log.wait(r"closed: limit \(0 B in, 0 B out, 0 ms\): over the limit of open files$")
             before = server.cpu_seconds()
             for _ in range(50):
                 assert stays.ask(b"still served?") == b"still served?"
