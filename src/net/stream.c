@@ -18,6 +18,7 @@
 #include <event2/bufferevent_struct.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <limits.h>
 #include <sys/socket.h>
 
 #include "core/clock.h"
@@ -59,31 +60,42 @@ static int wait_for(struct stream *s, bool reading, bool writing)
 }
 
 /* One extent of memory, the usual case: send(2) costs less than the writev(2) of evbuffer_write(). */
-static int send_extent(struct evbuffer *out, int fd, const struct evbuffer_iovec *extent)
+static ssize_t send_extent(
+    struct evbuffer *out, int fd, const struct evbuffer_iovec *extent, size_t most)
 {
-	ssize_t n = send(fd, extent->iov_base, extent->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	size_t length = extent->iov_len < most ? extent->iov_len : most;
+	ssize_t n = send(fd, extent->iov_base, length, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 	if (n > 0)
 		evbuffer_drain(out, (size_t)n);
-	return n == -1 ? -1 : 0;
+	return n;
+}
+
+static size_t write_at_most(const struct stream *s)
+{
+	return s->peer.any.sa_family == AF_UNIX ? STREAM_UNIX_PIECE : SSIZE_MAX;
 }
 
 /* Writes what the socket takes at once. 0, or -1 when the connection is gone. */
 static int write_now(struct stream *s, struct evbuffer *out)
 {
 	struct evbuffer_iovec extent[2];
-	int fd = bufferevent_getfd(s->bev), result;
+	size_t most = write_at_most(s);
+	int fd = bufferevent_getfd(s->bev);
+	ssize_t n;
 
 	if (evbuffer_get_length(out) == 0)
 		return 0;
 	/* The bufferevent keeps the front of its output frozen: only it may take bytes away. */
 	evbuffer_unfreeze(out, 1);
-	if (!s->handlers->sends_files && evbuffer_peek(out, -1, NULL, extent, 2) == 1)
-		result = send_extent(out, fd, &extent[0]);
-	else
-		result = evbuffer_write(out, fd);
+	do
+		if (!s->handlers->sends_files && evbuffer_peek(out, -1, NULL, extent, 2) == 1)
+			n = send_extent(out, fd, &extent[0], most);
+		else
+			n = evbuffer_write_atmost(out, fd, (ev_ssize_t)most);
+	while (n == (ssize_t)most && evbuffer_get_length(out) > 0);
 	evbuffer_freeze(out, 1);
-	return result == -1 && errno != EAGAIN && errno != EINTR ? -1 : 0;
+	return n == -1 && errno != EAGAIN && errno != EINTR ? -1 : 0;
 }
 
 /* A half line of any length that is allowed must not keep its own end out. */
@@ -406,7 +418,8 @@ void stream_attach(struct stream *s)
 	event_assign(&s->bev->ev_read, s->instance->loop->base, bufferevent_getfd(s->bev),
 	    EV_READ | EV_PERSIST | EV_FINALIZE, readable_cb, s->bev);
 	bufferevent_setwatermark(s->bev, EV_WRITE, OUTPUT_LOW, 0);
-	bufferevent_set_max_single_write(s->bev, WRITE_PER_EVENT);
+	bufferevent_set_max_single_write(
+	    s->bev, write_at_most(s) < WRITE_PER_EVENT ? write_at_most(s) : WRITE_PER_EVENT);
 	bufferevent_disable(s->bev, EV_WRITE); /* enabled by default */
 }
 

@@ -17,6 +17,9 @@ struct ucred;
 /* Past it a client is not read until it has read; a line service stops answering for the turn. */
 #define STREAM_OUTPUT_HIGH (128u * 1024)
 
+/* That a client of a Unix socket has read a piece is seen only when it has read all of it. */
+#define STREAM_UNIX_PIECE (32u * 1024)
+
 /*
  * A client that has been accepted. Takes the descriptor in any case; on failure (memory, epoll) it is
  * closed and counted.

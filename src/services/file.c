@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -166,8 +167,9 @@ static enum verdict file_eof(struct stream *stream, struct evbuffer *out)
 static enum verdict file_room(struct stream *stream, struct evbuffer *out)
 {
 	struct file_client *client = stream_state(stream);
-	int64_t left = client->size - client->sent;
-	int64_t piece = left < PIECE ? left : PIECE;
+	bool is_unix = stream_peer(stream)->sa_family == AF_UNIX;
+	int64_t left = client->size - client->sent, most = is_unix ? STREAM_UNIX_PIECE : PIECE;
+	int64_t piece = left < most ? left : most; /* sendfile(2) takes it at once */
 
 	if (client->segment == NULL)
 		return read_piece(stream, out);
