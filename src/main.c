@@ -123,32 +123,34 @@ static bool parse_command_line(struct command_line *line, int argc, char **argv,
 	return true;
 }
 
+static void print_mistakes(const struct texts *lines, bool lost)
+{
+	for (size_t i = 0; i < lines->count; i++)
+		fprintf(stderr, "echod: %s\n", lines->items[i]);
+	if (lost)
+		fputs("echod: out of memory\n", stderr);
+}
+
 /* NULL with every mistake on standard error. */
 static struct config *load(const char *file)
 {
 	struct complaints complaints = { 0 };
 	struct config *config = config_load(file, service_kinds, &complaints);
 
-	for (size_t i = 0; i < complaints.lines.count; i++)
-		fprintf(stderr, "echod: %s\n", complaints.lines.items[i]);
-	if (complaints.lost)
-		fputs("echod: out of memory\n", stderr);
+	print_mistakes(&complaints.lines, complaints.lost);
 	complaints_clear(&complaints);
 	return config;
 }
 
-/* Whether a start could have all of it together; or false with every collision on standard error. */
-static bool is_possible(const struct config *config)
+/* False, with every collision on standard error, if one start cannot bind all addresses and open all stores. */
+static bool is_bindable(const struct config *config)
 {
 	struct texts mistakes = { 0 };
-	bool possible = collisions_find(config, NULL, &mistakes) == 0;
+	bool bindable = collisions_find(config, NULL, &mistakes) == 0;
 
-	for (size_t i = 0; i < mistakes.count; i++)
-		fprintf(stderr, "echod: %s\n", mistakes.items[i]);
-	if (mistakes.lost)
-		fputs("echod: out of memory\n", stderr);
+	print_mistakes(&mistakes, mistakes.lost);
 	texts_clear(&mistakes);
-	return possible;
+	return bindable;
 }
 
 static int check(const char *file, bool print)
@@ -157,14 +159,14 @@ static int check(const char *file, bool print)
 
 	if (config == NULL)
 		return EX_CONFIG;
-	/* Others cannot see what the user can. */
+	/* Only root can test what the user is allowed to open. */
 	for (size_t i = 0; geteuid() == 0 && i < config->instance_count; i++)
 		if (instance_enabled(&config->instances[i]))
 			service_verify(
 			    &config->instances[i], config->main->user, &config->warnings.lines);
 	for (size_t i = 0; i < config->warnings.lines.count; i++)
 		fprintf(stderr, "echod: warning: %s\n", config->warnings.lines.items[i]);
-	if (!is_possible(config)) {
+	if (!is_bindable(config)) {
 		config_free(config);
 		return EX_CONFIG;
 	}
@@ -227,7 +229,8 @@ static int start_and_run(struct server *server, const struct command_line *line,
 	if (status == EXIT_SUCCESS)
 		status = server_run(server);
 	server_free(server);
-	if (pid_file != -1) /* no sooner: while a store is open, no other echod may start */
+	if (pid_file !=
+	    -1) /* after server_free(): while a store is open, no other echod may start */
 		pidfile_remove(line->pid_file, pid_file);
 	return status;
 }
@@ -239,8 +242,8 @@ static int serve_config(
 	struct server *server;
 	int report = -1, status;
 
-	log_open("stderr", NULL, NULL,
-	    0); /* until the target of the config is open: it may be the journal's */
+	/* Until the configured target is open. Finds out whether standard error is the journal. */
+	log_open("stderr", NULL, NULL, 0);
 	if (line->detach && (report = detach(&status)) < 0) {
 		config_free(config);
 		if (report == -2)
@@ -265,7 +268,7 @@ static int serve(const struct command_line *line)
 	struct config *config;
 	int status;
 
-	process_let_stop(); /* the file may be a pipe that nobody writes to */
+	process_let_stop(); /* reading blocks if the file is a pipe without a writer */
 	config = load(line->config_file);
 	process_hold_signals();
 	if (config == NULL)

@@ -2,8 +2,8 @@
 #include "reload.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "change.h"
 #include "core/clock.h"

@@ -1,9 +1,6 @@
 /* The small commands that change something: kill, reopen, log. */
-#include <errno.h>
 #include <event2/buffer.h>
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "control/json.h"
 #include "control/request.h"

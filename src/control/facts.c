@@ -16,7 +16,6 @@
 #include "core/resident.h"
 #include "net/listener.h"
 #include "net/pulse.h"
-#include "net/stream.h"
 #include "server.h"
 #include "services/service.h"
 

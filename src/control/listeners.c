@@ -1,7 +1,6 @@
 /* listeners: every address with its service, whether it is served, and where the config asks for it. */
 #include <event2/buffer.h>
 #include <event2/event.h>
-#include <string.h>
 
 #include "control/json.h"
 #include "control/request.h"

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 char *path_absolute(const char *path)
@@ -31,7 +32,7 @@ char *path_join(const char *directory, const char *file)
 	return path;
 }
 
-/* Takes the next part of a path into the other one, which has room for it. */
+/* Appends the next part of a path; `to` has room for it. */
 static void append_part(char *to, const char *part, size_t length)
 {
 	char *slash = strrchr(to, '/');
@@ -76,4 +77,12 @@ char *path_directory(const char *file)
 	const char *slash = strrchr(file, '/');
 
 	return strndup(file, slash == NULL ? 0 : slash == file ? 1 : (size_t)(slash - file));
+}
+
+bool path_names(const char *path, int fd)
+{
+	struct stat there, opened;
+
+	return lstat(path, &there) == 0 && fstat(fd, &opened) == 0 &&
+	       there.st_dev == opened.st_dev && there.st_ino == opened.st_ino;
 }

@@ -1,6 +1,8 @@
-/* Paths. What is returned is the caller's to free, or NULL with errno. */
+/* Paths. The caller frees the path that a function returns; NULL means failure, with errno. */
 #ifndef ECHOD_CORE_PATH_H
 #define ECHOD_CORE_PATH_H
+
+#include <stdbool.h>
 
 /* The path from the root on, whether or not there is such a file: it holds wherever we go. */
 char *path_absolute(const char *path);
@@ -9,12 +11,15 @@ char *path_absolute(const char *path);
 char *path_join(const char *directory, const char *file);
 
 /*
- * One spelling for all of an absolute path: without links as far as it is there, and without //, . and .. from
- * there on.
+ * The canonical spelling of an absolute path: realpath(3) for as much of it as exists, and the rest without //, .
+ * and .. .
  */
 char *path_canonical(const char *path);
 
 /* "" for a file without a slash. */
 char *path_directory(const char *file);
+
+/* Whether the path still names the file that the descriptor has open; a symbolic link is not followed. */
+bool path_names(const char *path, int fd);
 
 #endif

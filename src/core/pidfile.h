@@ -1,12 +1,12 @@
-/* The file that tells others our process id; locked as long as we live. */
+/* The file with our process ID; locked until the daemon ends. */
 #ifndef ECHOD_CORE_PIDFILE_H
 #define ECHOD_CORE_PIDFILE_H
 
 #include <stddef.h>
 
 /*
- * Creates and locks it before privileges are dropped: as root in a directory that only root may change, and as the
- * user (NULL = there is none) anywhere else. Returns its descriptor, or -1 with why.
+ * Creates and locks the file, before privileges are dropped: as root if only root can write to the directories on
+ * its path, otherwise as the user (NULL = none is configured: refused). Returns the descriptor, or -1 with why.
  */
 int pidfile_open(const char *path, const char *user, char *why, size_t why_size);
 
@@ -14,8 +14,8 @@ int pidfile_open(const char *path, const char *user, char *why, size_t why_size)
 int pidfile_write(int fd);
 
 /*
- * Removes it if it is still the one that was opened, or empties it where we may not remove it any more, and
- * closes the descriptor.
+ * Removes the file if it is still the one that was opened, or empties it if we are no longer allowed to remove it.
+ * Closes the descriptor.
  */
 void pidfile_remove(const char *path, int fd);
 

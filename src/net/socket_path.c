@@ -1,6 +1,6 @@
 /*
- * A path is taken over in three steps: lock, look whether anybody lives there, remove and bind. Without the
- * lock two processes could both find it stale, and the second one would remove what the first has bound.
+ * A path is taken over in three steps: lock it, test whether a process has it open, remove and bind. Without the
+ * lock, two processes could both find the path stale, and the second would remove what the first has just bound.
  */
 #include "net/socket_path.h"
 
@@ -13,13 +13,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/path.h"
 #include "net/endpoint.h"
 
 #define PATH_SIZE sizeof(((struct sockaddr_un *)NULL)->sun_path)
 #define LOCK_SIZE (PATH_SIZE + sizeof("/..lock"))
-#define LOCK_TRIES 100 /* each time another process has just been done */
+#define LOCK_TRIES 100 /* each one lost to a process that has just unlocked */
 
-/* Closes it; always -1, with errno as it was. */
+/* Closes the descriptor and keeps errno. Returns -1. */
 static int close_failed(int fd)
 {
 	int saved = errno;
@@ -46,7 +47,7 @@ static const char *lock_name(const char *path, char *to)
 	return to;
 }
 
-/* The file, made if need be, and ours alone: whoever could open it could hold the lock for ever. */
+/* Creates the file if it is missing. Only we may open it: whoever can, can hold the lock forever. */
 static int open_lock(const char *name)
 {
 	struct stat st;
@@ -63,7 +64,6 @@ static int open_lock(const char *name)
 int socket_path_lock(const char *path)
 {
 	char name[LOCK_SIZE];
-	struct stat opened, there;
 
 	lock_name(path, name);
 	for (int i = 0; i < LOCK_TRIES; i++) {
@@ -71,11 +71,10 @@ int socket_path_lock(const char *path)
 
 		if (fd == -1)
 			return -1;
-		if (flock(fd, LOCK_EX | LOCK_NB) == -1 || fstat(fd, &opened) == -1)
+		if (flock(fd, LOCK_EX | LOCK_NB) == -1)
 			return close_failed(fd);
-		/* Whoever had it before has removed the file: a third process may lock a new one. */
-		if (lstat(name, &there) == 0 && there.st_dev == opened.st_dev &&
-		    there.st_ino == opened.st_ino)
+		/* The previous holder may have removed the file, and a third process may lock a new one. */
+		if (path_names(name, fd))
 			return fd;
 		close(fd);
 	}
@@ -96,10 +95,10 @@ void socket_path_unlock(const char *path, int lock)
 enum path_state { PATH_FREE, PATH_STALE, PATH_TAKEN };
 
 /*
- * A datagram socket is no client of a stream's server, nor does a datagram's server notice it; what
- * connect() says tells all the same whether anybody has the path open.
+ * Connects a datagram socket: a stream server refuses it with EPROTOTYPE and a datagram server does not notice it,
+ * but only a path that no process has open gives ECONNREFUSED.
  */
-static enum path_state look_at_path(const struct endpoint *e)
+static enum path_state probe_path(const struct endpoint *e)
 {
 	struct stat st;
 	int fd, result;
@@ -126,7 +125,7 @@ static enum path_state look_at_path(const struct endpoint *e)
 
 int socket_path_clear(const struct endpoint *endpoint)
 {
-	switch (look_at_path(endpoint)) {
+	switch (probe_path(endpoint)) {
 	case PATH_FREE:
 		return 0;
 	case PATH_STALE:
@@ -141,7 +140,7 @@ int socket_path_probe(const struct endpoint *endpoint)
 {
 	char directory[PATH_SIZE];
 
-	if (look_at_path(endpoint) == PATH_TAKEN)
+	if (probe_path(endpoint) == PATH_TAKEN)
 		return -1;
 	directory_of(endpoint->un.sun_path, directory, sizeof(directory));
 	return faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS);
