@@ -73,8 +73,8 @@ void log_limited(struct log_class *class, enum log_level level, const char *form
 char *log_escape(char *to, size_t size, const void *bytes, size_t length);
 
 /*
- * Does so with control characters only: for text of ours with names of files in it. Every line of the log goes
- * through it.
+ * Escapes control characters only, for our own text that contains names of files. The log does this to every line
+ * that it writes.
  */
 char *log_escape_controls(char *to, size_t size, const char *text);
 

@@ -139,7 +139,7 @@ void stream_flush(struct stream *s)
 		stream_linger(s);
 		return;
 	}
-	if (s->writing || s->line_since != 0 || stream_is_deaf(s))
+	if (s->writing || s->line_since != 0 || stream_is_unpolled(s))
 		stream_file_deadline(s, s->active);
 }
 

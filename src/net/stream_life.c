@@ -1,6 +1,6 @@
 /*
- * From the accept to the one close reason: streams are made here, are looked at when a deadline comes, and
- * end in stream_end(), which is the last thing that any path calls. The way of their bytes is stream.c.
+ * How a stream begins and ends: streams are created here, and every path ends in stream_end(), with one close
+ * reason. stream.c moves the bytes, and stream_deadline.c ends the streams that take too long.
  */
 #include "net/stream.h"
 
@@ -8,12 +8,8 @@
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <inttypes.h>
-#include <linux/sockios.h>
-#include <poll.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,12 +20,6 @@
 #include "net/loop.h"
 #include "net/stream_parts.h"
 
-#define STALL_MS 30000 /* output that makes no progress */
-#define LINGER_MS 2000 /* a closed client may still be sending */
-#define LOOK_MS \
-	2000 /* how often one is looked at that does not take its output, or of which nothing is awaited */
-#define LATE_MS 128     /* two ticks of the deadlines */
-#define GRACE_MS 1000   /* the most that a late deadline is put off by, besides how late it is */
 #define REFUSED_MAX 128 /* clients that linger with a refusal */
 #define LIMIT_KEY_MAX 192
 
@@ -106,7 +96,7 @@ static void remember(const struct stream *s, enum close_reason reason)
 {
 	struct client *client;
 
-	if (s->handlers->administers) /* a monitor would soon have pushed all others out */
+	if (s->handlers->administers) /* otherwise a monitor's connections would fill the list */
 		return;
 	client = clients_left_add(&s->instance->loop->clients_left, s->refused);
 	stream_describe(s, client);
@@ -161,176 +151,6 @@ void stream_linger(struct stream *s)
 		shutdown(bufferevent_getfd(s->bev), SHUT_WR);
 		stream_file_deadline(s, s->moved);
 	}
-}
-
-/* --- deadlines --- */
-
-/* Names the deadline if it is the earliest so far. */
-static void due_first(
-    int64_t *due, enum close_reason *reason, int64_t when, enum close_reason what_for)
-{
-	if (when < *due) {
-		*due = when;
-		*reason = what_for;
-	}
-}
-
-/* When the next deadline is, and what it would end the stream for. */
-static int64_t next_deadline(const struct stream *s, enum close_reason *reason)
-{
-	int64_t idle = s->instance->settings->idle_timeout;
-	int64_t line = s->instance->lines == NULL ? 0 : s->instance->lines->line_timeout;
-	int64_t due = INT64_MAX;
-
-	*reason = s->reason;
-	if (s->held)
-		return due; /* stream_release() files it */
-	if (s->lingering)
-		return s->moved + LINGER_MS;
-	if (s->writing)
-		due_first(&due, reason, s->moved + STALL_MS, CLOSE_SLOW_READER);
-	if (idle != 0)
-		due_first(&due, reason, s->active + idle, CLOSE_IDLE);
-	if (line != 0 && s->line_since != 0 && s->reading)
-		due_first(&due, reason, s->line_since + line, CLOSE_IDLE);
-	return due;
-}
-
-bool stream_is_deaf(const struct stream *s)
-{
-	return !s->reading && !s->writing && !s->held;
-}
-
-static bool has_hung_up(const struct stream *s)
-{
-	struct pollfd client = { .fd = bufferevent_getfd(s->bev) };
-
-	return poll(&client, 1, 0) == 1 && (client.revents & (POLLHUP | POLLERR));
-}
-
-void stream_file_deadline(struct stream *s, int64_t now)
-{
-	int64_t idle = s->instance->settings->idle_timeout, look = INT64_MAX;
-	enum close_reason reason;
-	int64_t due = next_deadline(s, &reason);
-
-	if (s->writing || stream_is_deaf(s))
-		look = now + LOOK_MS;
-	else if (idle != 0 && !s->held && !s->lingering)
-		look = s->active + idle / 2; /* lest the look at the deadline be the first one */
-	if (look > now && look < due)
-		due = look;
-	if (due != INT64_MAX)
-		deadline_set(s->instance->loop->deadlines, &s->deadline, due, now);
-}
-
-static bool is_due(const struct stream *s, int64_t now)
-{
-	enum close_reason reason;
-
-	return next_deadline(s, &reason) <= now;
-}
-
-/* Bytes that wait in the kernel: SIOCINQ, to be read by us, or SIOCOUTQ, to be taken by the client. */
-static int queue_length(const struct stream *s, unsigned long queue)
-{
-	int length = 0;
-
-	return ioctl(bufferevent_getfd(s->bev), queue, &length) == -1 ? 0 : length;
-}
-
-/*
- * A client that reads slowly moves what the kernel has of its output long before the kernel wants more of us:
- * that is progress as well. (Of a Unix socket's queue, the kernel tells only when a whole piece has been read.)
- * Two looks tell, if nothing has been sent between them.
- */
-static void look_at_output(struct stream *s, int64_t now)
-{
-	bool moved = stream_count_gone(s);
-	int queued = queue_length(s, SIOCOUTQ);
-	uint32_t acked = (uint32_t)(s->bytes_gone - (uint64_t)queued);
-
-	if (s->looked ? acked != s->acked : queued > 0 && is_due(s, now))
-		moved = true; /* a deadline without a look before: we have stood still */
-	s->acked = acked;
-	s->looked = true;
-	if (moved)
-		s->active = s->moved = now;
-}
-
-/*
- * Reads what has come before the deadline was judged, as long as it is due: however long the process or the loop
- * stood still meanwhile, that was sent in time. What comes later is not waited for. May end the stream.
- */
-static void look_at_input(struct stream *s, int64_t now)
-{
-	struct loop *loop = s->instance->loop;
-	int64_t there = queue_length(s, SIOCINQ), n;
-
-	do { /* once more at its end, where an EOF may be */
-		n = (int64_t)stream_read(s);
-		there -= n;
-	} while (n > 0 && there >= 0 && loop->judged == s && s->reading && is_due(s, now));
-}
-
-static int64_t earlier(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
-/*
- * The process or the loop stood still when the deadline came: that time is not the client's, and what it has sent may
- * still be on its way, since it found our window closed, or nobody who acknowledged.
- */
-static void put_off(struct stream *s, int64_t now)
-{
-	enum close_reason reason;
-	int64_t late = now - next_deadline(s, &reason);
-
-	if (late <= LATE_MS)
-		return;
-	late += late < GRACE_MS ? late : GRACE_MS;
-	s->active = earlier(s->active + late, now);
-	s->moved = earlier(s->moved + late, now);
-	if (s->line_since != 0)
-		s->line_since = earlier(s->line_since + late, now);
-}
-
-/* Unread input would make the close a reset, which takes from the client what is on its way to it. */
-static void expire(struct stream *s, enum close_reason reason)
-{
-	if (s->closing || s->writing || queue_length(s, SIOCINQ) == 0) {
-		stream_end(s, reason);
-		return;
-	}
-	stream_begin_close(s, reason);
-	stream_flush(s);
-}
-
-void stream_check(struct deadline *deadline, int64_t now)
-{
-	struct stream *s = (struct stream *)((char *)deadline - offsetof(struct stream, deadline));
-	struct loop *loop = s->instance->loop;
-	enum close_reason reason;
-
-	loop->judged = s;
-	if (!s->held && !s->lingering)
-		look_at_output(s, now);
-	if (s->reading && is_due(s, now))
-		look_at_input(s, now);
-	if (loop->judged == NULL)
-		return; /* it has ended */
-	if (is_due(s, now) && !s->closing && !s->writing && s->handlers->busy != NULL &&
-	    s->handlers->busy(s))
-		s->active = now;
-	loop->judged = NULL;
-	put_off(s, now);
-	if (next_deadline(s, &reason) <= now)
-		expire(s, reason);
-	else if (stream_is_deaf(s) && has_hung_up(s))
-		stream_end(s, CLOSE_RESET);
-	else
-		stream_file_deadline(s, now);
 }
 
 /* --- the beginning of a stream --- */
@@ -392,7 +212,7 @@ void stream_open(struct instance *instance, struct listener *listener, int fd,
 	stream_settle(s, verdict);
 }
 
-/* It does not become a stream, but an administrator may look for it. */
+/* A refused client does not become a stream, but "echoctl clients --left" lists it. */
 static void remember_refusal(struct instance *instance, const struct sockaddr *peer,
     socklen_t peer_length, enum close_reason reason, enum limit limit)
 {
@@ -450,7 +270,7 @@ void stream_refuse(struct instance *instance, struct listener *listener, int fd,
 	stream_flush(s);
 }
 
-/* --- what the rest of the program asks for --- */
+/* --- the streams of an instance, and a stream as others see it --- */
 
 void streams_drain(struct instance *instance, enum close_reason reason)
 {
@@ -513,7 +333,7 @@ void streams_count_sources(struct instance *instance)
 		return;
 	sources_clear(sources);
 	sources->prefixes = *prefixes;
-	/* One that there is no memory to count stays all the same. */
+	/* A client stays even if there is no memory to count it. */
 	TAILQ_FOREACH (s, &instance->streams, entry)
 		if (!s->refused)
 			source_enter(sources, &s->peer.any, INT32_MAX);

@@ -1,6 +1,6 @@
 /*
- * A stream from the inside, for the two files that are it: stream.c, the way of its bytes, and
- * stream_life.c, its beginning, its deadlines and its end. Nobody else includes this.
+ * The inside of a stream, for its three files only: stream.c moves its bytes, stream_life.c creates and ends it, and
+ * stream_deadline.c ends it when it takes too long.
  */
 #ifndef ECHOD_NET_STREAM_PARTS_H
 #define ECHOD_NET_STREAM_PARTS_H
@@ -28,19 +28,19 @@ struct stream {
 	int64_t opened;     /* ms */
 	int64_t active;     /* ms, when a byte came or went */
 	int64_t line_since; /* ms, when the half-sent line began; 0 = there is none */
-	int64_t moved;      /* ms, when output last moved while some waits; when lingering began */
+	int64_t moved;      /* ms, last progress of pending output; when lingering, since when */
 	uint64_t id, bytes_in, bytes_made, bytes_gone;
 	union {
 		struct sockaddr any;
 		struct sockaddr_in in;
 		struct sockaddr_in6 in6;
 	} peer;
-	uint8_t peer_length;           /* of a Unix client only its family is kept */
-	uint8_t reason;                /* enum close_reason, once it is closing */
-	uint8_t limit;                 /* enum limit that it is refused for */
-	uint32_t acked;                /* bytes_gone without the kernel's queue, at the last look */
-	bool looked : 1;               /* nothing has gone since */
-	bool telnet : 1, refused : 1;  /* what it is */
+	uint8_t peer_length;          /* of a Unix client only its family is kept */
+	uint8_t reason;               /* enum close_reason, once it is closing */
+	uint8_t limit;                /* enum limit that it is refused for */
+	uint32_t acked;               /* bytes_gone without the kernel's queue, at the last check */
+	bool looked : 1;              /* `acked` is valid: nothing was sent since */
+	bool telnet : 1, refused : 1; /* what it is */
 	bool reading : 1, writing : 1; /* what the bufferevent waits for */
 	bool bulk : 1;                 /* the last read was full: the next one takes more */
 	bool producing : 1;            /* the service may have more to say once there is room */
@@ -49,9 +49,9 @@ struct stream {
 	bool answered : 1;             /* its output leaves at the end of the turn */
 	bool eof : 1;                  /* from the client */
 	bool draining : 1;             /* closes once its input is answered, for `reason` */
-	bool undrained : 1; /* it was held then: the kernel's part of it is not read yet */
+	bool undrained : 1; /* held when the drain began: the kernel's queue is not read yet */
 	bool closing : 1;   /* closes once its output is sent; input is dropped */
-	bool lingering : 1; /* it is sent: only the client's EOF is awaited */
+	bool lingering : 1; /* the output is sent: waits for the client's EOF */
 	max_align_t state[];
 };
 
@@ -66,21 +66,20 @@ void stream_forget_answered(struct stream *s);
 /* All is sent: says so to the client, and waits for its EOF lest unread input resets the connection. */
 void stream_linger(struct stream *s);
 
-/* Neither bytes nor room for some are awaited of the client: epoll would not tell that it has left. */
-bool stream_is_deaf(const struct stream *s);
-
-/* Has the stream looked at when its next deadline comes. */
-void stream_file_deadline(struct stream *s, int64_t now);
-
-/* Counts what has left since the last look; says whether anything has. */
+/* Counts the output that was sent since the last call; false = none was. */
 bool stream_count_gone(struct stream *s);
+
+/* --- stream_deadline.c --- */
+
+/* Neither EV_READ nor EV_WRITE is armed, so epoll would not report a hang-up. */
+bool stream_is_unpolled(const struct stream *s);
+
+/* Schedules the next stream_check(): at the next deadline, or sooner where a check has to look for progress. */
+void stream_file_deadline(struct stream *s, int64_t now);
 
 /* --- stream.c --- */
 
-/*
- * Reads once, and serves it. Returns how many bytes have come; 0 if none, or if that was the end of the input. May
- * end the stream.
- */
+/* Reads once and serves what was read. Returns the number of bytes, 0 at EOF and on errors. May end the stream. */
 size_t stream_read(struct stream *s);
 
 /* Sets a new stream's bufferevent up. */

@@ -1,0 +1,77 @@
+/* Escapes of log lines: neither a client nor the name of a file can forge a line or move a terminal. */
+#include "core/log.h"
+
+#include <string.h>
+
+/* Writes the escape of one byte and returns its length. */
+static size_t escape_byte(char to[5], unsigned char byte)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	switch (byte) {
+	case '\n':
+		memcpy(to, "\\n", 3);
+		return 2;
+	case '\r':
+		memcpy(to, "\\r", 3);
+		return 2;
+	case '\t':
+		memcpy(to, "\\t", 3);
+		return 2;
+	case '\\':
+		memcpy(to, "\\\\", 3);
+		return 2;
+	}
+	memcpy(to, "\\x", 2);
+	to[2] = hex[byte >> 4];
+	to[3] = hex[byte & 15];
+	return 4;
+}
+
+/* Escapes every byte that is not plain; ends in "..." when the result does not fit. */
+static char *escape_bytes(char *to, size_t size, const unsigned char *from, size_t length,
+    bool (*is_plain)(unsigned char byte))
+{
+	size_t at = 0;
+	char shown[5];
+
+	for (size_t i = 0; i < length; i++) {
+		size_t n = 1;
+
+		if (is_plain(from[i]))
+			shown[0] = (char)from[i];
+		else
+			n = escape_byte(shown, from[i]);
+		if (at + n + (i + 1 < length ? 3 : 0) >= size) {
+			size_t dots = size - at > 3 ? 3 : size - at - 1;
+
+			memcpy(to + at, "...", dots);
+			at += dots;
+			break;
+		}
+		memcpy(to + at, shown, n);
+		at += n;
+	}
+	to[at] = '\0';
+	return to;
+}
+
+static bool is_plain_ascii(unsigned char byte)
+{
+	return byte >= 0x20 && byte < 0x7f && byte != '\\';
+}
+
+static bool is_no_control(unsigned char byte)
+{
+	return byte >= 0x20 && byte != 0x7f;
+}
+
+char *log_escape(char *to, size_t size, const void *bytes, size_t length)
+{
+	return escape_bytes(to, size, bytes, length, is_plain_ascii);
+}
+
+char *log_escape_controls(char *to, size_t size, const char *text)
+{
+	return escape_bytes(to, size, (const unsigned char *)text, strlen(text), is_no_control);
+}
