@@ -58,17 +58,14 @@ def test_of_many_starts_on_one_path_one_wins(workdir, stale, pytestconfig):
     assert sorted(entry.name for entry in workdir.iterdir() if entry.is_socket()) == []
 
 
-def test_who_looks_at_a_path_has_its_directory_locked(fleet, workdir):
+def test_a_path_is_taken_under_its_lock(fleet, workdir):
     """Or else two that find it stale at the same time would both have it."""
-    lock = os.open(workdir, os.O_RDONLY)
+    lock = os.open(workdir / ".echo.lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     server = fleet.launch({"echo": {"listen": "unix://$DIR/echo"}})
-    try:
-        wait_until(lambda: server.has_open(workdir), "it waits for the lock")
-        assert not (workdir / "echo").exists()
-    finally:
-        os.close(lock)
-    server.wait_ready()
+    server.wait_stopped_with(69, "another process is just binding it")
+    os.close(lock)
+    assert not (workdir / "echo").exists()
 
 
 def test_signals_under_load_disturb_nobody(echod):
