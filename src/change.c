@@ -275,6 +275,8 @@ static void commit_listeners(struct planned *planned)
 
 		if (listener->instance != NULL && listener->instance != planned->instance)
 			streams_leave(listener->instance, listener, CLOSE_RELOAD);
+		if (listener->inherited != NULL)
+			service_warn_endpoint(planned->config, &listener->wanted);
 		listener_start(listener, planned->instance);
 	}
 }

@@ -361,10 +361,7 @@ static int plan_inherited_socket(struct change *change, struct planned *planned,
 	if (listener == NULL)
 		return -1;
 	planned->listeners[planned->count++] = listener;
-	if (service_check_endpoint(planned->config, &listener->wanted, why, why_size) == -1)
-		return -1;
-	service_warn_endpoint(planned->config, &listener->wanted);
-	return 0;
+	return service_check_endpoint(planned->config, &listener->wanted, why, why_size);
 }
 
 /* They take the place of what `listen` says. */

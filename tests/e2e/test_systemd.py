@@ -430,6 +430,15 @@ def test_an_inherited_socket_that_everybody_may_reach_is_warned_of(echod, socket
 
 
 @with_systemd
+def test_the_warning_of_an_inherited_socket_is_in_the_log_file(echod, sockets, workdir):
+    sockets.open("kv", "tcp://0.0.0.0:0")
+    echod({"kv": {"listen": TCP}}, log={"target": "$DIR/log"}, **sockets.options())
+    lines = (workdir / "log").read_text().splitlines()
+    assert " starting, logging to " in lines[0]
+    assert [line for line in lines if " lets everybody " in line]
+
+
+@with_systemd
 def test_services_without_a_socket_listen_as_configured(echod, workdir, sockets):
     address = sockets.open("echo")
     server = echod({**echo(), "shout": {"type": "upper", "listen": TCP}}, **sockets.options())
