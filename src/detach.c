@@ -1,6 +1,6 @@
 /*
- * The child's side of the socketpair closes with it, so a child that dies early is noticed, too. A stop of the
- * parent is one of the child, or an interrupted start would go on behind the back of whoever has started it.
+ * The parent waits at a socketpair, which also closes when the child dies early. It passes TERM and INT on to the
+ * child; otherwise an interrupted start would go on in the background.
  */
 #include "detach.h"
 
@@ -27,7 +27,7 @@ static void pass_on_stop(int signals, pid_t child)
 	kill(child, (int)info.ssi_signo);
 	signal((int)info.ssi_signo, SIG_DFL);
 	raise((int)info.ssi_signo);
-	process_take_signals(); /* and dies of it */
+	process_take_signals(); /* the pending signal ends us here */
 }
 
 /* What the child reports, or how it died. */
@@ -42,8 +42,7 @@ static int await_report(int report, pid_t child)
 	sigemptyset(&stops);
 	sigaddset(&stops, SIGTERM);
 	sigaddset(&stops, SIGINT);
-	ready[1].fd =
-	    signalfd(-1, &stops, SFD_CLOEXEC); /* -1 is no signal that could be passed on */
+	ready[1].fd = signalfd(-1, &stops, SFD_CLOEXEC); /* poll(2) ignores a -1 */
 	while (poll(ready, 2, -1) == -1 || ready[0].revents == 0)
 		if (ready[1].revents != 0)
 			pass_on_stop(ready[1].fd, child);
@@ -79,7 +78,7 @@ int detach(int *status)
 	return report[1];
 }
 
-/* No terminal, and no directory that somebody may want to unmount. */
+/* Lets go of the terminal, and of a directory that could not be unmounted otherwise. */
 static void leave_surroundings(void)
 {
 	int nowhere = standard_open_nowhere();

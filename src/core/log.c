@@ -1,7 +1,7 @@
 /*
- * The log's sinks and its one formatter. A line is built whole in a buffer no larger than PIPE_BUF and
- * written by one call that cannot wait: a pipe that polls writable takes that much, a socket is asked
- * not to wait, a file does not wait for a reader.
+ * The log's sinks and its one formatter. A line is built whole in a buffer no larger than PIPE_BUF and written by one
+ * call that cannot block: a pipe that polls writable takes that much, sockets are written with MSG_DONTWAIT, and
+ * files are opened with O_NONBLOCK.
  */
 #include "core/log.h"
 
@@ -36,8 +36,8 @@ static struct {
 	int fd; /* -1 = there is no syslog; each line tries again */
 	struct logfile file;
 	char *path;     /* of the file */
-	bool is_stream; /* syslog, as few have it */
-	bool cut;       /* the sink took the beginning of the last line only: it has no end */
+	bool is_stream; /* syslog listens on a stream socket, which is rare */
+	bool cut;       /* the sink took only the beginning of the last line, without its end */
 	enum log_level level;
 	unsigned long lost; /* lines that the sink did not take since the last one it took */
 	unsigned long lost_in_all;
@@ -60,7 +60,7 @@ const struct option_row log_rows[] = {
 	OPTION_END,
 };
 
-/* A socket that is connected to the syslog daemon, of either type as syslog(3) does, or -1 with errno. */
+/* A socket that is connected to the syslog daemon, of either type, as in syslog(3); -1 with errno. */
 static int connect_syslog(bool *is_stream)
 {
 	const struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = _PATH_LOG };
@@ -92,7 +92,7 @@ static bool stderr_is_journal(void)
 	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
 }
 
-/* Leaves the sink that there was. */
+/* Closes the sink in use and switches to another one. */
 static void use_sink(enum sink sink, int fd)
 {
 	if (the_log.sink == SINK_SYSLOG && the_log.fd != -1)
@@ -105,7 +105,7 @@ static void use_sink(enum sink sink, int fd)
 	the_log.cut = false;
 }
 
-/* Whoever looks for lines where they were finds out where they are. */
+/* The last line in the old sink says where the next ones are. */
 static void leave_note(const char *target)
 {
 	log_info("log: lines go to %s from here on", target);
@@ -264,7 +264,7 @@ static ssize_t sink_write(const char *bytes, size_t length)
 	return write(the_log.fd, bytes, length);
 }
 
-/* Finds a syslog daemon that was restarted, or was not there. Costs what a line costs, so none is too often. */
+/* Connects to a syslog daemon that has been started or restarted. Costs no more than a line, so every line may. */
 static bool reconnect_syslog(void)
 {
 	if (the_log.sink != SINK_SYSLOG || errno == EAGAIN || errno == ENOBUFS)
@@ -273,13 +273,13 @@ static bool reconnect_syslog(void)
 	return the_log.fd != -1;
 }
 
-/* What ends a line in this sink. */
+/* The byte that ends a line in this sink. */
 static char line_end(void)
 {
 	return the_log.sink == SINK_SYSLOG ? '\0' : '\n';
 }
 
-/* Whether the sink took the whole line. The byte before the line is ours, for the end of one that was cut. */
+/* Whether the sink took the whole line. Uses the byte before the line to end one that was cut. */
 static bool sink_take(char *line, size_t length)
 {
 	size_t before = the_log.cut ? 1 : 0;

@@ -28,7 +28,7 @@ static int open_or_make(int directory, const char *name, int flags, int make, bo
 	return fd;
 }
 
-static void describe(int error, char *why, size_t why_size)
+static void describe_open_error(int error, char *why, size_t why_size)
 {
 	const char *hint = "";
 
@@ -56,7 +56,7 @@ static int open_as_we_are(struct logfile *file, const char *path, char *why, siz
 
 	file->fd = open_or_make(AT_FDCWD, path, 0, 0, &made);
 	if (file->fd == -1) {
-		describe(errno, why, why_size);
+		describe_open_error(errno, why, why_size);
 		return -1;
 	}
 	file->directory = open_directory(path);
@@ -64,7 +64,7 @@ static int open_as_we_are(struct logfile *file, const char *path, char *why, siz
 	return 0;
 }
 
-/* Whether the open file is neither a stranger's nor one that a hard link has brought there. */
+/* Whether root or the user owns the open file, and no hard link of another file is meant. */
 static bool is_own_file(int fd, uid_t user)
 {
 	struct stat st;
@@ -73,7 +73,7 @@ static bool is_own_file(int fd, uid_t user)
 	       (st.st_uid == 0 || st.st_uid == user);
 }
 
-/* Takes the directory over. */
+/* Takes over trust->directory. */
 static int open_in(struct logfile *file, const struct trust *trust, uid_t user, gid_t group,
     char *why, size_t why_size)
 {
@@ -86,7 +86,7 @@ static int open_in(struct logfile *file, const struct trust *trust, uid_t user, 
 		snprintf(why, why_size,
 		    "it is a symbolic link that others can have made: root does not follow it");
 	} else if (file->fd == -1) {
-		describe(errno, why, why_size);
+		describe_open_error(errno, why, why_size);
 	} else if (trust->follow != 0 && !made && !is_own_file(file->fd, user)) {
 		errno = EPERM;
 		snprintf(why, why_size,
@@ -111,7 +111,7 @@ static int open_as_root(
 	if (user != NULL && privilege_ids(user, &uid, &gid, why, why_size) == -1)
 		return -1;
 	if (trust_walk(path, &trust) == -1) {
-		describe(errno, why, why_size);
+		describe_open_error(errno, why, why_size);
 		if (errno == ELOOP && *trust.doubt != '\0')
 			snprintf(why, why_size,
 			    "there is a symbolic link on its path that others can have made, for "
@@ -135,7 +135,7 @@ int logfile_open(
 	*file = (struct logfile){ .fd = -1, .directory = -1 };
 	if (privilege_lend(user, why, why_size) == -1)
 		return -1;
-	errno = EACCES; /* for root, who goes another way */
+	errno = EACCES; /* without a user, root opens it below */
 	if (geteuid() != 0)
 		result = open_as_we_are(file, path, why, why_size);
 	privilege_return();

@@ -12,11 +12,11 @@
 #include <unistd.h>
 
 #if defined(__has_feature)
-#define LEAKS_ARE_LOOKED_FOR __has_feature(address_sanitizer)
+#define HAS_LEAK_SANITIZER __has_feature(address_sanitizer)
 #elif defined(__SANITIZE_ADDRESS__)
-#define LEAKS_ARE_LOOKED_FOR true
+#define HAS_LEAK_SANITIZER true
 #else
-#define LEAKS_ARE_LOOKED_FOR false
+#define HAS_LEAK_SANITIZER false
 #endif
 
 static int refuse(char *why, size_t why_size, const char *call, const char *user)
@@ -75,12 +75,12 @@ static int become(const char *user, char *why, size_t why_size)
 }
 
 /*
- * Others of the same user, such as the programs of exec, cannot read or write our memory; nor is there a core file.
- * A change of user ends that. LeakSanitizer looks at the process from another one, and could not.
+ * Keeps processes of the same user, such as programs of exec, from reading and writing our memory; a crash leaves no
+ * core file. A change of user resets that to fs.suid_dumpable, see proc_sys_fs(5). LeakSanitizer has to attach.
  */
 static void hide_memory(void)
 {
-	if (!LEAKS_ARE_LOOKED_FOR)
+	if (!HAS_LEAK_SANITIZER)
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
@@ -93,7 +93,7 @@ int privilege_seal(char *why, size_t why_size)
 	return -1;
 }
 
-/* Who root was, while it acts as somebody else. */
+/* The identity of root, while it acts as the user. */
 static struct {
 	bool dropped; /* for good */
 	bool away;

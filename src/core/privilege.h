@@ -6,15 +6,16 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Whether we are root or were, before privilege_drop(). */
+/* Whether we are root, or were before privilege_drop(). */
 bool privilege_was_root(void);
 
 /* The user's ids. 0, or -1 with errno (ENOENT: there is no such user) and why. */
 int privilege_ids(const char *user, uid_t *uid, gid_t *gid, char *why, size_t why_size);
 
 /*
- * From now on no program that this process starts can gain privileges, and no process of the same user can look into
- * this one. To be called before there are threads, for each has its own. 0, or -1 with errno and why.
+ * From now on, no program that this process starts can gain privileges, and no process of the same user can read
+ * its memory. Must be called before there are threads, because each has the flag for itself. 0, or -1 with errno and
+ * why.
  */
 int privilege_seal(char *why, size_t why_size);
 

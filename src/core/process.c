@@ -1,4 +1,4 @@
-/* All of this outlives an exec, and little of it is what a daemon needs. */
+/* All of this state survives an exec, so a daemon can rely on none of it. */
 #include "core/process.h"
 
 #include <dirent.h>
@@ -11,7 +11,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#define UMASK 0027 /* at least; never more than 0077, for what we make we have to open again */
+#define UMASK 0027 /* at least; at most 0077, because we have to open our own files again */
 
 static struct {
 	bool known;
@@ -20,20 +20,21 @@ static struct {
 	struct rlimit files;
 } origin;
 
-static void set_of_signals(sigset_t *set)
+/* The signals that the daemon has handlers for. */
+static sigset_t handled_signals(void)
 {
-	sigemptyset(set);
-	sigaddset(set, SIGHUP);
-	sigaddset(set, SIGINT);
-	sigaddset(set, SIGTERM);
-	sigaddset(set, SIGUSR1);
-	sigaddset(set, SIGUSR2);
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
+	return set;
 }
 
-/*
- * A signal that waits while it is blocked survives an exec, too. Those that the daemon has handlers for stay, the
- * others would kill it now.
- */
+/* A pending signal survives an exec, too, and would kill the daemon now unless the daemon has a handler for it. */
 static void discard_pending(const sigset_t *kept)
 {
 	sigset_t pending;
@@ -47,19 +48,18 @@ static void discard_pending(const sigset_t *kept)
 
 static void begin_signals(void)
 {
+	const sigset_t ours = handled_signals();
 	struct sigaction action;
-	sigset_t ours;
 
-	set_of_signals(&ours);
 	sigprocmask(SIG_BLOCK, &ours, &origin.blocked);
 	sigemptyset(&origin.ignored);
 	for (int n = 1; n < NSIG; n++)
 		if (sigaction(n, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
 			sigaddset(&origin.ignored, n);
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN); /* a file that is over its limit shows as EFBIG */
-	signal(SIGTTOU, SIG_IGN); /* the log goes to a terminal, in the background */
-	signal(SIGCHLD, SIG_DFL); /* ignored, no child would have a status */
+	signal(SIGXFSZ, SIG_IGN); /* writing past the limit of file sizes fails with EFBIG */
+	signal(SIGTTOU, SIG_IGN); /* a background job may log to its terminal */
+	signal(SIGCHLD, SIG_DFL); /* if it were ignored, no child would have a status */
 	discard_pending(&ours);
 	sigprocmask(SIG_SETMASK, &ours, NULL);
 }
@@ -77,7 +77,7 @@ void process_begin(void)
 	umask(UMASK | (origin.umask & 0077));
 	if (getrlimit(RLIMIT_NOFILE, &origin.files) == 0) {
 		files = origin.files;
-		files.rlim_cur = files.rlim_max; /* one for each client */
+		files.rlim_cur = files.rlim_max; /* each client takes one */
 		setrlimit(RLIMIT_NOFILE, &files);
 		origin.known = true;
 	}
@@ -103,17 +103,15 @@ void process_let_stop(void)
 
 void process_hold_signals(void)
 {
-	sigset_t ours;
+	const sigset_t ours = handled_signals();
 
-	set_of_signals(&ours);
 	sigprocmask(SIG_BLOCK, &ours, NULL);
 }
 
 void process_take_signals(void)
 {
-	sigset_t ours;
+	const sigset_t ours = handled_signals();
 
-	set_of_signals(&ours);
 	sigprocmask(SIG_UNBLOCK, &ours, NULL);
 }
 
@@ -133,7 +131,7 @@ void process_close_strays(void)
 		closedir(directory);
 }
 
-/* Handlers first: one that ran in a child would take its signal for the parent's. */
+/* Resets the handlers before it unblocks: in a child, a handler would act for the parent. */
 void process_restore(void)
 {
 	struct sigaction action = { 0 };

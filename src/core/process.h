@@ -1,28 +1,29 @@
 /*
- * What the process has from its parent: signals that are blocked or ignored, limits, the umask, timers,
- * descriptors. The daemon sets up what it needs; the programs that it starts get what it was started with.
+ * The state that a process inherits from its parent: blocked and ignored signals, limits, the umask, timers and
+ * descriptors. The daemon sets up what it needs itself; programs of exec get the inherited state back.
  */
 #ifndef ECHOD_CORE_PROCESS_H
 #define ECHOD_CORE_PROCESS_H
 
 /*
- * First of all in main(). From here on HUP, INT, TERM, USR1 and USR2 wait until they are taken: none is lost, and none
- * kills.
+ * Must come first in main(). HUP, INT, TERM, USR1 and USR2 are blocked from here on, so that none is lost and none
+ * kills the process.
  */
 void process_begin(void);
-/* Nothing is there yet that would have to be stopped in order: TERM and INT end the process, with status 0; */
+/* While nothing has to be closed in order: TERM and INT end the process with status 0. */
 void process_let_stop(void);
-/* and they wait again. */
+/* Blocks the five signals again. */
 void process_hold_signals(void);
-/* They have handlers, or need none: those that wait are delivered, and none waits any more. */
+/* Unblocks the five signals, once they have handlers or need none; those that are pending are delivered. */
 void process_take_signals(void);
 
-/* Closes what the parent has left open; what this process has opened itself is close-on-exec and stays. */
+/* Closes the inherited descriptors: those from 3 up without close-on-exec, which all of our own have. */
 void process_close_strays(void);
 
 /*
- * In a child that is about to become a program: as process_begin() found it, but for TERM, which ends programs,
- * and CHLD, without which they could not wait for theirs. Async-signal-safe.
+ * For a child before its execve(): puts back what process_begin() found. TERM and CHLD are neither blocked nor
+ * ignored, or echod could not end the program and the program could not wait for its own children.
+ * Async-signal-safe.
  */
 void process_restore(void);
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* There is always a root directory, from which nothing can be read and to which nothing can be written. */
+/* There always is a root directory, and reading from or writing to an O_PATH descriptor fails. */
 int standard_open_nowhere(void)
 {
 	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);

@@ -2,7 +2,7 @@
 #ifndef ECHOD_CORE_STANDARD_H
 #define ECHOD_CORE_STANDARD_H
 
-/* A descriptor that leads nowhere, close-on-exec: /dev/null, or what is as good where that is missing. */
+/* Opens /dev/null, or an O_PATH descriptor of / if there is none. Close-on-exec; -1 with errno. */
 int standard_open_nowhere(void);
 
 /* Opens those that are closed: what is opened next would become one of them. */

@@ -1,6 +1,6 @@
 /*
- * The path is walked as the kernel would walk it, a name at a time, by descriptors: what has been looked at
- * is what the next name is looked up in.
+ * Walks the path as the kernel would, name by name, with a descriptor of each directory: the directory that was
+ * checked is the one in which the next name is looked up, even if somebody renames it meanwhile.
  */
 #include "core/trust.h"
 
@@ -21,21 +21,21 @@
 #define LINKS_MAX 40 /* as many as the kernel follows */
 
 /*
- * In a user namespace whoever has no id there shows as OVERFLOW_ID: root of the machine, too. Nobody inside is
- * one of them, unless that id is somebody's.
+ * In a user namespace, users without an ID there, including the machine's root, appear as OVERFLOW_ID. They are
+ * trusted, because nobody inside can act as one of them, unless OVERFLOW_ID itself is mapped.
  */
 static bool is_outside(uid_t owner)
 {
 	unsigned first, outside, count;
-	bool is_somebody = false;
+	bool is_mapped = false;
 	FILE *map;
 
 	if (owner != OVERFLOW_ID || (map = fopen("/proc/self/uid_map", "re")) == NULL)
 		return false;
 	while (fscanf(map, "%u %u %u", &first, &outside, &count) == 3)
-		is_somebody |= OVERFLOW_ID >= first && OVERFLOW_ID - first < count;
+		is_mapped |= OVERFLOW_ID >= first && OVERFLOW_ID - first < count;
 	fclose(map);
-	return !is_somebody;
+	return !is_mapped;
 }
 
 static bool is_ours(const struct stat *st)
@@ -48,7 +48,7 @@ static bool others_write(const struct stat *st)
 	return !is_ours(st) || st->st_mode & S_IWOTH || (st->st_mode & S_IWGRP && st->st_gid != 0);
 }
 
-/* The name of an open directory: not as it was asked for, links have been followed. */
+/* Writes the path of an open directory, with all links resolved. */
 static void name_directory(int fd, char *to, size_t size)
 {
 	char link[64];
@@ -59,7 +59,7 @@ static void name_directory(int fd, char *to, size_t size)
 	to[n > 0 ? n : 0] = '\0';
 }
 
-/* In a sticky directory nobody can exchange what is root's, but others can have made what is looked up. */
+/* In a sticky directory nobody can replace a file of root's, but others could have created the next name. */
 static void judge_directory(struct trust *trust, const struct stat *st)
 {
 	char name[PATH_MAX];
@@ -74,8 +74,8 @@ static void judge_directory(struct trust *trust, const struct stat *st)
 	    (unsigned)st->st_uid, (unsigned)st->st_gid, (unsigned)st->st_mode & 07777);
 }
 
-/* Into the directory of that name. */
-static int enter(struct trust *trust, const char *name)
+/* Moves on into the directory of that name. */
+static int enter_directory(struct trust *trust, const char *name)
 {
 	int fd = openat(trust->directory, name,
 	    O_PATH | O_DIRECTORY | O_CLOEXEC | (*name == '/' ? 0 : O_NOFOLLOW));
@@ -96,7 +96,7 @@ static int enter(struct trust *trust, const char *name)
 	return 0;
 }
 
-/* The links of /proc are the kernel's, and lead where no path does. */
+/* The links of /proc are the kernel's, and can lead to files without a path. */
 static bool is_proc(int directory)
 {
 	struct statfs fs;
@@ -104,7 +104,7 @@ static bool is_proc(int directory)
 	return fstatfs(directory, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
 }
 
-/* Puts the link's target in front of what follows it. */
+/* Puts the link's target in front of the rest of the path. */
 static int follow_link(
     struct trust *trust, const char *name, const char *target, const char *more, char *rest)
 {
@@ -127,14 +127,14 @@ static int follow_link(
 		return -1;
 	}
 	memcpy(rest, joined, (size_t)length + 1);
-	return *target == '/' ? enter(trust, "/") : 0;
+	return *target == '/' ? enter_directory(trust, "/") : 0;
 }
 
-static int walk(struct trust *trust, char *rest)
+static int walk_path(struct trust *trust, char *rest)
 {
 	char target[PATH_MAX];
 
-	if (enter(trust, "/") == -1)
+	if (enter_directory(trust, "/") == -1)
 		return -1;
 	for (int links = 0; links <= LINKS_MAX;) {
 		char *name = rest + strspn(rest, "/"), *end = name + strcspn(name, "/");
@@ -153,7 +153,7 @@ static int walk(struct trust *trust, char *rest)
 			return 0;
 		}
 		if (n == -1) {
-			if (enter(trust, name) == -1)
+			if (enter_directory(trust, name) == -1)
 				return -1;
 			memmove(rest, more, strlen(more) + 1);
 			continue;
@@ -179,7 +179,7 @@ int trust_walk(const char *path, struct trust *trust)
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	if (walk(trust, rest) == 0)
+	if (walk_path(trust, rest) == 0)
 		return 0;
 	saved = errno;
 	if (trust->directory != AT_FDCWD)
@@ -189,7 +189,7 @@ int trust_walk(const char *path, struct trust *trust)
 	return -1;
 }
 
-/* The last name, too. Pipes and devices that we were given are whose they are: see is_proc(). */
+/* Checks the last name, too. Any user may own a pipe or device that was passed to us, see is_proc(). */
 static int check_last(const char *path, struct trust *trust, char *why, size_t why_size)
 {
 	struct stat st;

@@ -1,6 +1,6 @@
 /*
- * Whether users other than root and ourselves can exchange what a path names: root must neither believe
- * such a file nor be led by its links.
+ * Whether users other than root and our own can replace what a path names. Root must not trust such a file, nor
+ * follow links that those users could have created.
  */
 #ifndef ECHOD_CORE_TRUST_H
 #define ECHOD_CORE_TRUST_H
@@ -12,21 +12,21 @@
 struct trust {
 	int directory; /* O_PATH, the caller's to close; relative to it: */
 	char name[PATH_MAX];
-	/* "" or the first directory on the way that others can write to, and how that shows. */
+	/* The first directory on the path that other users can write to, with its owner and mode; "" = none. */
 	char doubt[PATH_MAX + 128];
-	int follow; /* for openat(): O_NOFOLLOW where others can have made the last name, else 0 */
+	int follow; /* for openat(): O_NOFOLLOW if other users could have created the last name, else 0 */
 };
 
 /*
- * Follows an absolute path up to its last name, which need not exist. Symbolic links are followed as usual,
- * the last one too, as long as only root or ourselves can have made them; ELOOP where somebody else can.
- * 0, or -1 with errno, and the doubt if there is one.
+ * Follows an absolute path up to its last name, which need not exist. Follows symbolic links, the last one too, that
+ * only root or we could have created, and fails with ELOOP at others. 0, or -1 with errno and the doubt, if there
+ * is one.
  */
 int trust_walk(const char *path, struct trust *trust);
 
 /*
- * Whether only root and ourselves can write to a file or a directory, and exchange it. 0, or -1 with errno
- * and why; EPERM: others can.
+ * Checks that only root and our own user can write to a file or directory, or replace it. 0, or -1 with errno and
+ * why; EPERM: other users can.
  */
 int trust_check(const char *path, char *why, size_t why_size);
 
