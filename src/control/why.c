@@ -116,6 +116,15 @@ static void add_finding(json_t *findings, const struct option_section *section, 
 	json_array_append_new(findings, finding);
 }
 
+/* Moves the newest finding to the front: what keeps the peer out is listed first. */
+static void move_last_to_front(json_t *findings)
+{
+	size_t last = json_array_size(findings) - 1;
+
+	json_array_insert(findings, 0, json_array_get(findings, last));
+	json_array_remove(findings, last + 1);
+}
+
 /* A sentence about what no key decides, before all others. */
 static void add_fact(json_t *findings, const char *text)
 {
@@ -181,15 +190,11 @@ static bool judge_limit(json_t *findings, const struct option_section *section, 
     const char *key, int64_t now, int64_t limit)
 {
 	bool reached = now >= limit;
-	json_t *own = json_array();
 
-	add_finding(own, section, key, 0, "%" PRId64 " of %" PRId64 " clients by %s%s", now, limit,
-	    path, reached ? ": no more" : "");
+	add_finding(findings, section, key, 0, "%" PRId64 " of %" PRId64 " clients by %s%s", now,
+	    limit, path, reached ? ": no more" : "");
 	if (reached)
-		json_array_insert(findings, 0, json_array_get(own, 0));
-	else
-		json_array_append(findings, json_array_get(own, 0));
-	json_decref(own);
+		move_last_to_front(findings);
 	return reached;
 }
 
@@ -210,13 +215,12 @@ static bool judge_source(const struct question *q, json_t *findings)
 	    "max_per_source", count.now, count.max);
 }
 
-/* Whether its network has opened connections faster than connect_rate; then that comes first. */
+/* Whether the peer's network has reached connect_rate. */
 static bool judge_connect_rate(const struct question *q, json_t *findings)
 {
 	const struct instance *instance = q->instance;
 	const struct option_section *section = own_section(q, PART_INSTANCE);
 	struct rate_charges charges;
-	json_t *first;
 	int64_t wait;
 
 	instance_charges(instance, &q->suspect.any, &charges);
@@ -230,13 +234,11 @@ static bool judge_connect_rate(const struct question *q, json_t *findings)
 		    instance->settings->connect_rate, instance->name);
 		return false;
 	}
-	first = json_array();
-	add_finding(first, section, "connect_rate", 0,
+	add_finding(findings, section, "connect_rate", 0,
 	    "its network has opened the %" PRId64 " connections a second of "
 	    "services.%s.connect_rate: no more for %" PRId64 " ms",
 	    instance->settings->connect_rate, instance->name, wait);
-	json_array_insert(findings, 0, json_array_get(first, 0));
-	json_decref(first);
+	move_last_to_front(findings);
 	return true;
 }
 
@@ -302,7 +304,7 @@ static bool judge_guards(const struct question *q, json_t *findings)
 	enum drop_reason reason;
 
 	if (!suspect.has_port && suspect.any.sa_family != AF_UNIX) {
-		/* Its address alone: with a port that no guard minds. IPv6 has it at the same place. */
+		/* To judge the address alone, uses a port that passes all guards; sin6_port is at the same place. */
 		uint16_t port = HIGHEST_PORT;
 
 		while (own_ports_has(own, port))
@@ -338,7 +340,7 @@ static void add_muted(const struct muted_exchange *muted, int64_t now, json_t *f
 	add_fact(findings, text);
 }
 
-/* Its requests that are muted come first; without a port those of all its ports. False = none is. */
+/* Puts the peer's muted requests first, those of all its ports if it has none. False = there are none. */
 static bool judge_muted(const struct question *q, json_t *findings, bool others_pass)
 {
 	struct muted_exchange muted[MUTED_SHOWN];
@@ -361,12 +363,11 @@ static bool judge_muted(const struct question *q, json_t *findings, bool others_
 	return true;
 }
 
-/* Whether its network has had what reply_rate gives it; then that comes first. */
+/* Whether the peer's network has reached reply_rate. */
 static bool judge_rate(const struct question *q, json_t *findings)
 {
 	const struct option_section *section = own_section(q, PART_DATAGRAMS);
 	const struct guard_rules rules = datagram_rules(q->instance);
-	json_t *first;
 	int64_t wait;
 
 	if (rules.reply_rate == 0)
@@ -379,14 +380,12 @@ static bool judge_rate(const struct question *q, json_t *findings)
 		    rules.reply_rate, q->instance->name);
 		return false;
 	}
-	first = json_array();
-	add_finding(first, section, "reply_rate", 0,
+	add_finding(findings, section, "reply_rate", 0,
 	    "its network has had the %" PRId64
 	    " answers a second of services.%s.reply_rate: no more "
 	    "for %" PRId64 " ms",
 	    rules.reply_rate, q->instance->name, wait);
-	json_array_insert(findings, 0, json_array_get(first, 0));
-	json_decref(first);
+	move_last_to_front(findings);
 	return true;
 }
 

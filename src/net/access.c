@@ -43,7 +43,15 @@ bool network_key(const struct sockaddr *peer, struct in6_addr *key)
 	}
 }
 
-/* The upper `bits` of 64, in network order. */
+uint32_t network_key_ipv4(const struct in6_addr *key)
+{
+	uint32_t address;
+
+	memcpy(&address, &key->s6_addr[12], sizeof(address));
+	return ntohl(address);
+}
+
+/* A mask of the upper `bits` of 64, in network order. */
 static uint64_t upper_bits(unsigned bits)
 {
 	return bits == 0 ? 0 : htobe64(UINT64_MAX << (64 - bits));
@@ -251,7 +259,7 @@ const struct option_type option_networks = {
 	.item = &network_item,
 };
 
-/* A number of 1 or more from the `length` bytes of the text; -1 = it is none. */
+/* Parses `length` bytes of the text as a number from 1 to max; -1 = it is not one. */
 static long parse_length(const char *text, size_t length, long max)
 {
 	char digits[8];

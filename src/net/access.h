@@ -39,26 +39,28 @@ void network_clear(struct network *network);
 
 /* An IP socket address as the 16 bytes that networks are compared with; false = it is none. */
 bool network_key(const struct sockaddr *peer, struct in6_addr *key);
+/* The IPv4 address, in host order, of a key that is IPv4-mapped. */
+uint32_t network_key_ipv4(const struct in6_addr *key);
 
-/* How many bits of an address say whose it is: all addresses that share them count as one source. */
+/* How many leading bits of an address identify its source: all addresses that share them count together. */
 struct prefixes {
 	uint8_t ipv4, ipv6; /* 1 to 32, 1 to 128 */
 };
 
-/* The type of `reply_prefix`: "IPV4/IPV6", such as "24/56"; the field is a struct prefixes. */
+/* The option type of prefix lengths, "IPV4/IPV6" such as "24/56"; the field is a struct prefixes. */
 extern const struct option_type option_prefixes;
 
-/* Zeroes the bits of a network_key() behind the prefix of its family, so that it stands for the source. */
+/* Zeroes the bits of a network_key() after the prefix of its family: it then identifies the source. */
 void prefixes_mask(const struct prefixes *prefixes, struct in6_addr *key);
 
 /*
- * An IPv6 /48 is what one customer may have. Where sources are longer prefixes it counts, too, and all its sources
- * together have what four of them have.
+ * A site is an IPv6 /48, which one customer may have. If sources are longer prefixes than that, the site counts as
+ * well, and all its sources together get SITE_SHARES times the limit of one.
  */
 #define SITE_LENGTH 48
 #define SITE_SHARES 4
 
-/* Makes a network_key() that of its site; false = it has none that counts. */
+/* Reduces a network_key() to its site; false, and nothing is changed, if it has none that counts. */
 bool site_mask(const struct prefixes *prefixes, struct in6_addr *key);
 
 /* Whether the peer is in the network; a Unix peer is in none. */

@@ -1,7 +1,6 @@
 /*
- * The guards and their tables. All are set-associative and keyed by a secret, so that a
- * stranger can neither choose a set nor make a table grow; what a full set gives up is said at
- * each.
+ * The guards and their tables. All tables are set-associative and hashed with a secret key, so that an attacker
+ * can neither choose a set nor make a table grow; each says which entry a full set gives up.
  */
 #include "net/guard.h"
 
@@ -24,19 +23,19 @@
 #define PACKET_BYTES 1472 /* of a reply that fit into an Ethernet frame */
 
 /*
- * A loop comes round in no time, or with the delay of a long way: 20 times within a second is the
- * one, 45 times within half a minute the other. A probe a second with the same bytes is neither.
+ * A loop between neighbours repeats at once, more than 20 times within a second. A loop over a long distance repeats
+ * more than 45 times within half a minute. A monitor that sends the same bytes every second does neither.
  */
 #define REPEATS_PER_SECOND 20
 #define WINDOW_MS (30 * SECOND_MS)
 #define REPEATS_PER_WINDOW 45
 #define MUTE_MS (60 * SECOND_MS)
 
-/* How often one exchange was seen within the last half minute. */
+/* How often one exchange was seen within the last half minute. Times in ms. */
 struct repeat {
 	uint64_t exchange; /* a keyed hash of peer, request and reply */
-	int64_t opened;    /* ms: when its window began */
-	uint16_t second;   /* ms behind `opened`: when its last second began */
+	int64_t opened;    /* when its window began */
+	uint16_t second;   /* after `opened`: when its last second began */
 	uint8_t in_second; /* how often since then */
 	uint8_t in_window; /* how often since `opened`; 0 = free */
 };
@@ -46,7 +45,7 @@ struct mute {
 	int64_t until; /* ms; 0 = free */
 };
 
-/* What makes an exchange this one and no other. */
+/* What identifies an exchange; hashed as a whole. */
 struct exchange_key {
 	struct in6_addr host;
 	uint32_t scope;
@@ -60,7 +59,7 @@ struct guard {
 	struct rates rates; /* of replies */
 	struct repeat repeats[REPEATS];
 	struct mute mutes[MUTES];
-	struct muted_exchange muted[MUTES]; /* what there is to tell of each of them */
+	struct muted_exchange muted[MUTES]; /* each of them, for guard_muted() */
 	int64_t last_mute;                  /* ms: when the last of them ends */
 };
 
@@ -115,34 +114,27 @@ void guard_free(struct guard *guard)
 	free(guard);
 }
 
-static uint32_t ipv4_of(const struct in6_addr *mapped)
-{
-	uint32_t address;
-
-	memcpy(&address, &mapped->s6_addr[12], sizeof(address));
-	return ntohl(address);
-}
-
 /* Multicast or broadcast; a subnet's own broadcast address does not show. */
 static bool is_group(const struct in6_addr *address)
 {
 	if (!IN6_IS_ADDR_V4MAPPED(address))
 		return IN6_IS_ADDR_MULTICAST(address);
-	return IN_MULTICAST(ipv4_of(address)) || ipv4_of(address) == INADDR_BROADCAST;
+	return IN_MULTICAST(network_key_ipv4(address)) ||
+	       network_key_ipv4(address) == INADDR_BROADCAST;
 }
 
 static bool is_unspecified(const struct in6_addr *address)
 {
 	if (!IN6_IS_ADDR_V4MAPPED(address))
 		return IN6_IS_ADDR_UNSPECIFIED(address);
-	return ipv4_of(address) == INADDR_ANY;
+	return network_key_ipv4(address) == INADDR_ANY;
 }
 
 static bool is_loopback(const struct in6_addr *address)
 {
 	if (!IN6_IS_ADDR_V4MAPPED(address))
 		return IN6_IS_ADDR_LOOPBACK(address);
-	return ipv4_of(address) >> 24 == IN_LOOPBACKNET;
+	return network_key_ipv4(address) >> 24 == IN_LOOPBACKNET;
 }
 
 /* SSDP, WS-Discovery, mDNS, memcached, and all that only root could open. */
@@ -153,8 +145,8 @@ static bool is_responder(uint16_t port)
 }
 
 /*
- * An IPv4 source as an IPv6 socket shows it, in a packet that was not sent to an IPv4 address:
- * somebody has written ::ffff:127.0.0.1 into an IPv6 header. Linux drops that for TCP only.
+ * A mapped IPv4 source in a packet that was not sent to an IPv4 address: somebody has forged an IPv6 header with a
+ * source such as ::ffff:127.0.0.1. Linux drops such packets for TCP only.
  */
 static bool source_is_forged(
     const struct sockaddr *from, const struct in6_addr *source, const struct in6_addr *target)
@@ -201,7 +193,7 @@ static void charges_of(const struct guard *guard, const struct guard_rules *rule
 		rates_charges(&guard->rates, &limit, host, charges);
 }
 
-/* A large reply is charged for each packet that it leaves in; only the first must find room. */
+/* A large reply is charged once per packet; the rate only needs to have room for the first. */
 static int64_t packets_of(size_t length)
 {
 	return length == 0 ? 1 : (int64_t)((length - 1) / PACKET_BYTES) + 1;
@@ -252,10 +244,10 @@ static bool is_muted(const struct guard *guard, uint64_t exchange, int64_t now)
 }
 
 /*
- * A full set gives up the mute that would end first. Its exchange has to be repeated as often again to
- * be muted again, so that even then a loop gets no more than a few replies for each that pushes it out.
+ * A full set gives up the mute that ends first. That exchange is muted again once it has been repeated as often as
+ * before, so a loop gets only a few replies for each exchange that pushes it out.
  */
-static void mute(struct guard *guard, uint64_t exchange, const struct exchange_key *key,
+static void mute_exchange(struct guard *guard, uint64_t exchange, const struct exchange_key *key,
     const void *request, size_t length, int64_t now)
 {
 	size_t set = exchange % SETS * WAYS, first = set;
@@ -283,9 +275,9 @@ static int repeats_of(const struct repeat *repeat, int64_t now)
 }
 
 /*
- * A new exchange in a full set replaces the one that was seen least: strangers who come once push each other
- * out and not the loop that is being counted. Among those that were seen as often it is the hash that chooses
- * and not the age, for nine loops that come in turn must not each find that the eight others have replaced it.
+ * A new exchange in a full set replaces the one that was seen least, so that exchanges seen once replace each other
+ * and not a loop that is being counted. Among equals the hash chooses, not the age: otherwise nine loops that take
+ * turns would each find that the eight others have replaced it.
  */
 static struct repeat *find_repeat(struct guard *guard, uint64_t exchange, int64_t now)
 {
@@ -302,7 +294,7 @@ static struct repeat *find_repeat(struct guard *guard, uint64_t exchange, int64_
 	return &set[least];
 }
 
-/* Counts it once more; whether that is once too often, and then it is forgotten. */
+/* Counts the exchange once more. True = that was once too often; its count then starts anew. */
 static bool count_repeat(struct guard *guard, uint64_t exchange, int64_t now)
 {
 	struct repeat *repeat = find_repeat(guard, exchange, now);
@@ -379,7 +371,7 @@ enum drop_reason guard_reply(struct guard *guard, const struct guard_rules *rule
 	if (is_muted(guard, exchange, now_ms))
 		return DROP_REPEAT;
 	if (count_repeat(guard, exchange, now_ms)) {
-		mute(guard, exchange, &key, request, request_length, now_ms);
+		mute_exchange(guard, exchange, &key, request, request_length, now_ms);
 		*muted = true;
 		return DROP_REPEAT;
 	}

@@ -1,7 +1,7 @@
 /*
- * The datagram guards: what keeps a UDP service from looping with another or from amplifying a
- * forged request. Six checks in one order, see LOOPS in echod(8); each drop has a
- * reason, and the caller counts it. Tables are of fixed size: nothing is allocated for a peer.
+ * The datagram guards keep a UDP service from looping with another one and from amplifying forged requests. Six
+ * checks in one order, see LOOPS in echod(8); each drop has a reason, which the caller counts. Tables are of fixed
+ * size: nothing is allocated for a peer.
  */
 #ifndef ECHOD_NET_GUARD_H
 #define ECHOD_NET_GUARD_H
@@ -87,9 +87,9 @@ enum drop_reason guard_reply(struct guard *guard, const struct guard_rules *rule
 int64_t guard_rate_wait(const struct guard *guard, const struct guard_rules *rules,
     const struct sockaddr *peer, int64_t now_ms);
 
-#define MUTED_REQUEST_SHOWN 32 /* bytes of a request, to be recognised by */
+#define MUTED_REQUEST_SHOWN 32 /* leading bytes of a request, enough to recognise it */
 
-/* One request of one peer that had the same reply over and over. */
+/* One request of one peer that got the same reply over and over. */
 struct muted_exchange {
 	struct in6_addr host; /* see network_key(); of a Unix peer a hash of its name */
 	uint32_t scope;
@@ -101,8 +101,8 @@ struct muted_exchange {
 };
 
 /*
- * The exchanges with that peer that are muted: with all ports of its address if its own is 0, with
- * all Unix peers if it is one. Fills up to `max` of them, and returns how many there are.
+ * The muted exchanges of a peer: of all ports of its address if its port is 0, and of all Unix peers if it is one.
+ * Fills in up to `max` of them and returns how many there are.
  */
 size_t guard_muted(const struct guard *guard, const struct sockaddr *peer, int64_t now_ms,
     struct muted_exchange *to, size_t max);

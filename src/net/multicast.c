@@ -13,17 +13,9 @@
 
 #define INDEX_MAX 1024 /* of an interface that is looked for one by one */
 
-static uint32_t ipv4_of(const struct in6_addr *mapped)
-{
-	uint32_t address;
-
-	memcpy(&address, &mapped->s6_addr[12], sizeof(address));
-	return ntohl(address);
-}
-
 static bool is_group(const struct in6_addr *address)
 {
-	return IN6_IS_ADDR_V4MAPPED(address) ? IN_MULTICAST(ipv4_of(address))
+	return IN6_IS_ADDR_V4MAPPED(address) ? IN_MULTICAST(network_key_ipv4(address))
 					     : IN6_IS_ADDR_MULTICAST(address);
 }
 
@@ -48,7 +40,7 @@ bool multicast_takes_interface(const struct sockaddr *address)
 	if (!network_key(address, &key))
 		return false;
 	if (IN6_IS_ADDR_V4MAPPED(&key))
-		return is_group(&key) || ipv4_of(&key) == INADDR_BROADCAST;
+		return is_group(&key) || network_key_ipv4(&key) == INADDR_BROADCAST;
 	return is_group(&key) || IN6_IS_ADDR_LINKLOCAL(&key);
 }
 
@@ -103,7 +95,7 @@ void multicast_leave(int fd, const struct sockaddr *group, socklen_t length, uns
 	    &request, sizeof(request));
 }
 
-/* Only a member may ask for the filter of its membership. */
+/* The kernel shows the filter of a membership only to a member. */
 static bool is_member(int fd, const struct sockaddr *group, socklen_t length, unsigned interface)
 {
 	uint32_t mode, sources = 0;
@@ -111,7 +103,7 @@ static bool is_member(int fd, const struct sockaddr *group, socklen_t length, un
 	return getsourcefilter(fd, interface, group, length, &mode, &sources, NULL) == 0;
 }
 
-/* The kernel does not tell which one it has chosen. Where netlink is forbidden, no names are to be had. */
+/* The kernel does not say which interface it chose, so tries all. Without netlink, tries indices instead of names. */
 unsigned multicast_interface(int fd, const struct sockaddr *group, socklen_t length)
 {
 	struct if_nameindex *all = if_nameindex();

@@ -26,9 +26,10 @@ bool multicast_needs_interface(const struct address *address);
  */
 int multicast_join(int fd, const struct sockaddr *group, socklen_t length, unsigned interface);
 
+/* Leaves the group on the interface with that index; a failure does not matter. */
 void multicast_leave(int fd, const struct sockaddr *group, socklen_t length, unsigned interface);
 
-/* The index of the interface that the socket has joined the group on; 0 = none that can be found. */
+/* The index of the interface on which the socket has joined the group; 0 = none was found. */
 unsigned multicast_interface(int fd, const struct sockaddr *group, socklen_t length);
 
 /* Whether a failed bind or join may work later: there is no such interface or route yet. */

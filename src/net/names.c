@@ -1,4 +1,4 @@
-/* One lookup, and so one thread, for each name. */
+/* One lookup, and therefore one thread, for each name. */
 #include "net/names.h"
 
 #include <errno.h>
@@ -16,7 +16,7 @@ struct name {
 	const struct address *address;
 	struct lookup *lookup; /* NULL = it has ended */
 	struct endpoints found;
-	char why[128]; /* nothing was found */
+	char why[128]; /* why nothing was found */
 };
 
 struct names {
@@ -55,7 +55,7 @@ void names_free(struct names *names)
 	free(names);
 }
 
-static void found_cb(void *arg, struct endpoints *found, const char *why)
+static void name_found_cb(void *arg, struct endpoints *found, const char *why)
 {
 	struct name *name = arg;
 	struct names *names = name->names;
@@ -88,7 +88,7 @@ int names_look_up(struct names *names, const struct address *address)
 	name->names = names;
 	name->address = address;
 	SLIST_INSERT_HEAD(&names->list, name, entry);
-	name->lookup = lookup_start(names->base, address, found_cb, name);
+	name->lookup = lookup_start(names->base, address, name_found_cb, name);
 	if (name->lookup != NULL)
 		names->pending++;
 	else

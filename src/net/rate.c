@@ -1,4 +1,4 @@
-/* The table is set-associative and keyed by a secret, so that a stranger cannot choose a set. */
+/* The table is set-associative and hashed with a secret key, so that an attacker cannot choose a set. */
 #include "net/rate.h"
 
 #include <stdlib.h>
@@ -54,11 +54,10 @@ void rates_charges(const struct rates *rates, const struct rate_limit *limit,
 }
 
 /*
- * The source's own bucket, or the one of its set that owes least. A source that has none takes that
- * over, with the debt on it. Credit thus belongs to the way and not to the source: whatever sources
- * are forged to push one out and let it in anew, the eight ways together never give more than eight
- * times the rate. And a source that has used up its bucket is the last to be pushed out of it, so
- * that alone it stays at the rate.
+ * Finds the bucket of the source, or else the bucket of its set that owes least, which the source takes over with
+ * its debt. So credit belongs to the bucket and not to the source: an attacker who forges sources to push one out
+ * and bring it back gets at most RATE_WAYS times the rate from all buckets of a set. A source that has used up its
+ * bucket is the last to be pushed out, so one source alone stays at the rate.
  */
 static size_t find_bucket(const struct rates *rates, uint64_t source)
 {

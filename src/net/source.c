@@ -1,4 +1,4 @@
-/* A balanced tree (tsearch) of the networks that are here now; a network without clients has no node. */
+/* A balanced tree (tsearch) of networks; a network without clients has no node. */
 #include "net/source.h"
 
 #include <errno.h>
@@ -13,7 +13,7 @@ struct source {
 	int64_t clients;
 };
 
-/* What a peer counts for. */
+/* The nodes in which a peer is counted. */
 struct keys {
 	struct source items[2]; /* its network, its site */
 	int count;
@@ -42,7 +42,7 @@ static struct keys keys_of(const struct sources *sources, const struct sockaddr 
 	return keys;
 }
 
-static struct source *find(const struct sources *sources, const struct source *key)
+static struct source *find_source(const struct sources *sources, const struct source *key)
 {
 	struct source **node = tfind(key, &sources->tree, compare);
 
@@ -56,7 +56,7 @@ static int64_t max_of(const struct source *source, int64_t max)
 
 static int add_one(struct sources *sources, const struct source *key, int64_t max)
 {
-	struct source *source = find(sources, key);
+	struct source *source = find_source(sources, key);
 
 	if (source != NULL) {
 		if (source->clients >= max_of(source, max)) {
@@ -80,7 +80,7 @@ static int add_one(struct sources *sources, const struct source *key, int64_t ma
 
 static void remove_one(struct sources *sources, const struct source *key)
 {
-	struct source *source = find(sources, key);
+	struct source *source = find_source(sources, key);
 
 	if (source == NULL || --source->clients > 0)
 		return;
@@ -123,7 +123,7 @@ struct source_count source_count(
 	struct source_count count = { .now = 0, .max = max };
 
 	for (int i = 0; i < keys.count; i++) {
-		const struct source *source = find(sources, &keys.items[i]);
+		const struct source *source = find_source(sources, &keys.items[i]);
 
 		if (source != NULL && (i == 0 || source->clients >= max_of(source, max)))
 			count = (struct source_count){ source->clients, max_of(source, max),

@@ -1,4 +1,4 @@
-/* How many clients each source has: what max_per_source is held against. */
+/* Counts the clients of each source network, for max_per_source. */
 #ifndef ECHOD_NET_SOURCE_H
 #define ECHOD_NET_SOURCE_H
 
@@ -11,14 +11,13 @@
 /* Zeroed = nobody there. */
 struct sources {
 	void *tree;
-	struct prefixes
-	    prefixes; /* that its clients are counted by; set it while nobody is there */
+	struct prefixes prefixes; /* set it only while nobody is counted */
 };
 
-/* Clients and the most there may be. */
+/* How many clients there are, and how many there may be. */
 struct source_count {
 	int64_t now, max;
-	bool site; /* of the /48, since its limit is the one that is reached */
+	bool site; /* these are those of the /48, whose limit is reached */
 };
 
 /*
@@ -29,10 +28,10 @@ struct source_count {
 int source_enter(struct sources *sources, const struct sockaddr *peer, int64_t max);
 void source_leave(struct sources *sources, const struct sockaddr *peer);
 
-/* Forgets all clients, for them to be counted anew. */
+/* Forgets all clients. */
 void sources_clear(struct sources *sources);
 
-/* The clients of the peer's network that are here, or of its /48 if that has all that it may have. */
+/* The clients of the peer's network, or of its /48 if that one has reached its limit. */
 struct source_count source_count(
     const struct sources *sources, const struct sockaddr *peer, int64_t max);
 

@@ -49,20 +49,29 @@ bool close_reason_is_bad(enum close_reason reason)
 
 /* --- the end of a stream --- */
 
-static void log_end(struct stream *s, enum close_reason reason)
+static void log_closed(struct instance *instance, const struct client *client)
 {
-	enum log_level level = close_reason_is_bad(reason) ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
+	enum log_level level = close_reason_is_bad((enum close_reason)client->reason)
+				   ? LOG_LEVEL_INFO
+				   : LOG_LEVEL_DEBUG;
 	char peer[ADDRESS_TEXT_MAX], key[LIMIT_KEY_MAX] = "";
 
 	if (!log_enabled(level))
 		return;
-	if (s->limit != LIMIT_NONE)
-		instance_limit_key(s->instance, s->limit, key, sizeof(key));
-	log_limited(&s->instance->closed_lines, level,
+	if (client->limit != LIMIT_NONE)
+		instance_limit_key(instance, (enum limit)client->limit, key, sizeof(key));
+	log_limited(&instance->closed_lines, level,
 	    "%s %s: closed: %s (%" PRIu64 " B in, %" PRIu64 " B out, %" PRId64 " ms)%s%s",
-	    s->instance->name, peer_format(&s->peer.any, s->peer_length, peer, sizeof(peer)),
-	    reason_names[reason], s->bytes_in, s->bytes_gone, clock_ms() - s->opened,
-	    *key == '\0' ? "" : ": over ", key);
+	    instance->name, peer_format(&client->peer.any, client->peer_length, peer, sizeof(peer)),
+	    reason_names[client->reason], client->bytes_in, client->bytes_out,
+	    client->left - client->opened, *key == '\0' ? "" : ": over ", key);
+}
+
+static void remember_closed(struct instance *instance, const struct client *client, bool refused)
+{
+	if (!instance->handlers
+		 ->administers) /* otherwise a monitor's connections would fill the list */
+		*clients_left_add(&instance->loop->clients_left, refused) = *client;
 }
 
 static void leave_counts(struct stream *s)
@@ -92,19 +101,6 @@ bool stream_count_gone(struct stream *s)
 	return moved;
 }
 
-static void remember(const struct stream *s, enum close_reason reason)
-{
-	struct client *client;
-
-	if (s->handlers->administers) /* otherwise a monitor's connections would fill the list */
-		return;
-	client = clients_left_add(&s->instance->loop->clients_left, s->refused);
-	stream_describe(s, client);
-	client->left = clock_ms();
-	client->reason = reason;
-	client->limit = s->limit;
-}
-
 void stream_forget_answered(struct stream *s)
 {
 	if (!s->answered)
@@ -117,13 +113,18 @@ void stream_end(struct stream *s, enum close_reason reason)
 {
 	struct instance *instance = s->instance;
 	evutil_socket_t fd = bufferevent_getfd(s->bev);
+	struct client client;
 
 	stream_count_gone(s);
-	remember(s, reason);
+	stream_describe(s, &client);
+	client.left = clock_ms();
+	client.reason = reason;
+	client.limit = s->limit;
+	remember_closed(instance, &client, s->refused);
 	if (s->handlers->close != NULL && !s->refused)
 		s->handlers->close(s);
 	instance->counters.closed[reason]++;
-	log_end(s, reason);
+	log_closed(instance, &client);
 	deadline_cancel(instance->loop->deadlines, &s->deadline);
 	if (instance->loop->judged == s)
 		instance->loop->judged = NULL;
@@ -212,38 +213,21 @@ void stream_open(struct instance *instance, struct listener *listener, int fd,
 	stream_settle(s, verdict);
 }
 
-/* A refused client does not become a stream, but "echoctl clients --left" lists it. */
-static void remember_refusal(struct instance *instance, const struct sockaddr *peer,
-    socklen_t peer_length, enum close_reason reason, enum limit limit)
-{
-	struct client *client;
-	int64_t now = clock_ms();
-
-	if (instance->handlers->administers)
-		return;
-	client = clients_left_add(&instance->loop->clients_left, true);
-	*client = (struct client){
-		.opened = now, .active = now, .left = now, .reason = reason, .limit = limit
-	};
-	snprintf(client->service, sizeof(client->service), "%s", instance->name);
-	client->peer_length = peer->sa_family == AF_UNIX ? sizeof(sa_family_t) : peer_length;
-	memcpy(&client->peer, peer, client->peer_length);
-}
-
 void stream_turn_away(struct instance *instance, int fd, const struct sockaddr *peer,
     socklen_t peer_length, enum close_reason reason, enum limit limit)
 {
-	char text[ADDRESS_TEXT_MAX], key[LIMIT_KEY_MAX] = "";
+	const int64_t now = clock_ms();
+	struct client client = {
+		.opened = now, .active = now, .left = now, .reason = reason, .limit = limit
+	};
 
 	close(fd);
 	instance->counters.closed[reason]++;
-	remember_refusal(instance, peer, peer_length, reason, limit);
-	if (limit != LIMIT_NONE)
-		instance_limit_key(instance, limit, key, sizeof(key));
-	log_limited(&instance->closed_lines, LOG_LEVEL_INFO,
-	    "%s %s: closed: %s (0 B in, 0 B out, 0 ms)%s%s", instance->name,
-	    peer_format(peer, peer_length, text, sizeof(text)), close_reason_name(reason),
-	    *key == '\0' ? "" : ": over ", key);
+	snprintf(client.service, sizeof(client.service), "%s", instance->name);
+	client.peer_length = peer->sa_family == AF_UNIX ? sizeof(sa_family_t) : peer_length;
+	memcpy(&client.peer, peer, client.peer_length);
+	remember_closed(instance, &client, true);
+	log_closed(instance, &client);
 }
 
 void stream_refuse(struct instance *instance, struct listener *listener, int fd,
