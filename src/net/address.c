@@ -318,6 +318,19 @@ static bool is_private_ipv4(uint32_t address)
 	return false;
 }
 
+/* The IPv4 address that the host is, also of one that is written as IPv6: ::ffff:127.0.0.1. */
+static bool is_ipv4(const char *host, struct in_addr *in)
+{
+	struct in6_addr in6;
+
+	if (inet_pton(AF_INET, host, in) == 1)
+		return true;
+	if (inet_pton(AF_INET6, host, &in6) != 1 || !IN6_IS_ADDR_V4MAPPED(&in6))
+		return false;
+	memcpy(in, &in6.s6_addr[12], sizeof(*in));
+	return true;
+}
+
 bool address_is_public(const struct address *address)
 {
 	struct in_addr in;
@@ -327,7 +340,7 @@ bool address_is_public(const struct address *address)
 		return false;
 	if (address->host == NULL)
 		return true;
-	if (inet_pton(AF_INET, address->host, &in) == 1)
+	if (is_ipv4(address->host, &in))
 		return !is_private_ipv4(ntohl(in.s_addr));
 	if (inet_pton(AF_INET6, address->host, &in6) != 1)
 		return false; /* one with a scope, too */
@@ -344,7 +357,7 @@ bool address_is_loopback(const struct address *address)
 		return true;
 	if (address->host == NULL)
 		return false;
-	if (inet_pton(AF_INET, address->host, &in) == 1)
+	if (is_ipv4(address->host, &in))
 		return ntohl(in.s_addr) >> 24 == IN_LOOPBACKNET;
 	if (inet_pton(AF_INET6, address->host, &in6) == 1)
 		return IN6_IS_ADDR_LOOPBACK(&in6);

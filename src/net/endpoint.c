@@ -267,7 +267,10 @@ socklen_t sockaddr_unmap(struct sockaddr *address, socklen_t length)
 
 bool endpoint_is_loopback(const struct endpoint *endpoint)
 {
-	if (endpoint->any.sa_family == AF_INET)
-		return ntohl(endpoint->in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-	return endpoint->any.sa_family == AF_UNIX || IN6_IS_ADDR_LOOPBACK(&endpoint->in6.sin6_addr);
+	struct endpoint plain = *endpoint;
+
+	sockaddr_unmap(&plain.any, plain.length);
+	if (plain.any.sa_family == AF_INET)
+		return ntohl(plain.in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+	return plain.any.sa_family == AF_UNIX || IN6_IS_ADDR_LOOPBACK(&plain.in6.sin6_addr);
 }

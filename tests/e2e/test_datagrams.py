@@ -488,6 +488,7 @@ def test_guards_are_the_same_for_both_families(echod, listen, sender, host, nobo
      ("udp://127.0.0.1:9001", {}, False), ("udp://[::1]:9001", {}, False),
      ("udp://10.1.2.3:9001", {}, False), ("udp://172.31.0.1:9001", {}, False),
      ("udp://192.168.0.1:9001", {}, False), ("udp://169.254.0.1:9001", {}, False),
+     ("udp://[::ffff:10.1.2.3]:9001", {}, False), ("udp://[::ffff:198.51.100.1]:9001", {}, True),
      ("udp://[fe80::1%lo]:9001", {}, False), ("udp://[fd00::1]:9001", {}, False),
      ("udp://localhost:9001", {}, False), ("tcp://*:9001", {}, False),
      ("unixgram:///run/time", {}, False)],

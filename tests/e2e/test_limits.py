@@ -287,7 +287,8 @@ def test_denied_datagram_is_not_answered(echod):
 
 PUBLIC = ["tcp://*:9002", "tcp://0.0.0.0:9002", "tcp://[::]:9002", "tcp://198.51.100.1:9002",
           "tcp://192.168.0.1:9002", "tcp://[fd00::1]:9002", "tcp://store.example:9002"]  # fmt: skip
-LOCAL = ["tcp://127.0.0.1:9002", "tcp://[::1]:9002", "tcp://localhost:9003", "unix:///run/kv"]
+LOCAL = ["tcp://127.0.0.1:9002", "tcp://[::1]:9002", "tcp://localhost:9003",
+         "tcp://[::ffff:127.0.0.1]:9004", "unix:///run/kv"]  # fmt: skip
 OPEN_SERVICES = {"kv": "read and change the store", "exec": "run the program"}
 
 
