@@ -2,16 +2,19 @@
  * file: each client gets the bytes of a file as it is when the client comes, by sendfile, then it
  * is closed. A segment of libevent's owns the descriptor; the pieces of it that wait in the output
  * keep it open. A file of a page at most is read instead: in /proc and /sys a size says 0 or a page,
- * and only read(2) tells what there is.
+ * and only read(2) tells what there is. So is a larger one of /proc, such as config.gz: sendfile()
+ * refuses it.
  */
 #include <errno.h>
 #include <event2/buffer.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "net/client.h"
@@ -108,7 +111,8 @@ static enum verdict fail_reading(const struct stream *stream, const char *why)
 static enum verdict read_piece(struct stream *stream, struct evbuffer *out)
 {
 	struct file_client *client = stream_state(stream);
-	int64_t want = client->size > 0 ? client->size - client->sent : READ_PIECE;
+	int64_t left = client->size > 0 ? client->size - client->sent : READ_PIECE;
+	int64_t want = left < READ_PIECE ? left : READ_PIECE;
 	struct evbuffer_iovec space;
 	ssize_t n = -1;
 	size_t got = 0;
@@ -127,6 +131,14 @@ static enum verdict read_piece(struct stream *stream, struct evbuffer *out)
 	if (got > 0 && evbuffer_commit_space(out, &space, 1) == -1)
 		return VERDICT_ABORT;
 	return n == 0 || client->sent == client->size ? VERDICT_CLOSE : VERDICT_CONTINUE;
+}
+
+static bool is_to_be_read(int fd, int64_t size)
+{
+	struct statfs fs;
+
+	return size <= sysconf(_SC_PAGESIZE) ||
+	       (fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC);
 }
 
 /* Neither a mapping, which a file cut short turns into SIGBUS, nor an empty segment. */
@@ -151,7 +163,7 @@ static enum verdict file_open(struct stream *stream, struct evbuffer *out)
 		return VERDICT_CLOSE;
 	}
 	client->fd = fd;
-	if (client->size <= sysconf(_SC_PAGESIZE))
+	if (is_to_be_read(fd, client->size))
 		return read_piece(stream, out);
 	client->segment = new_segment(fd, client->size);
 	return client->segment == NULL ? fail_reading(stream, "out of memory") : VERDICT_CONTINUE;

@@ -248,10 +248,11 @@ def test_a_file_that_becomes_a_fifo_holds_nobody_up(echod, workdir):
 
 
 @pytest.mark.parametrize("path", ["/proc/version", "/proc/filesystems", "/sys/class/net/lo/mtu",
-                                  "/sys/kernel/mm/transparent_hugepage/enabled", "/proc/kallsyms"])  # fmt: skip
+                                  "/sys/kernel/mm/transparent_hugepage/enabled", "/proc/kallsyms",
+                                  "/proc/config.gz"])  # fmt: skip
 @pytest.mark.parametrize("listen", [TCP, UNIX])
 def test_sizes_that_lie(echod, path, listen):
-    """In /proc it is 0, in /sys a page; what is there is read, however much it is."""
+    """In /proc it is 0, in /sys a page; what is there is read, however much it is, and so is what has a size there."""
     if not os.access(path, os.R_OK):
         pytest.skip(f"no {path} here")
     server = echod(file(path, listen))
