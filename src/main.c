@@ -95,7 +95,7 @@ static bool parse_command_line(struct command_line *line, int argc, char **argv,
 				break;
 			fprintf(stderr, "echod: -p %s: cannot find the current directory: %s\n",
 			    optarg, strerror(errno));
-			*status = EX_OSERR;
+			*status = EXIT_FAILURE;
 			return false;
 		case 'v':
 			line->verbosity++;
@@ -135,7 +135,7 @@ static void print_mistakes(const struct texts *lines, bool lost)
 static struct config *load(const char *file)
 {
 	struct complaints complaints = { 0 };
-	struct config *config = config_load(file, service_kinds, &complaints);
+	struct config *config = config_load(file, true, service_kinds, &complaints);
 
 	print_mistakes(&complaints.lines, complaints.lost);
 	complaints_clear(&complaints);
@@ -249,7 +249,7 @@ static int serve_config(
 		if (report == -2)
 			return status;
 		fprintf(stderr, "echod: cannot detach: %s\n", strerror(errno));
-		return EX_OSERR;
+		return EXIT_FAILURE;
 	}
 	server = server_new(config, line->config_file, inherited, line->verbosity, line->detach);
 	if (server == NULL) {
@@ -294,7 +294,7 @@ static int serve_by_absolute_path(const struct command_line *line)
 
 	if (file == NULL) {
 		fprintf(stderr, "echod: %s: %s\n", line->config_file, strerror(errno));
-		return EX_OSERR;
+		return EXIT_FAILURE;
 	}
 	absolute.config_file = file;
 	status = serve(&absolute);

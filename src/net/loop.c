@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/resident.h"
+#include "core/standard.h"
 #include "net/datagram.h"
 #include "net/deadline.h"
 #include "net/endpoint.h"
@@ -20,8 +21,9 @@
 
 #define PAUSE_MIN_MS 50
 #define PAUSE_MAX_MS 1000
-#define CROWD 16       /* clients whose memory is worth giving back */
-#define TRIM_SECONDS 2 /* after the crowd has left: it may come again */
+#define CROWD 16           /* clients whose memory is worth giving back */
+#define BASE_DESCRIPTORS 3 /* epoll, and two for signals */
+#define TRIM_SECONDS 2     /* after the crowd has left: it may come again */
 
 static void fatal_cb(int error)
 {
@@ -40,13 +42,29 @@ static void library_log_cb(int severity, const char *message)
 		    "libevent: %s", message);
 }
 
-/* The environment can choose no back-end; no lock, since one thread uses the base. */
+/* libevent exits when it cannot open the descriptors of an event base, so this checks before it tries. */
+static bool has_descriptors(void)
+{
+	int fds[BASE_DESCRIPTORS], count = 0, saved;
+	bool enough;
+
+	while (count < BASE_DESCRIPTORS && (fds[count] = standard_open_nowhere()) != -1)
+		count++;
+	saved = errno;
+	enough = count == BASE_DESCRIPTORS;
+	while (count > 0)
+		close(fds[--count]);
+	errno = saved;
+	return enough;
+}
+
+/* The environment can choose no back-end; no lock, since one thread uses the base. NULL with errno. */
 static struct event_base *base_new(void)
 {
-	struct event_config *config = event_config_new();
+	struct event_config *config;
 	struct event_base *base;
 
-	if (config == NULL)
+	if (!has_descriptors() || (config = event_config_new()) == NULL)
 		return NULL;
 	event_set_fatal_callback(fatal_cb);
 	event_set_log_callback(library_log_cb);

@@ -232,6 +232,14 @@ def test_descriptors_that_the_parent_has_left_open(fleet):
     os.close(reader)
 
 
+@pytest.mark.parametrize("limit", range(4, 10))
+def test_fewer_descriptors_than_a_start_takes(fleet, limit):
+    """Whatever lacks them says so, and the library does not end the process."""
+    server = fleet.launch({**ECHO, "more": {"type": "echo", "listen": [TCP] * 4}}, wrapper=left_behind(
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))"))
+    server.wait_stopped_with((1, 69, 78), "Too many open files")
+
+
 def test_no_standard_descriptors_at_all(fleet, workdir):
     log = workdir / "log"
     server = fleet.launch({**ECHO, **shell("echo hello")}, log={"target": str(log)},
@@ -269,7 +277,7 @@ def test_a_pid_file_relative_to_a_directory_that_has_gone(fleet, workdir):
     (workdir / "gone").mkdir()
     server = fleet.launch(ECHO, args=("-p", "pid"), wrapper=left_behind(
         f"os.chdir('{workdir}/gone'); os.rmdir('{workdir}/gone')"))
-    server.wait_stopped_with(71, "-p pid: cannot find the current directory: No such file")
+    server.wait_stopped_with(1, "-p pid: cannot find the current directory: No such file")
 
 
 # --- children ---
