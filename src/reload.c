@@ -58,7 +58,7 @@ static struct config *reload_read(struct reload *reload)
 {
 	struct complaints complaints = { 0 };
 	struct config *config =
-	    config_load(reload->server->config_file, service_kinds, &complaints);
+	    config_load(reload->server->config_file, false, service_kinds, &complaints);
 
 	texts_append(&reload->mistakes, &complaints.lines);
 	reload->mistakes.lost |= complaints.lost;

@@ -107,10 +107,11 @@ void mistakes_add(struct texts *mistakes, const struct option_origin *where, con
 /*
  * Reads the file and its drop-ins (NAME.d/ next to NAME.conf, *.conf in C order). NULL when
  * anything is wrong, with a complaint for each mistake, or `lost` when memory was short. The
- * complaints start zeroed and are the caller's to clear.
+ * complaints start zeroed and are the caller's to clear. With may_wait, the file may be a pipe, which is read to its
+ * end; a loop must not wait for that.
  */
-struct config *config_load(
-    const char *file, const struct config_kind *const *kinds, struct complaints *complaints);
+struct config *config_load(const char *file, bool may_wait, const struct config_kind *const *kinds,
+    struct complaints *complaints);
 void config_free(struct config *config);
 
 /* The instance of that name, or NULL. */

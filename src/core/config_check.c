@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #include "core/config.h"
 #include "core/config_lex.h"
@@ -132,16 +131,12 @@ static char *include_path(const struct check *check, const struct token *token)
 /* NULL with why. */
 static char *read_include(const char *path, size_t *length, char *why, size_t why_size)
 {
-	struct stat st;
-	char *text = NULL;
+	char *text;
 
 	if (privilege_was_root() && trust_check(path, why, why_size) == -1)
 		return NULL;
-	if (stat(path, &st) == 0) {
-		errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
-		text = S_ISREG(st.st_mode) ? text_read(path, length) : NULL;
-	}
-	snprintf(why, why_size, "%s", strerror(errno));
+	if ((text = text_read(path, false, length)) == NULL)
+		snprintf(why, why_size, "%s", text_describe(errno));
 	return text;
 }
 

@@ -34,7 +34,7 @@ static void complain_errno(struct reader *reader, const char *file)
 	if (errno == ENOMEM)
 		reader->complaints->lost = true;
 	else
-		complaints_add(reader->complaints, &where, "%s", strerror(errno));
+		complaints_add(reader->complaints, &where, "%s", text_describe(errno));
 	reader->files->broken = true;
 }
 
@@ -76,7 +76,7 @@ static void complain_syntax(
 
 	if (file != NULL) {
 		where.file = known_name(reader->names, reader->directory, file);
-		text = included = where.file == NULL ? NULL : text_read(where.file, &length);
+		text = included = where.file == NULL ? NULL : text_read(where.file, false, &length);
 	}
 	if (text != NULL)
 		text_line(text, where.line, line, sizeof(line));
@@ -111,7 +111,7 @@ static void parse_text(struct reader *reader, const char *name, const char *text
 	reader->files->broken = true;
 }
 
-static void read_file(struct reader *reader, const char *file)
+static void read_file(struct reader *reader, const char *file, bool may_wait)
 {
 	const char *name = texts_intern(reader->names, file);
 	char *directory = path_directory(file), *text = NULL;
@@ -119,7 +119,8 @@ static void read_file(struct reader *reader, const char *file)
 
 	if (name == NULL || directory == NULL) {
 		reader->complaints->lost = true;
-	} else if (is_trusted(reader, name) && (text = text_read(name, &length)) == NULL) {
+	} else if (is_trusted(reader, name) &&
+		   (text = text_read(name, may_wait, &length)) == NULL) {
 		complain_errno(reader, name);
 	} else if (text != NULL) {
 		reader->directory = directory;
@@ -167,15 +168,15 @@ static void read_directory(struct reader *reader, const char *directory)
 		if (file == NULL)
 			reader->complaints->lost = true;
 		else if (trusted)
-			read_file(reader, file);
+			read_file(reader, file, false);
 		free(file);
 		free(entries[i]);
 	}
 	free(entries);
 }
 
-void config_files_read(struct config_files *files, const char *main_file, struct texts *names,
-    struct complaints *complaints)
+void config_files_read(struct config_files *files, const char *main_file, bool may_wait,
+    struct texts *names, struct complaints *complaints)
 {
 	struct reader reader = { .files = files, .names = names, .complaints = complaints };
 	size_t length = strlen(main_file);
@@ -183,7 +184,7 @@ void config_files_read(struct config_files *files, const char *main_file, struct
 
 	STAILQ_INIT(&files->list);
 	files->broken = false;
-	read_file(&reader, main_file);
+	read_file(&reader, main_file, may_wait);
 	if (ends_in_conf(main_file))
 		length -= strlen(".conf");
 	if (asprintf(&drop_ins, "%.*s.d", (int)length, main_file) == -1) {
@@ -282,7 +283,7 @@ struct option_origin config_files_element_origin(const struct config_file *file,
 	if (origin.line == name_line)
 		return origin;
 	if (config_setting_source_file(array) != NULL)
-		text = included = text_read(origin.file, &length);
+		text = included = text_read(origin.file, false, &length);
 	if (text != NULL)
 		origin.line =
 		    element_line(text, config_setting_name(array), name_line, index, origin.line);

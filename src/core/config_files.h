@@ -27,9 +27,12 @@ struct config_files {
 	bool broken; /* there are others: what seems to be missing may stand in one of them */
 };
 
-/* Every mistake becomes a complaint. The names of all files, includes too, are added to `names`. */
-void config_files_read(struct config_files *files, const char *main_file, struct texts *names,
-    struct complaints *complaints);
+/*
+ * Every mistake becomes a complaint. The names of all files, includes too, are added to `names`. With may_wait, the
+ * main file may be a pipe.
+ */
+void config_files_read(struct config_files *files, const char *main_file, bool may_wait,
+    struct texts *names, struct complaints *complaints);
 void config_files_clear(struct config_files *files);
 
 /* Where a setting of the file stands. */

@@ -192,8 +192,8 @@ static void complain_idle(struct loader *loader, const char *file)
 	complaints_add(loader->complaints, &where, "no service is enabled");
 }
 
-struct config *config_load(
-    const char *file, const struct config_kind *const *kinds, struct complaints *complaints)
+struct config *config_load(const char *file, bool may_wait, const struct config_kind *const *kinds,
+    struct complaints *complaints)
 {
 	struct loader loader = { .kinds = kinds, .complaints = complaints };
 
@@ -203,7 +203,7 @@ struct config *config_load(
 		complaints->lost = true;
 		return NULL;
 	}
-	config_files_read(&loader.files, file, &loader.config->files, complaints);
+	config_files_read(&loader.files, file, may_wait, &loader.config->files, complaints);
 	loader.text_complaints = complaints->lines.count;
 	load_tops(&loader);
 	load_services(&loader);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/log.h"
@@ -42,18 +43,42 @@ static char *read_all(int fd, size_t *length)
 	return NULL;
 }
 
-char *text_read(const char *file, size_t *length)
+/* A read from a pipe or a terminal would block the event loop. */
+static bool is_regular(int fd)
 {
-	int fd = open(file, O_RDONLY | O_CLOEXEC), saved;
-	char *text;
+	struct stat st;
+
+	if (fstat(fd, &st) == -1)
+		return false;
+	errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+	return S_ISREG(st.st_mode);
+}
+
+char *text_read(const char *file, bool may_wait, size_t *length)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | (may_wait ? 0 : O_NONBLOCK)), saved;
+	char *text = NULL;
 
 	if (fd == -1)
 		return NULL;
-	text = read_all(fd, length);
+	if (may_wait || is_regular(fd))
+		text = read_all(fd, length);
 	saved = errno;
 	close(fd);
 	errno = saved;
 	return text;
+}
+
+const char *text_describe(int error)
+{
+	switch (error) {
+	case EINVAL:
+		return "not a regular file";
+	case EAGAIN:
+		return "another process has a lease on it (F_SETLEASE), which has to end first";
+	default:
+		return strerror(error);
+	}
 }
 
 char *text_line(const char *text, int line, char *to, size_t size)

@@ -285,6 +285,26 @@ def test_file_that_is_gone_changes_nothing(echod):
     server.kv().close()
 
 
+def test_a_file_that_becomes_a_pipe_holds_nobody_up(echod):
+    server = echod(echo())
+    text = server.config.read_text()
+    server.config.unlink()
+    os.mkfifo(server.config)
+    mark = server.log.mark()
+    assert not server.reload()
+    server.log.wait(r"error reload: .*\.conf: not a regular file", mark)
+    server.config.unlink()
+    server.config.write_text(text)
+    drop_ins = server.config.with_suffix(".d")
+    drop_ins.mkdir()
+    os.mkfifo(drop_ins / "late.conf")
+    mark = server.log.mark()
+    assert not server.reload()
+    server.log.wait(r"error reload: .*/late\.conf: not a regular file", mark)
+    with server.connect("echo") as client:
+        assert client.ask(b"hello") == b"hello"
+
+
 def test_port_in_use_changes_nothing(echod, workdir):
     server = echod({**kv(max_key=4), **echo()})
     with socket.socket() as taken, server.kv() as client:

@@ -37,7 +37,7 @@ static char *load_and_print(size_t *length)
 	FILE *out;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
-	config = config_load(path, service_kinds, &complaints);
+	config = config_load(path, true, service_kinds, &complaints);
 	require((config == NULL) == (complaints.lines.count > 0));
 	complaints_clear(&complaints);
 	if (config == NULL)

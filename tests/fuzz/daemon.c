@@ -70,7 +70,7 @@ static void prepare_process(void)
 static struct config *load_config(void)
 {
 	struct complaints complaints = { 0 };
-	struct config *config = config_load(config_path(), service_kinds, &complaints);
+	struct config *config = config_load(config_path(), true, service_kinds, &complaints);
 
 	for (size_t i = 0; i < complaints.lines.count; i++)
 		fprintf(stderr, "echod: %s\n", complaints.lines.items[i]);

@@ -137,7 +137,7 @@ static void write_file(const char *file, const char *text)
 static struct config *load(const char *file)
 {
 	complaints_clear(&complaints);
-	return config_load(file, kinds, &complaints);
+	return config_load(file, true, kinds, &complaints);
 }
 
 /* All complaints, a line each; the caller frees them. */
