@@ -6,6 +6,7 @@
 #include "core/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <paths.h>
@@ -95,7 +96,7 @@ static bool stderr_is_journal(void)
 /* Closes the sink in use and switches to another one. */
 static void use_sink(enum sink sink, int fd)
 {
-	if (the_log.sink == SINK_SYSLOG && the_log.fd != -1)
+	if (the_log.sink != SINK_FILE && the_log.fd > STDERR_FILENO)
 		close(the_log.fd);
 	logfile_close(&the_log.file);
 	free(the_log.path);
@@ -111,11 +112,26 @@ static void leave_note(const char *target)
 	log_info("log: lines go to %s from here on", target);
 }
 
+/*
+ * A terminal polls writable while it takes a byte, and a write of a line then waits for its reader; into a pipe,
+ * others may write between the poll and the write. O_NONBLOCK on standard error itself would be everybody's who has
+ * the same descriptor, so this opens it again where it can.
+ */
+static int open_stderr(void)
+{
+	struct stat st;
+	int fd = -1;
+
+	if (isatty(STDERR_FILENO) || (fstat(STDERR_FILENO, &st) == 0 && S_ISFIFO(st.st_mode)))
+		fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return fd == -1 ? STDERR_FILENO : fd;
+}
+
 static void use_stderr(void)
 {
 	if (the_log.sink == SINK_SYSLOG || the_log.sink == SINK_FILE)
 		leave_note("stderr");
-	use_sink(stderr_is_journal() ? SINK_JOURNAL : SINK_STDERR, STDERR_FILENO);
+	use_sink(stderr_is_journal() ? SINK_JOURNAL : SINK_STDERR, open_stderr());
 }
 
 static void use_syslog(void)

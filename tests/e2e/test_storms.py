@@ -97,8 +97,9 @@ def serve_with_sink(workdir, sink=None, target="stderr", wrapper=()):
     """A daemon with such a log, and clients that give it much to say."""
     path = workdir / "kv"
     config = workdir / "echod.conf"
-    config.write_text(harness.to_config({"kv": {"listen": f"unix://{path}"}},
-                                        log={"level": "debug", "target": target}))
+    services = {"kv": {"listen": f"unix://{path}"},
+                "receiver": {"listen": f"unixgram://{workdir}/receiver"}}
+    config.write_text(harness.to_config(services, log={"level": "debug", "target": target}))
     daemon = subprocess.Popen([*wrapper, find_echod(), "-c", str(config)], stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL, stderr=sink)
     try:
@@ -108,6 +109,9 @@ def serve_with_sink(workdir, sink=None, target="stderr", wrapper=()):
                 assert client.line() == b"READY\n"
                 if number % 100 == 0:
                     assert client.ask(b"SET a %d" % number) == b"OK"
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:  # lines of any length
+                sender.settimeout(harness.DEADLINE)
+                sender.sendto(b"x" * (number * 6), f"{workdir}/receiver")
         daemon.terminate()
         assert daemon.wait(harness.DEADLINE) == 0
     finally:
@@ -133,6 +137,16 @@ def test_a_log_that_nobody_reads_stops_nothing(workdir):
     finally:
         os.close(reader)
         os.close(writer)
+
+
+def test_a_terminal_that_nobody_reads_stops_nothing(workdir):
+    """It polls writable while it takes a byte, and lines are longer than that."""
+    master, terminal = os.openpty()
+    try:
+        serve_with_sink(workdir, terminal)
+    finally:
+        os.close(terminal)
+        os.close(master)
 
 
 def test_a_log_whose_reader_has_gone_stops_nothing(workdir):
