@@ -76,7 +76,7 @@ static int start_service(
 	return result;
 }
 
-/* Where it says what the start needs: its store, if it has one. */
+/* The line to name when the service cannot start: that of its store, if it has one. */
 static const struct option_origin *start_origin(const struct instance_config *config)
 {
 	const struct service_ops *ops = service_of(config->kind);
@@ -87,7 +87,7 @@ static const struct option_origin *start_origin(const struct instance_config *co
 	return option_origin_of(own, "storage");
 }
 
-/* Datagrams need the guard, streams the rates; an instance that has one keeps it. */
+/* Datagrams need the guard, and streams need the rates; an instance keeps those that it has. */
 static int prepare_guards(struct planned *planned)
 {
 	struct instance *instance = planned->instance;
@@ -306,7 +306,7 @@ void change_commit(struct change *change)
 	struct loop *loop = server->loop;
 	struct instance *instance, *next;
 
-	tzset(); /* localtime_r(3) looks at the zone only once, and the administrator may have set another */
+	tzset(); /* localtime_r(3) reads the zone only once, and the administrator may have changed it */
 	loop->max_streams = (size_t)change->config->limits->max_connections;
 	TAILQ_FOREACH (instance, &loop->instances, entry)
 		close_unwanted(instance);

@@ -18,8 +18,8 @@ enum change_mode {
 
 /*
  * NULL when anything of it cannot be had, with the mistakes added, the exit status that a start would end
- * with, and everything as before. The config stays the caller's until it is committed. `names` are what its host
- * names stand for, and are not used afterwards.
+ * with, and everything as before. The config stays the caller's until it is committed. `names` has its host names
+ * looked up, and is not used after the return.
  */
 struct change *change_prepare(struct server *server, struct config *next, const struct names *names,
     enum change_mode mode, struct texts *mistakes, int *status);

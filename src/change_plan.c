@@ -121,8 +121,8 @@ void forget_replaced(const struct change *change)
 }
 
 /*
- * Refuses what no socket can be opened for, since another address of the new config has it: a name has turned out
- * to be an address that is there, too. 0, or the exit status and why.
+ * Refuses an endpoint that collides with another one of the new config: a name may resolve to an address that is
+ * listed, too. 0, or the exit status and why.
  */
 static int refuse_collision(const struct change *change, const struct endpoint *wanted,
     const struct socket_options *options, char *why, size_t why_size)
@@ -169,7 +169,7 @@ static struct listener *open_in_place(const struct change *change, const struct 
 	return listener;
 }
 
-/* The kernel has no such address, or no such family: true of an address that a name may have elsewhere. */
+/* This machine lacks the address or its whole family, as happens with one of several addresses of a name. */
 static bool is_not_here(int error)
 {
 	return error == EADDRNOTAVAIL || error == EAFNOSUPPORT;
@@ -181,8 +181,8 @@ static int exit_status(int error)
 }
 
 /*
- * The listener of one endpoint: a running one, or one that is opened. An address of a name may be absent. 0, or
- * the exit status and why.
+ * Plans the listener of one endpoint: a running one, or a new one. The address of a name may be absent. 0, or the
+ * exit status and why.
  */
 static int plan_listener(struct change *change, struct planned *planned,
     const struct endpoint *wanted, const struct socket_options *options, bool may_be_absent,
@@ -227,8 +227,8 @@ static struct socket_options options_of(const struct instance_config *config)
 }
 
 /*
- * The name of the interface that a group is joined on: the address's zone or the service's; "" = as routed. A
- * zone that is a number stays in the address.
+ * The name of the interface on which a group is joined: the zone of the address, or the interface of the service;
+ * "" = as routed. A numeric zone stays in the address.
  */
 static const char *group_interface(
     const struct instance_config *config, const struct address *address)
@@ -239,8 +239,8 @@ static const char *group_interface(
 								  : service_interface(config);
 }
 
-/* A group's zone is an interface that may come and go: it is looked up whenever the group is joined. */
-static int resolve_figures(struct endpoints *to, const struct address *address, const char **why)
+/* Leaves out the zone of a group: that interface may come and go, so each join looks it up. */
+static int resolve_numeric(struct endpoints *to, const struct address *address, const char **why)
 {
 	const char *zone = address_zone(address);
 	struct address plain = *address;
@@ -286,7 +286,7 @@ static int plan_address(struct change *change, struct planned *planned,
 
 	if (address_is_name(address))
 		endpoints = names_find(change->names, address, &reason);
-	else if (resolve_figures(&resolved, address, &reason) == -1)
+	else if (resolve_numeric(&resolved, address, &reason) == -1)
 		endpoints = NULL;
 	if (endpoints == NULL) {
 		snprintf(why, why_size, "cannot resolve %s: %s", address->text, reason);

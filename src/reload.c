@@ -1,4 +1,4 @@
-/* A queue of reloads; the errand takes the first through its steps: read, look up, and then apply or describe. */
+/* The errand takes the first reload of the queue through its steps: read, look up, then apply or call `done`. */
 #include "reload.h"
 
 #include <errno.h>
@@ -26,7 +26,7 @@ static void reload_free(struct reload *reload)
 
 /* --- its steps --- */
 
-/* The names are looked up for the enabled services that have not got their sockets from the service manager. */
+/* Skips disabled services, and those whose sockets come from the service manager. */
 struct names *reload_look_up(
     struct server *server, const struct config *config, void (*done)(void *arg), void *arg)
 {
@@ -83,7 +83,7 @@ static void reload_succeed(struct reload *reload)
 {
 	struct reloads *reloads = &reload->server->reloads;
 
-	reload->next = NULL; /* it is the server's */
+	reload->next = NULL; /* the server owns it */
 	server_use_log_level(reload->server);
 	for (size_t i = 0; i < reload->warnings.count; i++)
 		log_warning("reload: %s", reload->warnings.items[i]);
@@ -124,7 +124,7 @@ static void reload_apply(struct reload *reload)
 	reload_tell_ready(reload->server);
 }
 
-/* The first of the queue has all that it needs, or never will. */
+/* The first reload of the queue has what it needs, or cannot get it. */
 static void reload_finish(struct reload *reload)
 {
 	struct reloads *reloads = &reload->server->reloads;

@@ -1,7 +1,7 @@
 /*
- * Reloads. The configuration is read, its host names are looked up beside the loop, and then it is put in
- * force, or, in a dry run, described. Until then the one in force serves on. One reload is under way at a time;
- * those that are asked for meanwhile wait for it.
+ * Reloads. Each reads the configuration, looks up its host names in threads, and then applies it or, in a dry run,
+ * leaves it to the caller to describe. The old configuration stays in force until then. One reload runs at a time;
+ * requests that arrive meanwhile queue.
  */
 #ifndef ECHOD_RELOAD_H
 #define ECHOD_RELOAD_H
@@ -17,16 +17,16 @@ struct errand;
 struct names;
 struct server;
 
-/* One that was asked for. Freed after `done`. */
+/* A requested reload. Freed after `done`. */
 struct reload {
 	TAILQ_ENTRY(reload) entry;
 	struct server *server;
 	bool dry_run;
 	bool begun;
-	/* Called by the loop at its end; NULL = nobody waits for it. */
+	/* The loop calls it when the reload has ended; NULL = nobody waits. */
 	void (*done)(struct reload *reload, void *arg);
 	void *arg;
-	/* The outcome. `next` is NULL once it is in force. */
+	/* The outcome. `next` becomes NULL when it is in force: the server owns it then. */
 	bool failed;
 	struct config *next;
 	struct names *names; /* those of `next` */
@@ -35,7 +35,7 @@ struct reload {
 
 TAILQ_HEAD(reload_queue, reload);
 
-/* Of a server: the reloads that wait, and how the earlier ones went. */
+/* Of a server: the queue, and the results of earlier reloads. */
 struct reloads {
 	struct reload_queue queue; /* the first is under way */
 	struct errand *work;
@@ -47,26 +47,26 @@ struct reloads {
 
 /* 0, or -1 with errno. */
 int reloads_init(struct server *server);
-/* Ends the one under way and those that wait: each has failed because the daemon stops. */
+/* Fails the running reload and those in the queue, because the daemon stops. */
 void reloads_cancel(struct server *server);
 void reloads_free(struct server *server);
 
 /*
- * Asks for a reload. It begins at the end of this turn of the loop, or when the server has started. Several
- * that nobody waits for are one while they have not begun. NULL with errno (ESHUTDOWN: the daemon stops).
+ * Requests a reload. It begins at the end of this turn of the loop, or when the server has started. Requests without
+ * `done` share one reload that has not begun. NULL with errno (ESHUTDOWN: the daemon stops).
  */
 struct reload *reload_request(
     struct server *server, bool dry_run, void (*done)(struct reload *reload, void *arg), void *arg);
-/* Its `done` is not called any more; the reload itself goes on. */
+/* Cancels the call of `done`; the reload itself goes on. */
 void reload_forget(struct reload *reload);
 
 /*
- * Puts the values of `next` back that only a restart changes, with a warning for each. 0, or -1 when out of memory,
- * which is a mistake then.
+ * Resets values of `next` that only a restart can change to those in force, with a warning for each. 0, or -1 when
+ * out of memory, with a mistake added.
  */
 int reload_keep_unreloadable(struct reload *reload);
 
-/* Begins to look up the names in the addresses of all services of the config. NULL with errno ENOMEM. */
+/* Starts to look up the host names in the addresses of all services. NULL with errno ENOMEM. */
 struct names *reload_look_up(
     struct server *server, const struct config *config, void (*done)(void *arg), void *arg);
 

@@ -41,7 +41,7 @@ static void stop(struct server *server);
 static void reload(struct server *server)
 {
 	if (reload_request(server, false, NULL, NULL) == NULL)
-		log_warning("reload: not done: %s",
+		log_warning("reload: refused: %s",
 		    errno == ESHUTDOWN ? "the daemon is stopping" : strerror(errno));
 }
 
@@ -57,7 +57,7 @@ static void dump(struct server *server)
 	status_log(server);
 }
 
-static void reap(struct server *server)
+static void reap_children(struct server *server)
 {
 	children_reap(server->loop);
 }
@@ -71,7 +71,7 @@ static const struct {
 	{ SIGINT, stop },
 	{ SIGUSR1, reopen },
 	{ SIGUSR2, dump },
-	{ SIGCHLD, reap },
+	{ SIGCHLD, reap_children },
 };
 
 static void serve_signals_cb(evutil_socket_t fd, short events, void *arg)
@@ -195,7 +195,7 @@ static void stop(struct server *server)
 
 /* --- starting and reloading --- */
 
-/* The limit is as high as it may be; says so when that is not enough for max_connections. */
+/* Warns if the limit of open files, which process_begin() has raised, is too low for max_connections. */
 static void check_descriptor_limit(int64_t max_connections)
 {
 	struct rlimit limit;
@@ -279,7 +279,7 @@ static void looked_up_cb(void *arg)
 	event_base_loopbreak(server->loop->base);
 }
 
-/* The host names of the start; a signal ends the waiting for them. NULL with errno. */
+/* Looks up the host names of the start and runs the loop meanwhile, until a stop. NULL with errno. */
 static struct names *look_up(struct server *server)
 {
 	struct names *names = reload_look_up(server, server->config, looked_up_cb, server);
@@ -338,10 +338,10 @@ int server_start(struct server *server)
 	if (privilege_drop(config->main->user, why, sizeof(why)) == -1)
 		return refuse_privileges(config, why);
 	if (geteuid() == 0)
-		log_info("echod: it was started as root and stays root: name another user in user");
+		log_info("echod: started as root and stays root: set user to another user");
 	server->reloads.loaded_at = clock_seconds();
 	server->phase = SERVER_RUNS;
-	errand_in(server->reloads.work, 0); /* for those that were asked for meanwhile */
+	errand_in(server->reloads.work, 0); /* for reloads that were requested meanwhile */
 	return 0;
 }
 
@@ -410,7 +410,7 @@ static void free_instances(struct loop *loop)
 	}
 }
 
-/* The last commits of all stores are in here; signals only wait for it. */
+/* Includes the last commits of all stores; signals that arrive meanwhile stay pending in the loop. */
 static void server_close(struct server *server)
 {
 	reloads_cancel(server);
@@ -434,7 +434,7 @@ int server_run(struct server *server)
 	}
 	reload_tell_ready(server);
 	pulse_start(server->pulse);
-	children_reap(server->loop); /* those that had ended before SIGCHLD was heard */
+	children_reap(server->loop); /* children that ended before SIGCHLD had a handler */
 	if (event_base_dispatch(server->loop->base) == -1) {
 		log_error("echod: the event loop failed: %s", strerror(errno));
 		return EXIT_FAILURE;
@@ -461,7 +461,7 @@ void server_free(struct server *server)
 		server_close(server);
 		reloads_free(server);
 	}
-	process_hold_signals(); /* for good: their handlers go */
+	process_hold_signals(); /* for good: the handlers are freed */
 	for (int i = 0; i < SERVER_SIGNALS; i++)
 		free_event(server->signals[i]);
 	free_event(server->signal_server);

@@ -21,7 +21,6 @@ struct pulse;
 
 #define SERVER_SIGNALS 6
 
-/* What the loop turns for. */
 enum server_phase {
 	SERVER_STARTS, /* the host names of the start are being looked up */
 	SERVER_RUNS,
@@ -54,24 +53,24 @@ struct server *server_new(struct config *config, const char *config_file,
     struct inherited *inherited, int verbosity, bool detached);
 
 /*
- * Binds and starts everything; mistakes are logged. 0, or the exit status. While it waits for host names it hears
- * signals; a stop among them leaves nothing started, and server_run() returns at once then.
+ * Binds and starts everything, and logs mistakes. 0, or the exit status. Handles signals while it waits for host
+ * names; after a stop nothing is started, and server_run() returns at once.
  */
 int server_start(struct server *server);
 
-/* Says that it is ready, serves until it is stopped, closes the stores, and returns the exit status. */
+/* Reports that it is ready, serves until a stop, closes the stores, and returns the exit status. */
 int server_run(struct server *server);
 
 /* Frees all in the reverse order; clients that are left are cut off. NULL is fine. */
 void server_free(struct server *server);
 
-/* Opens the log's file again. 0, or -1 with why and the old one in use; the log has got both. */
+/* Opens the log's file again, and logs how that went. 0, or -1 with why, and the old file stays in use. */
 int server_reopen_log(const struct server *server, char *why, size_t why_size);
 
-/* For a reload. Uses the level of the config in force, as the command line changes it. */
+/* For reload.c: applies the log level of the config in force, and -v and -q of the command line. */
 void server_use_log_level(const struct server *server);
 void server_log_mistakes(const char *subject, const struct texts *mistakes);
-/* What is served now. */
+/* Counts what is served now. */
 void server_count(const struct server *server, size_t *services, size_t *addresses);
 
 #endif

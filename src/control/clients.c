@@ -43,7 +43,7 @@ static int64_t parse_duration(const char *text)
 
 	if (text[strspn(text, "0123456789smhd")] != '\0' || strlen(text) > 32)
 		return -1;
-	/* As a string in the configuration's syntax; libconfig would wrap an integer that is too large. */
+	/* A string in the syntax of the configuration, because libconfig wraps integers that are too large. */
 	snprintf(quoted, sizeof(quoted), "\"%s%s\"", text,
 	    text[strspn(text, "0123456789")] == '\0' ? "s" : "");
 	if (option_section_init(&section, rows, sizeof(value)) == 0 &&

@@ -76,10 +76,10 @@ void request_log(const struct request *request, const char *format, ...)
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	if (stream_credentials(request->client, &who) == -1)
-		log_info("%s: %s (by whom is not known: %s)", name, text, strerror(errno));
-	else if (who.pid == 0) /* outside of the PID namespace that echod is in */
+		log_info("%s: %s (asked by an unknown user: %s)", name, text, strerror(errno));
+	else if (who.pid == 0) /* outside of our PID namespace */
 		log_info(
-		    "%s: %s (asked by user %u, process of another namespace)", name, text, who.uid);
+		    "%s: %s (asked by user %u, from another PID namespace)", name, text, who.uid);
 	else
 		log_info(
 		    "%s: %s (asked by user %u, process %d)", name, text, who.uid, (int)who.pid);
@@ -281,7 +281,7 @@ static bool go_on_with_list(struct control_task *task, struct evbuffer *out)
 	return more;
 }
 
-/* The first piece, or the whole; whether there are more. */
+/* Writes the first piece, or the whole answer; whether more pieces follow. */
 static bool begin_answer(struct control_task *task, struct evbuffer *out)
 {
 	struct request *request = &task->request;

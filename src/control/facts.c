@@ -109,7 +109,7 @@ static json_t *log_facts(json_t *problems)
 
 	if (log_has_lost_within(LOST_MS))
 		add_problem(problems,
-		    "the log loses lines: %lu until now, the last within the last hour", lost);
+		    "the log has lost %lu lines, the last one within the past hour", lost);
 	return json_pack("{s:s, s:I, s:o}", "level", log_level_name(log_level()), "lost",
 	    (json_int_t)lost, "target", json_text(log_target()));
 }

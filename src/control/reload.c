@@ -68,7 +68,7 @@ static void add_value(const struct config_difference *difference, void *values)
 }
 
 /* What would become of the config; NULL, with the mistakes in the request, when it would be refused. */
-static json_t *describe(struct request *request, struct reload *reload)
+static json_t *describe_dry_run(struct request *request, struct reload *reload)
 {
 	struct server *server = request->server;
 	json_t *steps = json_array(), *values = json_array();
@@ -143,20 +143,20 @@ static void show_dry_run(json_t *answer, struct evbuffer *out)
 
 /* --- the reload --- */
 
-/* What the request waits for. */
+/* The state of a request. */
 struct wait {
-	struct reload *reload; /* NULL = it has ended */
-	json_t *answer;        /* then, unless it failed */
+	struct reload *reload; /* that it waits for; NULL = the reload has ended */
+	json_t *answer;        /* once it has ended; NULL = it failed */
 };
 
-static void reload_ended(struct reload *reload, void *arg)
+static void reload_done_cb(struct reload *reload, void *arg)
 {
 	struct request *request = arg;
 	struct wait *wait = request->state;
 
 	wait->reload = NULL;
 	if (reload->dry_run)
-		wait->answer = describe(request, reload);
+		wait->answer = describe_dry_run(request, reload);
 	else if (reload->failed)
 		request_refuse(request, "reload failed, the running configuration stays");
 	else
@@ -167,7 +167,7 @@ static void reload_ended(struct reload *reload, void *arg)
 	errand_next_turn(request->work);
 }
 
-static int begin(struct request *request)
+static int reload_begin(struct request *request)
 {
 	bool dry_run = request->options[DRY_RUN] != NULL;
 	struct wait *wait;
@@ -177,7 +177,7 @@ static int begin(struct request *request)
 	request->state = wait;
 	if (!dry_run)
 		request_log(request, "reload");
-	wait->reload = reload_request(request->server, dry_run, reload_ended, request);
+	wait->reload = reload_request(request->server, dry_run, reload_done_cb, request);
 	if (wait->reload != NULL)
 		return 0;
 	request_refuse(
@@ -185,18 +185,18 @@ static int begin(struct request *request)
 	return -1;
 }
 
-static json_t *answer(struct request *request)
+static json_t *reload_answer(struct request *request)
 {
 	struct wait *wait;
 
-	if (request->state == NULL && begin(request) == -1)
+	if (request->state == NULL && reload_begin(request) == -1)
 		return NULL;
 	wait = request->state;
 	request->waits = wait->reload != NULL;
 	return json_incref(wait->answer);
 }
 
-static void end(struct request *request)
+static void reload_end(struct request *request)
 {
 	struct wait *wait = request->state;
 
@@ -227,7 +227,7 @@ const struct command command_reload = {
 	.arguments = "[--dry-run]",
 	.help = "put the changed configuration in force, or say what that would do",
 	.options = { [DRY_RUN] = { "--dry-run", NULL } },
-	.answer = answer,
+	.answer = reload_answer,
 	.show = show,
-	.end = end,
+	.end = reload_end,
 };

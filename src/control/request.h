@@ -32,9 +32,9 @@ struct request {
 	const char *options[REQUEST_OPTIONS];
 	char error[512];
 	struct texts details; /* of the error, a line each */
-	void *state;          /* of a command that does not answer at once: its `end` frees it */
-	struct errand *work;  /* runs the command again that waits */
-	bool waits;           /* `answer` has returned NULL, and is to be called again then */
+	void *state;          /* of a command that does not answer at once; its `end` frees it */
+	struct errand *work;  /* calls `answer` again, for a command that waits */
+	bool waits;           /* `answer` returned NULL because it waits, and is called again */
 };
 
 /* "--service NAME" */
@@ -60,11 +60,11 @@ struct command {
 	const char *help;
 	size_t least, most; /* words */
 	struct request_option options[REQUEST_OPTIONS];
-	/* The answer, an object; NULL after request_refuse(), when out of memory, or when it waits. */
+	/* The answer, an object; NULL after request_refuse(), when out of memory, or with request->waits. */
 	json_t *(*answer)(struct request *request);
 	void (*show)(json_t *answer, struct evbuffer *out); /* NULL = there is nothing to show */
 	const struct request_list *list;                    /* instead of both */
-	void (*end)(struct request *request);               /* only if there is a state */
+	void (*end)(struct request *request);               /* called only if there is a state */
 };
 
 /* Says no: the text of the line "ERROR: ...", one line. Returns NULL, for `answer`. */

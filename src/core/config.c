@@ -48,7 +48,7 @@ static int add_at(
 {
 	char text[2048], shown[2048], file[1024], place[32] = "";
 
-	/* The names of files are their owners'. */
+	/* Other users may have chosen the names of files. */
 	log_escape_controls(file, sizeof(file), where->file == NULL ? "" : where->file);
 	vsnprintf(text, sizeof(text), format, args);
 	if (where->line > 0)

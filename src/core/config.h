@@ -41,15 +41,15 @@ struct config_kind {
 	const char *help;                       /* one sentence */
 	struct config_part parts[CONFIG_PARTS]; /* unused ones have rows == NULL */
 	/*
-	 * What no single row can see. 0, or -1 with why, and the key that is wrong, or of a list the text of
-	 * the item that is. May be NULL.
+	 * Checks what no single row can. 0, or -1 with why and the key that is wrong, or, for an item of a
+	 * list, its text. May be NULL.
 	 */
 	int (*check)(
 	    const struct instance_config *instance, const char **key, char *why, size_t why_size);
 	/* The same for what is right and may still be a mistake. */
 	int (*warn)(
 	    const struct instance_config *instance, const char **key, char *why, size_t why_size);
-	bool runs_programs; /* as the user that the daemon is */
+	bool runs_programs; /* with the daemon's user */
 };
 
 /* One group under `services`. */

@@ -38,7 +38,7 @@ static void complain_errno(struct reader *reader, const char *file)
 	reader->files->broken = true;
 }
 
-/* Whether nobody but root and ourselves could have written it, where root must know; or complains. */
+/* Whether only root and we can have written the file; complains if not. Only a daemon started as root asks. */
 static bool is_trusted(struct reader *reader, const char *file)
 {
 	struct option_origin where = { .file = file };
@@ -226,7 +226,7 @@ struct option_origin config_files_origin(
 	return origin;
 }
 
-/* Whether the lexer, past the name, finds an array or list with that element; if so, where it begins and ends. */
+/* Finds an element of the array or list after a name: its first token, and the token after it. */
 static bool find_element(
     struct lexer lexer, unsigned index, struct token *first, struct token *behind)
 {
@@ -254,8 +254,8 @@ static bool find_element(
 }
 
 /*
- * libconfig 1.5 has read the token behind an element when it notes the line, and that may be on a later one. Its
- * note tells which of several arrays of the same name it is.
+ * libconfig 1.5 notes the line of the token after an element, which may be a later one. Several arrays may have the
+ * same name; the noted line tells which one is meant.
  */
 static int element_line(
     const char *text, const char *name, int name_line, unsigned index, int noted)

@@ -39,7 +39,7 @@ void config_files_clear(struct config_files *files);
 struct option_origin config_files_origin(
     const struct config_file *file, const config_setting_t *setting, struct texts *names);
 
-/* The same of an element of an array or list that has a name. */
+/* The same, for an element of a named array or list. */
 struct option_origin config_files_element_origin(const struct config_file *file,
     const config_setting_t *array, unsigned index, struct texts *names);
 

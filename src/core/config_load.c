@@ -31,7 +31,7 @@ static bool is_wrapped(
 	return false;
 }
 
-/* An array may go over many lines, and each of its items has its own. */
+/* The items of an array may be on different lines. */
 static void note_item_lines(struct loader *loader, const struct config_file *file,
     struct option_section *section, const struct option_row *row, const config_setting_t *setting)
 {
@@ -45,7 +45,7 @@ static void note_item_lines(struct loader *loader, const struct config_file *fil
 	}
 }
 
-/* Where the first element stands that the row does not take; of what is no array, where it stands itself. */
+/* Where the first element is that the row does not accept; for a setting that is no array, where it is itself. */
 static struct option_origin place_of_mistake(struct loader *loader, const struct config_file *file,
     const struct option_row *row, const config_setting_t *setting)
 {

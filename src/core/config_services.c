@@ -234,8 +234,8 @@ static void check_required(struct loader *loader, const struct instance_config *
 }
 
 /*
- * Where the key was given, or else the group. For the text of an item of a list, where that stands, and *key is
- * the list's.
+ * Where the key was given, or else the group. If *key is the text of an item of a list, returns the place of that
+ * item, and sets *key to the key of the list.
  */
 static struct option_origin key_origin(const struct instance_config *instance, const char **key)
 {
@@ -280,7 +280,7 @@ static void check_whole(struct complaints *complaints, const struct instance_con
 	    key == NULL ? "" : ".", key == NULL ? "" : key, why);
 }
 
-/* Whoever is not root, and no other user is named, cannot say who will start the daemon. */
+/* Warns only if we are root or user is root: otherwise it is not known who will start the daemon. */
 static void warn_of_root(struct loader *loader, const struct instance_config *instance)
 {
 	const char *user = loader->config->main->user, *key = "command";
@@ -289,8 +289,8 @@ static void warn_of_root(struct loader *loader, const struct instance_config *in
 	if (user == NULL ? geteuid() != 0 : strcmp(user, "root") != 0)
 		return;
 	complaints_add(&loader->config->warnings, &where,
-	    "services.%s.%s: it runs as root for every client, if echod is started as root: name "
-	    "another user in user",
+	    "services.%s.%s: it runs as root for every client, if echod is started as root; set "
+	    "user to another user",
 	    instance->name, key);
 }
 

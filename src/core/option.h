@@ -108,14 +108,14 @@ int option_set(struct option_section *section, const struct option_row *row,
     const struct config_setting_t *setting, const struct option_origin *origin, char *why,
     size_t why_size);
 
-/* Whether the row would take the setting; nothing is set. */
+/* Whether the row accepts the setting; sets nothing. */
 bool option_accepts(const struct option_row *row, const struct config_setting_t *setting);
 
 /* The same from a value in the file's syntax. 0, or -1 with errno ENOMEM or EINVAL. */
 int option_set_text(struct option_section *section, const struct option_row *row, const char *text,
     const struct option_origin *origin);
 
-/* The row's field. */
+/* The field of the row, in the struct that the section fills. */
 void *option_field(const struct option_section *section, const struct option_row *row);
 
 const struct option_origin *option_origin(

@@ -24,9 +24,9 @@ int option_list_parse(const struct option_row *row, const struct config_setting_
 void option_list_print(const struct option_row *row, const void *field, FILE *out);
 void option_list_clear(const struct option_item *type, void *field);
 
-/* For who knows the line of an item better than libconfig does. */
+/* Sets the line of an item, where the caller knows it better than libconfig. */
 void option_list_set_line(const struct option_row *row, void *field, size_t index, int line);
-/* The line of the item whose text is the very one at that place; 0 = it is no item's, or has no line. */
+/* The line of the item that owns this very string (compared by address); 0 = none does, or it has no line. */
 int option_list_line(const struct option_row *row, const void *field, const char *text);
 
 #endif

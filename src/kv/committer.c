@@ -21,7 +21,7 @@
 
 struct committer {
 	struct writer *to_journal, *to_spool; /* the latter NULL: no client waits */
-	int fd;                               /* the eventfd that both of them make readable */
+	int fd;                               /* the eventfd that both make readable */
 	bool journal_works, spool_works;
 	struct spool *spool;
 	int file;              /* of the spool, that fills */
@@ -151,8 +151,8 @@ static void ask_spool(struct committer *c, struct commit_news *news)
 }
 
 /*
- * Before either writer is asked: the read clears the calls of both, so what a writer reports between being asked
- * and a later read would wake nobody.
+ * Must run before either writer is asked: the read clears the calls of both, so a report that arrives between
+ * asking a writer and a later read would not wake the loop.
  */
 static void read_calls(struct committer *c)
 {

@@ -134,7 +134,7 @@ static int grow(struct journal *journal)
 	int code;
 
 	fold_abandon(journal);                /* it reads */
-	if (journal->map_size > SIZE_MAX / 2) /* where pointers have 32 bits */
+	if (journal->map_size > SIZE_MAX / 2) /* on 32-bit machines */
 		return ENOMEM;
 	code = mdb_env_set_mapsize(journal->env, 2 * journal->map_size);
 	if (code == 0)

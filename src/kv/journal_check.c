@@ -1,7 +1,7 @@
 /*
- * LMDB trusts its file, and a damaged one can kill whoever reads it. So a child process reads all of it
- * first; its verdict comes through a pipe, and a signal that killed it may be one, too. Only bytes that are
- * wrong are damage: what kept the check from reading them says nothing about the store.
+ * LMDB trusts its file, and a damaged one can crash the process that reads it. So a child process reads all of it
+ * first. It reports its verdict through a pipe; a signal such as SIGBUS is a verdict, too. Only wrong bytes are
+ * damage: an error that keeps the child from reading them says nothing about the store.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,14 +19,14 @@
 #include "kv/journal_parts.h"
 #include "kv/spool.h"
 
-#define CHECK_SECONDS 600 /* a tree that leads in circles is no tree */
+#define CHECK_SECONDS 600 /* ends a check that follows a circle of damaged pages */
 
 /* --- in the child --- */
 
-/* The first byte of a report; what follows is for people. */
-enum verdict { SOUND = 's', DAMAGED = 'd', UNKNOWN = 'u' };
+/* The first byte of a report; the rest is a message. */
+enum check_result { SOUND = 's', DAMAGED = 'd', UNKNOWN = 'u' };
 
-static void report(int fd, enum verdict verdict, const char *what)
+static void report(int fd, enum check_result verdict, const char *what)
 {
 	char text[192];
 	int length = snprintf(text, sizeof(text), "%c%s", verdict, what);
@@ -54,7 +54,7 @@ static void report_errno(int fd, const char *file, int code)
 	report(fd, UNKNOWN, text);
 }
 
-/* Like require() of what returns 0, an errno, which is no damage, or a code of LMDB, which is. */
+/* Like require(), for a result of 0, an errno, which is no damage, or an error code of LMDB, which is. */
 static void require_code(int fd, int code, const char *what)
 {
 	if (code > 0)
@@ -225,7 +225,7 @@ static void check_tables(int fd, MDB_txn *txn, const char *directory, bool used)
 	check_spool(fd, txn, meta, directory, used);
 }
 
-/* A disk that fails is a SIGBUS to whoever reads a mapped file, and an error to whoever just reads it. */
+/* Reads the file once with pread(): a failing disk gives an error there, but SIGBUS in a mapped file. */
 static int read_all(int data_fd)
 {
 	static char bytes[1 << 16];
@@ -275,7 +275,7 @@ static void be_the_child(int fd, const char *directory, bool used)
 {
 	int nowhere;
 
-	/* Its parent may be killed: neither the lock on the store nor a listener is to outlive it in here. */
+	/* If the parent is killed, this child must not keep the lock on the store or a listener open. */
 	fd = dup2(fd, STDERR_FILENO + 1);
 	closefrom(fd + 1);
 	nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -316,15 +316,15 @@ static void read_report(int fd, char *text, size_t size)
 	text[length] = '\0';
 }
 
-/* Signals that bytes can bring about; the others come from outside. */
+/* Signals that damaged bytes can cause; others come from outside. */
 static bool is_of_damage(int number)
 {
 	return number == SIGSEGV || number == SIGBUS || number == SIGABRT || number == SIGFPE ||
 	       number == SIGILL;
 }
 
-/* What a child that has not reported died of. */
-static enum verdict explain_death(int status, char *what, size_t size)
+/* How a child ended that has not reported. */
+static enum check_result explain_death(int status, char *what, size_t size)
 {
 	int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 	bool damaged = is_of_damage(number);
@@ -335,12 +335,12 @@ static enum verdict explain_death(int status, char *what, size_t size)
 		snprintf(what, size, "%sits check died of signal %d (%s)",
 		    damaged ? "it is damaged: " : "", number, strsignal(number));
 	else
-		snprintf(what, size, "its check ended without a word");
+		snprintf(what, size, "its check ended without a report");
 	return damaged ? DAMAGED : UNKNOWN;
 }
 
-/* Where SIGCHLD is ignored, or somebody else waits for all children, there is a report but no status. */
-static enum verdict wait_for_child(pid_t pid, int fd, char *what, size_t size)
+/* There may be a report but no status: if SIGCHLD is ignored, or other code has waited for the child. */
+static enum check_result wait_for_child(pid_t pid, int fd, char *what, size_t size)
 {
 	char text[192];
 	int status = 0;
@@ -351,12 +351,12 @@ static enum verdict wait_for_child(pid_t pid, int fd, char *what, size_t size)
 	if (*text == '\0')
 		return explain_death(status, what, size);
 	snprintf(what, size, "%s", text + 1);
-	return (enum verdict) * text;
+	return (enum check_result) * text;
 }
 
-static enum verdict check_in_child(const char *directory, bool used, char *what, size_t size)
+static enum check_result check_in_child(const char *directory, bool used, char *what, size_t size)
 {
-	enum verdict verdict = UNKNOWN;
+	enum check_result verdict = UNKNOWN;
 	int ends[2];
 	pid_t pid;
 
@@ -375,7 +375,7 @@ static enum verdict check_in_child(const char *directory, bool used, char *what,
 	return verdict;
 }
 
-/* Whether there is a data.mdb; `hidden` = that cannot be found out, an errno. */
+/* Whether there is a data.mdb; *hidden is the errno if that cannot be found out, else 0. */
 static bool is_there(const char *directory, int *hidden)
 {
 	char path[4096];
@@ -391,7 +391,7 @@ static bool is_there(const char *directory, int *hidden)
 int journal_check(const char *directory, bool used, char *why, size_t why_size)
 {
 	char what[192] = "its data.mdb is missing or empty";
-	enum verdict verdict = DAMAGED;
+	enum check_result verdict = DAMAGED;
 	int hidden;
 
 	if (is_there(directory, &hidden)) {

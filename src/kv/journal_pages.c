@@ -274,8 +274,8 @@ static int read_meta(int data_fd, size_t page, size_t page_size, struct meta *me
 }
 
 /*
- * Pages 0 and 1 are written in turns, by even and by odd transactions: a number that does not fit would have
- * LMDB take the older page for the newer one, and forget what came since.
+ * Even and odd transactions write pages 0 and 1 in turn. With a wrong number, LMDB would take the older page for the
+ * newer one, and lose all later changes.
  */
 int journal_metas_check(int data_fd, size_t page_size)
 {

@@ -74,11 +74,11 @@ int journal_check(const char *directory, bool used, char *why, size_t why_size);
 
 /* --- journal_pages.c --- */
 
-/* All return 0, an errno, or MDB_CORRUPTED. */
+/* Both return 0, an errno, or MDB_CORRUPTED. */
 
-/* That each of the pages that the transaction can reach is itself, and is used once. */
+/* Checks that each page that the transaction can reach has its own number and is used once. */
 int journal_pages_check(MDB_txn *txn, int data_fd, size_t page_size, size_t page_count);
-/* That the first two pages are of two transactions in a row. */
+/* Checks that the two meta pages belong to consecutive transactions. */
 int journal_metas_check(int data_fd, size_t page_size);
 
 /* --- journal_make.c --- */

@@ -75,7 +75,7 @@ static int write_zeros(int fd, size_t from, size_t to)
 	return code;
 }
 
-/* By writing, since what ftruncate() adds are holes, and a disk that fills up meanwhile has no room for them. */
+/* Writes zeros: ftruncate() would add holes, which a disk that fills up later could not back. */
 static int make_room(struct spool_file *file, size_t length)
 {
 	size_t size = file->size;
@@ -87,7 +87,7 @@ static int make_room(struct spool_file *file, size_t length)
 	if (code == 0)
 		file->size = size;
 	else if (ftruncate(file->fd, (off_t)file->size) == -1)
-		return code; /* zeros behind its end do no harm, but take room on a disk that is full */
+		return code; /* zeros after the end are harmless, but occupy a full disk */
 	return code;
 }
 

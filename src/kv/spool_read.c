@@ -99,13 +99,13 @@ static int read_file(int fd, unsigned char *bytes, size_t size)
 		if (n == -1 && errno != EINTR)
 			return errno;
 		if (n == 0)
-			return EIO; /* it was cut just now */
+			return EIO; /* the file was truncated meanwhile */
 		at += n > 0 ? (size_t)n : 0;
 	}
 	return 0;
 }
 
-/* Not by a map: where a disk fails, or a hole cannot be filled, reading that is a SIGBUS. */
+/* Reads the file instead of mapping it: with a failing disk, or a hole that cannot be filled, a map gives SIGBUS. */
 int spool_read(int fd, const struct siphash_key *key, struct spool_content *content)
 {
 	struct reading reading = { .key = key };

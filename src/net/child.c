@@ -37,7 +37,8 @@ struct child {
 	struct event *exit, *timer;
 	struct logpipe *errors;
 	void (*ended)(void *owner);
-	void *owner; /* NULL once it has gone or been told; with kill_at 0: see child_release() */
+	void *
+	    owner; /* NULL once it has gone or `ended` was called; with kill_at 0: see child_release() */
 	char label[];
 };
 
@@ -106,7 +107,7 @@ static void look_for_rest(struct child *c)
 		wait_ms(c, LOOK_MS);
 }
 
-/* Whether the program has ended by then; signals interrupt a poll(): another program's end, or a TERM. */
+/* Waits until the program has ended, or the deadline in ms has come: false. A signal interrupts a poll(). */
 static bool wait_exit(const struct child *c, int64_t deadline)
 {
 	struct pollfd exited = { .fd = c->pidfd, .events = POLLIN };
@@ -127,7 +128,7 @@ static void timer_cb(evutil_socket_t fd, short events, void *arg)
 	(void)fd;
 	(void)events;
 	if (c->kill_at == 0 && c->pidfd != -1 && wait_exit(c, 0))
-		return; /* it has ended in time, and exit_cb() comes to it */
+		return; /* it has ended in time: exit_cb() follows */
 	if (c->kill_at == 0 && c->owner == NULL) {
 		terminate(c);
 	} else if (c->kill_at == 0) {
@@ -212,7 +213,7 @@ void children_reap(struct loop *loop)
 	siginfo_t ended = { 0 };
 	struct child *c;
 
-	/* What another thread has started, it waits for itself. */
+	/* __WNOTHREAD: another thread waits for its own children. */
 	while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT | __WNOTHREAD) == 0 &&
 	       ended.si_pid != 0) {
 		if ((c = find_running(loop, ended.si_pid)) != NULL)
@@ -257,7 +258,7 @@ void children_finish(struct instance *instance)
 
 /* --- the start --- */
 
-/* In the child: a session, 0, 1 and 2, and what we were started with ourselves. Returns only with an error number. */
+/* In the child: a new session, descriptors 0, 1 and 2, our inherited state. Returns only on failure: an errno. */
 static int child_become(
     const struct child_options *options, int errors, char *const *argv, char *const *envp)
 {
@@ -272,9 +273,9 @@ static int child_become(
 }
 
 /*
- * vfork(), since a fork() copies the page tables of the whole store, and posix_spawn() sets neither limits nor the
- * umask nor ignored signals. Our own limit cannot be lowered for that moment: the threads of a store have it, too.
- * The child shares our memory until it is the program, so no handler of ours may run in it. 0, or an error number.
+ * Uses vfork(): fork() would copy the page tables of the whole store, and posix_spawn() sets neither limits nor the
+ * umask nor ignored signals. (Lowering our own limit for a moment would hit the threads of a store.) The child shares
+ * our memory until its execve(), so signals stay blocked lest a handler of ours runs in it. 0, or an error number.
  */
 static int child_spawn(pid_t *pid, const struct child_options *options, int errors,
     char *const *argv, char *const *envp)

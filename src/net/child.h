@@ -34,8 +34,8 @@ struct child *child_start(struct instance *instance, const struct child_options 
 void child_leave(struct child *child);
 
 /*
- * The same, of a program whose output is at an end. Most are about to exit: it gets a moment for that, so that
- * its status is its own.
+ * The same for a program that has closed its output. Most such programs are about to exit, so it gets a moment to
+ * exit with a status of its own.
  */
 void child_release(struct child *child);
 
@@ -46,8 +46,8 @@ void child_release(struct child *child);
 void children_finish(struct instance *instance);
 
 /*
- * A child of this process has ended (SIGCHLD): a program, or one that it has inherited as process 1 of a container,
- * as a subreaper, or from what it was before its own exec. The latter are reaped, too.
+ * Reaps children that have ended, after SIGCHLD: programs, and processes that it has not started itself, as process
+ * 1 of a container, as a subreaper, or from before its own exec.
  */
 void children_reap(struct loop *loop);
 

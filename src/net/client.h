@@ -16,8 +16,8 @@ struct loop;
 struct stream;
 
 #define CLIENT_SERVICE_MAX 64 /* of a longer name the beginning */
-#define CLIENTS_LEFT 64       /* as many are remembered, */
-#define CLIENTS_REFUSED 32    /* and so many that never came in */
+#define CLIENTS_LEFT 64       /* how many are remembered */
+#define CLIENTS_REFUSED 32    /* the same for refused ones */
 
 struct client {
 	uint64_t id; /* 0 = it was turned away at the door */
@@ -39,8 +39,8 @@ struct client {
 };
 
 /*
- * Two rings of those that left last; zeroed = nobody has. Clients that are refused come by the thousand and have their
- * own, lest they push out those that were here.
+ * Two rings of the clients that left last; zeroed = none has. Refused clients have a ring of their own, because
+ * thousands of them would push out those that were served.
  */
 struct clients_left {
 	struct client ring[CLIENTS_LEFT], refused_ring[CLIENTS_REFUSED];
@@ -51,12 +51,12 @@ struct clients_left {
 /* The place of the next one, to be filled by the caller. */
 struct client *clients_left_add(struct clients_left *left, bool refused);
 
-/* From the last one on; zeroed = at the beginning. */
+/* A walk from the last one back; zeroed = at the beginning. */
 struct clients_left_walk {
 	uint64_t seen, seen_refused;
 };
 
-/* The next one, which left before the one before; NULL when there is none. */
+/* The next one, in the order of leaving, last first; NULL = there is no other. */
 const struct client *clients_left_next(
     const struct clients_left *left, struct clients_left_walk *walk);
 

@@ -180,7 +180,7 @@ const char *instance_limit_key(
     const struct instance *instance, enum limit limit, char *buffer, size_t size)
 {
 	if (limit == LIMIT_MEMORY)
-		snprintf(buffer, size, "the memory that is left");
+		snprintf(buffer, size, "available memory");
 	else if (limit == LIMIT_FILES)
 		snprintf(buffer, size, "the limit of open files");
 	else if (limit == LIMIT_ALL_CLIENTS)
@@ -202,7 +202,7 @@ void instance_charges(
 	struct in6_addr host;
 
 	charges->count = 0;
-	/* Who may have so many clients may open them at once. */
+	/* A source may open all the clients that it is allowed to have at once. */
 	if (limit.burst < instance->max_per_source)
 		limit.burst = instance->max_per_source;
 	if (settings->connect_rate != 0 && network_key(peer, &host))

@@ -93,7 +93,7 @@ enum close_reason {
 	CLOSE_REASONS
 };
 
-/* What CLOSE_LIMIT was for. */
+/* The limit behind a CLOSE_LIMIT. */
 enum limit {
 	LIMIT_NONE,
 	LIMIT_CLIENTS,     /* max_connections of the service */
@@ -165,9 +165,9 @@ struct handlers {
 	/* At the start and whenever the output is short: may add to it, and is called again if it did. */
 	enum verdict (*room)(struct stream *stream, struct evbuffer *out);
 	void (*close)(struct stream *stream);
-	/* Whether something is under way that the client waits for: it is not idle then. */
+	/* Whether the service is working for the client, which is not idle then. */
 	bool (*busy)(struct stream *stream);
-	/* Whether one more client would need a program too many, by max_children. */
+	/* Whether one more client would exceed max_children. */
 	bool (*full)(const struct instance *instance);
 	bool administers;      /* its clients come in over limits.max_connections, unremembered */
 	bool sends_files;      /* its output may hold parts of files */
@@ -190,7 +190,7 @@ static inline bool handlers_frame(const struct handlers *handlers)
 struct counters {
 	uint64_t accepted;
 	uint64_t closed[CLOSE_REASONS];
-	uint64_t refused[LIMITS]; /* clients, which are closed for CLOSE_LIMIT, too */
+	uint64_t refused[LIMITS]; /* also counted in closed[CLOSE_LIMIT] */
 	uint64_t bytes_in, bytes_out;
 	uint64_t datagrams_in, datagrams_out;
 	uint64_t drops[DROP_REASONS];
@@ -218,7 +218,7 @@ struct instance {
 	size_t stream_count;        /* without those that are only being refused */
 	struct child_list children; /* programs for clients, and what has been left of them */
 	size_t child_count;         /* those that run */
-	uint64_t failed_programs;   /* could not be started, or ended badly by themselves */
+	uint64_t failed_programs;   /* could not be started, or failed */
 	struct sources sources;
 	struct guard *guard; /* NULL before the first datagram listener */
 	struct rates *rates; /* of connections; NULL before the first stream listener */
@@ -235,16 +235,16 @@ void instance_free(struct instance *instance);
 void instance_configure(struct instance *instance, struct instance_config *config,
     const struct handlers *handlers, const struct limit_settings *limits);
 
-/* Seconds, as the kernel takes them. */
+/* The keepalive in whole seconds, as the kernel takes it; rounded up. */
 int instance_keepalive(const struct instance_settings *settings);
 
-/* Which limit of the instance or of the loop one more client would be over; LIMIT_NONE = there is a place. */
+/* The limit of the instance or the loop that one more client would exceed; LIMIT_NONE = there is room. */
 enum limit instance_limit(const struct instance *instance);
-/* Its name as the key that says it, such as "limits.max_per_source", written into the buffer. */
+/* Writes the configuration key of the limit, such as "limits.max_per_source", into the buffer, and returns it. */
 const char *instance_limit_key(
     const struct instance *instance, enum limit limit, char *buffer, size_t size);
 
-/* What connect_rate asks of a client; charges->count is 0 when it is exempt. */
+/* What a new client is charged for connect_rate; charges->count is 0 if it is exempt. */
 void instance_charges(
     const struct instance *instance, const struct sockaddr *peer, struct rate_charges *charges);
 

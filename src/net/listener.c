@@ -39,7 +39,7 @@ static bool queues(const struct instance *instance)
 	       instance_limit(instance) != LIMIT_NONE;
 }
 
-/* Whether its network has had the new clients that connect_rate gives it; if not, this is one. */
+/* Whether the client is over connect_rate; if not, charges its network for it. */
 static bool is_over_rate(struct instance *instance, const struct peer *peer)
 {
 	struct rate_charges charges;
@@ -54,7 +54,7 @@ static bool is_over_rate(struct instance *instance, const struct peer *peer)
 	return false;
 }
 
-/* Which limit keeps the client out; otherwise it has its place. */
+/* The limit that keeps the client out; LIMIT_NONE = the client has been counted in. */
 static enum limit take_place(struct instance *instance, const struct peer *peer)
 {
 	enum limit limit;
@@ -122,7 +122,7 @@ static void accept_cb(evutil_socket_t fd, short events, void *arg)
 		peer.length = sockaddr_unmap(&peer.any, peer.length);
 		admit(listener, client, &peer);
 		if (listener->shares)
-			return; /* the other listeners that have waited come first */
+			return; /* other waiting listeners take their turn */
 	}
 }
 
@@ -292,7 +292,7 @@ static void log_listening(const struct listener *listener)
 	    endpoint_format(&listener->socket.endpoint, text, sizeof(text)));
 }
 
-/* Each time that a reload has tried it again. A group says so itself. */
+/* At the start and after each reload that has failed to bind it. Groups log this in keep_waiting(). */
 static void log_absent(const struct listener *listener)
 {
 	char text[ADDRESS_TEXT_MAX];
@@ -307,7 +307,7 @@ static void log_absent(const struct listener *listener)
 
 /* --- waiting for a group's network --- */
 
-/* Says so when the reason is a new one. */
+/* Logs the reason, with errno, if it is a new one. */
 static void keep_waiting(struct listener *listener, const char *why)
 {
 	if (errno != listener->absent)
@@ -331,7 +331,7 @@ static void try_again(struct listener *listener)
 		log_listening(listener);
 }
 
-/* With the socket that the service manager has bound. */
+/* For a socket of the service manager, which we cannot open anew. */
 static void join_again(struct listener *listener)
 {
 	char text[ADDRESS_TEXT_MAX], why[256];
@@ -365,7 +365,7 @@ static void watch_cb(evutil_socket_t fd, short events, void *arg)
 		event_add(listener->watch, &pause);
 }
 
-/* A socket that we have been started with has none yet; others may have to change it, for all their clients. */
+/* Applies a changed keepalive to the listener and all its clients; inherited sockets have none at first. */
 static void set_keepalive(struct listener *listener, const struct instance *instance)
 {
 	int wanted = instance_keepalive(instance->settings);
@@ -422,7 +422,7 @@ void listener_pause(struct listener *listener)
 
 int listener_resume(struct listener *listener)
 {
-	/* A level-triggered epoll tells of ready sockets in the order in which they were added. */
+	/* epoll reports ready sockets in the order in which they were added, so the first one here accepts first. */
 	if (queues(listener->instance))
 		return 0;
 	if (event_add(listener->event, NULL) == -1)

@@ -26,18 +26,18 @@ struct listener {
 	struct bound_socket socket;
 	const struct inherited_socket *inherited; /* that the socket was; NULL = opened by us */
 	struct event *event;                      /* NULL = it has no socket yet */
-	unsigned older; /* clients in its queue that came before its options were set */
-	TAILQ_ENTRY(listener) waiting_entry; /* of loop->waiting, while it waits */
-	bool waits;                          /* its clients stay in the kernel's queue */
-	bool shares; /* it has waited: one client a turn until that queue is empty */
+	unsigned older; /* clients in its queue from before its options were set */
+	TAILQ_ENTRY(listener) waiting_entry; /* in loop->waiting, while it waits */
+	bool waits;  /* does not accept: clients stay in the kernel's queue */
+	bool shares; /* has waited: accepts one client a turn until that queue is empty */
 	int caution; /* how often the pieces of its batches are halved, see datagram.c */
 	/* Of a multicast group: tries again while its network is not there, and sees it go. */
 	struct event *watch;
-	int absent; /* errno of the last try, while it waits or could not be bound */
+	int absent; /* errno of the last bind or join, while that has failed; else 0 */
 	/* By the change that is being prepared: */
 	bool kept;
-	bool replaced;              /* it goes, and a new one has its port or path already */
-	struct listener *successor; /* whose clients its own are then; NULL = they leave */
+	bool replaced;              /* a new one has its port or path already */
+	struct listener *successor; /* takes over its clients; NULL = they leave */
 };
 
 /*
@@ -48,13 +48,13 @@ struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
     const struct socket_options *options, char *why, size_t why_size);
 
 /*
- * One without a socket, for an address of a name that cannot be bound here, with the errno that said so. NULL
- * with errno and `why` filled when out of memory.
+ * A listener without a socket, for an address of a name that cannot be bound here, with the errno of that failure.
+ * NULL with errno and `why` filled when out of memory.
  */
 struct listener *listener_absent(struct loop *loop, const struct endpoint *wanted,
     const struct socket_options *options, int error, char *why, size_t why_size);
 
-/* Whether a reload has to open it anew: it has no socket and does not wait for one, or its path is not there. */
+/* Whether a reload has to open it anew: it has no socket and waits for none, or clients can no longer reach it. */
 bool listener_needs_socket(const struct listener *listener);
 
 /*
@@ -81,8 +81,8 @@ const struct endpoint *listener_endpoint(const struct listener *listener);
 void listener_free(struct listener *listener);
 
 /*
- * Stops accepting, and is last in the loop's list of those that wait; accepts again, unless its instance is full and
- * queues. -1 = the kernel has no memory for that.
+ * listener_pause() stops accepting and appends it to loop->waiting. listener_resume() accepts again, unless its
+ * instance is full and lets clients queue; -1 = the kernel has no memory for that.
  */
 void listener_pause(struct listener *listener);
 int listener_resume(struct listener *listener);

@@ -34,19 +34,19 @@ struct loop {
 	struct datagram_batch *batch;
 	struct own_ports *own_ports;
 	struct instance_list instances; /* those that run */
-	struct waiting_list waiting;    /* listeners that do not accept, whose turn is next first */
+	struct waiting_list waiting;    /* listeners that do not accept, longest first */
 	size_t streams;                 /* clients of all instances */
 	size_t max_streams;
 	size_t crowd;                 /* the most clients since memory was last given back */
 	struct event *trim;           /* gives it back */
 	size_t refused;               /* clients that are only being told why they can't stay */
 	size_t children;              /* programs that run for clients of all instances */
-	struct program_list programs; /* their records; net/child.c */
+	struct program_list programs; /* all of them, see net/child.c */
 	uint64_t last_id;
 	struct answered_list answered; /* streams whose output leaves at the end of this turn, */
 	struct event *answer;          /* when this runs */
 	size_t touched;                /* bytes of others, since the first of them */
-	const struct stream *judged;   /* its deadline is; NULL once it has ended meanwhile */
+	const struct stream *judged;   /* in stream_check(); NULL once that stream has ended */
 	struct clients_left clients_left;
 	struct client_walk_list walks; /* that are under way */
 	struct control_host *control;  /* who answers the control service; its owner set it */
@@ -72,8 +72,8 @@ void loop_cannot_accept(struct loop *loop, struct listener *listener, int error)
 void loop_accepted(struct loop *loop);
 
 /*
- * A client or a program has gone: listeners that left their clients in the kernel's queue may have room again. They
- * take turns: those that have waited longest are the first to accept.
+ * A client or a program has gone: waiting listeners may have room again. Those that have waited longest accept
+ * first.
  */
 void loop_has_room(struct loop *loop);
 

@@ -26,9 +26,9 @@
 struct relay {
 	struct stream *client;
 	struct child *child; /* NULL once the program has ended */
-	bool over;           /* nothing more comes of it */
+	bool over;           /* its output has ended */
 	int fd;              /* our end */
-	int queued;          /* of the program's input in the kernel, when last looked at */
+	int queued; /* bytes of the program's input in the kernel, at the last relay_is_busy() */
 	struct event *readable, *writable;
 	struct evbuffer *output; /* of the program, on its way to the client */
 };
@@ -124,7 +124,7 @@ bool relay_is_busy(struct relay *r)
 
 	ioctl(r->fd, SIOCOUTQ, &queued);
 	r->queued = queued;
-	/* With no look before, what waits there may have become less: it counts once. */
+	/* On the first call there is nothing to compare with, so pending input counts as progress. */
 	return (queued > 0 && before == 0) || queued < before || poll(&program, 1, 0) > 0;
 }
 

@@ -30,8 +30,8 @@ void relay_give(struct relay *relay, struct evbuffer *in);
 /* There will be no more input. */
 void relay_end_input(struct relay *relay);
 /*
- * Whether the program is at it: it has said something that is not read yet, or has taken some of its input since
- * this was last asked.
+ * Whether the program is working: it has written output that is not read yet, or has read some of its input since
+ * the last call.
  */
 bool relay_is_busy(struct relay *relay);
 /* The client has taken what was held up: reads on from the program. */

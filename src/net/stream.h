@@ -27,11 +27,11 @@ struct ucred;
 void stream_open(struct instance *instance, struct listener *listener, int fd,
     const struct sockaddr *peer, socklen_t peer_length);
 
-/* A client over that limit: is told the service's refusal and closed lingeringly, in no one's count. */
+/* Sends a client over that limit the service's refusal and closes it with lingering; not counted as a client. */
 void stream_refuse(struct instance *instance, struct listener *listener, int fd,
     const struct sockaddr *peer, socklen_t peer_length, enum limit limit);
 
-/* Closes a client that is told nothing, at once; counted, logged and remembered. `limit` if that is the reason. */
+/* Closes a client at once, without a word to it; counts, logs and remembers it. `limit`: for CLOSE_LIMIT. */
 void stream_turn_away(struct instance *instance, int fd, const struct sockaddr *peer,
     socklen_t peer_length, enum close_reason reason, enum limit limit);
 
@@ -40,15 +40,15 @@ void streams_drain(struct instance *instance, enum close_reason reason);
 /* The same for those of one listener, which is about to leave the instance. */
 void streams_leave(
     struct instance *instance, const struct listener *listener, enum close_reason reason);
-/* Those of the one listener are the other one's from now on. */
+/* Moves the streams of one listener to another one. */
 void streams_move(struct instance *instance, const struct listener *from, struct listener *to);
-/* Those of the one listener get the keepalive that it has now. */
+/* Applies the keepalive of the listener to its streams. */
 void streams_keepalive(const struct instance *instance, const struct listener *listener);
 /* Ends them now. */
 void streams_abort(struct instance *instance, enum close_reason reason);
-/* Takes the settings' source_prefix; if it is another one, the clients that are here are counted anew. */
+/* Applies the source_prefix of the settings; if it has changed, counts all clients anew. */
 void streams_count_sources(struct instance *instance);
-/* Ends those that the access rules in force would not let in; for the others, the timeouts hold that are in force. */
+/* Ends those that the access rules in force would not let in, and applies the timeouts in force to the others. */
 void streams_recheck(struct instance *instance);
 
 /*

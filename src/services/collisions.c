@@ -1,4 +1,4 @@
-/* Each address and each store is compared with all that come before it in the order of the files. */
+/* Compares each address and each store with all that precede it in the configuration. */
 #include "services/collisions.h"
 
 #include <stdio.h>
@@ -26,18 +26,19 @@ static struct option_origin place_of(
 	return place;
 }
 
-/* One address of the config, with what is made once to compare it with all the others. */
+/* One address of the config, prepared for the comparison with all others. */
 struct listed {
 	const struct instance_config *instance;
 	const struct address *address;
 	struct socket_options options;
-	struct endpoint endpoint; /* of an IP address in figures, without its zone */
-	bool in_figures;
-	char *path; /* of a Unix socket, in the one spelling of its directory; NULL = it has none */
+	struct endpoint endpoint; /* of a numeric IP address, without its zone */
+	bool is_numeric;
+	char *
+	    path; /* of a Unix socket, its directory in canonical spelling; NULL = it has no path */
 };
 
-/* The name itself stays as it is: a link there is no way to a socket. */
-static char *real_path(const char *path)
+/* Keeps the last name: a symbolic link there does not lead to a socket that is bound. */
+static char *canonical_socket_path(const char *path)
 {
 	const char *name = strrchr(path, '/');
 	char *directory = strndup(path, (size_t)(name - path));
@@ -61,16 +62,16 @@ static void list_address(
 		.address = address,
 		.options.ipv6_only = settings_of(instance)->ipv6_only };
 	if (address->path != NULL && address->path[0] == '/')
-		to->path = real_path(address->path);
+		to->path = canonical_socket_path(address->path);
 	if (address->path != NULL || address_is_name(address) ||
 	    endpoints_resolve(&endpoints, &plain, &why) == -1)
 		return;
-	to->in_figures = true;
+	to->is_numeric = true;
 	to->endpoint = endpoints.items[0];
 	endpoints_clear(&endpoints);
 }
 
-/* The last dot of a name says only that it is complete. */
+/* Ignores a final dot, which only says that the name is complete. */
 static bool names_equal(const char *a, const char *b)
 {
 	size_t a_length = strlen(a), b_length = strlen(b);
@@ -99,22 +100,22 @@ static bool listed_collide(const struct listed *a, const struct listed *b)
 		return strcmp(x->path, y->path) == 0;
 	if (x->port != y->port || x->port == 0)
 		return false;
-	if (a->in_figures && b->in_figures)
+	if (a->is_numeric && b->is_numeric)
 		return !zones_differ(x, y) &&
 		       sockets_collide(&a->endpoint, &a->options, &b->endpoint, &b->options);
 	return address_is_name(x) && address_is_name(y) && names_equal(x->host, y->host);
 }
 
-/* Whether it is written as [::], whatever the spelling: without ipv6_only that is all of IPv4, too. */
+/* Whether it is [::] in any spelling, which includes all of IPv4 unless ipv6_only is set. */
 static bool is_ipv6_wildcard(const struct listed *l)
 {
-	return l->in_figures && l->address->host != NULL && l->endpoint.any.sa_family == AF_INET6 &&
+	return l->is_numeric && l->address->host != NULL && l->endpoint.any.sa_family == AF_INET6 &&
 	       IN6_IS_ADDR_UNSPECIFIED(&l->endpoint.in6.sin6_addr);
 }
 
 static bool is_ipv4(const struct listed *l)
 {
-	return l->in_figures && (l->endpoint.any.sa_family == AF_INET ||
+	return l->is_numeric && (l->endpoint.any.sa_family == AF_INET ||
 				    IN6_IS_ADDR_V4MAPPED(&l->endpoint.in6.sin6_addr));
 }
 
@@ -171,8 +172,8 @@ static void check_storage(
 	free(real);
 }
 
-/* All that are to be bound. NULL, and *count is 0, when out of memory. */
-static struct listed *list_all(
+/* All addresses that would be bound. NULL, with *count 0, when out of memory. */
+static struct listed *list_addresses(
     const struct config *config, const struct inherited *inherited, size_t *count)
 {
 	struct listed *all;
@@ -199,7 +200,7 @@ int collisions_find(
     const struct config *config, const struct inherited *inherited, struct texts *mistakes)
 {
 	size_t before = mistakes->count, count;
-	struct listed *all = list_all(config, inherited, &count);
+	struct listed *all = list_addresses(config, inherited, &count);
 
 	if (all == NULL)
 		mistakes->lost = true;

@@ -1,6 +1,6 @@
 /*
- * What no start could have together, found in the configuration alone: addresses that the kernel gives to one
- * socket only, and stores in one directory. No name is looked up and nothing is opened.
+ * Finds what no start can have together, from the configuration alone: addresses that the kernel does not let two
+ * sockets bind, and stores in the same directory. Looks up no names and opens nothing.
  */
 #ifndef ECHOD_SERVICES_COLLISIONS_H
 #define ECHOD_SERVICES_COLLISIONS_H
@@ -10,8 +10,8 @@ struct inherited;
 struct texts;
 
 /*
- * Adds a mistake for each that collides with one before it. Instances that are disabled do not count, nor do the
- * addresses of those that get their sockets from the service manager; NULL = none does. 0, or -1 with mistakes.
+ * Adds a mistake for each address or store that collides with an earlier one. Ignores disabled instances, and the
+ * addresses of those that get their sockets from the service manager (NULL = none does). 0, or -1 with mistakes.
  */
 int collisions_find(
     const struct config *config, const struct inherited *inherited, struct texts *mistakes);

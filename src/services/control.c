@@ -168,7 +168,7 @@ static enum verdict control_room(struct stream *stream, struct evbuffer *out)
 	return VERDICT_CONTINUE;
 }
 
-/* Whoever waits for an answer has nothing to say meanwhile. */
+/* A client that waits for an answer is not idle. */
 static bool control_busy(struct stream *stream)
 {
 	return has_work(session_of(stream));

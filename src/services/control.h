@@ -16,13 +16,13 @@ struct control_task;
 
 enum control_progress {
 	CONTROL_MORE,  /* there is more to say */
-	CONTROL_WAITS, /* for something that the host will run `work` for */
+	CONTROL_WAITS, /* the host schedules `work` when the answer goes on */
 	CONTROL_DONE,
 };
 
 struct control_host {
 	/*
-	 * Takes a request line of that client, whose next turn is `work`; the task ends with
+	 * Takes a request line of that client; `work` runs the client's next turn. The task ends with
 	 * control_host.end(). NULL when out of memory.
 	 */
 	struct control_task *(*begin)(struct control_host *host, struct stream *client,

@@ -1,9 +1,9 @@
 /*
  * file: each client gets the bytes of a file as it is when the client comes, by sendfile, then it
  * is closed. A segment of libevent's owns the descriptor; the pieces of it that wait in the output
- * keep it open. A file of a page at most is read instead: in /proc and /sys a size says 0 or a page,
- * and only read(2) tells what there is. So is a larger one of /proc, such as config.gz: sendfile()
- * refuses it.
+ * keep it open. A file of at most one page is read instead: files in /proc and /sys claim a size of 0 or
+ * one page, and only read(2) shows their contents. So is a larger file of /proc, such as config.gz, which
+ * sendfile() refuses.
  */
 #include <errno.h>
 #include <event2/buffer.h>
@@ -22,7 +22,7 @@
 
 /* What one client gets in one turn: libevent sends a piece of a file whole, whatever its limits. */
 #define PIECE (INT64_C(256) * 1024)
-/* The same of a file that is read, which takes memory. */
+/* The same for a file that is read, which takes memory. */
 #define READ_PIECE (INT64_C(64) * 1024)
 
 struct file_conf {
@@ -37,12 +37,12 @@ static const struct option_row rows[] = {
 
 /* A client's state. */
 struct file_client {
-	int fd;                                /* 0 = there is none; never standard input */
+	int fd;                                /* 0 = none, since it is never standard input */
 	struct evbuffer_file_segment *segment; /* owns it; NULL = it is read */
-	int64_t sent, size;                    /* bytes; a size of 0 says nothing */
+	int64_t sent, size;                    /* bytes; a size of 0 means unknown */
 };
 
-/* What is read from there comes without an end, and is taken from the system's log. */
+/* Reading /proc/kmsg never ends, and removes messages from the system's log. */
 static bool is_kernel_log(const struct stat *st)
 {
 	struct stat kmsg;
@@ -61,8 +61,8 @@ static int check_kind(const struct stat *st)
 }
 
 /*
- * A descriptor and the size, or -1 with errno. A device or a FIFO is not even opened, since that may do
- * something; and nothing is waited for, such as the end of a lease.
+ * A descriptor and the size, or -1 with errno. Does not open devices and FIFOs, since that may have side effects,
+ * and does not wait for the end of a lease.
  */
 static int open_file(const char *path, int64_t *size)
 {
@@ -107,7 +107,7 @@ static enum verdict fail_reading(const struct stream *stream, const char *why)
 	return VERDICT_ABORT;
 }
 
-/* Adds the next piece of a file that is read; it ends at its size, if it has one, or where nothing more is. */
+/* Adds the next piece of a file that is read; the file ends at its size, if that is known, or at EOF. */
 static enum verdict read_piece(struct stream *stream, struct evbuffer *out)
 {
 	struct file_client *client = stream_state(stream);
@@ -124,8 +124,8 @@ static enum verdict read_piece(struct stream *stream, struct evbuffer *out)
 		got += n > 0 ? (size_t)n : 0;
 	} while ((n > 0 && got < (size_t)want) || (n == -1 && errno == EINTR));
 	if (n == -1)
-		return fail_reading(stream,
-		    errno == EAGAIN ? "its end would have to be waited for" : strerror(errno));
+		return fail_reading(
+		    stream, errno == EAGAIN ? "reading it would block" : strerror(errno));
 	space.iov_len = got;
 	client->sent += (int64_t)got;
 	if (got > 0 && evbuffer_commit_space(out, &space, 1) == -1)
@@ -194,8 +194,8 @@ static enum verdict file_room(struct stream *stream, struct evbuffer *out)
 	return client->sent < client->size ? VERDICT_CONTINUE : VERDICT_CLOSE;
 }
 
-/* A client that was reset because its file has become shorter does not know why, and nor does anybody else. */
-static void tell_if_cut_short(const struct stream *stream, const struct file_client *file)
+/* The client is reset if its file has become shorter: says why. */
+static void log_truncation(const struct stream *stream, const struct file_client *file)
 {
 	struct instance *instance = stream_instance(stream);
 	const struct file_conf *conf = instance->conf;
@@ -207,7 +207,8 @@ static void tell_if_cut_short(const struct stream *stream, const struct file_cli
 	    st.st_size >= file->size)
 		return;
 	log_limited(&instance->service_lines, LOG_LEVEL_WARNING,
-	    "%s: %s was cut short while a client got it: %" PRId64 " bytes are left of %" PRId64,
+	    "%s: %s was truncated while a client was reading it: to %" PRId64 " of %" PRId64
+	    " bytes",
 	    instance->name, conf->path, (int64_t)st.st_size, file->size);
 }
 
@@ -216,7 +217,7 @@ static void file_close(struct stream *stream)
 	struct file_client *client = stream_state(stream);
 
 	if (client->segment != NULL) {
-		tell_if_cut_short(stream, client);
+		log_truncation(stream, client);
 		evbuffer_file_segment_free(client->segment);
 	} else if (client->fd > 0) {
 		close(client->fd);

@@ -58,12 +58,11 @@ struct kv_store {
 	struct engine *engine;
 	struct errand *work; /* of the engine */
 	struct holds holds;
-	/* Of SETs for which there was no memory: */
-	uint64_t refused; /* since the start */
-	uint64_t
-	    refused_first; /* `refused` before the first of those in a row; meaningful while is_full */
-	size_t smallest; /* bytes of the smallest of those, key and value */
-	bool is_full;
+	/* SETs that were refused for lack of memory: */
+	uint64_t refused;        /* since the start */
+	bool is_full;            /* the last one was refused; then: */
+	uint64_t refused_before; /* `refused` when the store became full */
+	size_t smallest;         /* refused since then, bytes of key and value */
 };
 
 /* A client's state. */
@@ -159,7 +158,7 @@ static void note_refused_set(struct requests *r, const struct words *w)
 
 	if (!store->is_full) {
 		store->is_full = true;
-		store->refused_first = store->refused;
+		store->refused_before = store->refused;
 		store->smallest = bytes;
 		log_warning("%s: the store is full, SETs are refused; see max_memory",
 		    stream_instance(r->stream)->name);
@@ -169,7 +168,7 @@ static void note_refused_set(struct requests *r, const struct words *w)
 	store->refused++;
 }
 
-/* A SET has worked. It may have been one that needs no memory: what was refused must fit in, too. */
+/* A SET has worked, but may have needed no memory: the store has room only if the smallest refused one fits. */
 static void note_room(struct requests *r)
 {
 	struct kv_store *store = r->store;
@@ -181,7 +180,7 @@ static void note_room(struct requests *r)
 		return;
 	store->is_full = false;
 	log_info("%s: the store takes SETs again; %" PRIu64 " were refused",
-	    stream_instance(r->stream)->name, store->refused - store->refused_first);
+	    stream_instance(r->stream)->name, store->refused - store->refused_before);
 }
 
 static enum verdict verb_set(struct requests *r, const struct words *w)
@@ -358,7 +357,7 @@ static int check(const struct instance_config *config, const char **key, char *w
 	return 0;
 }
 
-static const char *storage(const void *conf)
+static const char *kv_storage(const void *conf)
 {
 	return is_durable(conf) ? ((const struct kv_conf *)conf)->storage : NULL;
 }
@@ -469,7 +468,7 @@ static void report(const struct instance *instance, struct report *report)
 	report->number(report, "refused_sets_total", store->refused);
 	if (!stats.durable || !stats.read_only)
 		return;
-	snprintf(text, sizeof(text), "its disk takes no changes: %s", stats.failure);
+	snprintf(text, sizeof(text), "it is read-only: %s", stats.failure);
 	report->problem(report, text);
 }
 
@@ -489,7 +488,7 @@ const struct service_ops service_kv = {
 	.transports = SERVICE_STREAM,
 	.exposes = "lets everybody who reaches it read and change the store",
 	.handlers = &handlers,
-	.storage = storage,
+	.storage = kv_storage,
 	.check = check,
 	.start = start,
 	.reload = reload,

@@ -73,7 +73,7 @@ static int check_transport(const struct service_ops *ops, enum transport transpo
 	return -1;
 }
 
-/* Groups are for who answers nothing, and a link-local address means something on one interface only. */
+/* Only services that answer nothing may join groups, and a link-local address needs an interface. */
 static int check_scope(
     const struct instance_config *config, const struct address *address, char *why, size_t why_size)
 {
@@ -174,7 +174,7 @@ int service_check(
 	return ops->check != NULL ? ops->check(config, key, why, why_size) : 0;
 }
 
-/* What is unwise about an address that everybody may use; NULL = nothing. */
+/* Why an address that everybody may use is unwise; NULL = it is not. */
 static const char *exposure(
     const struct instance_config *config, enum transport transport, bool loopback, bool public)
 {
@@ -201,8 +201,7 @@ int service_warn(const struct instance_config *config, const char **key, char *w
 		if (what == NULL)
 			continue;
 		*key = address->text;
-		snprintf(why, why_size, "%s %s; say in allow who may %s", address->text, what,
-		    address->transport == TRANSPORT_TCP ? "come" : "ask");
+		snprintf(why, why_size, "%s %s; restrict it with allow", address->text, what);
 		return -1;
 	}
 	return 0;
@@ -215,10 +214,8 @@ void service_warn_endpoint(const struct instance_config *config, const struct en
 	char text[ADDRESS_TEXT_MAX];
 
 	if (what != NULL)
-		log_warning(
-		    "services.%s: %s, from the service manager, %s; say in allow who may %s",
-		    config->name, endpoint_format(endpoint, text, sizeof(text)), what,
-		    endpoint->transport == TRANSPORT_TCP ? "come" : "ask");
+		log_warning("services.%s: %s, from the service manager, %s; restrict it with allow",
+		    config->name, endpoint_format(endpoint, text, sizeof(text)), what);
 }
 
 int service_verify(const struct instance_config *config, const char *user, struct texts *mistakes)

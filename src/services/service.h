@@ -30,13 +30,14 @@ struct service_ops {
 	unsigned transports;     /* that it can listen on; 0 = it listens to nobody */
 	/* Why it has no other transports, for whoever asks for one; NULL = it goes without saying. */
 	const char *transports_why;
-	const char *exposes; /* what anybody may do who reaches it, if that is worth a warning */
+	const char *
+	    exposes; /* what an address without `allow` lets everybody do, for a warning; NULL = nothing */
 	const struct handlers *handlers;
 	/* Instead of handlers, for a service whose modes have handlers of their own. */
 	const struct handlers *(*choose)(const void *conf);
 	/* The interface for multicast, of a service that has such a key; NULL = as routed. */
 	const char *(*interface)(const void *conf);
-	/* The directory that is its own, of a service that has one; NULL = none. */
+	/* The directory that only this instance may use; NULL = it has none. */
 	const char *(*storage)(const void *conf);
 	/* What no single option sees. 0, or -1 with the key (or the item of a list) and why. */
 	int (*check)(
@@ -83,7 +84,7 @@ void service_stop(struct instance *instance);
 int service_check(
     const struct instance_config *config, const char **key, char *why, size_t why_size);
 
-/* The same for what is allowed but not wise: a store, a program or answers to datagrams for everybody. */
+/* Warns of what is valid but unwise: a store, a program or answers to datagrams for everybody. */
 int service_warn(
     const struct instance_config *config, const char **key, char *why, size_t why_size);
 

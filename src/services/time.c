@@ -45,7 +45,7 @@ static int start(struct instance *instance, char *why, size_t why_size)
 	return instance->state == NULL ? -1 : 0;
 }
 
-/* The zone may be another one. */
+/* The time zone may have changed. */
 static void time_reload(struct instance *instance)
 {
 	((struct second *)instance->state)->at = 0;

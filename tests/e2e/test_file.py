@@ -148,7 +148,7 @@ def test_a_file_cut_short_ends_its_client_only(echod, big, left):
         assert len(client.buffered) < len(data) - 1
         server.wait_closed("reset")
         assert other.ask(b"still there?") == b"still there?"
-    server.log.wait(rf" warning file: {path} was cut short .*: {left} bytes are left of {len(data)}$")
+    server.log.wait(rf" warning file: {path} was truncated .*: to {left} of {len(data)} bytes$")
     assert open_files(server, path) == 0
     path.write_bytes(b"whole again")
     with server.connect("file") as client:

@@ -304,7 +304,7 @@ def test_check_warns_of_a_service_that_everybody_may_use(write, service):
     for listen in PUBLIC:
         warned = warnings_of(write, {service: {"listen": ["tcp://127.0.0.1:9003", listen], **own}})
         assert len(warned) == 1 and f"services.{service}.listen: {listen} lets" in warned[0], listen
-        assert OPEN_SERVICES[service] in warned[0] and "say in allow" in warned[0]
+        assert OPEN_SERVICES[service] in warned[0] and "restrict it with allow" in warned[0]
     assert not warnings_of(write, {service: {"listen": LOCAL[1:], **own}})
     assert not warnings_of(write, {service: {"listen": PUBLIC[0], "allow": ["10.0.0.0/8"], **own}})
     echo = {"echo": {"listen": "tcp://*:9001"}}

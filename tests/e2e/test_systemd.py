@@ -426,7 +426,7 @@ def test_a_service_gets_all_sockets_of_its_name(echod, workdir, sockets):
 def test_an_inherited_socket_that_everybody_may_reach_is_warned_of(echod, sockets):
     sockets.open("kv", "tcp://0.0.0.0:0")
     server = echod({"kv": {"listen": TCP}}, **sockets.options())
-    server.log.wait(r" warning services\.kv: tcp://0\.0\.0\.0:\d+, .* lets everybody .*; say in allow")
+    server.log.wait(r" warning services\.kv: tcp://0\.0\.0\.0:\d+, .* lets everybody .*; restrict it with allow")
 
 
 @with_systemd
