@@ -6,6 +6,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "net/access.h"
@@ -117,6 +118,56 @@ unsigned multicast_interface(int fd, const struct sockaddr *group, socklen_t len
 			found = i;
 	if (all != NULL)
 		if_freenameindex(all);
+	return found;
+}
+
+/* A line of the table is an interface with its index in front, or a group of it behind tabs. */
+static bool find_ipv4(FILE *table, in_addr_t group, unsigned interface)
+{
+	char line[256];
+	bool here = false;
+
+	while (fgets(line, sizeof(line), table) != NULL) {
+		if (line[0] != '\t')
+			here = strtoul(line, NULL, 10) == interface;
+		else if (here && strtoul(line, NULL, 16) == group)
+			return true;
+	}
+	return false;
+}
+
+/* A line of the table is index, name, group: "2 eth0 ff020000000000000000000000000001 ...". */
+static bool find_ipv6(FILE *table, const struct in6_addr *group, unsigned interface)
+{
+	char line[256], wanted[2 * sizeof(*group) + 3] = " ";
+
+	for (size_t i = 0; i < sizeof(*group); i++)
+		snprintf(wanted + 1 + 2 * i, 3, "%02x", group->s6_addr[i]);
+	strcat(wanted, " ");
+	while (fgets(line, sizeof(line), table) != NULL)
+		if (strtoul(line, NULL, 10) == interface && strstr(line, wanted) != NULL)
+			return true;
+	return false;
+}
+
+bool multicast_is_joined(const struct sockaddr *group, unsigned interface)
+{
+	bool ipv6 = group->sa_family == AF_INET6;
+	FILE *table = fopen(ipv6 ? "/proc/self/net/igmp6" : "/proc/self/net/igmp", "re");
+	struct sockaddr_in6 in6;
+	struct sockaddr_in in;
+	bool found;
+
+	if (table == NULL)
+		return true;
+	if (ipv6) {
+		memcpy(&in6, group, sizeof(in6));
+		found = find_ipv6(table, &in6.sin6_addr, interface);
+	} else {
+		memcpy(&in, group, sizeof(in));
+		found = find_ipv4(table, in.sin_addr.s_addr, interface);
+	}
+	fclose(table);
 	return found;
 }
 

@@ -32,6 +32,12 @@ void multicast_leave(int fd, const struct sockaddr *group, socklen_t length, uns
 /* The index of the interface on which the socket has joined the group; 0 = none was found. */
 unsigned multicast_interface(int fd, const struct sockaddr *group, socklen_t length);
 
+/*
+ * Whether anybody is a member on that interface, by the tables in /proc/self/net; true where those cannot be read. The
+ * socket still believes so when the interface has forgotten it and has its index all the same.
+ */
+bool multicast_is_joined(const struct sockaddr *group, unsigned interface);
+
 /* Whether a failed bind or join may work later: there is no such interface or route yet. */
 bool multicast_is_absent(int error);
 

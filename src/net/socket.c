@@ -473,6 +473,9 @@ bool socket_has_lost_group(const struct bound_socket *s, const char *interface_n
 
 	if (s->interface == 0)
 		return false;
+	/* What we have not opened ourselves may be in another network than ours. */
+	if (!s->adopted && !multicast_is_joined(&s->endpoint.any, s->interface))
+		return true;
 	if (interface_name[0] != '\0')
 		return if_nametoindex(interface_name) != s->interface;
 	return if_indextoname(s->interface, name) == NULL;

@@ -260,8 +260,8 @@ class Namespace:
         command = ["nsenter", "-t", str(self.server.pid), "-n", "ip", *" ".join(args).split()]
         subprocess.run(command, check=True, timeout=DEADLINE)
 
-    def add_interface(self):
-        self.ip("link add lan0 type veth peer name lan1")
+    def add_interface(self, index=""):
+        self.ip(f"link add lan0 {index} type veth peer name lan1")
         self.ip("addr add 10.9.8.1/24 broadcast 10.9.8.255 dev lan0")
         self.ip("link set lan1 up")
         self.ip("link set lan0 up")
@@ -332,6 +332,41 @@ def test_a_network_that_is_another_one_at_once(echod):
         space.log.wait(r"info in \S+: \d+\.\d\d$", mark, count=2)
         mark = space.log.mark()
         space.ip("link del lan0")
+
+
+@needs_root
+@needs_namespaces
+@pytest.mark.parametrize("group", ["239.1.2.3", "[ff05::1:2]"])
+def test_a_network_that_is_another_one_under_the_same_index(echod, group):
+    """As an interface that was in another namespace for a moment."""
+    space = Namespace(echod, {
+        **beacon(f"udp://{group}:9100", interface="lan0"),
+        "in": {"type": "receiver", "listen": f"udp://{group}:9100", "interface": "lan0"},
+    })  # fmt: skip
+    mark = 0
+    for _ in range(2):
+        space.add_interface("index 77")
+        space.log.wait(r"info in: listening on udp://", mark)
+        space.log.wait(r"info in \S+: \d+\.\d\d$", mark, count=2)
+        mark = space.log.mark()
+        space.ip("link del lan0")
+
+
+@needs_root
+@needs_namespaces
+def test_an_interface_that_had_no_ipv6_for_a_moment(echod):
+    """With an MTU below 1280 it has none, and forgets its groups."""
+    space = Namespace(echod, {
+        **beacon("udp://[ff05::1:2]:9100", interface="lan0"),
+        "in": {"type": "receiver", "listen": "udp://[ff05::1:2]:9100", "interface": "lan0"},
+    })  # fmt: skip
+    space.add_interface()
+    space.log.wait(r"info in \S+: \d+\.\d\d$", count=2)
+    space.ip("link set lan0 mtu 1200")
+    mark = space.log.mark()
+    space.ip("link set lan0 mtu 1500")
+    space.log.wait(r"info in: listening on udp://", mark)
+    space.log.wait(r"info in \S+: \d+\.\d\d$", mark, count=2)
 
 
 @needs_root
