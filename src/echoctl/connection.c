@@ -31,7 +31,7 @@ static int bind_some_name(int fd)
 	return bind(fd, (struct sockaddr *)&unnamed, offsetof(struct sockaddr_un, sun_path));
 }
 
-/* Without it the kernel says of a datagram that it was refused, but not that there is no way to the host. */
+/* Without this option the kernel reports a refused datagram, but not an unreachable host. */
 static int ask_for_errors(int fd, sa_family_t family)
 {
 	return family == AF_INET6 ? set_flag(fd, IPPROTO_IPV6, IPV6_RECVERR)
@@ -107,7 +107,7 @@ static int connect_endpoint(const struct connection *c, const struct endpoint *e
 	return fd;
 }
 
-/* Connects to the next endpoint that takes us. 0, or -1 with errno, and the connection stays as it is. */
+/* Connects to the next endpoint that accepts. 0, or -1 with errno, and the connection stays as it is. */
 static int connect_next(struct connection *c)
 {
 	const struct endpoint *endpoint = NULL;
@@ -146,7 +146,7 @@ ssize_t connection_receive(const struct connection *c, void *to, size_t size)
 
 	if (n == -1 && c->address.transport == TRANSPORT_UDP)
 		while (recv(c->fd, &byte, 1, MSG_ERRQUEUE) != -1)
-			continue; /* what lies there would make poll(2) return at once */
+			continue; /* a queued error makes poll(2) return at once */
 	errno = saved;
 	return n;
 }

@@ -26,9 +26,9 @@ struct connection {
 int connection_open(struct connection *connection, const char *address, int64_t patience);
 
 /*
- * Leaves the endpoint of a datagram socket, which has failed with that error, for the next one that takes
- * us: only a message tells that nobody is there, or that there is no way. 0, or -1 with that error as
- * errno when it is not the endpoint's fault or there is no further one; the connection then stays as it is.
+ * After a datagram has failed with that error, moves on to the next endpoint: only a message shows that nobody
+ * listens, or that the host is unreachable. 0, or -1 with that error as errno, and the connection as it was, if the
+ * error is not the endpoint's fault or there is no other endpoint.
  */
 int connection_next_after(struct connection *connection, int error);
 

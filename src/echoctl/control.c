@@ -1,6 +1,6 @@
 /*
- * The commands that the daemon answers. Nothing here knows what they mean, except that the answer to
- * status decides about the exit status.
+ * The commands that the daemon answers. This file does not know what they mean, except that the answer to status
+ * determines the exit status.
  */
 #include "echoctl/control.h"
 

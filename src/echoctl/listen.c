@@ -66,7 +66,10 @@ static int allocate(struct receiver *r, size_t sockets)
 	return -1;
 }
 
-/* All endpoints that the address has; of a name, those that this machine has, if there is one. A status, after a complaint if it is not STATUS_OK. */
+/*
+ * Binds all endpoints of the address; of a name, those that this machine has. A status, after a complaint if it is
+ * not STATUS_OK.
+ */
 static int bind_address(struct receiver *r, const struct address *address)
 {
 	struct endpoints endpoints;

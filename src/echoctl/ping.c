@@ -98,8 +98,8 @@ static void accept_answer(struct ping *ping, unsigned sequence)
 /* --- sending --- */
 
 /*
- * A datagram that was refused, or has found no way: on to another endpoint of the name, unless this one has
- * answered before.
+ * After a refused or undeliverable datagram, tries the next endpoint of the name, unless this one has answered
+ * before.
  */
 static void handle_refusal(struct ping *ping, int error)
 {

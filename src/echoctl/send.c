@@ -149,7 +149,7 @@ static ssize_t await_answer(const struct connection *c, char *to, size_t size)
 	return n;
 }
 
-/* Asks the endpoints in turn, until one is not refused and can be reached. As await_answer(). */
+/* Asks the endpoints in turn until a datagram is neither refused nor undeliverable. As await_answer(). */
 static ssize_t ask(
     struct connection *c, const char *text, size_t length, char *answer, size_t answer_size)
 {

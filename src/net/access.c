@@ -51,6 +51,13 @@ uint32_t network_key_ipv4(const struct in6_addr *key)
 	return ntohl(address);
 }
 
+bool network_key_is_loopback(const struct in6_addr *key)
+{
+	if (!IN6_IS_ADDR_V4MAPPED(key))
+		return IN6_IS_ADDR_LOOPBACK(key);
+	return network_key_ipv4(key) >> 24 == IN_LOOPBACKNET;
+}
+
 /* A mask of the upper `bits` of 64, in network order. */
 static uint64_t upper_bits(unsigned bits)
 {

@@ -41,6 +41,8 @@ void network_clear(struct network *network);
 bool network_key(const struct sockaddr *peer, struct in6_addr *key);
 /* The IPv4 address, in host order, of a key that is IPv4-mapped. */
 uint32_t network_key_ipv4(const struct in6_addr *key);
+/* Whether the key is a loopback address of either family. */
+bool network_key_is_loopback(const struct in6_addr *key);
 
 /* How many leading bits of an address identify its source: all addresses that share them count together. */
 struct prefixes {

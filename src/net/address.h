@@ -64,7 +64,7 @@ bool address_is_name(const struct address *address);
 
 /* The name of the interface behind a %; NULL = none. */
 const char *address_zone(const struct address *address);
-/* The same address without that, for the caller's use; its host is in `host`. */
+/* A copy of the address without its zone. Its host is in `host`, or is that of `address` if there is no zone. */
 struct address address_without_zone(const struct address *address, char host[ADDRESS_HOST_MAX]);
 
 /*
@@ -74,8 +74,8 @@ struct address address_without_zone(const struct address *address, char host[ADD
 bool address_is_public(const struct address *address);
 
 /*
- * Whether only this machine can come there. A name is not looked up: every one but localhost may be that of an address
- * that others can reach.
+ * Whether only this machine can reach it. Does not look up names: all but localhost may have an address that other
+ * machines can reach.
  */
 bool address_is_loopback(const struct address *address);
 

@@ -20,7 +20,7 @@
 #define TURN_US 2000
 #define BUFFER_SIZE 65536
 
-/* Room for both families' packet information: a dual-stack socket is told of an IPv4 packet by either. */
+/* Room for the packet information of both families: a dual-stack socket gets both for an IPv4 packet. */
 union packet_info {
 	struct cmsghdr header;
 	char space[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo))];
@@ -113,7 +113,7 @@ static void read_asked(struct exchange *x)
 	for (told = CMSG_FIRSTHDR(x->request); told != NULL; told = CMSG_NXTHDR(x->request, told)) {
 		if (told->cmsg_level == IPPROTO_IP && told->cmsg_type == IP_PKTINFO) {
 			answer_from_ipv4(x, told);
-			break; /* the other one would not show a broadcast */
+			break; /* the IPv6 information would hide a broadcast */
 		}
 		if (told->cmsg_level == IPPROTO_IPV6 && told->cmsg_type == IPV6_PKTINFO)
 			answer_from_ipv6(x, told);
@@ -162,7 +162,7 @@ static enum drop_reason serve(struct exchange *x)
 	const struct guard_rules rules = datagram_rules(instance);
 	const struct datagram request = { x->request->msg_iov->iov_base, x->length,
 		x->request->msg_name, x->request->msg_namelen };
-	/* A socket that is bound to one address is not told: that one was asked. */
+	/* A socket that is bound to one address gets no packet information: its address is the target. */
 	const struct datagram_route route = { request.peer, request.peer_length,
 		x->asked.ss_family != AF_UNSPEC ? (const struct sockaddr *)&x->asked
 						: &x->listener->socket.endpoint.any };

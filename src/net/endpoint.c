@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "net/access.h"
 
 static const char no_memory[] = "out of memory";
 
@@ -267,10 +268,17 @@ socklen_t sockaddr_unmap(struct sockaddr *address, socklen_t length)
 
 bool endpoint_is_loopback(const struct endpoint *endpoint)
 {
-	struct endpoint plain = *endpoint;
+	struct in6_addr key;
 
-	sockaddr_unmap(&plain.any, plain.length);
-	if (plain.any.sa_family == AF_INET)
-		return ntohl(plain.in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-	return plain.any.sa_family == AF_UNIX || IN6_IS_ADDR_LOOPBACK(&plain.in6.sin6_addr);
+	return !network_key(&endpoint->any, &key) || network_key_is_loopback(&key);
+}
+
+bool endpoint_is_wildcard(const struct endpoint *e)
+{
+	static const uint8_t mapped_any[16] = { [10] = 0xff, [11] = 0xff };
+
+	if (e->any.sa_family != AF_INET6)
+		return e->in.sin_addr.s_addr == htonl(INADDR_ANY);
+	return IN6_IS_ADDR_UNSPECIFIED(&e->in6.sin6_addr) ||
+	       memcmp(&e->in6.sin6_addr, mapped_any, sizeof(mapped_any)) == 0;
 }

@@ -43,8 +43,10 @@ void endpoints_clear(struct endpoints *endpoints);
 /* The port, host order; 0 for a Unix endpoint. */
 uint16_t endpoint_port(const struct endpoint *endpoint);
 
-/* Whether only this machine can come there. */
+/* Whether only this machine can reach it: a loopback address or a Unix socket. */
 bool endpoint_is_loopback(const struct endpoint *endpoint);
+/* Whether an IP endpoint is 0.0.0.0, [::] or [::ffff:0.0.0.0]. */
+bool endpoint_is_wildcard(const struct endpoint *endpoint);
 
 /* Same transport, same address, same port. */
 bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);

@@ -1,9 +1,9 @@
 /*
- * What other protocols look like. A request of HTTP is known by its first line: three words, of which the
- * last is a version. What the first word may be depends on where the line stands. A stream that begins with
- * a method of any name, a path and a version is HTTP, since after DNS rebinding a web page is of the same
- * origin and chooses the method, SET or DEL, too. Later only the methods that browsers know count, so that
- * "SET note HTTP/1.1" stores a value, and the one header that every request has: Host.
+ * A request of HTTP is recognised by its first line: three words, the last of which is a version. Which first words
+ * count depends on the place of the line. As the first line of a stream, any method with a path and a version is
+ * HTTP: after DNS rebinding, a web page has the same origin and can choose the method, even SET or DEL. Later, only
+ * the methods that browsers know count, so that "SET note HTTP/1.1" stores a value, and the one header that every
+ * request has: Host.
  */
 #include "net/foreign.h"
 
@@ -43,7 +43,7 @@ static bool is_digit(char byte)
 	return byte >= '0' && byte <= '9';
 }
 
-/* What a method may be (RFC 9110, 5.6.2). */
+/* Whether the word may be a method (RFC 9110, 5.6.2). */
 static bool is_token(struct word word)
 {
 	for (size_t i = 0; i < word.length; i++) {
@@ -67,7 +67,7 @@ static bool is_known_method(struct word word)
 	return false;
 }
 
-/* No verb and no JSON begins so; a client may leave the blank behind the colon out. */
+/* No command and no JSON begins like this. The blank after the colon is optional. */
 static bool is_host(struct word word)
 {
 	return word.length >= strlen("Host:") &&
@@ -85,7 +85,7 @@ enum foreign_begin foreign_http_begins(const char *bytes, size_t length, bool fi
 		return FOREIGN_BEGINS_HTTP;
 	if (method.bytes + method.length < end && is_known_method(method))
 		return FOREIGN_MAY_BE_HTTP;
-	/* A method that is longer than a line is none: the client is told so at once, and Host comes behind it. */
+	/* A first word longer than a line is answered as a long line; the Host header that follows still ends it. */
 	return first && is_token(method) && at < end && *at == '/' ? FOREIGN_MAY_BE_HTTP
 								   : FOREIGN_BEGINS_OTHER;
 }

@@ -130,13 +130,6 @@ static bool is_unspecified(const struct in6_addr *address)
 	return network_key_ipv4(address) == INADDR_ANY;
 }
 
-static bool is_loopback(const struct in6_addr *address)
-{
-	if (!IN6_IS_ADDR_V4MAPPED(address))
-		return IN6_IS_ADDR_LOOPBACK(address);
-	return network_key_ipv4(address) >> 24 == IN_LOOPBACKNET;
-}
-
 /* SSDP, WS-Discovery, mDNS, memcached, and all that only root could open. */
 static bool is_responder(uint16_t port)
 {
@@ -189,7 +182,7 @@ static void charges_of(const struct guard *guard, const struct guard_rules *rule
 		.prefixes = &rules->reply_prefix };
 
 	charges->count = 0;
-	if (rules->reply_rate != 0 && !is_loopback(host))
+	if (rules->reply_rate != 0 && !network_key_is_loopback(host))
 		rates_charges(&guard->rates, &limit, host, charges);
 }
 

@@ -47,22 +47,22 @@ const struct option_row instance_rows[] = {
 	    .help = "Clients of one source network, by its source_prefix, at one time; an IPv6 /48 "
 		    "may have four times as many. 0 takes the value under limits."),
 	OPTION(struct instance_settings, source_prefix, prefixes, .fallback = "\"32/56\"",
-	    .help = "How much of an IPv4 and of an IPv6 address makes a source network of "
-		    "max_per_source and connect_rate."),
+	    .help = "How many leading bits of an IPv4 and of an IPv6 address make a source network "
+		    "for max_per_source and connect_rate."),
 	OPTION(struct instance_settings, connect_rate, integer, .min = 0, .max = 1000000000,
 	    .fallback = "500", .unit = "connections a second",
-	    .help = "New clients of one source network; as many as max_per_source, if that is "
-		    "more, may come at once. 0 = no limit. Unix clients are exempt."),
+	    .help =
+		"New clients of one source network per second; after a pause, max_per_source of "
+		"them at once if that is more. 0 = no limit. Unix clients are exempt."),
 	OPTION(struct instance_settings, idle_timeout, duration, .min = 0, .max = 365 * DAY_MS,
 	    .fallback = "300", .unit = "seconds",
 	    .help =
 		"A client that neither sends nor takes a byte for so long is closed; 0 = never."),
-	/* The maximum is the kernel's, of TCP_KEEPIDLE. */
+	/* The maximum is that of TCP_KEEPIDLE. */
 	OPTION(struct instance_settings, keepalive, duration, .min = 0, .max = 32767 * 1000,
 	    .fallback = "300", .unit = "seconds",
-	    .help = "After so long without a byte, the kernel probes whether a TCP client is still "
-		    "there, three times, 30 seconds apart; parts of a second are rounded up, 0 = "
-		    "never."),
+	    .help = "How long a TCP client is silent before the kernel probes it, three times, 30 "
+		    "seconds apart. Fractions of a second are rounded up; 0 = never."),
 	OPTION_END,
 };
 
@@ -91,8 +91,8 @@ const struct option_row datagram_rows[] = {
 		"more than 1472 bytes counts as several. 0 = no limit. Loopback and Unix peers are "
 		"exempt."),
 	OPTION(struct datagram_settings, reply_prefix, prefixes, .fallback = "\"24/56\"",
-	    .help = "How much of an IPv4 and of an IPv6 address makes a source network of "
-		    "reply_rate; an IPv6 /48 gets four times the rate at most."),
+	    .help = "How many leading bits of an IPv4 and of an IPv6 address make a source network "
+		    "for reply_rate; an IPv6 /48 gets at most four times the rate."),
 	OPTION_END,
 };
 

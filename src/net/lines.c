@@ -112,7 +112,7 @@ static bool goes_on(struct framer *f, enum verdict *verdict)
 	return *verdict == VERDICT_CONTINUE && !f->turn->more;
 }
 
-/* Shows a client of another protocol the door; what follows is not even looked at. */
+/* Answers a client of another protocol and closes; reads nothing that follows. */
 static enum verdict turn_away(struct framer *f, enum foreign protocol)
 {
 	const char *text = f->handlers->foreign[protocol];
@@ -124,12 +124,12 @@ static enum verdict turn_away(struct framer *f, enum foreign protocol)
 	return VERDICT_PROTOCOL;
 }
 
-/* What the line is, of whose beginning more than max_line bytes are there; nothing of it was typed before. */
+/* Judges a line over max_line by its first bytes; a line of telnet that was partly typed before is not judged. */
 static enum foreign_begin begin_of(const struct framer *f)
 {
 	if (f->handlers->foreign[FOREIGN_HTTP] == NULL)
 		return FOREIGN_BEGINS_OTHER;
-	/* However much of it has come, the same bytes decide. */
+	/* Always the same bytes, however many have arrived. */
 	return foreign_http_begins(f->at, f->max_line + 1, !f->lines->spoken);
 }
 
@@ -142,7 +142,7 @@ static enum foreign protocol_of(const struct framer *f, const char *line, size_t
 
 /* --- the end of a line --- */
 
-/* Bytes of it before the LF: CR, of telnet's also CR NUL, and CR NUL CR for the CR LF of a script. */
+/* The length of the line's end before the LF: CR; with telnet also CR NUL, or CR NUL CR for a script's CR LF. */
 static size_t end_length(bool telnet, const char *line, size_t length)
 {
 	if (telnet && length >= 3 && memcmp(line + length - 3, "\r\0\r", 3) == 0)
@@ -156,11 +156,11 @@ static size_t end_length(bool telnet, const char *line, size_t length)
 
 static bool has_cr_nul(const char *line, size_t length)
 {
-	/* Few lines have a NUL at all, and memchr() is ten times as fast. */
+	/* memchr() first: it is ten times as fast, and few lines have a NUL. */
 	return memchr(line, '\0', length) != NULL && memmem(line, length, "\r\0", 2) != NULL;
 }
 
-/* Makes each CR NUL the CR that it is (RFC 854), and of several at the end one. The length it has then. */
+/* Replaces each CR NUL by CR (RFC 854), and several at the end by one. Returns the new length. */
 static size_t drop_nuls(char *line, size_t length)
 {
 	size_t end = end_length(true, line, length), to = 0;
@@ -172,7 +172,7 @@ static size_t drop_nuls(char *line, size_t length)
 	return to;
 }
 
-/* The end of a line that was too long. One that may be HTTP's has not been answered yet. */
+/* Ends a line that was too long. One that may be HTTP has not been answered yet. */
 static enum verdict end_skipping(struct framer *f, char *lf)
 {
 	size_t left = (size_t)(lf - f->at), known = left < FOREIGN_END ? left : FOREIGN_END;

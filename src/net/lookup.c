@@ -63,7 +63,7 @@ static void finished_cb(evutil_socket_t fd, short events, void *arg)
 
 	(void)fd;
 	(void)events;
-	pthread_join(lookup->thread, NULL); /* what it has found is the thread's until then */
+	pthread_join(lookup->thread, NULL); /* until then, the thread owns `found` */
 	event_free(lookup->event);
 	found = lookup->found;
 	lookup->found = (struct endpoints){ 0 };

@@ -97,7 +97,7 @@ static bool has_zone(const struct endpoint *endpoint)
 int outlet_send(struct outlet *outlet, const struct endpoint *to, const char *interface,
     void *bytes, size_t length)
 {
-	/* [::ffff:224.0.0.1] is an IPv4 group: the options of an IPv6 socket do not hold for it. */
+	/* [::ffff:224.0.0.1] is an IPv4 group, which the options of an IPv6 socket do not apply to. */
 	struct endpoint peer = *to;
 	struct iovec vector = { bytes, length };
 	struct msghdr message = { .msg_name = &peer.any,

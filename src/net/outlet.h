@@ -21,7 +21,7 @@ void outlet_close(struct outlet *outlet);
 
 /*
  * Sends to one machine, a group, or, as broadcast, to all. Groups, limited broadcast and link-local
- * addresses are left to the interface of that name; NULL = as routed. `bytes` are only read. 0, or -1 with errno.
+ * addresses use the interface of that name; NULL = as routed. `bytes` are only read. 0, or -1 with errno.
  */
 int outlet_send(struct outlet *outlet, const struct endpoint *to, const char *interface,
     void *bytes, size_t length);

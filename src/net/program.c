@@ -46,7 +46,7 @@ int program_find(const char *name, char *path, size_t size)
 		    check_executable(path) == 0)
 			return 0;
 		if (errno == EACCES)
-			error = EACCES; /* there, but not for us */
+			error = EACCES; /* it exists, but we may not run it */
 	}
 	errno = error;
 	return -1;

@@ -32,17 +32,7 @@ bool endpoint_is_group(const struct endpoint *e)
 	return e->transport == TRANSPORT_UDP && multicast_is_group(&e->any);
 }
 
-static bool is_wildcard(const struct endpoint *e)
-{
-	static const uint8_t mapped_any[16] = { [10] = 0xff, [11] = 0xff };
-
-	if (e->any.sa_family != AF_INET6)
-		return e->in.sin_addr.s_addr == htonl(INADDR_ANY);
-	return IN6_IS_ADDR_UNSPECIFIED(&e->in6.sin6_addr) ||
-	       memcmp(&e->in6.sin6_addr, mapped_any, sizeof(mapped_any)) == 0;
-}
-
-/* Whether it is a broadcast address of this machine: the kernel lets nobody connect to one without asking for it. */
+/* Whether it is a broadcast address of this machine: connect(2) refuses one with EACCES, unless SO_BROADCAST is set. */
 static bool is_broadcast(const struct endpoint *e)
 {
 	int fd = socket(e->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -54,12 +44,12 @@ static bool is_broadcast(const struct endpoint *e)
 }
 
 /*
- * A socket of many addresses is told with each datagram which of them was asked, and by IPv4's information whether
- * that was a broadcast; a dual-stack socket gets both.
+ * For a socket with many addresses, has the kernel report the target of each datagram. Only the IPv4 information
+ * shows a broadcast, so a dual-stack socket asks for both.
  */
 static int ask_for_packet_info(int fd, const struct endpoint *e)
 {
-	if (e->transport != TRANSPORT_UDP || (!is_wildcard(e) && !is_broadcast(e)))
+	if (e->transport != TRANSPORT_UDP || (!endpoint_is_wildcard(e) && !is_broadcast(e)))
 		return 0;
 	if (e->any.sa_family == AF_INET6 && set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) == -1)
 		return -1;
@@ -67,10 +57,10 @@ static int ask_for_packet_info(int fd, const struct endpoint *e)
 }
 
 /*
- * Accepted sockets inherit them. Urgent data stays in its place among the bytes (RFC 6093): out of band, an
- * echo would lack a byte, and telnet's Synch would be an IAC without its DM. Answers are written whole, so
- * nothing is gained by waiting; and what a client does not take waits with us, where it is seen and bounded,
- * and not in four megabytes of the kernel's, unless the kernel is too old for that.
+ * Accepted sockets inherit these options. Urgent data stays in its place in the stream (RFC 6093): out of band, an
+ * echo would lack a byte, and telnet's Synch would be an IAC without its DM. TCP_NODELAY, because answers are written
+ * whole. With TCP_NOTSENT_LOWAT, output that a client does not read stays with us, where it is visible and bounded,
+ * instead of filling four megabytes of the kernel's; old kernels lack it.
  */
 static int set_tcp_options(int fd)
 {
@@ -81,9 +71,9 @@ static int set_tcp_options(int fd)
 }
 
 /*
- * There is no TCP_USER_TIMEOUT beside it: that would also end those who are there, and have no room for more. What
- * a peer that has vanished has not acknowledged is given up by the kernel after net.ipv4.tcp_retries2, and by the
- * stream's deadline if more is to be sent.
+ * Does not set TCP_USER_TIMEOUT, which would also end live clients whose window is closed. If a peer vanishes with
+ * unacknowledged data, the kernel gives up after net.ipv4.tcp_retries2; if we have more to send, so does the
+ * stream's deadline.
  */
 int socket_set_keepalive(int fd, int seconds)
 {
@@ -108,7 +98,7 @@ unsigned socket_queue_length(int fd)
 	struct tcp_info info = { 0 };
 	socklen_t length = sizeof(info);
 
-	/* Of a socket that listens, it is this. */
+	/* tcpi_unacked of a listening socket is the length of its queue. */
 	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == -1 ? 0 : info.tcpi_unacked;
 }
 
@@ -136,7 +126,7 @@ static bool is_path(const struct endpoint *e)
 	return transport_is_unix(e->transport) && e->un.sun_path[0] != '\0';
 }
 
-/* The mode stands before the name does: nobody can connect in between (CVE-2023-45145). */
+/* Sets the mode before the name exists, so that nobody can connect in between (CVE-2023-45145). */
 static int bind_with_mode(int fd, const struct endpoint *e, mode_t mode)
 {
 	mode_t old_mask;
@@ -152,7 +142,7 @@ static int bind_with_mode(int fd, const struct endpoint *e, mode_t mode)
 	return result;
 }
 
-/* Which file the path is now. */
+/* Notes which file the path is, to recognise it later. */
 static void note_path(struct bound_socket *s)
 {
 	struct stat st;
@@ -219,7 +209,7 @@ static int join_group(struct bound_socket *s, unsigned interface)
 	return 0;
 }
 
-/* Bound to the group itself, so that only its datagrams come. */
+/* Binds to the group itself, so that only its datagrams arrive. */
 static int bind_group(
     struct bound_socket *s, const struct socket_options *options, const char **call)
 {
@@ -358,8 +348,8 @@ static bool covers(
     const struct endpoint *e, const struct socket_options *options, const struct endpoint *other)
 {
 	if (e->any.sa_family == other->any.sa_family)
-		return is_wildcard(e) || endpoint_equal(e, other);
-	return e->any.sa_family == AF_INET6 && is_wildcard(e) && !options->ipv6_only;
+		return endpoint_is_wildcard(e) || endpoint_equal(e, other);
+	return e->any.sa_family == AF_INET6 && endpoint_is_wildcard(e) && !options->ipv6_only;
 }
 
 bool sockets_collide(const struct endpoint *a, const struct socket_options *a_options,
@@ -416,7 +406,7 @@ static int find_transport(int fd, const struct sockaddr *address, enum transport
 	return -1;
 }
 
-/* What a socket may still get when it has its address. */
+/* Sets the options that can still be set on a bound socket. */
 static int adopt_options(const struct bound_socket *s)
 {
 	int flags = fcntl(s->fd, F_GETFL);
@@ -428,7 +418,7 @@ static int adopt_options(const struct bound_socket *s)
 	return ask_for_packet_info(s->fd, &s->endpoint);
 }
 
-/* The group of the socket's address; the interface is the one of that name, or else the zone. */
+/* Joins the group of the socket's address on the interface of that name, or else of its zone. */
 static int adopt_group(struct bound_socket *s, const char *interface_name)
 {
 	unsigned interface =
@@ -486,7 +476,7 @@ static bool has_zone(const struct endpoint *e)
 	return e->any.sa_family == AF_INET6 && e->in6.sin6_scope_id != 0 && !endpoint_is_group(e);
 }
 
-/* Out of sight (EACCES, a mount namespace of our own) is not gone. */
+/* A path that we cannot see (EACCES, a mount namespace of our own) is not gone. */
 bool socket_is_reachable(const struct bound_socket *s)
 {
 	char name[IF_NAMESIZE];

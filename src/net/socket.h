@@ -1,6 +1,5 @@
 /*
- * Sockets bound to an endpoint: options, Unix paths taken over safely and given back. Knows nothing of
- * events or services.
+ * Opens, adopts, probes and closes sockets that are bound to an endpoint. Knows nothing of events and services.
  */
 #ifndef ECHOD_NET_SOCKET_H
 #define ECHOD_NET_SOCKET_H
@@ -29,8 +28,7 @@ struct bound_socket {
 	dev_t device;             /* of a Unix path: whether it is still ours when we leave */
 	ino_t inode;              /* 0 = it has none, or it could not be seen */
 	bool adopted;             /* its path is somebody else's to remove */
-	unsigned
-	    interface; /* the index of the one that a group was joined on; 0 = none, or unknown */
+	unsigned interface;       /* index, where a group was joined; 0 = none, or unknown */
 };
 
 /*
@@ -55,10 +53,10 @@ int socket_adopt(struct bound_socket *socket, int fd, const char *interface_name
 int socket_probe(const struct endpoint *wanted, const struct socket_options *options, char *why,
     size_t why_size);
 
-/* Whether and when the kernel probes if TCP clients that are accepted from now on, or this one, are there. */
+/* Sets when the kernel probes this TCP client, or those accepted from now on; 0 = never. 0, or -1 with errno. */
 int socket_set_keepalive(int fd, int seconds);
 
-/* What clients inherit from a TCP listener, for one that has waited in its queue since before it had that. */
+/* Sets the options that clients inherit from a TCP listener, for one that was queued before they were set. */
 void socket_set_client_options(int fd, int keepalive);
 
 /* How many clients wait in the queue of a TCP listener. */
@@ -81,16 +79,16 @@ bool sockets_collide(const struct endpoint *a, const struct socket_options *a_op
 bool endpoint_is_group(const struct endpoint *endpoint);
 
 /*
- * Whether the interface of its group is gone, under that name ("" = whatever it is called), or another one by now:
- * the kernel forgets the membership with it.
+ * Whether the interface of its group is gone, or another one has its name now ("" = the name does not matter). The
+ * kernel has then dropped the membership.
  */
 bool socket_has_lost_group(const struct bound_socket *socket, const char *interface_name);
 /* Joins the group anew, for a socket that we cannot open anew. 0, or -1 with errno. */
 int socket_join_again(struct bound_socket *socket, const char *interface_name);
 
 /*
- * Whether clients find it: false when its Unix path has been removed, or is another file by now, and when the
- * interface of a link-local address is gone, or another one of that name. Of a group, true.
+ * Whether clients can reach it: false if its Unix path was removed or replaced, or the interface of its link-local
+ * address is gone. Always true for a group.
  */
 bool socket_is_reachable(const struct bound_socket *socket);
 

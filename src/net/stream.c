@@ -46,7 +46,7 @@ static int wait_for(struct stream *s, bool reading, bool writing)
 	if (writing && !s->writing)
 		s->moved = clock_ms();
 	if (reading && !s->reading && s->line_since != 0)
-		s->line_since = clock_ms(); /* what was not read could not end in time */
+		s->line_since = clock_ms(); /* while we did not read, the line could not end */
 	if (reading != s->reading)
 		*(reading ? &on : &off) |= EV_READ;
 	/* libevent waits for no room once the output is empty, and keeps it to itself if it then cannot again. */
@@ -310,7 +310,7 @@ static void take_input(struct stream *s, struct evbuffer *in, size_t come)
 	s->bytes_in += come;
 	s->instance->counters.bytes_in += come;
 	s->unread += come;
-	if (s->closing) { /* nor does it keep the client from being idle */
+	if (s->closing) { /* dropped input does not postpone the idle timeout */
 		evbuffer_drain(in, s->unread);
 		s->unread = 0;
 	} else {
@@ -423,7 +423,7 @@ void stream_attach(struct stream *s)
 	bufferevent_disable(s->bev, EV_WRITE); /* enabled by default */
 }
 
-/* What the kernel holds for us has been sent in time, too. */
+/* Reads what the kernel has received before the drain: the client sent it in time. */
 static void drain_input(struct stream *s)
 {
 	struct evbuffer *in = bufferevent_get_input(s->bev);
@@ -464,7 +464,7 @@ void stream_release(struct stream *s, enum verdict verdict)
 	s->bytes_made = s->bytes_gone + evbuffer_get_length(out);
 	s->held = false;
 	s->active = clock_ms();
-	stream_file_deadline(s, s->active); /* the one that came up meanwhile was let pass */
+	stream_file_deadline(s, s->active); /* none was set while the stream was held */
 	if (s->closing || verdict != VERDICT_CONTINUE)
 		stream_settle(s, verdict);
 	else if (s->undrained)
@@ -500,7 +500,7 @@ void stream_resume(struct stream *s)
 {
 	if (s->closing || s->held)
 		return;
-	s->active = clock_ms(); /* the service goes on with what the client has sent */
+	s->active = clock_ms(); /* the service continues with pending input */
 	turn(s);
 }
 
