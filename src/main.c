@@ -132,7 +132,7 @@ static void print_mistakes(const struct texts *lines, bool lost)
 }
 
 /* NULL with every mistake on standard error. */
-static struct config *load(const char *file)
+static struct config *read_config(const char *file)
 {
 	struct complaints complaints = { 0 };
 	struct config *config = config_load(file, true, service_kinds, &complaints);
@@ -153,9 +153,9 @@ static bool is_bindable(const struct config *config)
 	return bindable;
 }
 
-static int check(const char *file, bool print)
+static int check_config(const char *file, bool print)
 {
-	struct config *config = load(file);
+	struct config *config = read_config(file);
 
 	if (config == NULL)
 		return EX_CONFIG;
@@ -179,7 +179,7 @@ static int check(const char *file, bool print)
 }
 
 /* What is unknown is said where mistakes are said. */
-static int explain(const char *key)
+static int explain_key(const char *key)
 {
 	char *text = NULL;
 	size_t length;
@@ -199,7 +199,7 @@ static int explain(const char *key)
 }
 
 /* With the pid file, if one is wanted; its number is there once everything is bound. */
-static int start(struct server *server, const char *pid_path, int *pid_file)
+static int start_server(struct server *server, const char *pid_path, int *pid_file)
 {
 	char why[512];
 	int status;
@@ -222,7 +222,7 @@ static int start(struct server *server, const char *pid_path, int *pid_file)
 /* Starts, tells the waiting parent (if there is one), and serves; frees the server. */
 static int start_and_run(struct server *server, const struct command_line *line, int report)
 {
-	int pid_file = -1, status = start(server, line->pid_file, &pid_file);
+	int pid_file = -1, status = start_server(server, line->pid_file, &pid_file);
 
 	if (report != -1)
 		detach_report(report, status);
@@ -269,7 +269,7 @@ static int serve(const struct command_line *line)
 	int status;
 
 	process_let_stop(); /* reading blocks if the file is a pipe without a writer */
-	config = load(line->config_file);
+	config = read_config(line->config_file);
 	process_hold_signals();
 	if (config == NULL)
 		return EX_CONFIG;
@@ -302,16 +302,16 @@ static int serve_by_absolute_path(const struct command_line *line)
 	return status;
 }
 
-static int perform(const struct command_line *line)
+static int perform_task(const struct command_line *line)
 {
 	if (line->task != TASK_SERVE)
 		process_take_signals();
 	switch (line->task) {
 	case TASK_CHECK:
 	case TASK_PRINT:
-		return check(line->config_file, line->task == TASK_PRINT);
+		return check_config(line->config_file, line->task == TASK_PRINT);
 	case TASK_EXPLAIN:
-		return explain(line->key);
+		return explain_key(line->key);
 	case TASK_SERVE:
 		break;
 	}
@@ -337,7 +337,7 @@ int main(int argc, char **argv)
 	/* Small chunks freed by the million are else put in order by one large malloc, at once: 25 ms. */
 	mallopt(M_MXFAST, 0);
 	if (parse_command_line(&line, argc, argv, &status))
-		status = perform(&line);
+		status = perform_task(&line);
 	free(line.pid_file);
 	return check_output(status);
 }

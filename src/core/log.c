@@ -1,7 +1,7 @@
 /*
  * The log's sinks and its one formatter. A line is built whole in a buffer no larger than PIPE_BUF and written by one
- * call that cannot block: a pipe that polls writable takes that much, sockets are written with MSG_DONTWAIT, and
- * files are opened with O_NONBLOCK.
+ * call that cannot block: sockets are written with MSG_DONTWAIT, files and standard error are opened with O_NONBLOCK,
+ * and where that is not possible, a pipe that polls writable takes that much.
  */
 #include "core/log.h"
 
@@ -113,9 +113,9 @@ static void leave_note(const char *target)
 }
 
 /*
- * A terminal polls writable while it takes a byte, and a write of a line then waits for its reader; into a pipe,
- * others may write between the poll and the write. O_NONBLOCK on standard error itself would be everybody's who has
- * the same descriptor, so this opens it again where it can.
+ * A terminal polls writable when it has room for one byte, and writing a line then blocks until somebody reads; other
+ * processes may fill a pipe between our poll and our write. So standard error has to be non-blocking. Setting
+ * O_NONBLOCK on it would affect all processes that share the open file, so this opens it again where it can.
  */
 static int open_stderr(void)
 {
