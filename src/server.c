@@ -354,7 +354,7 @@ void server_count(const struct server *server, size_t *services, size_t *address
 	TAILQ_FOREACH (instance, &server->loop->instances, entry) {
 		++*services;
 		TAILQ_FOREACH (listener, &instance->listeners, entry)
-			++*addresses;
+			*addresses += listener->socket.fd != -1;
 	}
 }
 
