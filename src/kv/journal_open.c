@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "core/trust.h"
 #include "kv/journal.h"
 #include "kv/journal_parts.h"
 
@@ -29,14 +30,21 @@ static int refuse_locked(int fd, const char *directory, char *why, size_t why_si
 	return -1;
 }
 
-/* Its descriptor holds the lock; -1 with why. */
+/*
+ * Returns a descriptor that holds the lock, or -1 with why. Root refuses a directory in which other users could
+ * replace the files by links.
+ */
 static int lock_directory(const char *directory, char *why, size_t why_size)
 {
-	char path[4096];
+	char path[4096], doubt[1024];
 	int fd;
 
 	if (mkdir(directory, 0700) == -1 && errno != EEXIST) {
 		snprintf(why, why_size, "cannot make storage %s: %s", directory, strerror(errno));
+		return -1;
+	}
+	if (geteuid() == 0 && trust_check(directory, doubt, sizeof(doubt)) == -1) {
+		snprintf(why, why_size, "cannot use storage %s: %s", directory, doubt);
 		return -1;
 	}
 	snprintf(path, sizeof(path), "%s/" LOCK_FILE, directory);

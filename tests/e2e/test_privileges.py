@@ -153,6 +153,30 @@ def test_storage_that_only_root_could_open_is_refused(fleet, home):
     assert not Path("/root/echod-test-store").exists()
 
 
+@pytest.mark.parametrize("made", ["a link", "a directory", "a directory of root"])
+def test_root_opens_no_storage_where_others_can_put_links(fleet, home, workdir, made):
+    """Unless it is to become that user, it would write through them."""
+    public = workdir / "public"
+    public.mkdir()
+    public.chmod(0o1777)
+    (workdir / "elsewhere").mkdir()
+    storage = public / "store"
+    if made == "a link":
+        storage.symlink_to(workdir / "elsewhere")
+        os.chown(storage, USER.pw_uid, USER.pw_gid, follow_symlinks=False)
+    elif made == "a directory":
+        storage.mkdir()
+        os.chown(storage, USER.pw_uid, USER.pw_gid)
+    else:
+        storage.mkdir()
+        storage.chmod(0o777)
+    server = fleet.launch(services(home, storage=str(storage)))
+    server.wait_stopped_with(1, f"cannot use storage {storage}: ")
+    assert os.listdir(workdir / "elsewhere") == []
+    storage.unlink() if made == "a link" else storage.rmdir()
+    fleet.start(services(home, storage=str(storage)))
+
+
 def test_a_reload_runs_as_the_user(echod, home):
     server = echod(services(home), user=USER.pw_name)
     fresh = {**services(home), "more": {"type": "kv", "listen": "tcp://127.0.0.1:0",
