@@ -92,6 +92,13 @@ def test_bootstrap_stays_in_its_tree(tree, workdir):
     assert done.stdout.startswith("From a fresh clone") and "bootstrap check" in done.stdout
 
 
+def test_bootstrap_by_way_of_a_link(tree, workdir):
+    (workdir / "link").symlink_to("tree/bootstrap")
+    done = run(workdir / "link", "help", cwd="/")
+    assert done.returncode == 2
+    assert done.stdout.startswith("From a fresh clone")
+
+
 def test_bootstrap_names_every_package_that_is_missing(tree, tools):
     done = bootstrap(tree, tools)
     assert done.returncode == 1
