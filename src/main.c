@@ -198,6 +198,14 @@ static int explain_key(const char *key)
 	return known ? EXIT_SUCCESS : EXIT_USAGE;
 }
 
+/* By then the log may be a file that takes nothing, or a syslog that is not there; the caller waits at stderr. */
+static void refuse_pid_file(const char *path, const char *why)
+{
+	log_error("echod: %s: %s", path, why);
+	if (strcmp(log_target(), "stderr") != 0)
+		fprintf(stderr, "echod: %s: %s\n", path, why);
+}
+
 /* With the pid file, if one is wanted; its number is there once everything is bound. */
 static int start_server(struct server *server, const char *pid_path, int *pid_file)
 {
@@ -213,7 +221,7 @@ static int start_server(struct server *server, const char *pid_path, int *pid_fi
 	}
 	status = server_start(server);
 	if (status == EXIT_SUCCESS && *pid_file != -1 && pidfile_write(*pid_file) == -1) {
-		log_error("echod: %s: %s", pid_path, strerror(errno));
+		refuse_pid_file(pid_path, strerror(errno));
 		return EXIT_FAILURE;
 	}
 	return status;

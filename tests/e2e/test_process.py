@@ -194,6 +194,16 @@ def test_a_log_that_is_over_the_limit_of_file_sizes(echod, workdir):
     server.stop()
 
 
+@pytest.mark.parametrize("target", ["$DIR/log", "syslog"])
+def test_a_pid_file_that_takes_no_number(fleet, workdir, target):
+    """The reason is on standard error, too: the log has gone elsewhere by then, and may take no line."""
+    server = fleet.launch(ECHO, log={"target": target.replace("$DIR", str(workdir))},
+                          args=("-p", str(workdir / "pid")),
+                          wrapper=left_behind("resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"))
+    server.wait_stopped_with(1, f"echod: {workdir}/pid: File too large")
+    assert not (workdir / "pid").exists()
+
+
 def test_a_store_that_is_over_the_limit_of_file_sizes(fleet, workdir):
     server = fleet.launch(
         {"kv": {"listen": TCP, "storage": str(workdir / "kv")}},
