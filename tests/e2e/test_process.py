@@ -359,15 +359,21 @@ def test_a_pid_file_that_is_something_else(fleet, workdir, write, make):
     assert precious.read_text() == "precious"
 
 
-@needs_root
-def test_a_pid_file_in_a_directory_of_the_user(echod, workdir):
-    """Root does not write there, where the user can lead it anywhere."""
+def directory_of_nobody(workdir):
+    """A directory that nobody owns, with a link in it to one of root's."""
     home, roots = workdir / "home", workdir / "roots"
     workdir.chmod(0o755)
     home.mkdir()
     os.chown(home, 65534, 65534)
     roots.mkdir()
     (home / "link").symlink_to(roots)
+    return home, roots
+
+
+@needs_root
+def test_a_pid_file_in_a_directory_of_the_user(echod, workdir):
+    """Root does not write there: the user could lead it anywhere."""
+    home, _ = directory_of_nobody(workdir)
     server = echod(ECHO, user="nobody", args=("-v", "-p", str(home / "pid")))
     assert (home / "pid").read_text() == f"{server.pid}\n"
     assert ((home / "pid").stat().st_uid, (home / "pid").stat().st_mode & 0o777) == (65534, 0o600)
@@ -378,12 +384,7 @@ def test_a_pid_file_in_a_directory_of_the_user(echod, workdir):
 @needs_root
 @pytest.mark.parametrize("sections", [{"user": "nobody"}, {}], ids=["with user", "without"])
 def test_a_pid_file_by_way_of_a_link_of_the_user(fleet, workdir, sections):
-    home, roots = workdir / "home", workdir / "roots"
-    workdir.chmod(0o755)
-    home.mkdir()
-    os.chown(home, 65534, 65534)
-    roots.mkdir()
-    (home / "link").symlink_to(roots)
+    home, roots = directory_of_nobody(workdir)
     server = fleet.launch(ECHO, args=("-p", str(home / "link/pid")), **sections)
     server.wait_stopped_with(1, str(home / "link/pid"))
     assert list(roots.iterdir()) == []
