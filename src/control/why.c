@@ -370,9 +370,9 @@ static bool judge_rate(const struct question *q, json_t *findings)
 	const struct guard_rules rules = datagram_rules(q->instance);
 	int64_t wait;
 
-	if (rules.reply_rate == 0)
-		return false;
 	wait = guard_rate_wait(q->instance->guard, &rules, &q->suspect.any, clock_ms());
+	if (wait == -1)
+		return false;
 	if (wait == 0) {
 		add_finding(findings, section, "reply_rate", 0,
 		    "at most %" PRId64

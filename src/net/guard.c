@@ -200,6 +200,8 @@ int64_t guard_rate_wait(const struct guard *guard, const struct guard_rules *rul
 
 	if (network_key(peer, &host))
 		charges_of(guard, rules, &host, &charges);
+	if (charges.count == 0)
+		return -1;
 	return (rates_wait(&guard->rates, &charges, now_ms) + MS_NS - 1) / MS_NS;
 }
 

@@ -83,7 +83,7 @@ enum drop_reason guard_reply(struct guard *guard, const struct guard_rules *rule
     const struct datagram_route *route, const void *request, size_t request_length,
     const void *reply, size_t reply_length, int64_t now_ms, bool *muted);
 
-/* How long guard 5 would drop the next reply to that peer, in ms; 0 = it would let it pass. */
+/* How long guard 5 would drop the next reply to that peer, in ms; 0 = it would let it pass, -1 = the peer is exempt. */
 int64_t guard_rate_wait(const struct guard *guard, const struct guard_rules *rules,
     const struct sockaddr *peer, int64_t now_ms);
 

@@ -912,6 +912,8 @@ def test_why_names_limits(echod, ask, echoctl):
         text, _ = echoctl("why", "127.0.0.1", "open")
         assert "streams: waits\n  by: 1 of 1 clients by services.open.max_connections" in text
         assert f"({server.config}:14)" in text
+        assert "answers a second" not in text  # the loopback is exempt
+        text, _ = echoctl("why", "192.0.2.1", "open")
         assert "at most 5 answers a second" in text
 
 
