@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "core/path.h"
@@ -43,9 +44,19 @@ static bool is_ours(const struct stat *st)
 	return st->st_uid == 0 || st->st_uid == geteuid() || is_outside(st->st_uid);
 }
 
-static bool others_write(const struct stat *st)
+/* The group's bits then are the mask of what single users and groups may do. */
+static bool has_acl(int directory, const char *name)
 {
-	return !is_ours(st) || st->st_mode & S_IWOTH || (st->st_mode & S_IWGRP && st->st_gid != 0);
+	char path[PATH_MAX + 64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", directory, name);
+	return getxattr(path, "system.posix_acl_access", NULL, 0) > 0;
+}
+
+static bool others_write(int directory, const char *name, const struct stat *st)
+{
+	return !is_ours(st) || st->st_mode & S_IWOTH ||
+	       (st->st_mode & S_IWGRP && (st->st_gid != 0 || has_acl(directory, name)));
 }
 
 /* Writes the path of an open directory, with all links resolved. */
@@ -66,8 +77,8 @@ static void judge_directory(struct trust *trust, const struct stat *st)
 
 	if (*trust->doubt != '\0')
 		return;
-	trust->follow = others_write(st) ? O_NOFOLLOW : 0;
-	if (!others_write(st) || (is_ours(st) && st->st_mode & S_ISVTX))
+	trust->follow = others_write(trust->directory, ".", st) ? O_NOFOLLOW : 0;
+	if (trust->follow == 0 || (is_ours(st) && st->st_mode & S_ISVTX))
 		return;
 	name_directory(trust->directory, name, sizeof(name));
 	snprintf(trust->doubt, sizeof(trust->doubt), "%s (owner %u, group %u, mode %04o)", name,
@@ -204,7 +215,7 @@ static int check_last(const char *path, struct trust *trust, char *why, size_t w
 		    "users other than root can write to %s on its path, and root must not rely on "
 		    "what they may put there (chown root and chmod go-w the directory)",
 		    trust->doubt);
-	} else if (others_write(&st) && !is_proc(trust->directory)) {
+	} else if (others_write(trust->directory, trust->name, &st) && !is_proc(trust->directory)) {
 		snprintf(why, why_size,
 		    "users other than root can write to it (owner %u, group %u, mode %04o), and root "
 		    "must not rely on it (chown root:root %s; chmod go-w %s)",

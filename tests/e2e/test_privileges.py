@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 from pathlib import Path
 
@@ -419,6 +420,25 @@ def test_root_refuses_a_config_that_others_can_write(workdir, name, rights):
             done.stderr.replace("/. ", " ")
         assert "chmod go-w" in done.stderr
     os.chown(path, 0, 0)
+    path.chmod(0o755)
+    assert run_echod("-t", "-c", config).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["etc", "etc/echod.conf"])
+def test_root_refuses_a_config_whose_acl_lets_others_write(workdir, name):
+    """All that a mode shows is the group's bits, and they say root."""
+    everybody = 0xFFFFFFFF
+    acl = [(0x01, 6, everybody), (0x02, 6, USER.pw_uid), (0x04, 4, everybody), (0x10, 6, everybody),
+           (0x20, 4, everybody)]  # the owner, a user, the group, the mask, others
+    config = config_below(workdir)
+    path = workdir / name
+    try:
+        os.setxattr(path, "system.posix_acl_access",
+                    struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in acl))
+    except OSError as error:
+        pytest.skip(f"no ACLs here: {error}")
+    done = run_echod("-t", "-c", config)
+    assert (done.returncode, "users other than root can write to" in done.stderr) == (78, True), done.stderr
     path.chmod(0o755)
     assert run_echod("-t", "-c", config).returncode == 0
 
