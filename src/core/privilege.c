@@ -112,7 +112,10 @@ int privilege_drop(const char *user, char *why, size_t why_size)
 	if (user == NULL || geteuid() != 0)
 		return 0;
 	root.dropped = true;
-	return become(user, why, why_size);
+	if (become(user, why, why_size) == -1)
+		return -1;
+	hide_memory(); /* with fs.suid_dumpable = 1, the change of user has shown it */
+	return 0;
 }
 
 int privilege_lend(const char *user, char *why, size_t why_size)
