@@ -198,7 +198,7 @@ static int explain_key(const char *key)
 	return known ? EXIT_SUCCESS : EXIT_USAGE;
 }
 
-/* By then the log may be a file that takes nothing, or a syslog that is not there; the caller waits at stderr. */
+/* Uses standard error, too, where the caller waits: the log may be a full file or a missing syslog by then. */
 static void refuse_pid_file(const char *path, const char *why)
 {
 	log_error("echod: %s: %s", path, why);

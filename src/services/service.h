@@ -30,8 +30,7 @@ struct service_ops {
 	unsigned transports;     /* that it can listen on; 0 = it listens to nobody */
 	/* Why it has no other transports, for whoever asks for one; NULL = it goes without saying. */
 	const char *transports_why;
-	const char *
-	    exposes; /* what an address without `allow` lets everybody do, for a warning; NULL = nothing */
+	const char *exposes; /* what an address without `allow` lets everybody do; NULL = nothing */
 	const struct handlers *handlers;
 	/* Instead of handlers, for a service whose modes have handlers of their own. */
 	const struct handlers *(*choose)(const void *conf);
@@ -89,8 +88,8 @@ int service_warn(
     const struct instance_config *config, const char **key, char *why, size_t why_size);
 
 /*
- * Whether what it needs beside its addresses (a program, a file) is there for the user whom root will become;
- * NULL = whoever we are. 0, or -1 with the mistake added.
+ * Whether the user that root will become (NULL = we stay who we are) can use what the instance needs besides its
+ * addresses: a program, a file. 0, or -1 with the mistake added.
  */
 int service_verify(const struct instance_config *config, const char *user, struct texts *mistakes);
 
