@@ -110,6 +110,10 @@ static json_t *log_facts(json_t *problems)
 	if (log_has_lost_within(LOST_MS))
 		add_problem(problems,
 		    "the log has lost %lu lines, the last one within the past hour", lost);
+	if (log_is_stale())
+		add_problem(problems,
+		    "the log file could not be reopened, lines go on to the file that was open: "
+		    "correct its path or its mode, then run echoctl reopen");
 	return json_pack("{s:s, s:I, s:o}", "level", log_level_name(log_level()), "lost",
 	    (json_int_t)lost, "target", json_text(log_target()));
 }

@@ -39,6 +39,7 @@ static struct {
 	char *path;     /* of the file */
 	bool is_stream; /* syslog listens on a stream socket, which is rare */
 	bool cut;       /* the sink took only the beginning of the last line, without its end */
+	bool stale;     /* the file was rotated and could not be reopened */
 	enum log_level level;
 	unsigned long lost; /* lines that the sink did not take since the last one it took */
 	unsigned long lost_in_all;
@@ -103,7 +104,7 @@ static void use_sink(enum sink sink, int fd)
 	the_log.path = NULL;
 	the_log.sink = sink;
 	the_log.fd = fd;
-	the_log.cut = false;
+	the_log.cut = the_log.stale = false;
 }
 
 /* The last line in the old sink says where the next ones are. */
@@ -202,12 +203,18 @@ int log_reopen(char *why, size_t why_size)
 {
 	if (the_log.sink != SINK_FILE)
 		return 0;
-	if (logfile_reopen(&the_log.file, the_log.path, why, why_size) == -1)
+	the_log.stale = logfile_reopen(&the_log.file, the_log.path, why, why_size) == -1;
+	if (the_log.stale)
 		return -1;
 	if (the_log.file.fd != the_log.fd)
 		the_log.cut = false;
 	the_log.fd = the_log.file.fd;
 	return 0;
+}
+
+bool log_is_stale(void)
+{
+	return the_log.stale;
 }
 
 void log_close(void)

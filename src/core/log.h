@@ -32,6 +32,8 @@ int log_open(const char *target, const char *user, char *why, size_t why_size);
 int log_probe(const char *target);
 /* Opens the target's file again (after a rotation); -1 with errno and why, and the old one kept. */
 int log_reopen(char *why, size_t why_size);
+/* Whether that failed the last time, so that lines still go to the old file. */
+bool log_is_stale(void);
 /* "stderr", "syslog" or the file's path. */
 const char *log_target(void);
 void log_close(void);

@@ -237,6 +237,7 @@ def test_check_needs_no_privileges(home, workdir):
 
 
 ECHO = {"echo": {"listen": "tcp://127.0.0.1:0"}}
+CONTROL = {"control": {"listen": "unix://$DIR/control"}}
 
 
 def rotate(server, path):
@@ -259,10 +260,14 @@ def test_a_log_in_a_directory_of_root(echod, workdir, exists):
     path = workdir / "log"
     if exists:
         path.touch(mode=0o600)
-    server = echod(ECHO, user=USER.pw_name, log={"target": str(path)})
+    server = echod({**ECHO, **CONTROL}, user=USER.pw_name, log={"target": str(path)})
     assert path.stat().st_uid == (0 if exists else USER.pw_uid)
     assert server.reload()
+    control = server.address("control")
     answer = rotate(server, path)
+    with harness.connect(control) as client:
+        client.send(b"status\n")
+        assert b"the log file could not be reopened" in client.until(b"OK\n")
     assert f" error log: cannot reopen {path}, lines go on to the file that was open: " in answer
     assert 'have logrotate make it, with "create 0640 nobody"' in answer
     assert not path.exists()
@@ -270,6 +275,9 @@ def test_a_log_in_a_directory_of_root(echod, workdir, exists):
     os.chown(path, USER.pw_uid, USER.pw_gid)
     server.send_signal(signal.SIGHUP)
     harness.wait_until(lambda: "reload: done" in path.read_text(), "a line in the new file")
+    with harness.connect(control) as client:
+        client.send(b"status\n")
+        assert b"could not be reopened" not in client.until(b"OK\n")
 
 
 def test_a_reload_cannot_have_root_open_a_log(echod, workdir):
