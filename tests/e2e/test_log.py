@@ -271,7 +271,7 @@ def test_syslog_gets_the_lines(fleet, workdir, syslog):
     line = rf"<30>\w{{3}} [ \d]\d [\d:]{{8}} echod\[{server.pid}\]: "
     for text in (r"echod: version .* logging to syslog at level debug",
                  r"echo: listening on tcp://127\.0\.0\.1:\d+",
-                 *(["echod: it was started as root .*"] if os.geteuid() == 0 else []),
+                 *(["echod: started as root and stays root: .*"] if os.geteuid() == 0 else []),
                  r"echod: ready .*"):
         assert re.fullmatch(line + text, syslog.message())
     server.stop()
