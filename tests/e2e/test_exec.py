@@ -410,22 +410,24 @@ def test_idle_timeout_ends_the_program(echod):
     wait_exit(pid)
 
 
+@pytest.mark.slow
 def test_what_a_program_says_during_a_pause_of_the_daemon_is_in_time(echod):
-    server = echod(shell("echo ready; sleep 0.3; echo done; read line", idle_timeout="1s"))
+    server = echod(shell("echo ready; sleep 0.3; echo done; read line", idle_timeout="4s"))
     with server.connect("exec") as client:
         assert client.line() == b"ready\n"
-        with server.stopped(1.2):
+        with server.stopped(4.5):
             pass
         assert client.line() == b"done\n"
         assert client.rest() == b""
     server.wait_closed("idle")
 
 
+@pytest.mark.slow
 def test_a_program_that_ends_during_a_pause_of_the_daemon_is_in_time(echod):
-    server = echod(shell("echo ready; sleep 0.3", timeout="1s"))
+    server = echod(shell("echo ready; sleep 0.3", timeout="4s"))
     with server.connect("exec") as client:
         assert client.line() == b"ready\n"
-        with server.stopped(1.2):
+        with server.stopped(4.5):
             pass
         assert client.rest() == b""
     server.log.wait("the program has ended")
