@@ -47,7 +47,7 @@ static const char *lock_name(const char *path, char *to)
 	return to;
 }
 
-/* Creates the file if it is missing. Only we may open it: whoever can, can hold the lock forever. */
+/* Creates the file if it is missing. Only we may open it: any process that can open it can lock it forever. */
 static int open_lock(const char *name)
 {
 	struct stat st;

@@ -11,7 +11,7 @@
 /* Zeroed = nobody there. */
 struct sources {
 	void *tree;
-	struct prefixes prefixes; /* set it only while nobody is counted */
+	struct prefixes prefixes; /* changes only while no client is counted */
 };
 
 /* How many clients there are, and how many there may be. */

@@ -17,7 +17,7 @@ struct ucred;
 /* Past it a client is not read until it has read; a line service stops answering for the turn. */
 #define STREAM_OUTPUT_HIGH (128u * 1024)
 
-/* That a client of a Unix socket has read a piece is seen only when it has read all of it. */
+/* The kernel reports a piece on a Unix socket as read only when the client has read all of it. */
 #define STREAM_UNIX_PIECE (32u * 1024)
 
 /*
