@@ -693,7 +693,7 @@ def test_reader_of_the_output_leaves(echod, workdir):
         ping.line()
         ping.process.stdout.close()
         ping.process.stdout = None
-        assert ping.finish(status=NO) == ("", "")
+        assert ping.finish(status=NO)[1] == "", "the first read may have had more than one line"
     with Running("listen", f"unixgram://{workdir}/inbox") as listener:
         address = started(listener)
         listener.process.stdout.close()
