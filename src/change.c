@@ -104,7 +104,7 @@ static int prepare_guards(struct planned *planned)
 }
 
 static void plan_instance(
-    struct change *change, struct instance_config *config, struct texts *mistakes, int *status)
+    struct change *change, struct instance_config *config, struct strings *errors, int *status)
 {
 	struct planned *planned = &change->planned[change->count++];
 	struct loop *loop = change->server->loop;
@@ -117,17 +117,17 @@ static void plan_instance(
 	}
 	if (planned->instance == NULL) {
 		*status = EXIT_FAILURE;
-		mistakes_add(mistakes, &config->origin, "services.%s: %s", config->name, why);
+		errors_add(errors, &config->origin, "services.%s: %s", config->name, why);
 		return;
 	}
-	plan_listeners(change, planned, mistakes, status);
+	plan_listeners(change, planned, errors, status);
 	if (prepare_guards(planned) == -1) {
 		*status = EXIT_FAILURE;
-		mistakes_add(
-		    mistakes, &config->origin, "services.%s: %s", config->name, strerror(errno));
+		errors_add(
+		    errors, &config->origin, "services.%s: %s", config->name, strerror(errno));
 		return;
 	}
-	if (service_verify(config, change->config->main->user, mistakes) == -1) {
+	if (service_verify(config, change->config->main->user, errors) == -1) {
 		*status = EXIT_FAILURE;
 		return;
 	}
@@ -137,14 +137,14 @@ static void plan_instance(
 	    planned->instance, config, service_handlers(config), change->config->limits);
 	if (start_service(planned, change->config, why, sizeof(why)) == -1) {
 		*status = EXIT_FAILURE;
-		mistakes_add(mistakes, start_origin(config), "services.%s: %s", config->name, why);
+		errors_add(errors, start_origin(config), "services.%s: %s", config->name, why);
 		return;
 	}
 	planned->started = true;
 }
 
 /* The last thing that can fail, since it takes effect at once. */
-static int open_log(const struct change *change, struct texts *mistakes)
+static int open_log(const struct change *change, struct strings *errors)
 {
 	const char *target = change->config->log->target;
 	char why[1024] = "";
@@ -159,21 +159,21 @@ static int open_log(const struct change *change, struct texts *mistakes)
 		result = log_open(target, change->config->main->user, why, sizeof(why));
 	}
 	if (result == -1)
-		mistakes_add(mistakes,
+		errors_add(errors,
 		    option_origin_of(config_section(change->config, "log"), "target"),
 		    "log.target: cannot open %s: %s", target, why);
 	return result;
 }
 
 struct change *change_prepare(struct server *server, struct config *next, const struct names *names,
-    enum change_mode mode, struct texts *mistakes, int *status)
+    enum change_mode mode, struct strings *errors, int *status)
 {
 	struct change *change = calloc(1, sizeof(*change));
-	size_t before = mistakes->count;
+	size_t before = errors->count;
 
 	*status = EXIT_FAILURE;
 	if (change == NULL) {
-		mistakes->lost = true;
+		errors->lost = true;
 		return NULL;
 	}
 	change->server = server;
@@ -183,22 +183,22 @@ struct change *change_prepare(struct server *server, struct config *next, const 
 	change->planned = calloc(next->instance_count, sizeof(*change->planned));
 	change->retired = retired_new(server->loop->base);
 	if (change->planned == NULL || change->retired == NULL) {
-		texts_addf(mistakes, "out of memory");
+		strings_addf(errors, "out of memory");
 		change_cancel(change);
 		return NULL;
 	}
-	check_inherited(change, mistakes, status);
-	if (collisions_find(next, server->inherited, mistakes) == -1) {
+	check_inherited(change, errors, status);
+	if (collisions_find(next, server->inherited, errors) == -1) {
 		*status = EX_CONFIG;
 		change_cancel(change);
 		return NULL;
 	}
 	for (size_t i = 0; i < next->instance_count; i++)
 		if (instance_enabled(&next->instances[i]))
-			plan_instance(change, &next->instances[i], mistakes, status);
-	if (mistakes->count == before && !mistakes->lost)
-		open_log(change, mistakes);
-	if (mistakes->count == before && !mistakes->lost)
+			plan_instance(change, &next->instances[i], errors, status);
+	if (errors->count == before && !errors->lost)
+		open_log(change, errors);
+	if (errors->count == before && !errors->lost)
 		return change;
 	change_cancel(change);
 	return NULL;

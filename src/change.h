@@ -22,7 +22,7 @@ enum change_mode {
  * looked up, and is not used after the return.
  */
 struct change *change_prepare(struct server *server, struct config *next, const struct names *names,
-    enum change_mode mode, struct texts *mistakes, int *status);
+    enum change_mode mode, struct strings *errors, int *status);
 
 /* Leaves everything as it was before; the config stays the caller's. */
 void change_cancel(struct change *change);

@@ -36,12 +36,12 @@ struct change {
  * status; the rest of the plan is tried all the same.
  */
 void plan_listeners(
-    struct change *change, struct planned *planned, struct texts *mistakes, int *status);
+    struct change *change, struct planned *planned, struct strings *errors, int *status);
 
 /* That listeners have been replaced: they stay. */
 void forget_replaced(const struct change *change);
 
 /* Whether each socket that we were started with has a service. */
-void check_inherited(const struct change *change, struct texts *mistakes, int *status);
+void check_inherited(const struct change *change, struct strings *errors, int *status);
 
 #endif

@@ -11,8 +11,8 @@
 
 #include "change_parts.h"
 #include "core/inherited.h"
-#include "core/nearest.h"
 #include "core/privilege.h"
+#include "core/suggest.h"
 #include "net/endpoint.h"
 #include "net/listener.h"
 #include "net/multicast.h"
@@ -299,7 +299,7 @@ static int plan_address(struct change *change, struct planned *planned,
 
 /* Adds what is wrong, with the place in the file; the rest of the plan is tried all the same. */
 static void plan_addresses(
-    struct change *change, struct planned *planned, struct texts *mistakes, int *status)
+    struct change *change, struct planned *planned, struct strings *errors, int *status)
 {
 	const struct option_section *section = &planned->config->parts[PART_INSTANCE];
 	const struct instance_settings *settings = section->fields;
@@ -315,8 +315,7 @@ static void plan_addresses(
 		*status = error;
 		if (address->line != 0)
 			origin.line = address->line;
-		mistakes_add(
-		    mistakes, &origin, "services.%s.listen: %s", planned->config->name, why);
+		errors_add(errors, &origin, "services.%s.listen: %s", planned->config->name, why);
 	}
 }
 
@@ -366,7 +365,7 @@ static int plan_inherited_socket(struct change *change, struct planned *planned,
 
 /* They take the place of what `listen` says. */
 static void plan_inherited(
-    struct change *change, struct planned *planned, struct texts *mistakes, int *status)
+    struct change *change, struct planned *planned, struct strings *errors, int *status)
 {
 	const struct option_origin *origin = &planned->config->origin;
 	struct inherited *inherited = change->server->inherited;
@@ -378,31 +377,31 @@ static void plan_inherited(
 			change, planned, &inherited->items[i], why, sizeof(why)) == 0)
 			continue;
 		*status = EX_CONFIG;
-		mistakes_add(mistakes, origin, "services.%s: a socket from the service manager: %s",
+		errors_add(errors, origin, "services.%s: a socket from the service manager: %s",
 		    planned->config->name, why);
 	}
 }
 
-static void refuse_stranger(const struct config *config, const char *name, struct texts *mistakes)
+static void refuse_stranger(const struct config *config, const char *name, struct strings *errors)
 {
 	const struct instance_config *instance = config_instance(config, name);
-	struct nearest nearest = { .name = name };
+	struct suggestion suggestion = { .name = name };
 
 	if (instance != NULL) {
-		mistakes_add(mistakes, &instance->origin,
+		errors_add(errors, &instance->origin,
 		    "a socket from the service manager is for %s, which is not enabled", name);
 		return;
 	}
 	for (size_t i = 0; i < config->instance_count; i++)
-		nearest_offer(&nearest, config->instances[i].name);
-	texts_addf(mistakes,
+		suggest_offer(&suggestion, config->instances[i].name);
+	strings_addf(errors,
 	    "a socket from the service manager is for \"%s\", which is no service%s%s%s", name,
-	    nearest.best != NULL ? "; did you mean \"" : "",
-	    nearest.best != NULL ? nearest.best : "", nearest.best != NULL ? "\"?" : "");
+	    suggestion.best != NULL ? "; did you mean \"" : "",
+	    suggestion.best != NULL ? suggestion.best : "", suggestion.best != NULL ? "\"?" : "");
 }
 
 /* Clients would wait for ever in the queue of a socket that no service has. */
-void check_inherited(const struct change *change, struct texts *mistakes, int *status)
+void check_inherited(const struct change *change, struct strings *errors, int *status)
 {
 	const struct inherited *inherited = change->server->inherited;
 
@@ -413,15 +412,15 @@ void check_inherited(const struct change *change, struct texts *mistakes, int *s
 		if (config != NULL && instance_enabled(config))
 			continue;
 		*status = EX_CONFIG;
-		refuse_stranger(change->config, name, mistakes);
+		refuse_stranger(change->config, name, errors);
 	}
 }
 
 void plan_listeners(
-    struct change *change, struct planned *planned, struct texts *mistakes, int *status)
+    struct change *change, struct planned *planned, struct strings *errors, int *status)
 {
 	if (inherited_has(change->server->inherited, planned->config->name))
-		plan_inherited(change, planned, mistakes, status);
+		plan_inherited(change, planned, errors, status);
 	else
-		plan_addresses(change, planned, mistakes, status);
+		plan_addresses(change, planned, errors, status);
 }

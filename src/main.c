@@ -123,33 +123,33 @@ static bool parse_command_line(struct command_line *line, int argc, char **argv,
 	return true;
 }
 
-static void print_mistakes(const struct texts *lines, bool lost)
+static void print_errors(const struct strings *errors)
 {
-	for (size_t i = 0; i < lines->count; i++)
-		fprintf(stderr, "echod: %s\n", lines->items[i]);
-	if (lost)
+	for (size_t i = 0; i < errors->count; i++)
+		fprintf(stderr, "echod: %s\n", errors->items[i]);
+	if (errors->lost)
 		fputs("echod: out of memory\n", stderr);
 }
 
-/* NULL with every mistake on standard error. */
+/* NULL with every error on standard error. */
 static struct config *read_config(const char *file)
 {
-	struct complaints complaints = { 0 };
-	struct config *config = config_load(file, true, service_kinds, &complaints);
+	struct strings errors = { 0 };
+	struct config *config = config_load(file, true, service_kinds, &errors);
 
-	print_mistakes(&complaints.lines, complaints.lost);
-	complaints_clear(&complaints);
+	print_errors(&errors);
+	strings_clear(&errors);
 	return config;
 }
 
 /* False, with every collision on standard error, if one start cannot bind all addresses and open all stores. */
 static bool is_bindable(const struct config *config)
 {
-	struct texts mistakes = { 0 };
-	bool bindable = collisions_find(config, NULL, &mistakes) == 0;
+	struct strings errors = { 0 };
+	bool bindable = collisions_find(config, NULL, &errors) == 0;
 
-	print_mistakes(&mistakes, mistakes.lost);
-	texts_clear(&mistakes);
+	print_errors(&errors);
+	strings_clear(&errors);
 	return bindable;
 }
 
@@ -163,9 +163,9 @@ static int check_config(const char *file, bool print)
 	for (size_t i = 0; geteuid() == 0 && i < config->instance_count; i++)
 		if (instance_enabled(&config->instances[i]))
 			service_verify(
-			    &config->instances[i], config->main->user, &config->warnings.lines);
-	for (size_t i = 0; i < config->warnings.lines.count; i++)
-		fprintf(stderr, "echod: warning: %s\n", config->warnings.lines.items[i]);
+			    &config->instances[i], config->main->user, &config->warnings);
+	for (size_t i = 0; i < config->warnings.count; i++)
+		fprintf(stderr, "echod: warning: %s\n", config->warnings.items[i]);
 	if (!is_bindable(config)) {
 		config_free(config);
 		return EX_CONFIG;
@@ -178,7 +178,7 @@ static int check_config(const char *file, bool print)
 	return EXIT_SUCCESS;
 }
 
-/* What is unknown is said where mistakes are said. */
+/* Prints an unknown key on standard error, like every error. */
 static int explain_key(const char *key)
 {
 	char *text = NULL;

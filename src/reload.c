@@ -19,8 +19,8 @@ static void reload_free(struct reload *reload)
 {
 	names_free(reload->names); /* before the config: it holds their addresses */
 	config_free(reload->next);
-	texts_clear(&reload->mistakes);
-	texts_clear(&reload->warnings);
+	strings_clear(&reload->errors);
+	strings_clear(&reload->warnings);
 	free(reload);
 }
 
@@ -54,28 +54,14 @@ struct names *reload_look_up(
 	return names;
 }
 
-static struct config *reload_read(struct reload *reload)
-{
-	struct complaints complaints = { 0 };
-	struct config *config =
-	    config_load(reload->server->config_file, false, service_kinds, &complaints);
-
-	texts_append(&reload->mistakes, &complaints.lines);
-	reload->mistakes.lost |= complaints.lost;
-	complaints_clear(&complaints);
-	return config;
-}
-
 int reload_keep_unreloadable(struct reload *reload)
 {
-	struct complaints kept = { 0 };
-	int result = config_keep_unreloadable(reload->server->config, reload->next, &kept);
+	int result =
+	    config_keep_unreloadable(reload->server->config, reload->next, &reload->warnings);
 
-	texts_append(&reload->warnings, &kept.lines);
-	complaints_clear(&kept);
-	texts_append(&reload->warnings, &reload->next->warnings.lines);
+	strings_append(&reload->warnings, &reload->next->warnings);
 	if (result == -1)
-		texts_add(&reload->mistakes, "out of memory");
+		strings_add(&reload->errors, "out of memory");
 	return result;
 }
 
@@ -88,7 +74,7 @@ static void reload_succeed(struct reload *reload)
 	for (size_t i = 0; i < reload->warnings.count; i++)
 		log_warning("reload: %s", reload->warnings.items[i]);
 	reloads->failed_at = 0;
-	texts_clear(&reloads->mistakes);
+	strings_clear(&reloads->errors);
 	reloads->done++;
 	reloads->loaded_at = clock_seconds();
 	log_info("reload: done");
@@ -99,11 +85,11 @@ static void reload_fail(struct reload *reload)
 	struct reloads *reloads = &reload->server->reloads;
 
 	reload->failed = true;
-	server_log_mistakes("reload", &reload->mistakes);
+	server_log_errors("reload", &reload->errors);
 	reloads->failed++;
 	reloads->failed_at = clock_seconds();
-	texts_clear(&reloads->mistakes);
-	texts_append(&reloads->mistakes, &reload->mistakes);
+	strings_clear(&reloads->errors);
+	strings_append(&reloads->errors, &reload->errors);
 	log_error("reload: failed, the running configuration stays");
 }
 
@@ -114,7 +100,7 @@ static void reload_apply(struct reload *reload)
 
 	if (reload->next != NULL && reload->names != NULL && reload_keep_unreloadable(reload) == 0)
 		change = change_prepare(reload->server, reload->next, reload->names, CHANGE_REAL,
-		    &reload->mistakes, &status);
+		    &reload->errors, &status);
 	if (change != NULL) {
 		change_commit(change);
 		reload_succeed(reload);
@@ -156,11 +142,11 @@ static void reload_work(void *arg)
 	reload->begun = true;
 	if (!reload->dry_run)
 		notify_reloading();
-	reload->next = reload_read(reload);
+	reload->next = config_load(server->config_file, false, service_kinds, &reload->errors);
 	if (reload->next != NULL) {
 		reload->names = reload_look_up(server, reload->next, reload_found_cb, reload);
 		if (reload->names == NULL)
-			reload->mistakes.lost = true;
+			reload->errors.lost = true;
 		else if (names_are_pending(reload->names))
 			return; /* reload_found_cb() goes on */
 	}
@@ -211,7 +197,7 @@ void reloads_cancel(struct server *server)
 	while ((reload = TAILQ_FIRST(&server->reloads.queue)) != NULL) {
 		TAILQ_REMOVE(&server->reloads.queue, reload, entry);
 		reload->failed = true;
-		texts_add(&reload->mistakes, "the daemon is stopping");
+		strings_add(&reload->errors, "the daemon is stopping");
 		if (reload->done != NULL)
 			reload->done(reload, reload->arg);
 		reload_free(reload);
@@ -222,7 +208,7 @@ void reloads_free(struct server *server)
 {
 	reloads_cancel(server);
 	errand_free(server->reloads.work);
-	texts_clear(&server->reloads.mistakes);
+	strings_clear(&server->reloads.errors);
 }
 
 void reload_tell_ready(const struct server *server)
@@ -238,5 +224,5 @@ void reload_tell_ready(const struct server *server)
 		notify_ready("%s", serving);
 	else
 		notify_ready("%s; the last reload failed: %s", serving,
-		    reloads->mistakes.count > 0 ? reloads->mistakes.items[0] : "out of memory");
+		    reloads->errors.count > 0 ? reloads->errors.items[0] : "out of memory");
 }

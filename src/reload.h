@@ -10,7 +10,7 @@
 #include <sys/queue.h>
 #include <time.h>
 
-#include "core/texts.h"
+#include "core/strings.h"
 
 struct config;
 struct errand;
@@ -30,7 +30,7 @@ struct reload {
 	bool failed;
 	struct config *next;
 	struct names *names; /* those of `next` */
-	struct texts mistakes, warnings;
+	struct strings errors, warnings;
 };
 
 TAILQ_HEAD(reload_queue, reload);
@@ -41,7 +41,7 @@ struct reloads {
 	struct errand *work;
 	time_t loaded_at;      /* the configuration in force */
 	time_t failed_at;      /* the last try, if it failed; else 0 */
-	struct texts mistakes; /* of that */
+	struct strings errors; /* of that */
 	unsigned long done, failed;
 };
 

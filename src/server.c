@@ -250,11 +250,11 @@ struct server *server_new(struct config *config, const char *config_file,
 	return server;
 }
 
-void server_log_mistakes(const char *subject, const struct texts *mistakes)
+void server_log_errors(const char *subject, const struct strings *errors)
 {
-	for (size_t i = 0; i < mistakes->count; i++)
-		log_error("%s: %s", subject, mistakes->items[i]);
-	if (mistakes->lost)
+	for (size_t i = 0; i < errors->count; i++)
+		log_error("%s: %s", subject, errors->items[i]);
+	if (errors->lost)
 		log_error("%s: out of memory", subject);
 }
 
@@ -263,12 +263,12 @@ static int refuse_privileges(const struct config *config, const char *why)
 {
 	static const struct option_origin nowhere = { 0 };
 	bool unknown = errno == ENOENT;
-	struct texts mistakes = { 0 };
+	struct strings errors = { 0 };
 
-	mistakes_add(&mistakes, unknown ? option_origin_of(&config->sections[0], "user") : &nowhere,
+	errors_add(&errors, unknown ? option_origin_of(&config->sections[0], "user") : &nowhere,
 	    "%s", why);
-	server_log_mistakes("echod", &mistakes);
-	texts_clear(&mistakes);
+	server_log_errors("echod", &errors);
+	strings_clear(&errors);
 	return unknown ? EX_CONFIG : EX_NOPERM;
 }
 
@@ -294,7 +294,7 @@ static struct names *look_up(struct server *server)
 int server_start(struct server *server)
 {
 	struct config *config = server->config;
-	struct texts mistakes = { 0 };
+	struct strings errors = { 0 };
 	struct change *change;
 	struct names *names;
 	char why[256];
@@ -321,18 +321,18 @@ int server_start(struct server *server)
 		return 0;
 	}
 	server->config = NULL; /* a start is a change from nothing */
-	change = change_prepare(server, config, names, CHANGE_REAL, &mistakes, &status);
+	change = change_prepare(server, config, names, CHANGE_REAL, &errors, &status);
 	names_free(names);
 	if (change == NULL) {
 		server->config = config;
-		server_log_mistakes("echod", &mistakes);
-		texts_clear(&mistakes);
+		server_log_errors("echod", &errors);
+		strings_clear(&errors);
 		return status;
 	}
 	log_info("echod: version %s starting, logging to %s at level %s", PACKAGE_VERSION,
 	    log_target(), log_level_name(log_level()));
-	for (size_t i = 0; i < config->warnings.lines.count; i++)
-		log_warning("echod: %s", config->warnings.lines.items[i]);
+	for (size_t i = 0; i < config->warnings.count; i++)
+		log_warning("echod: %s", config->warnings.items[i]);
 	change_commit(change);
 	notify_check();
 	if (privilege_drop(config->main->user, why, sizeof(why)) == -1)

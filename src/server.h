@@ -69,7 +69,7 @@ int server_reopen_log(const struct server *server, char *why, size_t why_size);
 
 /* For reload.c: applies the log level of the config in force, and -v and -q of the command line. */
 void server_use_log_level(const struct server *server);
-void server_log_mistakes(const char *subject, const struct texts *mistakes);
+void server_log_errors(const char *subject, const struct strings *errors);
 /* Counts what is served now. */
 void server_count(const struct server *server, size_t *services, size_t *addresses);
 

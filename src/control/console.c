@@ -11,7 +11,7 @@
 
 #include "control/json.h"
 #include "control/request.h"
-#include "core/nearest.h"
+#include "core/suggest.h"
 #include "server.h"
 #include "services/control.h"
 #include "services/service.h"
@@ -60,7 +60,7 @@ void *request_misuse(struct request *request, const char *reason)
 	const struct command *command = request->command;
 
 	if (reason != NULL)
-		texts_add(&request->details, reason);
+		strings_add(&request->details, reason);
 	return request_refuse(request, "usage: %s%s%s", command->name,
 	    *command->arguments == '\0' ? "" : " ", command->arguments);
 }
@@ -143,16 +143,16 @@ static bool take_words(struct request *request, char *at)
 
 static const struct command *find_command(struct request *request, const char *name)
 {
-	struct nearest nearest = { .name = name };
+	struct suggestion suggestion = { .name = name };
 
 	for (size_t i = 0; i < COMMANDS; i++) {
 		if (strcasecmp(commands[i]->name, name) == 0)
 			return commands[i];
-		nearest_offer(&nearest, commands[i]->name);
+		suggest_offer(&suggestion, commands[i]->name);
 	}
-	if (nearest.best != NULL)
-		return request_refuse(
-		    request, "unknown command \"%.64s\"; did you mean \"%s\"?", name, nearest.best);
+	if (suggestion.best != NULL)
+		return request_refuse(request, "unknown command \"%.64s\"; did you mean \"%s\"?",
+		    name, suggestion.best);
 	return request_refuse(
 	    request, "unknown command \"%.64s\"; \"help\" lists the commands", name);
 }
@@ -196,7 +196,7 @@ static void write_end(const struct request *request, struct evbuffer *out)
 static json_t *error_object(const struct request *request)
 {
 	return json_pack("{s:o, s:o}", "error", json_text(request->error), "details",
-	    json_texts(&request->details));
+	    json_strings(&request->details));
 }
 
 static void write_error(struct request *request, struct evbuffer *out)
@@ -345,7 +345,7 @@ static void end(struct control_task *task)
 
 	if (request->state != NULL)
 		request->command->end(request);
-	texts_clear(&request->details);
+	strings_clear(&request->details);
 	free(request->line);
 	free(task);
 }

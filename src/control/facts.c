@@ -46,13 +46,13 @@ static json_t *config_facts(const struct server *server, json_t *problems)
 		add_problem(problems,
 		    "the last reload failed, the configuration before it is in "
 		    "force%s%s%s",
-		    reloads->mistakes.count > 0 ? ": " : "",
-		    reloads->mistakes.count > 0 ? reloads->mistakes.items[0] : "",
-		    reloads->mistakes.count > 1 ? " (and more)" : "");
+		    reloads->errors.count > 0 ? ": " : "",
+		    reloads->errors.count > 0 ? reloads->errors.items[0] : "",
+		    reloads->errors.count > 1 ? " (and more)" : "");
 	return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:b}", "file",
 	    json_text(server->config_file), "loaded", json_time(reloads->loaded_at), "reloads",
 	    (json_int_t)reloads->done, "failures", (json_int_t)reloads->failed, "failed",
-	    json_time(reloads->failed_at), "mistakes", json_texts(&reloads->mistakes), "reloading",
+	    json_time(reloads->failed_at), "mistakes", json_strings(&reloads->errors), "reloading",
 	    !TAILQ_EMPTY(&reloads->queue));
 }
 

@@ -8,7 +8,7 @@
 
 #include "core/log.h"
 #include "core/option.h"
-#include "core/texts.h"
+#include "core/strings.h"
 
 #define TEXT_MAX 4096
 
@@ -24,12 +24,12 @@ json_t *json_text(const char *text)
 			    : json_string(log_escape(escaped, sizeof(escaped), text, strlen(text)));
 }
 
-json_t *json_texts(const struct texts *texts)
+json_t *json_strings(const struct strings *strings)
 {
 	json_t *array = json_array();
 
-	for (size_t i = 0; i < texts->count; i++)
-		json_array_append_new(array, json_text(texts->items[i]));
+	for (size_t i = 0; i < strings->count; i++)
+		json_array_append_new(array, json_text(strings->items[i]));
 	return array;
 }
 

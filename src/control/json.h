@@ -9,12 +9,12 @@
 
 struct evbuffer;
 struct option_origin;
-struct texts;
+struct strings;
 
 /* A string; bytes that are no UTF-8 are escaped as in the log. NULL is null. */
 json_t *json_text(const char *text);
 /* An array of such strings. */
-json_t *json_texts(const struct texts *texts);
+json_t *json_strings(const struct strings *strings);
 /* "2026-11-21T01:02:03Z"; 0 is null. */
 json_t *json_time(time_t time);
 /* Gives the object "file" and "line"; the file of a built-in default is null. */

@@ -80,7 +80,7 @@ static json_t *describe_dry_run(struct request *request, struct reload *reload)
 	    config_compare(server->config, reload->next, add_value, values) == 0 &&
 	    reload_keep_unreloadable(reload) == 0)
 		change = change_prepare(
-		    server, reload->next, reload->names, CHANGE_SKETCH, &reload->mistakes, &status);
+		    server, reload->next, reload->names, CHANGE_SKETCH, &reload->errors, &status);
 	if (change == NULL) {
 		json_decref(steps);
 		json_decref(values);
@@ -89,7 +89,7 @@ static json_t *describe_dry_run(struct request *request, struct reload *reload)
 	change_describe(change, add_step, steps);
 	change_cancel(change);
 	return json_pack("{s:b, s:o, s:o, s:o}", "dry_run", 1, "steps", steps, "values", values,
-	    "warnings", json_texts(&reload->next->warnings.lines));
+	    "warnings", json_strings(&reload->next->warnings));
 }
 
 static void show_value(const json_t *value, struct evbuffer *out)
@@ -162,8 +162,8 @@ static void reload_done_cb(struct reload *reload, void *arg)
 	else
 		wait->answer =
 		    json_pack("{s:o, s:o}", "reloaded", json_text(request->server->config_file),
-			"warnings", json_texts(&reload->warnings));
-	texts_append(&request->details, &reload->mistakes);
+			"warnings", json_strings(&reload->warnings));
+	strings_append(&request->details, &reload->errors);
 	errand_next_turn(request->work);
 }
 

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "core/texts.h"
+#include "core/strings.h"
 
 struct command;
 struct errand;
@@ -31,10 +31,10 @@ struct request {
 	/* The values of command->options, in that order; NULL = not given, "" = given without one. */
 	const char *options[REQUEST_OPTIONS];
 	char error[512];
-	struct texts details; /* of the error, a line each */
-	void *state;          /* of a command that does not answer at once; its `end` frees it */
-	struct errand *work;  /* calls `answer` again, for a command that waits */
-	bool waits;           /* `answer` returned NULL because it waits, and is called again */
+	struct strings details; /* of the error, a line each */
+	void *state;            /* of a command that does not answer at once; its `end` frees it */
+	struct errand *work;    /* calls `answer` again, for a command that waits */
+	bool waits;             /* `answer` returned NULL because it waits, and is called again */
 };
 
 /* "--service NAME" */

@@ -12,7 +12,7 @@
 #include "control/request.h"
 #include "core/clock.h"
 #include "core/log.h"
-#include "core/nearest.h"
+#include "core/suggest.h"
 #include "net/datagram.h"
 #include "net/endpoint.h"
 #include "net/instance.h"
@@ -76,20 +76,20 @@ static const struct instance *find_instance(struct request *request, const char 
 {
 	const struct server *server = request->server;
 	const struct instance_config *config = config_instance(server->config, name);
-	struct nearest nearest = { .name = name };
+	struct suggestion suggestion = { .name = name };
 	const struct instance *instance;
 
 	TAILQ_FOREACH (instance, &server->loop->instances, entry) {
 		if (strcmp(instance->name, name) == 0)
 			return instance;
-		nearest_offer(&nearest, instance->name);
+		suggest_offer(&suggestion, instance->name);
 	}
 	if (config != NULL)
 		return request_refuse(request, "services.%s is not enabled (%s:%d)", name,
 		    config->origin.file, config->origin.line);
 	return request_refuse(request, "there is no service \"%.64s\"%s%s%s", name,
-	    nearest.best != NULL ? "; did you mean \"" : "",
-	    nearest.best != NULL ? nearest.best : "", nearest.best != NULL ? "\"?" : "");
+	    suggestion.best != NULL ? "; did you mean \"" : "",
+	    suggestion.best != NULL ? suggestion.best : "", suggestion.best != NULL ? "\"?" : "");
 }
 
 /* --- findings --- */

@@ -1,4 +1,4 @@
-/* The config itself: its groups and their rows, its complaints, its instances. */
+/* The config itself: its groups and their rows, its errors, its instances. */
 #include "core/config.h"
 
 #include <stdarg.h>
@@ -40,48 +40,21 @@ const struct option_section *config_section(const struct config *config, const c
 	return &config->sections[i];
 }
 
-static int add_at(struct texts *lines, const struct option_origin *where, const char *format,
-    va_list args) __attribute__((format(printf, 3, 0)));
-
-static int add_at(
-    struct texts *lines, const struct option_origin *where, const char *format, va_list args)
+int errors_add(struct strings *errors, const struct option_origin *where, const char *format, ...)
 {
 	char text[2048], shown[2048], file[1024], place[32] = "";
+	va_list args;
 
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
 	/* Other users may have chosen the names of files. */
 	log_escape_controls(file, sizeof(file), where->file == NULL ? "" : where->file);
-	vsnprintf(text, sizeof(text), format, args);
 	if (where->line > 0)
 		snprintf(place, sizeof(place), ":%d", where->line);
-	return texts_addf(lines, "%s%s%s%s", file, place, where->file == NULL ? "" : ": ",
+	strings_addf(errors, "%s%s%s%s", file, place, where->file == NULL ? "" : ": ",
 	    log_escape_controls(shown, sizeof(shown), text));
-}
-
-void complaints_add(
-    struct complaints *complaints, const struct option_origin *where, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	if (add_at(&complaints->lines, where, format, args) == -1)
-		complaints->lost = true;
-	va_end(args);
-}
-
-void mistakes_add(
-    struct texts *mistakes, const struct option_origin *where, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	add_at(mistakes, where, format, args);
-	va_end(args);
-}
-
-void complaints_clear(struct complaints *complaints)
-{
-	texts_clear(&complaints->lines);
-	complaints->lost = false;
+	return -1;
 }
 
 void config_free(struct config *config)
@@ -96,8 +69,8 @@ void config_free(struct config *config)
 		free(config->instances[i].name);
 	}
 	free(config->instances);
-	texts_clear(&config->files);
-	complaints_clear(&config->warnings);
+	strings_clear(&config->files);
+	strings_clear(&config->warnings);
 	free(config);
 }
 

@@ -60,12 +60,6 @@ struct instance_config {
 	struct option_section parts[CONFIG_PARTS]; /* as in the kind */
 };
 
-/* The mistakes that a load found, one line each: "FILE:LINE: KEY: expected …, got …". */
-struct complaints {
-	struct texts lines;
-	bool lost; /* a line could not be kept: out of memory */
-};
-
 #define CONFIG_GROUPS 3
 
 struct config {
@@ -77,8 +71,8 @@ struct config {
 	/* Enabled and disabled ones, in the order of the files. */
 	struct instance_config *instances;
 	size_t instance_count;
-	struct texts files; /* all that were read, includes too; origins point into it */
-	struct complaints warnings;
+	struct strings files; /* all that were read, includes too; origins point into it */
+	struct strings warnings;
 };
 
 extern const struct option_row limit_rows[], main_rows[];
@@ -95,23 +89,21 @@ extern const struct config_group config_groups[CONFIG_GROUPS];
 /* The config's settings of the group of that name, which is one of them. */
 const struct option_section *config_section(const struct config *config, const char *group);
 
-/* Adds a line about a place; without a line number it begins "FILE: ", without a file at once. */
-void complaints_add(struct complaints *complaints, const struct option_origin *where,
-    const char *format, ...) __attribute__((format(printf, 3, 4)));
-void complaints_clear(struct complaints *complaints);
-
-/* The same line, of a mistake that only shows when the config is put in force. */
-void mistakes_add(struct texts *mistakes, const struct option_origin *where, const char *format,
-    ...) __attribute__((format(printf, 3, 4)));
+/*
+ * Adds an error to a list of them, as the line "FILE:LINE: TEXT"; without a line number it begins "FILE: ", without a
+ * file with the text. Always -1. The list is `lost` when memory was short: then it counts as an error, too.
+ */
+int errors_add(struct strings *errors, const struct option_origin *where, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /*
  * Reads the file and its drop-ins (NAME.d/ next to NAME.conf, *.conf in C order). NULL when
- * anything is wrong, with a complaint for each mistake, or `lost` when memory was short. The
- * complaints start zeroed and are the caller's to clear. With may_wait, the file may be a pipe, which is read to its
+ * anything is wrong, with an error added for each mistake, or `lost` when memory was short. The
+ * errors start zeroed and are the caller's to clear. With may_wait, the file may be a pipe, which is read to its
  * end; a loop must not wait for that.
  */
 struct config *config_load(const char *file, bool may_wait, const struct config_kind *const *kinds,
-    struct complaints *complaints);
+    struct strings *errors);
 void config_free(struct config *config);
 
 /* The instance of that name, or NULL. */
@@ -153,6 +145,6 @@ int config_compare(const struct config *running, struct config *next,
  * 0, or -1 with errno ENOMEM.
  */
 int config_keep_unreloadable(
-    const struct config *running, struct config *next, struct complaints *kept);
+    const struct config *running, struct config *next, struct strings *kept);
 
 #endif

@@ -24,8 +24,8 @@
 
 struct check {
 	const char *directory;
-	struct texts *names;
-	struct complaints *complaints;
+	struct strings *names;
+	struct strings *errors;
 	bool parsable;     /* for all that we can see */
 	struct token name; /* of the setting that is being read; no text before the first */
 	struct token last; /* the one before */
@@ -62,7 +62,7 @@ static void check_integer(
 	int name_length = (int)name->length, length = token->length > 60 ? 60 : (int)token->length;
 
 	if (has_leading_zero(token)) {
-		complaints_add(check->complaints, where,
+		errors_add(check->errors, where,
 		    "%.*s: expected an integer without a 0 before it, or a string such as "
 		    "\"0660\" for a mode, got %.*s",
 		    name_length, name->text, length, token->text);
@@ -71,15 +71,14 @@ static void check_integer(
 	if (integer_fits(token, is_long))
 		return;
 	if (integer_fits(token, true)) {
-		complaints_add(check->complaints, where,
+		errors_add(check->errors, where,
 		    "%.*s: expected an integer of 32 bits, one of 64 such as %.*sL, or a string "
 		    "such as \"3G\", got %.*s",
 		    name_length, name->text, length, token->text, length, token->text);
 		return;
 	}
-	complaints_add(check->complaints, where,
-	    "%.*s: expected an integer of 64 bits at most, got %.*s", name_length, name->text,
-	    length, token->text);
+	errors_add(check->errors, where, "%.*s: expected an integer of 64 bits at most, got %.*s",
+	    name_length, name->text, length, token->text);
 	check->parsable = false; /* by libconfig 1.7 */
 }
 
@@ -89,7 +88,7 @@ static void check_mark(
 {
 	if (!token_is(&check->last, ',') || (!token_is(token, ']') && !token_is(token, ')')))
 		return;
-	complaints_add(check->complaints, where, "%.*s: remove the comma before the %c",
+	errors_add(check->errors, where, "%.*s: remove the comma before the %c",
 	    (int)check->name.length, check->name.text, *token->text);
 	check->parsable = false;
 }
@@ -100,7 +99,7 @@ static void check_string(
 {
 	for (const char *at = token->text; at < token->text + token->length; at++)
 		if (*at == '\\' && (strncasecmp(at + 1, "x00", 3) == 0)) {
-			complaints_add(check->complaints, where, "a string can't hold \\x00");
+			errors_add(check->errors, where, "a string can't hold \\x00");
 			return;
 		} else if (*at == '\\') {
 			at++;
@@ -144,18 +143,18 @@ static void check_include(struct check *check, const struct option_origin *where
     const struct token *token, unsigned depth)
 {
 	char *path = include_path(check, token), *text = NULL;
-	bool seen = path != NULL && texts_find(check->names, path) != NULL;
-	const char *name = path == NULL ? NULL : texts_intern(check->names, path);
+	bool seen = path != NULL && strings_find(check->names, path) != NULL;
+	const char *name = path == NULL ? NULL : strings_intern(check->names, path);
 	char shown[256], why[1024];
 	size_t length;
 
 	if (name == NULL) {
-		check->complaints->lost = true;
+		check->errors->lost = true;
 	} else if (!seen && depth < INCLUDE_DEPTH_MAX) {
 		if ((text = read_include(name, &length, why, sizeof(why))) != NULL) {
 			check_file(check, name, text, length, depth + 1);
 		} else {
-			complaints_add(check->complaints, where, "can't include %s: %s",
+			errors_add(check->errors, where, "can't include %s: %s",
 			    log_escape(shown, sizeof(shown), name, strlen(name)), why);
 			check->parsable = false;
 		}
@@ -169,14 +168,14 @@ static void check_bytes(struct check *check, const char *file, const char *text,
 	struct option_origin where = { .file = file, .line = 1 };
 
 	if (strncmp(text, "\xef\xbb\xbf", 3) == 0) {
-		complaints_add(
-		    check->complaints, &where, "the file begins with a byte order mark: remove it");
+		errors_add(
+		    check->errors, &where, "the file begins with a byte order mark: remove it");
 		check->parsable = false;
 	}
 	if (strlen(text) < length) {
 		for (const char *at = text; *at != '\0'; at++)
 			where.line += *at == '\n';
-		complaints_add(check->complaints, &where, "a NUL byte in the file");
+		errors_add(check->errors, &where, "a NUL byte in the file");
 		check->parsable = false;
 	}
 }
@@ -203,7 +202,7 @@ static void check_file(
 		} else if (token.kind == TOKEN_INCLUDE) {
 			check_include(check, &where, &token, depth);
 		} else if (token.kind == TOKEN_OPEN) {
-			complaints_add(check->complaints, &where, "the %s has no end",
+			errors_add(check->errors, &where, "the %s has no end",
 			    *token.text == '/' ? "comment" : "string");
 			check->parsable = false;
 		}
@@ -212,9 +211,9 @@ static void check_file(
 }
 
 bool config_check(const char *file, const char *text, size_t length, const char *directory,
-    struct texts *names, struct complaints *complaints)
+    struct strings *names, struct strings *errors)
 {
-	struct check check = { directory, names, complaints, .parsable = true, .name.text = "",
+	struct check check = { directory, names, errors, .parsable = true, .name.text = "",
 		.last.text = "" };
 
 	check_file(&check, file, text, length, 0);

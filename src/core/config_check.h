@@ -8,14 +8,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct complaints;
-struct texts;
+struct strings;
+struct strings;
 
 /*
  * Checks a text and what it includes, relative to `directory`; included files are added to `names`.
- * False when there is a mistake that libconfig would stumble over: it is not to be asked then.
+ * False when libconfig would fail at an error, or crash: it must not parse the text then.
  */
 bool config_check(const char *file, const char *text, size_t length, const char *directory,
-    struct texts *names, struct complaints *complaints);
+    struct strings *names, struct strings *errors);
 
 #endif

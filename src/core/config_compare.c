@@ -113,7 +113,7 @@ int config_compare(const struct config *running, struct config *next,
 
 struct keeper {
 	struct config *next;
-	struct complaints *kept;
+	struct strings *kept;
 };
 
 /* The texts of its origins belong to the old config: the new one needs its own. */
@@ -126,7 +126,7 @@ static int keep_value(struct config *next, const struct changed *changed)
 	origin = &changed->to->origins[changed->row - changed->to->rows];
 	if (origin->file == NULL)
 		return 0;
-	origin->file = texts_intern(&next->files, origin->file);
+	origin->file = strings_intern(&next->files, origin->file);
 	return origin->file == NULL ? -1 : 0;
 }
 
@@ -141,14 +141,14 @@ static int keep(const struct changed *changed, void *arg)
 	if (keep_value(keeper->next, changed) == -1 ||
 	    (value = option_format(changed->from, changed->row)) == NULL)
 		return -1;
-	complaints_add(keeper->kept, &nowhere, "%s: needs a restart, stays %s", changed->key,
+	errors_add(keeper->kept, &nowhere, "%s: needs a restart, stays %s", changed->key,
 	    option_is_set(changed->from, changed->row) ? value : "unset");
 	free(value);
 	return 0;
 }
 
 int config_keep_unreloadable(
-    const struct config *running, struct config *next, struct complaints *kept)
+    const struct config *running, struct config *next, struct strings *kept)
 {
 	struct keeper keeper = { next, kept };
 	const struct looker looker = { keep, &keeper };

@@ -22,23 +22,23 @@
 
 struct reader {
 	struct config_files *files;
-	struct texts *names;
-	struct complaints *complaints;
+	struct strings *names;
+	struct strings *errors;
 	const char *directory; /* of the file at hand; includes are relative to it */
 };
 
-static void complain_errno(struct reader *reader, const char *file)
+static void report_errno(struct reader *reader, const char *file)
 {
 	struct option_origin where = { .file = file };
 
 	if (errno == ENOMEM)
-		reader->complaints->lost = true;
+		reader->errors->lost = true;
 	else
-		complaints_add(reader->complaints, &where, "%s", text_describe(errno));
+		errors_add(reader->errors, &where, "%s", text_describe(errno));
 	reader->files->broken = true;
 }
 
-/* Whether only root and we can have written the file; complains if not. Only a daemon started as root asks. */
+/* Whether only root and we can have written the file; adds an error if not. Only a daemon started as root asks. */
 static bool is_trusted(struct reader *reader, const char *file)
 {
 	struct option_origin where = { .file = file };
@@ -46,26 +46,26 @@ static bool is_trusted(struct reader *reader, const char *file)
 
 	if (!privilege_was_root() || trust_check(file, why, sizeof(why)) == 0)
 		return true;
-	complaints_add(reader->complaints, &where, "%s", why);
+	errors_add(reader->errors, &where, "%s", why);
 	reader->files->broken = true;
 	return false;
 }
 
 /* The name that we know a file of libconfig's by; 1.5 leaves our directory out, 1.7 does not. */
-static const char *known_name(struct texts *names, const char *directory, const char *file)
+static const char *known_name(struct strings *names, const char *directory, const char *file)
 {
 	char *path = path_join(directory, file);
-	const char *name = path == NULL ? NULL : texts_find(names, path);
+	const char *name = path == NULL ? NULL : strings_find(names, path);
 
 	if (name == NULL)
-		name = texts_find(names, file);
+		name = strings_find(names, file);
 	if (name == NULL && path != NULL)
-		name = texts_intern(names, path);
+		name = strings_intern(names, path);
 	free(path);
 	return name;
 }
 
-static void complain_syntax(
+static void report_syntax(
     struct reader *reader, const char *name, const char *own_text, const config_t *tree)
 {
 	const char *file = config_error_file(tree), *what = config_error_text(tree);
@@ -82,7 +82,7 @@ static void complain_syntax(
 		text_line(text, where.line, line, sizeof(line));
 	if (text != NULL && strcmp(what, "syntax error") == 0)
 		config_hint(text, where.line, hint, sizeof(hint));
-	complaints_add(reader->complaints, &where, "%s%s%s%s%s%s", what,
+	errors_add(reader->errors, &where, "%s%s%s%s%s%s", what,
 	    *line != '\0' ? ": " : " at the end of the file", line, *hint != '\0' ? " (" : "", hint,
 	    *hint != '\0' ? ")" : "");
 	free(included);
@@ -93,7 +93,7 @@ static void parse_text(struct reader *reader, const char *name, const char *text
 	struct config_file *file = calloc(1, sizeof(*file));
 
 	if (file == NULL) {
-		reader->complaints->lost = true;
+		reader->errors->lost = true;
 		return;
 	}
 	file->name = name;
@@ -103,9 +103,9 @@ static void parse_text(struct reader *reader, const char *name, const char *text
 		return;
 	}
 	if (errno == ENOMEM)
-		reader->complaints->lost = true;
+		reader->errors->lost = true;
 	else
-		complain_syntax(reader, name, text, &file->tree);
+		report_syntax(reader, name, text, &file->tree);
 	config_destroy(&file->tree);
 	free(file);
 	reader->files->broken = true;
@@ -113,18 +113,18 @@ static void parse_text(struct reader *reader, const char *name, const char *text
 
 static void read_file(struct reader *reader, const char *file, bool may_wait)
 {
-	const char *name = texts_intern(reader->names, file);
+	const char *name = strings_intern(reader->names, file);
 	char *directory = path_directory(file), *text = NULL;
 	size_t length;
 
 	if (name == NULL || directory == NULL) {
-		reader->complaints->lost = true;
+		reader->errors->lost = true;
 	} else if (is_trusted(reader, name) &&
 		   (text = text_read(name, may_wait, &length)) == NULL) {
-		complain_errno(reader, name);
+		report_errno(reader, name);
 	} else if (text != NULL) {
 		reader->directory = directory;
-		if (config_check(name, text, length, directory, reader->names, reader->complaints))
+		if (config_check(name, text, length, directory, reader->names, reader->errors))
 			parse_text(reader, name, text);
 		else
 			reader->files->broken = true;
@@ -158,7 +158,7 @@ static void read_directory(struct reader *reader, const char *directory)
 
 	if (count == -1) {
 		if (errno != ENOENT)
-			complain_errno(reader, directory);
+			report_errno(reader, directory);
 		return;
 	}
 	trusted = is_trusted(reader, directory);
@@ -166,7 +166,7 @@ static void read_directory(struct reader *reader, const char *directory)
 		char *file = path_join(directory, entries[i]->d_name);
 
 		if (file == NULL)
-			reader->complaints->lost = true;
+			reader->errors->lost = true;
 		else if (trusted)
 			read_file(reader, file, false);
 		free(file);
@@ -176,9 +176,9 @@ static void read_directory(struct reader *reader, const char *directory)
 }
 
 void config_files_read(struct config_files *files, const char *main_file, bool may_wait,
-    struct texts *names, struct complaints *complaints)
+    struct strings *names, struct strings *errors)
 {
-	struct reader reader = { .files = files, .names = names, .complaints = complaints };
+	struct reader reader = { .files = files, .names = names, .errors = errors };
 	size_t length = strlen(main_file);
 	char *drop_ins = NULL;
 
@@ -188,7 +188,7 @@ void config_files_read(struct config_files *files, const char *main_file, bool m
 	if (ends_in_conf(main_file))
 		length -= strlen(".conf");
 	if (asprintf(&drop_ins, "%.*s.d", (int)length, main_file) == -1) {
-		complaints->lost = true;
+		errors->lost = true;
 		return;
 	}
 	read_directory(&reader, drop_ins);
@@ -208,7 +208,7 @@ void config_files_clear(struct config_files *files)
 }
 
 struct option_origin config_files_origin(
-    const struct config_file *file, const config_setting_t *setting, struct texts *names)
+    const struct config_file *file, const config_setting_t *setting, struct strings *names)
 {
 	const char *included = config_setting_source_file(setting);
 	struct option_origin origin = { .file = file->name,
@@ -272,7 +272,7 @@ static int element_line(
 }
 
 struct option_origin config_files_element_origin(const struct config_file *file,
-    const config_setting_t *array, unsigned index, struct texts *names)
+    const config_setting_t *array, unsigned index, struct strings *names)
 {
 	const config_setting_t *element = config_setting_get_elem(array, index);
 	struct option_origin origin = config_files_origin(file, element, names);

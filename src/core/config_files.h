@@ -10,9 +10,9 @@
 #include <sys/queue.h>
 
 #include "core/option.h"
-#include "core/texts.h"
+#include "core/strings.h"
 
-struct complaints;
+struct strings;
 
 struct config_file {
 	STAILQ_ENTRY(config_file) entry;
@@ -28,19 +28,19 @@ struct config_files {
 };
 
 /*
- * Every mistake becomes a complaint. The names of all files, includes too, are added to `names`. With may_wait, the
+ * Adds an error for each mistake. The names of all files, includes too, are added to `names`. With may_wait, the
  * main file may be a pipe.
  */
 void config_files_read(struct config_files *files, const char *main_file, bool may_wait,
-    struct texts *names, struct complaints *complaints);
+    struct strings *names, struct strings *errors);
 void config_files_clear(struct config_files *files);
 
 /* Where a setting of the file stands. */
 struct option_origin config_files_origin(
-    const struct config_file *file, const config_setting_t *setting, struct texts *names);
+    const struct config_file *file, const config_setting_t *setting, struct strings *names);
 
 /* The same, for an element of a named array or list. */
 struct option_origin config_files_element_origin(const struct config_file *file,
-    const config_setting_t *array, unsigned index, struct texts *names);
+    const config_setting_t *array, unsigned index, struct strings *names);
 
 #endif

@@ -16,7 +16,7 @@ struct option_origin load_origin(
 	return config_files_origin(file, setting, &loader->config->files);
 }
 
-/* libconfig has wrapped an integer of that line: what it read is not worth a second complaint. */
+/* libconfig has wrapped an integer of that line: what it read is not worth a second error. */
 static bool is_wrapped(
     const struct loader *loader, const config_setting_t *setting, const struct option_origin *where)
 {
@@ -25,8 +25,8 @@ static bool is_wrapped(
 
 	if (!config_setting_is_number(setting) || length >= (int)sizeof(place))
 		return false;
-	for (size_t i = 0; i < loader->text_complaints; i++)
-		if (strncmp(loader->complaints->lines.items[i], place, (size_t)length) == 0)
+	for (size_t i = 0; i < loader->text_errors; i++)
+		if (strncmp(loader->errors->items[i], place, (size_t)length) == 0)
 			return true;
 	return false;
 }
@@ -46,7 +46,7 @@ static void note_item_lines(struct loader *loader, const struct config_file *fil
 }
 
 /* Where the first element is that the row does not accept; for a setting that is no array, where it is itself. */
-static struct option_origin place_of_mistake(struct loader *loader, const struct config_file *file,
+static struct option_origin error_origin(struct loader *loader, const struct config_file *file,
     const struct option_row *row, const config_setting_t *setting)
 {
 	if (config_setting_is_array(setting) || config_setting_is_list(setting))
@@ -66,8 +66,8 @@ void load_value(struct loader *loader, const struct config_file *file, const cha
 	if (option_set(section, row, setting, &where, why, sizeof(why)) == 0) {
 		note_item_lines(loader, file, section, row, setting);
 	} else if (!is_wrapped(loader, setting, &where)) {
-		where = place_of_mistake(loader, file, row, setting);
-		complaints_add(loader->complaints, &where, "%s%s: %s", prefix, row->key, why);
+		where = error_origin(loader, file, row, setting);
+		errors_add(loader->errors, &where, "%s%s: %s", prefix, row->key, why);
 	}
 }
 
@@ -80,22 +80,20 @@ bool load_expects_group(struct loader *loader, const struct config_file *file,
 	if (config_setting_is_group(setting))
 		return true;
 	option_refuse(setting, why, sizeof(why), "a group, { ... }");
-	complaints_add(
-	    loader->complaints, &where, "%s%s: %s", prefix, config_setting_name(setting), why);
+	errors_add(loader->errors, &where, "%s%s: %s", prefix, config_setting_name(setting), why);
 	return false;
 }
 
-void load_complain_unknown(struct loader *loader, const struct config_file *file,
+void load_report_unknown(struct loader *loader, const struct config_file *file,
     const config_setting_t *setting, const char *prefix, const char *near)
 {
 	struct option_origin where = load_origin(loader, file, setting);
 
 	if (near != NULL)
-		complaints_add(loader->complaints, &where,
-		    "%s%s: unknown key; did you mean \"%s\"?", prefix, config_setting_name(setting),
-		    near);
+		errors_add(loader->errors, &where, "%s%s: unknown key; did you mean \"%s\"?",
+		    prefix, config_setting_name(setting), near);
 	else
-		complaints_add(loader->complaints, &where, "%s%s: unknown key", prefix,
+		errors_add(loader->errors, &where, "%s%s: unknown key", prefix,
 		    config_setting_name(setting));
 }
 
@@ -112,27 +110,27 @@ static void load_group(struct loader *loader, const struct config_file *file,
 		const config_setting_t *value = config_setting_get_elem(setting, (unsigned)i);
 		const char *key = config_setting_name(value);
 		const struct option_row *row = option_find(section->rows, key);
-		struct nearest nearest = { .name = key };
+		struct suggestion suggestion = { .name = key };
 
 		if (row != NULL) {
 			load_value(loader, file, prefix, section, row, value);
 		} else {
-			option_offer(&nearest, section->rows);
-			load_complain_unknown(loader, file, value, prefix, nearest.best);
+			option_suggest(&suggestion, section->rows);
+			load_report_unknown(loader, file, value, prefix, suggestion.best);
 		}
 	}
 }
 
 static const char *nearest_at_top(const char *name)
 {
-	struct nearest nearest = { .name = name };
+	struct suggestion suggestion = { .name = name };
 
-	nearest_offer(&nearest, "services");
-	option_offer(&nearest, main_rows);
+	suggest_offer(&suggestion, "services");
+	option_suggest(&suggestion, main_rows);
 	for (size_t i = 0; i < CONFIG_GROUPS; i++)
 		if (config_groups[i].name != NULL)
-			nearest_offer(&nearest, config_groups[i].name);
-	return nearest.best;
+			suggest_offer(&suggestion, config_groups[i].name);
+	return suggestion.best;
 }
 
 static void load_top(
@@ -156,7 +154,7 @@ static void load_top(
 			continue;
 		return;
 	}
-	load_complain_unknown(loader, file, setting, "", nearest_at_top(name));
+	load_report_unknown(loader, file, setting, "", nearest_at_top(name));
 }
 
 static void load_tops(struct loader *loader)
@@ -182,35 +180,35 @@ static bool init_sections(struct config *config)
 	return true;
 }
 
-static void complain_idle(struct loader *loader, const char *file)
+static void report_idle(struct loader *loader, const char *file)
 {
 	struct option_origin where = { .file = file };
 
 	for (size_t i = 0; i < loader->config->instance_count; i++)
 		if (instance_enabled(&loader->config->instances[i]))
 			return;
-	complaints_add(loader->complaints, &where, "no service is enabled");
+	errors_add(loader->errors, &where, "no service is enabled");
 }
 
-struct config *config_load(const char *file, bool may_wait, const struct config_kind *const *kinds,
-    struct complaints *complaints)
+struct config *config_load(
+    const char *file, bool may_wait, const struct config_kind *const *kinds, struct strings *errors)
 {
-	struct loader loader = { .kinds = kinds, .complaints = complaints };
+	struct loader loader = { .kinds = kinds, .errors = errors };
 
 	loader.config = calloc(1, sizeof(*loader.config));
 	if (loader.config == NULL || !init_sections(loader.config)) {
 		config_free(loader.config);
-		complaints->lost = true;
+		errors->lost = true;
 		return NULL;
 	}
-	config_files_read(&loader.files, file, may_wait, &loader.config->files, complaints);
-	loader.text_complaints = complaints->lines.count;
+	config_files_read(&loader.files, file, may_wait, &loader.config->files, errors);
+	loader.text_errors = errors->count;
 	load_tops(&loader);
 	load_services(&loader);
-	if (complaints->lines.count == 0 && !complaints->lost)
-		complain_idle(&loader, file);
+	if (errors->count == 0 && !errors->lost)
+		report_idle(&loader, file);
 	config_files_clear(&loader.files);
-	if (complaints->lines.count > 0 || complaints->lost) {
+	if (errors->count > 0 || errors->lost) {
 		config_free(loader.config);
 		return NULL;
 	}

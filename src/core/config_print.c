@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/config.h"
-#include "core/nearest.h"
+#include "core/suggest.h"
 
 #define ORIGIN_COLUMN 47
 
@@ -207,21 +207,21 @@ static bool explain_name(const char *name, const struct config_kind *const *kind
 
 static const char *nearest_anywhere(const char *name, const struct config_kind *const *kinds)
 {
-	struct nearest nearest = { .name = name };
+	struct suggestion suggestion = { .name = name };
 
-	nearest_offer(&nearest, "services");
+	suggest_offer(&suggestion, "services");
 	for (size_t i = 0; i < CONFIG_GROUPS; i++) {
 		if (config_groups[i].name != NULL)
-			nearest_offer(&nearest, config_groups[i].name);
-		option_offer(&nearest, config_groups[i].rows);
+			suggest_offer(&suggestion, config_groups[i].name);
+		option_suggest(&suggestion, config_groups[i].rows);
 	}
 	for (; *kinds != NULL; kinds++) {
-		nearest_offer(&nearest, (*kinds)->type);
+		suggest_offer(&suggestion, (*kinds)->type);
 		for (size_t part = 0; part < CONFIG_PARTS; part++)
 			if ((*kinds)->parts[part].rows != NULL)
-				option_offer(&nearest, (*kinds)->parts[part].rows);
+				option_suggest(&suggestion, (*kinds)->parts[part].rows);
 	}
-	return nearest.best;
+	return suggestion.best;
 }
 
 int config_explain(const char *key, const struct config_kind *const *kinds, FILE *out)

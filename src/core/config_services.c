@@ -37,7 +37,7 @@ static void add_instance(
 		return;
 	instances = reallocarray(config->instances, config->instance_count + 1, sizeof(*instances));
 	if (instances == NULL) {
-		loader->complaints->lost = true;
+		loader->errors->lost = true;
 		return;
 	}
 	config->instances = instances;
@@ -46,7 +46,7 @@ static void add_instance(
 	if (instance->name != NULL)
 		config->instance_count++;
 	else
-		loader->complaints->lost = true;
+		loader->errors->lost = true;
 }
 
 static void declare(
@@ -58,7 +58,7 @@ static void declare(
 	if (!load_expects_group(loader, file, group, "services."))
 		return;
 	if (strchr(name, '*') != NULL || strlen(name) > 64)
-		complaints_add(loader->complaints, &where,
+		errors_add(loader->errors, &where,
 		    "services.%.80s: a name is made of at most 64 letters, digits, - and _", name);
 	else
 		add_instance(loader, name, &where);
@@ -78,26 +78,26 @@ static void declare_all(struct loader *loader)
 	}
 }
 
-static void complain_kind(
+static void report_kind(
     struct loader *loader, const char *path, const char *type, const struct option_origin *where)
 {
-	struct nearest nearest = { .name = type };
+	struct suggestion suggestion = { .name = type };
 	char known[512] = "", shown[80];
 
 	for (const struct config_kind *const *kind = loader->kinds; *kind != NULL; kind++) {
 		size_t at = strlen(known);
 
-		nearest_offer(&nearest, (*kind)->type);
+		suggest_offer(&suggestion, (*kind)->type);
 		snprintf(
 		    known + at, sizeof(known) - at, "%s%s", at == 0 ? "" : ", ", (*kind)->type);
 	}
 	log_escape(shown, sizeof(shown), type, strlen(type));
-	if (nearest.best != NULL)
-		complaints_add(loader->complaints, where,
+	if (suggestion.best != NULL)
+		errors_add(loader->errors, where,
 		    "%s: unknown service type \"%s\"; did you mean \"%s\"?", path, shown,
-		    nearest.best);
+		    suggestion.best);
 	else
-		complaints_add(loader->complaints, where,
+		errors_add(loader->errors, where,
 		    "%s: unknown service type \"%s\"; the types are %s", path, shown, known);
 }
 
@@ -133,7 +133,7 @@ static bool resolve_kind(struct loader *loader, struct instance_config *instance
 	    path, sizeof(path), "services.%s%s", instance->name, setting == NULL ? "" : ".type");
 	if (type == NULL) {
 		option_refuse(setting, why, sizeof(why), "a string");
-		complaints_add(loader->complaints, &where, "%s: %s", path, why);
+		errors_add(loader->errors, &where, "%s: %s", path, why);
 		return false;
 	}
 	for (const struct config_kind *const *kind = loader->kinds; *kind != NULL; kind++)
@@ -143,17 +143,17 @@ static bool resolve_kind(struct loader *loader, struct instance_config *instance
 		}
 	/* A file that could not be read may have said what this is. */
 	if (setting != NULL || !loader->files.broken)
-		complain_kind(loader, path, type, &where);
+		report_kind(loader, path, type, &where);
 	return false;
 }
 
 /* A key that this kind does not have: another kind's, or a misspelt one. */
-static void complain_key(struct loader *loader, const struct config_file *file,
+static void report_key(struct loader *loader, const struct config_file *file,
     const struct instance_config *instance, const char *prefix, const config_setting_t *setting)
 {
 	struct option_origin where = load_origin(loader, file, setting);
 	const char *key = config_setting_name(setting);
-	struct nearest nearest = { .name = key };
+	struct suggestion suggestion = { .name = key };
 	char others[256] = "";
 	size_t part;
 
@@ -166,13 +166,12 @@ static void complain_key(struct loader *loader, const struct config_file *file,
 	}
 	for (part = 0; part < CONFIG_PARTS; part++)
 		if (instance->kind->parts[part].rows != NULL)
-			option_offer(&nearest, instance->kind->parts[part].rows);
+			option_suggest(&suggestion, instance->kind->parts[part].rows);
 	if (*others == '\0')
-		load_complain_unknown(loader, file, setting, prefix, nearest.best);
+		load_report_unknown(loader, file, setting, prefix, suggestion.best);
 	else
-		complaints_add(loader->complaints, &where,
-		    "%s%s: not a key of type \"%s\", only of %s", prefix, key, instance->kind->type,
-		    others);
+		errors_add(loader->errors, &where, "%s%s: not a key of type \"%s\", only of %s",
+		    prefix, key, instance->kind->type, others);
 }
 
 static void load_instance_group(struct loader *loader, struct instance_config *instance,
@@ -190,7 +189,7 @@ static void load_instance_group(struct loader *loader, struct instance_config *i
 		if (row != NULL)
 			load_value(loader, file, prefix, &instance->parts[part], row, setting);
 		else if (strcmp(key, "type") != 0)
-			complain_key(loader, file, instance, prefix, setting);
+			report_key(loader, file, instance, prefix, setting);
 	}
 }
 
@@ -228,7 +227,7 @@ static void check_required(struct loader *loader, const struct instance_config *
 			continue;
 		for (const struct option_row *row = section->rows; row->key != NULL; row++)
 			if (row->flags & OPTION_REQUIRED && !option_is_set(section, row))
-				complaints_add(loader->complaints, &instance->origin,
+				errors_add(loader->errors, &instance->origin,
 				    "services.%s.%s: is missing", instance->name, row->key);
 	}
 }
@@ -265,7 +264,7 @@ static struct option_origin key_origin(const struct instance_config *instance, c
 }
 
 /* Adds what the check finds, if there is one and it finds anything. */
-static void check_whole(struct complaints *complaints, const struct instance_config *instance,
+static void check_whole(struct strings *errors, const struct instance_config *instance,
     int (*check)(
 	const struct instance_config *instance, const char **key, char *why, size_t why_size))
 {
@@ -276,8 +275,8 @@ static void check_whole(struct complaints *complaints, const struct instance_con
 	if (check == NULL || check(instance, &key, why, sizeof(why)) == 0)
 		return;
 	where = key_origin(instance, &key);
-	complaints_add(complaints, &where, "services.%s%s%s: %s", instance->name,
-	    key == NULL ? "" : ".", key == NULL ? "" : key, why);
+	errors_add(errors, &where, "services.%s%s%s: %s", instance->name, key == NULL ? "" : ".",
+	    key == NULL ? "" : key, why);
 }
 
 /* Warns only if we are root or user is root: otherwise it is not known who will start the daemon. */
@@ -288,7 +287,7 @@ static void warn_of_root(struct loader *loader, const struct instance_config *in
 
 	if (user == NULL ? geteuid() != 0 : strcmp(user, "root") != 0)
 		return;
-	complaints_add(&loader->config->warnings, &where,
+	errors_add(&loader->config->warnings, &where,
 	    "services.%s.%s: it runs as root for every client, if echod is started as root; set "
 	    "user to another user",
 	    instance->name, key);
@@ -296,13 +295,13 @@ static void warn_of_root(struct loader *loader, const struct instance_config *in
 
 static void load_instance(struct loader *loader, struct instance_config *instance)
 {
-	size_t before = loader->complaints->lines.count;
+	size_t before = loader->errors->count;
 	const struct config_file *file;
 
 	if (!resolve_kind(loader, instance))
 		return;
 	if (!init_parts(instance)) {
-		loader->complaints->lost = true;
+		loader->errors->lost = true;
 		return;
 	}
 	STAILQ_FOREACH (file, &loader->files.list, entry) {
@@ -312,14 +311,14 @@ static void load_instance(struct loader *loader, struct instance_config *instanc
 			load_instance_group(loader, instance, file, group);
 	}
 	if (!settle_type(instance))
-		loader->complaints->lost = true;
-	if (loader->files.broken || loader->complaints->lost ||
-	    loader->complaints->lines.count > before || !instance_enabled(instance))
+		loader->errors->lost = true;
+	if (loader->files.broken || loader->errors->lost || loader->errors->count > before ||
+	    !instance_enabled(instance))
 		return;
 	check_required(loader, instance);
-	if (loader->complaints->lines.count == before)
-		check_whole(loader->complaints, instance, instance->kind->check);
-	if (loader->complaints->lines.count == before)
+	if (loader->errors->count == before)
+		check_whole(loader->errors, instance, instance->kind->check);
+	if (loader->errors->count == before)
 		check_whole(&loader->config->warnings, instance, instance->kind->warn);
 	if (instance->kind->runs_programs)
 		warn_of_root(loader, instance);

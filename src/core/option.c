@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "core/config_tree.h"
-#include "core/nearest.h"
+#include "core/suggest.h"
 
 void *option_field(const struct option_section *section, const struct option_row *row)
 {
@@ -78,10 +78,10 @@ const struct option_row *option_find(const struct option_row *rows, const char *
 	return NULL;
 }
 
-void option_offer(struct nearest *nearest, const struct option_row *rows)
+void option_suggest(struct suggestion *suggestion, const struct option_row *rows)
 {
 	for (; rows->key != NULL; rows++)
-		nearest_offer(nearest, rows->key);
+		suggest_offer(suggestion, rows->key);
 }
 
 int option_set(struct option_section *section, const struct option_row *row,

@@ -14,10 +14,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "core/texts.h"
+#include "core/strings.h"
 
 struct config_setting_t;
-struct nearest;
+struct suggestion;
 struct option_row;
 
 /* Where a value came from; file is NULL for a built-in default. The text belongs to the config. */
@@ -45,7 +45,7 @@ struct option_type {
 	const struct option_item *item; /* of a list, see option_list.h */
 };
 
-/* Field types in C: bool, int64_t, int64_t ms, int64_t bytes, mode_t, int (index), char *, texts.
+/* Field types in C: bool, int64_t, int64_t ms, int64_t bytes, mode_t, int (index), char *, struct strings.
  */
 extern const struct option_type option_bool, option_integer, option_duration, option_size,
     option_mode, option_choice, option_string, option_choice_or_path, option_strings;
@@ -98,7 +98,7 @@ void option_section_clear(struct option_section *section);
 const struct option_row *option_find(const struct option_row *rows, const char *key);
 
 /* Offers all keys of the rows as what a misspelt one may have meant. */
-void option_offer(struct nearest *nearest, const struct option_row *rows);
+void option_suggest(struct suggestion *suggestion, const struct option_row *rows);
 
 /*
  * Sets one field from a setting. 0, and what stood there is replaced; or -1 with `why` filled and

@@ -36,18 +36,19 @@ static void note_line(const struct option_item *type, void *item,
 	*type->line(item) = (int)config_setting_source_line(setting);
 }
 
-static int parse_texts(const struct option_item *type, struct list *list,
-    const struct config_setting_t *setting, const struct texts *texts, char *why, size_t why_size)
+static int parse_strings(const struct option_item *type, struct list *list,
+    const struct config_setting_t *setting, const struct strings *strings, char *why,
+    size_t why_size)
 {
-	list->items = calloc(texts->count, type->size);
-	if (list->items == NULL && texts->count > 0) {
+	list->items = calloc(strings->count, type->size);
+	if (list->items == NULL && strings->count > 0) {
 		snprintf(why, why_size, "out of memory");
 		return -1;
 	}
-	for (; list->count < texts->count; list->count++) {
+	for (; list->count < strings->count; list->count++) {
 		void *item = list->items + list->count * type->size;
 
-		if (parse_item(type, item, texts->items[list->count], why, why_size) == -1)
+		if (parse_item(type, item, strings->items[list->count], why, why_size) == -1)
 			return -1;
 		note_line(type, item, setting, list->count);
 	}
@@ -59,12 +60,12 @@ int option_list_parse(const struct option_row *row, const struct config_setting_
 {
 	const struct option_item *type = row->type->item;
 	struct list list = { 0 };
-	struct texts texts = { 0 };
-	int result = option_strings.parse(row, setting, &texts, why, why_size);
+	struct strings strings = { 0 };
+	int result = option_strings.parse(row, setting, &strings, why, why_size);
 
 	if (result == 0)
-		result = parse_texts(type, &list, setting, &texts, why, why_size);
-	texts_clear(&texts);
+		result = parse_strings(type, &list, setting, &strings, why, why_size);
+	strings_clear(&strings);
 	if (result == -1)
 		option_list_clear(type, &list);
 	memcpy(field, &list, sizeof(list));

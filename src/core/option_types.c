@@ -6,8 +6,8 @@
 #include <sys/types.h>
 
 #include "core/log.h"
-#include "core/nearest.h"
 #include "core/option.h"
+#include "core/suggest.h"
 
 static void show_found(const struct config_setting_t *setting, char *to, size_t size)
 {
@@ -111,7 +111,7 @@ static int parse_choice(const struct option_row *row, const struct config_settin
     void *field, char *why, size_t why_size)
 {
 	const char *text = config_setting_get_string(setting);
-	const char *near = text == NULL ? NULL : nearest_name(text, row->choices);
+	const char *near = text == NULL ? NULL : suggest_name(text, row->choices);
 	char shape[320];
 
 	for (int i = 0; text != NULL && row->choices[i] != NULL; i++)
@@ -179,7 +179,7 @@ static int parse_choice_or_path(const struct option_row *row,
     const struct config_setting_t *setting, void *field, char *why, size_t why_size)
 {
 	const char *text = config_setting_get_string(setting);
-	const char *near = text == NULL ? NULL : nearest_name(text, row->choices);
+	const char *near = text == NULL ? NULL : suggest_name(text, row->choices);
 	bool known = text != NULL && *text == '/';
 	char shape[320];
 
@@ -227,13 +227,13 @@ static void clear_string(void *field)
 }
 
 static int add_string(const struct option_row *row, const struct config_setting_t *setting,
-    const char *expected, struct texts *texts, char *why, size_t why_size)
+    const char *expected, struct strings *strings, char *why, size_t why_size)
 {
 	const char *text = read_string(row, setting, expected, why, why_size);
 
 	if (text == NULL)
 		return -1;
-	if (texts_add(texts, text) == -1) {
+	if (strings_add(strings, text) == -1) {
 		snprintf(why, why_size, "out of memory");
 		return -1;
 	}
@@ -253,7 +253,7 @@ static int parse_strings(const struct option_row *row, const struct config_setti
 		    many ? "an array with each item a string" : "a string or an array of strings";
 
 		if (add_string(row, item, expected, field, why, why_size) == -1) {
-			texts_clear(field);
+			strings_clear(field);
 			return -1;
 		}
 	}
@@ -262,20 +262,20 @@ static int parse_strings(const struct option_row *row, const struct config_setti
 
 static void print_strings(const struct option_row *row, const void *field, FILE *out)
 {
-	const struct texts *texts = field;
+	const struct strings *strings = field;
 
 	(void)row;
 	fputs("[", out);
-	for (size_t i = 0; i < texts->count; i++) {
+	for (size_t i = 0; i < strings->count; i++) {
 		fputs(i == 0 ? " " : ", ", out);
-		print_quoted(texts->items[i], out);
+		print_quoted(strings->items[i], out);
 	}
 	fputs(" ]", out);
 }
 
 static void clear_strings(void *field)
 {
-	texts_clear(field);
+	strings_clear(field);
 }
 
 const struct option_type option_bool = {
@@ -319,7 +319,7 @@ const struct option_type option_choice_or_path = {
 
 const struct option_type option_strings = {
 	.name = "string or array of strings",
-	.size = sizeof(struct texts),
+	.size = sizeof(struct strings),
 	.parse = parse_strings,
 	.print = print_strings,
 	.clear = clear_strings,

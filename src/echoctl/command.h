@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/texts.h"
+#include "core/strings.h"
 
 struct address;
 
@@ -31,7 +31,7 @@ struct options {
 	bool watch;     /* -w of status: again and again */
 	/* Of a command for the daemon: */
 	const char *command;
-	struct texts forwarded; /* its long options, "--name" or "--name=value" */
+	struct strings forwarded; /* its long options, "--name" or "--name=value" */
 };
 
 /* Commands get the arguments behind their options, as many as their row allows. */

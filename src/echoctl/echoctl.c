@@ -13,8 +13,8 @@
 
 #include "build.h"
 #include "core/log.h"
-#include "core/nearest.h"
 #include "core/standard.h"
+#include "core/suggest.h"
 #include "echoctl/command.h"
 #include "echoctl/probes.h"
 #include "net/address.h"
@@ -192,7 +192,7 @@ static bool set_option(
 		options->raw = true;
 		return true;
 	case FORWARDED:
-		return texts_addf(&options->forwarded, "--%s%s%s", long_option->name,
+		return strings_addf(&options->forwarded, "--%s%s%s", long_option->name,
 			   optarg == NULL ? "" : "=", optarg == NULL ? "" : optarg) == 0;
 	case ':':
 		if (optopt == FORWARDED)
@@ -244,17 +244,17 @@ static bool parse_options(
 /* NULL after a complaint. */
 static const struct command *find_command(const char *name)
 {
-	struct nearest nearest = { .name = name };
+	struct suggestion suggestion = { .name = name };
 	char shown[64];
 
 	for (size_t i = 0; i < COMMANDS; i++) {
 		if (strcmp(commands[i].name, name) == 0)
 			return &commands[i];
-		nearest_offer(&nearest, commands[i].name);
+		suggest_offer(&suggestion, commands[i].name);
 	}
 	log_escape(shown, sizeof(shown), name, strlen(name));
-	if (nearest.best != NULL)
-		complain("unknown command \"%s\"; did you mean \"%s\"?", shown, nearest.best);
+	if (suggestion.best != NULL)
+		complain("unknown command \"%s\"; did you mean \"%s\"?", shown, suggestion.best);
 	else
 		complain("unknown command \"%s\"", shown);
 	fputs("The commands are:", stderr);
@@ -313,6 +313,6 @@ int main(int argc, char **argv)
 		return STATUS_USAGE;
 	}
 	status = run(&options, argc - optind, argv + optind);
-	texts_clear(&options.forwarded);
+	strings_clear(&options.forwarded);
 	return check_output(status);
 }

@@ -18,7 +18,7 @@
 
 #include "core/clock.h"
 #include "core/process.h"
-#include "core/texts.h"
+#include "core/strings.h"
 #include "net/instance.h"
 #include "net/logpipe.h"
 #include "net/loop.h"
@@ -301,7 +301,7 @@ static int child_spawn(pid_t *pid, const struct child_options *options, int erro
 /* 0, or an error number. */
 static int spawn(pid_t *pid, const struct child_options *options, int errors)
 {
-	const struct texts *arguments = options->arguments, *environment = options->environment;
+	const struct strings *arguments = options->arguments, *environment = options->environment;
 	char **argv = calloc(arguments->count + 1, sizeof(char *));
 	char **envp = calloc(environment->count + 1, sizeof(char *));
 	int error = ENOMEM;

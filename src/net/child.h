@@ -11,11 +11,11 @@
 struct child;
 struct instance;
 struct loop;
-struct texts;
+struct strings;
 
 struct child_options {
 	const char *path; /* of the executable */
-	const struct texts *arguments, *environment;
+	const struct strings *arguments, *environment;
 	int fd;            /* becomes its standard input and output, and stays the caller's */
 	const char *label; /* for log lines: the service and the client */
 	int64_t timeout;   /* ms, then it is ended; 0 = never */

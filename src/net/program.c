@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/texts.h"
+#include "core/strings.h"
 #include "net/endpoint.h"
 #include "net/stream.h"
 
@@ -54,32 +54,32 @@ int program_find(const char *name, char *path, size_t size)
 
 /* NAME_ADDR and NAME_PORT of one end. */
 static int add_address(
-    struct texts *to, const char *name, const struct sockaddr *address, socklen_t length)
+    struct strings *to, const char *name, const struct sockaddr *address, socklen_t length)
 {
 	char host[NI_MAXHOST], port[NI_MAXSERV], text[ADDRESS_TEXT_MAX];
 
 	if (length == 0)
 		return 0;
 	if (address->sa_family == AF_UNIX)
-		return texts_addf(
+		return strings_addf(
 		    to, "%s_ADDR=%s", name, peer_format(address, length, text, sizeof(text)));
 	if (getnameinfo(address, length, host, sizeof(host), port, sizeof(port),
 		NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
 		errno = EAFNOSUPPORT;
 		return -1;
 	}
-	if (texts_addf(to, "%s_ADDR=%s", name, host) == -1)
+	if (strings_addf(to, "%s_ADDR=%s", name, host) == -1)
 		return -1;
-	return texts_addf(to, "%s_PORT=%s", name, port);
+	return strings_addf(to, "%s_PORT=%s", name, port);
 }
 
-int program_environment(struct texts *to, struct stream *client)
+int program_environment(struct strings *to, struct stream *client)
 {
 	struct sockaddr_storage local;
 	socklen_t length = stream_local(client, &local);
 
-	if (texts_add(to, "PATH=" SEARCH_PATH) == -1 ||
-	    texts_addf(to, "SERVICE=%s", stream_instance(client)->name) == -1 ||
+	if (strings_add(to, "PATH=" SEARCH_PATH) == -1 ||
+	    strings_addf(to, "SERVICE=%s", stream_instance(client)->name) == -1 ||
 	    add_address(to, "REMOTE", stream_peer(client), stream_peer_length(client)) == -1)
 		return -1;
 	return add_address(to, "LOCAL", (struct sockaddr *)&local, length);

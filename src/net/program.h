@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 struct stream;
-struct texts;
+struct strings;
 
 /*
  * The executable of that name: a path stays as it is, a plain name is looked up as a shell would,
@@ -17,6 +17,6 @@ int program_find(const char *name, char *path, size_t size);
  * Adds PATH, SERVICE and, for the client, REMOTE_ADDR, REMOTE_PORT, LOCAL_ADDR and LOCAL_PORT; a
  * Unix socket has no ports. 0, or -1 with errno.
  */
-int program_environment(struct texts *to, struct stream *client);
+int program_environment(struct strings *to, struct stream *client);
 
 #endif

@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "core/texts.h"
+#include "core/strings.h"
 #include "net/child.h"
 #include "net/endpoint.h"
 #include "net/loop.h"
@@ -149,9 +149,9 @@ static int open_buffers(struct relay *r)
 
 /* The program on its end of the socketpair. */
 static int start_program(
-    struct relay *r, const struct texts *command, int64_t timeout, const char *label, int fd)
+    struct relay *r, const struct strings *command, int64_t timeout, const char *label, int fd)
 {
-	struct texts environment = { 0 };
+	struct strings environment = { 0 };
 	char path[PATH_MAX];
 	const struct child_options options = {
 		.path = path,
@@ -169,12 +169,12 @@ static int start_program(
 		r->child = child_start(stream_instance(r->client), &options);
 	int saved = errno;
 
-	texts_clear(&environment);
+	strings_clear(&environment);
 	errno = saved;
 	return r->child == NULL ? -1 : 0;
 }
 
-static int join(struct relay *r, const struct texts *command, int64_t timeout, const char *label)
+static int join(struct relay *r, const struct strings *command, int64_t timeout, const char *label)
 {
 	int ends[2], result = -1, saved;
 
@@ -190,7 +190,7 @@ static int join(struct relay *r, const struct texts *command, int64_t timeout, c
 	return result;
 }
 
-struct relay *relay_new(struct stream *client, const struct texts *command, int64_t timeout_ms)
+struct relay *relay_new(struct stream *client, const struct strings *command, int64_t timeout_ms)
 {
 	struct instance *instance = stream_instance(client);
 	struct relay *r = calloc(1, sizeof(*r));

@@ -12,13 +12,13 @@
 struct evbuffer;
 struct relay;
 struct stream;
-struct texts;
+struct strings;
 
 /*
  * Starts the program (its name, then its arguments) for the client; after timeout_ms (0 = never)
  * it is ended. NULL when it cannot be started, which is in the log then.
  */
-struct relay *relay_new(struct stream *client, const struct texts *command, int64_t timeout_ms);
+struct relay *relay_new(struct stream *client, const struct strings *command, int64_t timeout_ms);
 /* The client has gone: so has the program, soon. NULL is fine. */
 void relay_free(struct relay *relay);
 

@@ -120,7 +120,7 @@ static bool is_ipv4(const struct listed *l)
 }
 
 static void add_collision(
-    struct texts *mistakes, const struct listed *first, const struct listed *second)
+    struct strings *errors, const struct listed *first, const struct listed *second)
 {
 	const struct option_origin here = place_of(second->instance, second->address);
 	const struct option_origin there = place_of(first->instance, first->address);
@@ -134,7 +134,7 @@ static void add_collision(
 		    "[::] serves IPv4, too; set ipv6_only = true where it is, or listen on "
 		    "\"%s*:%u\" alone",
 		    transport_prefix(b->transport), b->port);
-	mistakes_add(mistakes, &here,
+	errors_add(errors, &here,
 	    "services.%s.listen: \"%s\" collides with \"%s\" of services.%s (%s:%d): %s",
 	    second->instance->name, b->text, a->text, first->instance->name, there.file, there.line,
 	    advice);
@@ -148,7 +148,7 @@ static const char *storage_of(const struct instance_config *instance)
 }
 
 static void check_storage(
-    const struct config *config, const struct instance_config *second, struct texts *mistakes)
+    const struct config *config, const struct instance_config *second, struct strings *errors)
 {
 	const char *directory = storage_of(second), *other;
 	char *real = directory == NULL ? NULL : path_canonical(directory);
@@ -162,8 +162,7 @@ static void check_storage(
 		other_real = path_canonical(other);
 		place = option_origin_of(&i->parts[PART_OWN], "storage");
 		if (other_real != NULL && strcmp(real, other_real) == 0)
-			mistakes_add(mistakes,
-			    option_origin_of(&second->parts[PART_OWN], "storage"),
+			errors_add(errors, option_origin_of(&second->parts[PART_OWN], "storage"),
 			    "services.%s.storage: \"%s\" is the directory of services.%s (%s:%d): "
 			    "each store needs its own",
 			    second->name, directory, i->name, place->file, place->line);
@@ -197,24 +196,24 @@ static struct listed *list_addresses(
 }
 
 int collisions_find(
-    const struct config *config, const struct inherited *inherited, struct texts *mistakes)
+    const struct config *config, const struct inherited *inherited, struct strings *errors)
 {
-	size_t before = mistakes->count, count;
+	size_t before = errors->count, count;
 	struct listed *all = list_addresses(config, inherited, &count);
 
 	if (all == NULL)
-		mistakes->lost = true;
+		errors->lost = true;
 	for (size_t i = 0; i < count; i++)
 		for (size_t first = 0; first < i; first++)
 			if (listed_collide(&all[first], &all[i])) {
-				add_collision(mistakes, &all[first], &all[i]);
+				add_collision(errors, &all[first], &all[i]);
 				break;
 			}
 	for (size_t i = 0; i < config->instance_count; i++)
 		if (instance_enabled(&config->instances[i]))
-			check_storage(config, &config->instances[i], mistakes);
+			check_storage(config, &config->instances[i], errors);
 	for (size_t i = 0; i < count; i++)
 		free(all[i].path);
 	free(all);
-	return all != NULL && mistakes->count == before ? 0 : -1;
+	return all != NULL && errors->count == before ? 0 : -1;
 }

@@ -7,13 +7,13 @@
 
 struct config;
 struct inherited;
-struct texts;
+struct strings;
 
 /*
  * Adds a mistake for each address or store that collides with an earlier one. Ignores disabled instances, and the
  * addresses of those that get their sockets from the service manager (NULL = none does). 0, or -1 with mistakes.
  */
 int collisions_find(
-    const struct config *config, const struct inherited *inherited, struct texts *mistakes);
+    const struct config *config, const struct inherited *inherited, struct strings *errors);
 
 #endif

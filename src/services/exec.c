@@ -12,7 +12,7 @@
 #include "services/service.h"
 
 struct exec_conf {
-	struct texts command;
+	struct strings command;
 	int64_t max_children;
 	int64_t timeout; /* ms, 0 = never */
 };

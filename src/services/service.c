@@ -218,7 +218,7 @@ void service_warn_endpoint(const struct instance_config *config, const struct en
 		    config->name, endpoint_format(endpoint, text, sizeof(text)), what);
 }
 
-int service_verify(const struct instance_config *config, const char *user, struct texts *mistakes)
+int service_verify(const struct instance_config *config, const char *user, struct strings *errors)
 {
 	const struct service_ops *ops = service_of(config->kind);
 	bool lends = user != NULL && geteuid() == 0;
@@ -230,7 +230,7 @@ int service_verify(const struct instance_config *config, const char *user, struc
 	if (ops->verify == NULL)
 		return 0;
 	if (privilege_lend(user, why, sizeof(why)) == -1) {
-		mistakes_add(mistakes, &config->origin, "services.%s: %s", config->name, why);
+		errors_add(errors, &config->origin, "services.%s: %s", config->name, why);
 		return -1;
 	}
 	result = ops->verify(config, &key, why, sizeof(why));
@@ -238,7 +238,7 @@ int service_verify(const struct instance_config *config, const char *user, struc
 	if (result == -1) {
 		const struct option_row *row = config_kind_row(config->kind, key, &part);
 
-		mistakes_add(mistakes, option_origin(&config->parts[part], row),
+		errors_add(errors, option_origin(&config->parts[part], row),
 		    "services.%s.%s: %s%s%s", config->name, key, why,
 		    lends ? ", for the user " : "", lends ? user : "");
 	}

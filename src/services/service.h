@@ -91,7 +91,7 @@ int service_warn(
  * Whether the user that root will become (NULL = we stay who we are) can use what the instance needs besides its
  * addresses: a program, a file. 0, or -1 with the mistake added.
  */
-int service_verify(const struct instance_config *config, const char *user, struct texts *mistakes);
+int service_verify(const struct instance_config *config, const char *user, struct strings *errors);
 
 /* Logs the same of an address that no key says. */
 void service_warn_endpoint(const struct instance_config *config, const struct endpoint *endpoint);

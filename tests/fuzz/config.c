@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "core/texts.h"
+#include "core/strings.h"
 #include "fuzz.h"
 #include "services/service.h"
 
@@ -31,15 +31,15 @@ static void write_file(const void *bytes, size_t length)
 /* What is in the file, read and printed; NULL when it is refused. */
 static char *load_and_print(size_t *length)
 {
-	struct complaints complaints = { 0 };
+	struct strings errors = { 0 };
 	struct config *config;
 	char path[32], *text = NULL;
 	FILE *out;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
-	config = config_load(path, true, service_kinds, &complaints);
-	require((config == NULL) == (complaints.lines.count > 0));
-	complaints_clear(&complaints);
+	config = config_load(path, true, service_kinds, &errors);
+	require((config == NULL) == (errors.count > 0));
+	strings_clear(&errors);
 	if (config == NULL)
 		return NULL;
 	out = open_memstream(&text, length);

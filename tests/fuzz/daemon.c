@@ -11,7 +11,7 @@
 
 #include "core/inherited.h"
 #include "core/log.h"
-#include "core/texts.h"
+#include "core/strings.h"
 #include "fuzz.h"
 #include "net/instance.h"
 #include "net/listener.h"
@@ -69,14 +69,14 @@ static void prepare_process(void)
 
 static struct config *load_config(void)
 {
-	struct complaints complaints = { 0 };
-	struct config *config = config_load(config_path(), true, service_kinds, &complaints);
+	struct strings errors = { 0 };
+	struct config *config = config_load(config_path(), true, service_kinds, &errors);
 
-	for (size_t i = 0; i < complaints.lines.count; i++)
-		fprintf(stderr, "echod: %s\n", complaints.lines.items[i]);
-	if (complaints.lost)
+	for (size_t i = 0; i < errors.count; i++)
+		fprintf(stderr, "echod: %s\n", errors.items[i]);
+	if (errors.lost)
 		fputs("echod: out of memory\n", stderr);
-	complaints_clear(&complaints);
+	strings_clear(&errors);
 	return config;
 }
 

@@ -14,7 +14,7 @@
 struct base {
 	bool enabled;
 	char *type;
-	struct texts listen;
+	struct strings listen;
 	int64_t max_connections, idle_timeout;
 	mode_t socket_mode;
 };
@@ -92,7 +92,7 @@ static const struct config_kind *const kinds[] = { &echo, &upper, &kv, NULL };
 
 static char directory[] = "/tmp/test_config.XXXXXX";
 static char *home;
-static struct complaints complaints;
+static struct strings errors;
 
 static int remove_cb(const char *path, const struct stat *st, int flag, struct FTW *ftw)
 {
@@ -114,7 +114,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-	complaints_clear(&complaints);
+	strings_clear(&errors);
 	ck_assert_int_eq(chdir(home), 0);
 	free(home);
 	nftw(directory, remove_cb, 8, FTW_DEPTH | FTW_PHYS);
@@ -136,19 +136,19 @@ static void write_file(const char *file, const char *text)
 
 static struct config *load(const char *file)
 {
-	complaints_clear(&complaints);
-	return config_load(file, true, kinds, &complaints);
+	strings_clear(&errors);
+	return config_load(file, true, kinds, &errors);
 }
 
-/* All complaints, a line each; the caller frees them. */
-static char *all_complaints(void)
+/* All errors, a line each; the caller frees them. */
+static char *all_errors(void)
 {
 	size_t length;
 	char *text = NULL;
 	FILE *out = open_memstream(&text, &length);
 
-	for (size_t i = 0; i < complaints.lines.count; i++)
-		fprintf(out, "%s\n", complaints.lines.items[i]);
+	for (size_t i = 0; i < errors.count; i++)
+		fprintf(out, "%s\n", errors.items[i]);
 	fclose(out);
 	return text;
 }
@@ -156,7 +156,7 @@ static char *all_complaints(void)
 static struct config *load_good(const char *file)
 {
 	struct config *config = load(file);
-	char *said = all_complaints();
+	char *said = all_errors();
 
 	ck_assert_str_eq(said, "");
 	ck_assert_ptr_nonnull(config);
@@ -167,7 +167,7 @@ static struct config *load_good(const char *file)
 static void refuses(const char *file, const char *expected)
 {
 	struct config *config = load(file);
-	char *said = all_complaints();
+	char *said = all_errors();
 
 	ck_assert_str_eq(said, expected);
 	ck_assert_ptr_null(config);
@@ -661,7 +661,7 @@ END_TEST
 START_TEST(test_keep_unreloadable)
 {
 	struct config *running, *next;
-	struct complaints kept = { 0 };
+	struct strings kept = { 0 };
 	const struct store *store;
 
 	write_file("main.conf", "user = \"old\";\nservices = { kv = { listen = \"a\";\n"
@@ -672,12 +672,10 @@ START_TEST(test_keep_unreloadable)
 			       "kv2 = { type = \"kv\"; listen = \"b\"; storage = \"/2\"; }; };");
 	next = load_good("new.conf");
 	ck_assert_int_eq(config_keep_unreloadable(running, next, &kept), 0);
-	ck_assert_uint_eq(kept.lines.count, 3);
-	ck_assert_str_eq(kept.lines.items[0], "user: needs a restart, stays \"old\"");
-	ck_assert_str_eq(
-	    kept.lines.items[1], "services.kv.storage: needs a restart, stays \"/old\"");
-	ck_assert_str_eq(
-	    kept.lines.items[2], "services.kv.sync: needs a restart, stays \"always\"");
+	ck_assert_uint_eq(kept.count, 3);
+	ck_assert_str_eq(kept.items[0], "user: needs a restart, stays \"old\"");
+	ck_assert_str_eq(kept.items[1], "services.kv.storage: needs a restart, stays \"/old\"");
+	ck_assert_str_eq(kept.items[2], "services.kv.sync: needs a restart, stays \"always\"");
 	store = fields(running, "kv", 3);
 	ck_assert_str_eq(store->storage, "/old");
 	config_free(running);
@@ -690,33 +688,33 @@ START_TEST(test_keep_unreloadable)
 	ck_assert_str_eq(origin(next, "kv", "storage")->file, "main.conf");
 	ck_assert_str_eq(((const struct store *)fields(next, "kv2", 3))->storage, "/2");
 	config_free(next);
-	complaints_clear(&kept);
+	strings_clear(&kept);
 }
 END_TEST
 
 START_TEST(test_keep_unset)
 {
 	struct config *running, *next;
-	struct complaints kept = { 0 };
+	struct strings kept = { 0 };
 
 	write_file("main.conf", ECHO);
 	running = load_good("main.conf");
 	write_file("new.conf", "user = \"new\";\n" ECHO);
 	next = load_good("new.conf");
 	ck_assert_int_eq(config_keep_unreloadable(running, next, &kept), 0);
-	ck_assert_uint_eq(kept.lines.count, 1);
-	ck_assert_str_eq(kept.lines.items[0], "user: needs a restart, stays unset");
+	ck_assert_uint_eq(kept.count, 1);
+	ck_assert_str_eq(kept.items[0], "user: needs a restart, stays unset");
 	ck_assert_ptr_null(next->main->user);
 	config_free(running);
 	config_free(next);
-	complaints_clear(&kept);
+	strings_clear(&kept);
 }
 END_TEST
 
 /* One line per difference. */
 static void note_difference(const struct config_difference *difference, void *arg)
 {
-	texts_addf(arg, "%s: %s -> %s at %s:%d%s", difference->key,
+	strings_addf(arg, "%s: %s -> %s at %s:%d%s", difference->key,
 	    difference->before == NULL ? "unset" : difference->before,
 	    difference->after == NULL ? "unset" : difference->after,
 	    difference->origin->file == NULL ? "default" : difference->origin->file,
@@ -731,7 +729,7 @@ START_TEST(test_compare)
 		"services.kv.storage: unset -> \"/new\" at new.conf:3, restart",
 		"services.kv.max_key: 1 -> 250 at default:0" };
 	struct config *running, *next;
-	struct texts found = { 0 };
+	struct strings found = { 0 };
 
 	write_file("main.conf", "user = \"old\"; limits = { max_connections = 7; };\n"
 				"services = { kv = { listen = \"a\"; max_key = 1; };\n"
@@ -748,7 +746,7 @@ START_TEST(test_compare)
 	for (size_t i = 0; i < found.count; i++)
 		ck_assert_str_eq(found.items[i], expected[i]);
 	ck_assert_uint_eq(found.count, sizeof(expected) / sizeof(expected[0]));
-	texts_clear(&found);
+	strings_clear(&found);
 	config_free(running);
 	config_free(next);
 }

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/types.h>
 
-#include "core/nearest.h"
 #include "core/option.h"
+#include "core/suggest.h"
 
 struct toy {
 	bool flag;
@@ -15,7 +15,7 @@ struct toy {
 	mode_t mode;
 	int pick;
 	char *text, *maybe;
-	struct texts list;
+	struct strings list;
 };
 
 static const char *const picks[] = { "stream", "line", "once", NULL };
@@ -322,35 +322,35 @@ START_TEST(test_nearest)
 	static const char *const names[] = { "listen", "max_connections", "max_per_source", "kv",
 		"echo", "time", NULL };
 
-	ck_assert_str_eq(nearest_name("lisen", names), "listen");
-	ck_assert_str_eq(nearest_name("litsen", names), "listen");
-	ck_assert_str_eq(nearest_name("Listen", names), "listen");
-	ck_assert_str_eq(nearest_name("max_conections", names), "max_connections");
-	ck_assert_str_eq(nearest_name("maxconnection", names), "max_connections");
-	ck_assert_str_eq(nearest_name("ehco", names), "echo");
-	ck_assert_ptr_null(nearest_name("qwertz", names));
-	ck_assert_ptr_null(nearest_name("x", names));
-	ck_assert_ptr_null(nearest_name("", names));
-	ck_assert_ptr_null(nearest_name("file", names));
+	ck_assert_str_eq(suggest_name("lisen", names), "listen");
+	ck_assert_str_eq(suggest_name("litsen", names), "listen");
+	ck_assert_str_eq(suggest_name("Listen", names), "listen");
+	ck_assert_str_eq(suggest_name("max_conections", names), "max_connections");
+	ck_assert_str_eq(suggest_name("maxconnection", names), "max_connections");
+	ck_assert_str_eq(suggest_name("ehco", names), "echo");
+	ck_assert_ptr_null(suggest_name("qwertz", names));
+	ck_assert_ptr_null(suggest_name("x", names));
+	ck_assert_ptr_null(suggest_name("", names));
+	ck_assert_ptr_null(suggest_name("file", names));
 }
 END_TEST
 
 START_TEST(test_texts)
 {
-	struct texts texts = { 0 };
+	struct strings strings = { 0 };
 	const char *first;
 
 	for (int i = 0; i < 100; i++)
-		ck_assert_int_eq(texts_addf(&texts, "text %d", i), 0);
-	first = texts.items[0];
-	ck_assert_uint_eq(texts.count, 100);
-	ck_assert_str_eq(texts.items[99], "text 99");
-	ck_assert_ptr_eq(texts_intern(&texts, "text 0"), first);
-	ck_assert_str_eq(texts_intern(&texts, "new"), "new");
-	ck_assert_uint_eq(texts.count, 101);
-	ck_assert_ptr_null(texts_find(&texts, "none"));
-	texts_clear(&texts);
-	ck_assert_uint_eq(texts.count, 0);
+		ck_assert_int_eq(strings_addf(&strings, "text %d", i), 0);
+	first = strings.items[0];
+	ck_assert_uint_eq(strings.count, 100);
+	ck_assert_str_eq(strings.items[99], "text 99");
+	ck_assert_ptr_eq(strings_intern(&strings, "text 0"), first);
+	ck_assert_str_eq(strings_intern(&strings, "new"), "new");
+	ck_assert_uint_eq(strings.count, 101);
+	ck_assert_ptr_null(strings_find(&strings, "none"));
+	strings_clear(&strings);
+	ck_assert_uint_eq(strings.count, 0);
 }
 END_TEST
 

@@ -1,30 +1,31 @@
 /* A list of strings, each one allocated: paths, arguments, lines for a report. */
-#ifndef ECHOD_CORE_TEXTS_H
-#define ECHOD_CORE_TEXTS_H
+#ifndef ECHOD_CORE_STRINGS_H
+#define ECHOD_CORE_STRINGS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
 /* Zeroed = empty. The strings stay where they are when the list grows. */
-struct texts {
+struct strings {
 	char **items;
 	size_t count;
 	bool lost; /* something could not be added: out of memory */
 };
 
 /* Appends a copy. 0, or -1 with errno ENOMEM and the list as it was. */
-int texts_add(struct texts *texts, const char *text);
-int texts_addf(struct texts *texts, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int strings_add(struct strings *strings, const char *text);
+int strings_addf(struct strings *strings, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* Appends copies of all of another list; what that has lost, this one has, too. */
-void texts_append(struct texts *texts, const struct texts *more);
+void strings_append(struct strings *strings, const struct strings *more);
 
 /* The list's own copy of an equal string, or NULL. */
-const char *texts_find(const struct texts *texts, const char *text);
+const char *strings_find(const struct strings *strings, const char *text);
 
 /* The same, and when there is none it is added. NULL with errno ENOMEM. */
-const char *texts_intern(struct texts *texts, const char *text);
+const char *strings_intern(struct strings *strings, const char *text);
 
-void texts_clear(struct texts *texts);
+void strings_clear(struct strings *strings);
 
 #endif

@@ -1,5 +1,5 @@
 /* The Damerau-Levenshtein distance (optimal string alignment), on three rows of its matrix. */
-#include "core/nearest.h"
+#include "core/suggest.h"
 
 #include <ctype.h>
 #include <stdbool.h>
@@ -43,27 +43,27 @@ static size_t edit_distance(const char *a, size_t a_length, const char *b, size_
 	return above[b_length];
 }
 
-void nearest_offer(struct nearest *nearest, const char *known)
+void suggest_offer(struct suggestion *suggestion, const char *known)
 {
-	size_t length = strlen(nearest->name), known_length = strlen(known);
+	size_t length = strlen(suggestion->name), known_length = strlen(known);
 	size_t shorter = least(length, known_length);
 	size_t near = shorter < 6 ? 1 : shorter / 3;
 	size_t distance;
 
 	if (length > NAME_LENGTH_MAX || known_length > NAME_LENGTH_MAX || shorter < 2)
 		return;
-	distance = edit_distance(nearest->name, length, known, known_length);
-	if (distance <= near && (nearest->best == NULL || distance < nearest->distance)) {
-		nearest->best = known;
-		nearest->distance = distance;
+	distance = edit_distance(suggestion->name, length, known, known_length);
+	if (distance <= near && (suggestion->best == NULL || distance < suggestion->distance)) {
+		suggestion->best = known;
+		suggestion->distance = distance;
 	}
 }
 
-const char *nearest_name(const char *name, const char *const *names)
+const char *suggest_name(const char *name, const char *const *names)
 {
-	struct nearest nearest = { .name = name };
+	struct suggestion suggestion = { .name = name };
 
 	for (; *names != NULL; names++)
-		nearest_offer(&nearest, *names);
-	return nearest.best;
+		suggest_offer(&suggestion, *names);
+	return suggestion.best;
 }
