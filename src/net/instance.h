@@ -19,6 +19,7 @@
 #include "net/close_reason.h"
 #include "net/guard.h"
 #include "net/handlers.h"
+#include "net/settings.h"
 #include "net/source.h"
 
 struct evbuffer;
@@ -28,44 +29,6 @@ struct loop;
 struct rate_charges;
 struct rates;
 struct stream;
-
-/* Keys that every service has. */
-struct instance_settings {
-	bool enabled;
-	char *type;
-	struct addresses listen;
-	struct networks allow, deny;
-	int64_t backlog;
-	bool ipv6_only;
-	mode_t socket_mode;
-	int64_t max_connections;
-	int on_limit; /* enum on_limit */
-	int64_t max_per_source;
-	struct prefixes source_prefix;
-	int64_t connect_rate; /* a second, 0 = no limit */
-	int64_t idle_timeout; /* ms, 0 = never */
-	int64_t keepalive;    /* ms, 0 = off */
-};
-
-enum on_limit { ON_LIMIT_REJECT, ON_LIMIT_QUEUE };
-
-/* Keys of services that talk in lines. */
-struct line_settings {
-	int64_t max_line;     /* bytes, without the line's end */
-	int64_t line_timeout; /* ms, 0 = never */
-	bool telnet;          /* on TCP */
-};
-
-/* Keys of services that answer datagrams. */
-struct datagram_settings {
-	int reply_ports; /* enum reply_ports */
-	int64_t reply_rate;
-	struct prefixes reply_prefix;
-};
-
-enum reply_ports { REPLY_PORTS_UNPRIVILEGED, REPLY_PORTS_ANY };
-
-extern const struct option_row instance_rows[], line_rows[], datagram_rows[];
 
 /* Where a kind of service keeps each of them among its config parts. */
 enum instance_part { PART_INSTANCE, PART_LINES, PART_DATAGRAMS, PART_OWN };
