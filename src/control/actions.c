@@ -30,7 +30,7 @@ static json_t *kill_answer(struct request *request)
 		return request_refuse(
 		    request, "%" PRId64 " is this very connection; \"quit\" closes it", id);
 	stream_describe(stream, &client);
-	peer_format(&client.peer.any, client.peer_length, peer, sizeof(peer));
+	peer_format(&client.peer, peer, sizeof(peer));
 	request_log(request, "kills client %" PRId64 ", %s of %s", id, peer, client.service);
 	stream_kill(stream);
 	return json_pack("{s:I, s:s, s:o}", "killed", (json_int_t)id, "service", client.service,

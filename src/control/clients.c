@@ -110,7 +110,7 @@ static bool is_wanted(const struct clients *clients, const struct client *client
 {
 	if (clients->service != NULL && strcmp(clients->service, client->service) != 0)
 		return false;
-	if (clients->source.text != NULL && !network_matches(&clients->source, &client->peer.any))
+	if (clients->source.text != NULL && !network_matches(&clients->source, &client->peer))
 		return false;
 	return clients->idle_over == -1 || until - client->active > clients->idle_over;
 }
@@ -121,10 +121,10 @@ static json_t *describe(const struct client *client, int64_t until)
 
 	return json_pack("{s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:I}", "id", (json_int_t)client->id,
 	    "service", client->service, "peer",
-	    json_text(peer_format(&client->peer.any, client->peer_length, peer, sizeof(peer))),
-	    "age_ms", (json_int_t)(until - client->opened), "idle_ms",
-	    (json_int_t)(until - client->active), "bytes_in", (json_int_t)client->bytes_in,
-	    "bytes_out", (json_int_t)client->bytes_out, "unsent", (json_int_t)client->unsent);
+	    json_text(peer_format(&client->peer, peer, sizeof(peer))), "age_ms",
+	    (json_int_t)(until - client->opened), "idle_ms", (json_int_t)(until - client->active),
+	    "bytes_in", (json_int_t)client->bytes_in, "bytes_out", (json_int_t)client->bytes_out,
+	    "unsent", (json_int_t)client->unsent);
 }
 
 /* Adds a row; false when there is no memory for it. */

@@ -18,17 +18,14 @@
 #include "net/instance.h"
 #include "net/listener.h"
 #include "net/loop.h"
+#include "net/peer.h"
 #include "net/rate.h"
 #include "net/source.h"
 #include "server.h"
 
 /* Who is asked about. */
 struct suspect {
-	union {
-		struct sockaddr any;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	};
+	struct peer peer;
 	bool has_port;
 };
 
@@ -53,7 +50,7 @@ static int parse_suspect(struct suspect *suspect, const char *text)
 	const char *why;
 	int result = -1;
 
-	*suspect = (struct suspect){ .any.sa_family = AF_UNIX };
+	*suspect = (struct suspect){ .peer.family = AF_UNIX };
 	if (strcmp(text, "unix") == 0)
 		return 0;
 	suspect->has_port = !bare && strrchr(text, ':') > strrchr(text, ']');
@@ -63,8 +60,7 @@ static int parse_suspect(struct suspect *suspect, const char *text)
 		return -1;
 	if (address.host != NULL && !address_is_name(&address) &&
 	    endpoints_resolve(&endpoints, &address, &why) == 0) {
-		memcpy(&suspect->in6, &endpoints.items[0].in6, sizeof(suspect->in6));
-		sockaddr_unmap(&suspect->any, sizeof(suspect->in6));
+		peer_set(&suspect->peer, &endpoints.items[0].any, endpoints.items[0].length);
 		result = 0;
 	}
 	endpoints_clear(&endpoints);
@@ -157,11 +153,11 @@ static bool judge_rules(const struct question *q, json_t *findings)
 {
 	const struct instance_settings *settings = q->instance->settings;
 	const struct access_decision d =
-	    access_decide(&settings->allow, &settings->deny, &q->suspect.any);
+	    access_decide(&settings->allow, &settings->deny, &q->suspect.peer);
 	const struct option_section *section = own_section(q, PART_INSTANCE);
 	const char *name = q->instance->name;
 
-	if (q->suspect.any.sa_family == AF_UNIX)
+	if (q->suspect.peer.family == AF_UNIX)
 		add_finding(findings, section, "socket_mode", 0,
 		    "rules do not hold for Unix sockets: who may open one is said by "
 		    "services.%s.socket_mode",
@@ -204,7 +200,7 @@ static bool judge_source(const struct question *q, json_t *findings)
 	const struct instance *instance = q->instance;
 	bool own = instance->settings->max_per_source != 0;
 	struct source_count count =
-	    source_count(&instance->sources, &q->suspect.any, instance->max_per_source);
+	    source_count(&instance->sources, &q->suspect.peer, instance->max_per_source);
 	char path[192];
 
 	instance_limit_key(instance, LIMIT_SOURCE, path, sizeof(path));
@@ -223,7 +219,7 @@ static bool judge_connect_rate(const struct question *q, json_t *findings)
 	struct rate_charges charges;
 	int64_t wait;
 
-	instance_charges(instance, &q->suspect.any, &charges);
+	instance_charges(instance, &q->suspect.peer, &charges);
 	if (charges.count == 0)
 		return false;
 	wait = (rates_wait(instance->rates, &charges, clock_ms()) + 999999) / 1000000;
@@ -264,7 +260,7 @@ static const char *judge_limits(const struct question *q, json_t *findings)
 	}
 	if (full)
 		return settings->on_limit == ON_LIMIT_QUEUE ? "waits" : "limited";
-	if (q->suspect.any.sa_family == AF_UNIX)
+	if (q->suspect.peer.family == AF_UNIX)
 		return NULL;
 	full = judge_source(q, findings);
 	full |= judge_connect_rate(q, findings);
@@ -300,16 +296,16 @@ static bool judge_guards(const struct question *q, json_t *findings)
 	const struct own_ports *own = q->server->loop->own_ports;
 	const struct guard_rules rules = datagram_rules(q->instance);
 	struct suspect suspect = q->suspect;
-	const struct datagram_route route = { &suspect.any, sizeof(suspect.in6), NULL };
+	const struct datagram_route route = { .from = &suspect.peer };
 	enum drop_reason reason;
 
-	if (!suspect.has_port && suspect.any.sa_family != AF_UNIX) {
-		/* To judge the address alone, uses a port that passes all guards; sin6_port is at the same place. */
+	if (!suspect.has_port && suspect.peer.family != AF_UNIX) {
+		/* To judge the address alone, uses a port that passes all guards. */
 		uint16_t port = HIGHEST_PORT;
 
 		while (own_ports_has(own, port))
 			port--;
-		suspect.in.sin_port = htons(port);
+		suspect.peer.port = port;
 	}
 	reason = guard_request(&rules, own, &route);
 	if (reason == DROP_NOT)
@@ -331,8 +327,8 @@ static void add_muted(const struct muted_exchange *muted, int64_t now, json_t *f
 
 	log_escape(request, sizeof(request), muted->request,
 	    whole ? muted->length : sizeof(muted->request));
-	if (muted->family != AF_UNIX)
-		snprintf(port, sizeof(port), "from port %u ", muted->port);
+	if (muted->peer.family != AF_UNIX)
+		snprintf(port, sizeof(port), "from port %u ", muted->peer.port);
 	snprintf(text, sizeof(text),
 	    "its request \"%s\"%s (%zu bytes) %sis muted for another %" PRId64
 	    " s: it had the same answer over and over",
@@ -345,7 +341,7 @@ static bool judge_muted(const struct question *q, json_t *findings, bool others_
 {
 	struct muted_exchange muted[MUTED_SHOWN];
 	int64_t now = clock_ms();
-	size_t count = guard_muted(q->instance->guard, &q->suspect.any, now, muted, MUTED_SHOWN);
+	size_t count = guard_muted(q->instance->guard, &q->suspect.peer, now, muted, MUTED_SHOWN);
 	char text[128];
 
 	if (count == 0)
@@ -370,7 +366,7 @@ static bool judge_rate(const struct question *q, json_t *findings)
 	const struct guard_rules rules = datagram_rules(q->instance);
 	int64_t wait;
 
-	wait = guard_rate_wait(q->instance->guard, &rules, &q->suspect.any, clock_ms());
+	wait = guard_rate_wait(q->instance->guard, &rules, &q->suspect.peer, clock_ms());
 	if (wait == -1)
 		return false;
 	if (wait == 0) {
@@ -407,7 +403,7 @@ static json_t *judge_datagrams(const struct question *q)
 /* Whether there is an address that the client could come to: by a network, or by a Unix socket. */
 static bool has_listener(const struct question *q, bool stream)
 {
-	bool local = q->suspect.any.sa_family == AF_UNIX;
+	bool local = q->suspect.peer.family == AF_UNIX;
 	const struct listener *listener;
 
 	TAILQ_FOREACH (listener, &q->instance->listeners, entry) {

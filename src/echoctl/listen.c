@@ -145,7 +145,7 @@ static int receive(struct receiver *r, int fd)
 
 	if (n == -1)
 		return errno == EAGAIN ? 0 : -1;
-	peer_format((struct sockaddr *)&from, from_length, text, sizeof(text));
+	sockaddr_format((struct sockaddr *)&from, from_length, text, sizeof(text));
 	print_datagram(r, text, (size_t)n);
 	r->received++;
 	return 0;

@@ -13,50 +13,10 @@
 
 #include "core/option_list.h"
 #include "net/address.h"
+#include "net/endpoint.h"
+#include "net/peer.h"
 
 #define MAPPED_BITS 96 /* of ::ffff:0:0/96, where IPv4 lives */
-
-static void map_ipv4(struct in6_addr *to, const struct in_addr *from)
-{
-	static const uint8_t before[12] = { [10] = 0xff, [11] = 0xff };
-
-	memcpy(to->s6_addr, before, sizeof(before));
-	memcpy(to->s6_addr + sizeof(before), from, sizeof(*from));
-}
-
-bool network_key(const struct sockaddr *peer, struct in6_addr *key)
-{
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-
-	switch (peer->sa_family) {
-	case AF_INET:
-		memcpy(&in, peer, sizeof(in));
-		map_ipv4(key, &in.sin_addr);
-		return true;
-	case AF_INET6:
-		memcpy(&in6, peer, sizeof(in6));
-		*key = in6.sin6_addr;
-		return true;
-	default:
-		return false;
-	}
-}
-
-uint32_t network_key_ipv4(const struct in6_addr *key)
-{
-	uint32_t address;
-
-	memcpy(&address, &key->s6_addr[12], sizeof(address));
-	return ntohl(address);
-}
-
-bool network_key_is_loopback(const struct in6_addr *key)
-{
-	if (!IN6_IS_ADDR_V4MAPPED(key))
-		return IN6_IS_ADDR_LOOPBACK(key);
-	return network_key_ipv4(key) >> 24 == IN_LOOPBACKNET;
-}
 
 /* A mask of the upper `bits` of 64, in network order. */
 static uint64_t upper_bits(unsigned bits)
@@ -111,7 +71,7 @@ static int parse_prefix(struct in6_addr *prefix, const char *text, size_t length
 		return AF_INET6;
 	if (inet_pton(AF_INET, address, &ipv4) != 1)
 		return AF_UNSPEC;
-	map_ipv4(prefix, &ipv4);
+	network_key_map(prefix, &ipv4);
 	return AF_INET;
 }
 
@@ -178,11 +138,9 @@ static bool network_has(const struct network *network, const struct in6_addr *ke
 	       (network->prefix.s6_addr[bytes] ^ key->s6_addr[bytes]) >> (8 - bits) == 0;
 }
 
-bool network_matches(const struct network *network, const struct sockaddr *peer)
+bool network_matches(const struct network *network, const struct peer *peer)
 {
-	struct in6_addr key;
-
-	return network_key(peer, &key) && network_has(network, &key);
+	return peer_is_ip(peer) && network_has(network, &peer->key);
 }
 
 static const struct network *longest_match(
@@ -201,15 +159,14 @@ static const struct network *longest_match(
 }
 
 struct access_decision access_decide(
-    const struct networks *allow, const struct networks *deny, const struct sockaddr *peer)
+    const struct networks *allow, const struct networks *deny, const struct peer *peer)
 {
-	struct access_decision decision = { .allowed = peer->sa_family == AF_UNIX };
-	struct in6_addr key;
+	struct access_decision decision = { .allowed = peer->family == AF_UNIX };
 
-	if (!network_key(peer, &key))
+	if (!peer_is_ip(peer))
 		return decision;
-	decision.allow = longest_match(allow, &key);
-	decision.deny = longest_match(deny, &key);
+	decision.allow = longest_match(allow, &peer->key);
+	decision.deny = longest_match(deny, &peer->key);
 	if (decision.allow == NULL)
 		decision.allowed = decision.deny == NULL && allow->count == 0;
 	else
@@ -219,7 +176,7 @@ struct access_decision access_decide(
 }
 
 bool access_allows(
-    const struct networks *allow, const struct networks *deny, const struct sockaddr *peer)
+    const struct networks *allow, const struct networks *deny, const struct peer *peer)
 {
 	return access_decide(allow, deny, peer).allowed;
 }

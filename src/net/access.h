@@ -6,9 +6,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/socket.h>
 
 #include "core/option.h"
+
+struct peer;
 
 /*
  * IPv4 networks are kept as ::ffff:a.b.c.d/96+n, so that one comparison serves both families and
@@ -37,13 +38,6 @@ extern const struct option_type option_networks;
 int network_parse(struct network *network, const char *text, char *why, size_t why_size);
 void network_clear(struct network *network);
 
-/* An IP socket address as the 16 bytes that networks are compared with; false = it is none. */
-bool network_key(const struct sockaddr *peer, struct in6_addr *key);
-/* The IPv4 address, in host order, of a key that is IPv4-mapped. */
-uint32_t network_key_ipv4(const struct in6_addr *key);
-/* Whether the key is a loopback address of either family. */
-bool network_key_is_loopback(const struct in6_addr *key);
-
 /* How many leading bits of an address identify its source: all addresses that share them count together. */
 struct prefixes {
 	uint8_t ipv4, ipv6; /* 1 to 32, 1 to 128 */
@@ -52,7 +46,7 @@ struct prefixes {
 /* The option type of prefix lengths, "IPV4/IPV6" such as "24/56"; the field is a struct prefixes. */
 extern const struct option_type option_prefixes;
 
-/* Zeroes the bits of a network_key() after the prefix of its family: it then identifies the source. */
+/* Zeroes the bits of a sockaddr_key() after the prefix of its family: it then identifies the source. */
 void prefixes_mask(const struct prefixes *prefixes, struct in6_addr *key);
 
 /*
@@ -62,11 +56,11 @@ void prefixes_mask(const struct prefixes *prefixes, struct in6_addr *key);
 #define SITE_LENGTH 48
 #define SITE_SHARES 4
 
-/* Reduces a network_key() to its site; false, and nothing is changed, if it has none that counts. */
+/* Reduces a sockaddr_key() to its site; false, and nothing is changed, if it has none that counts. */
 bool site_mask(const struct prefixes *prefixes, struct in6_addr *key);
 
 /* Whether the peer is in the network; a Unix peer is in none. */
-bool network_matches(const struct network *network, const struct sockaddr *peer);
+bool network_matches(const struct network *network, const struct peer *peer);
 
 /* Which rules have a say about a peer, and what comes of it. */
 struct access_decision {
@@ -74,13 +68,13 @@ struct access_decision {
 	const struct network *allow, *deny; /* the longest of each that match; NULL = none does */
 };
 struct access_decision access_decide(
-    const struct networks *allow, const struct networks *deny, const struct sockaddr *peer);
+    const struct networks *allow, const struct networks *deny, const struct peer *peer);
 
 /*
  * With `allow` not empty, who matches no rule is denied. Unix peers are always allowed: their
  * rule is the socket's mode.
  */
 bool access_allows(
-    const struct networks *allow, const struct networks *deny, const struct sockaddr *peer);
+    const struct networks *allow, const struct networks *deny, const struct peer *peer);
 
 #endif

@@ -5,11 +5,11 @@
 #ifndef ECHOD_NET_CLIENT_H
 #define ECHOD_NET_CLIENT_H
 
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
-#include <sys/socket.h>
+
+#include "net/peer.h"
 
 struct instance;
 struct loop;
@@ -22,14 +22,9 @@ struct stream;
 struct client {
 	uint64_t id; /* 0 = it was turned away at the door */
 	char service[CLIENT_SERVICE_MAX];
-	union {
-		struct sockaddr any;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	} peer;
-	socklen_t peer_length; /* of a Unix client only its family is kept */
-	int64_t opened;        /* clock_ms() */
-	int64_t active;        /* when a byte came or went last */
+	struct peer peer;
+	int64_t opened; /* clock_ms() */
+	int64_t active; /* when a byte came or went last */
 	uint64_t bytes_in, bytes_out;
 	uint64_t unsent; /* bytes that wait for the client to read */
 	/* Once it has left: */

@@ -5,14 +5,17 @@
 #include "net/datagram.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "core/clock.h"
+#include "net/endpoint.h"
 #include "net/instance.h"
 #include "net/listener.h"
 #include "net/loop.h"
+#include "net/peer.h"
 
 #define BATCH 32
 #define PIECE 8       /* of a batch, received at once; then it may be the others' turn */
@@ -50,7 +53,9 @@ struct exchange {
 	struct listener *listener;
 	struct msghdr *request, *reply;
 	size_t length;
-	struct sockaddr_storage asked; /* the address that it was sent to; AF_UNSPEC = not told */
+	struct peer peer;
+	struct in6_addr asked; /* the key of the address that it was sent to */
+	bool asked_known;
 	int64_t now;
 };
 
@@ -69,17 +74,17 @@ static void reset_requests(struct datagram_batch *b)
 
 static void answer_from_ipv4(struct exchange *x, const struct cmsghdr *told)
 {
-	struct sockaddr_in *asked = (struct sockaddr_in *)&x->asked;
+	static const struct in_addr broadcast = { INADDR_BROADCAST };
 	struct cmsghdr *source = x->reply->msg_control;
 	struct in_pktinfo info;
 
 	memcpy(&info, CMSG_DATA(told), sizeof(info));
-	asked->sin_family = AF_INET;
 	/* A subnet's broadcast address is told only by its not being the local one. */
-	asked->sin_addr.s_addr = info.ipi_addr.s_addr == info.ipi_spec_dst.s_addr ||
-					 IN_MULTICAST(ntohl(info.ipi_addr.s_addr))
-				     ? info.ipi_addr.s_addr
-				     : INADDR_BROADCAST;
+	network_key_map(&x->asked, info.ipi_addr.s_addr == info.ipi_spec_dst.s_addr ||
+					   IN_MULTICAST(ntohl(info.ipi_addr.s_addr))
+				       ? &info.ipi_addr
+				       : &broadcast);
+	x->asked_known = true;
 	info.ipi_ifindex = 0;
 	info.ipi_addr.s_addr = 0;
 	*source = *told;
@@ -89,13 +94,12 @@ static void answer_from_ipv4(struct exchange *x, const struct cmsghdr *told)
 
 static void answer_from_ipv6(struct exchange *x, const struct cmsghdr *told)
 {
-	struct sockaddr_in6 *asked = (struct sockaddr_in6 *)&x->asked;
 	struct cmsghdr *source = x->reply->msg_control;
 	struct in6_pktinfo info;
 
 	memcpy(&info, CMSG_DATA(told), sizeof(info));
-	asked->sin6_family = AF_INET6;
-	asked->sin6_addr = info.ipi6_addr;
+	x->asked = info.ipi6_addr;
+	x->asked_known = true;
 	if (!IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
 		info.ipi6_ifindex = 0;
 	*source = *told;
@@ -108,7 +112,6 @@ static void read_asked(struct exchange *x)
 {
 	struct cmsghdr *told;
 
-	x->asked.ss_family = AF_UNSPEC;
 	x->reply->msg_controllen = 0;
 	for (told = CMSG_FIRSTHDR(x->request); told != NULL; told = CMSG_NXTHDR(x->request, told)) {
 		if (told->cmsg_level == IPPROTO_IP && told->cmsg_type == IP_PKTINFO) {
@@ -122,13 +125,6 @@ static void read_asked(struct exchange *x)
 		x->reply->msg_control = NULL;
 }
 
-/* The kernel leaves the name of a nameless (Unix) peer as the last datagram's was. */
-static void clear_missing_name(const struct msghdr *request)
-{
-	if (request->msg_namelen < sizeof(sa_family_t))
-		((struct sockaddr *)request->msg_name)->sa_family = AF_UNIX;
-}
-
 static bool is_unnamed(const struct msghdr *request)
 {
 	return request->msg_namelen <= sizeof(sa_family_t);
@@ -140,7 +136,7 @@ static void log_muted(struct instance *instance, const struct datagram *request)
 
 	log_limited(&instance->drop_lines, LOG_LEVEL_INFO,
 	    "%s %s: muted for 60 s: the same request and answer over and over", instance->name,
-	    peer_format(request->peer, request->peer_length, peer, sizeof(peer)));
+	    sockaddr_format(request->from, request->from_length, peer, sizeof(peer)));
 }
 
 struct guard_rules datagram_rules(const struct instance *instance)
@@ -162,10 +158,10 @@ static enum drop_reason serve(struct exchange *x)
 	const struct guard_rules rules = datagram_rules(instance);
 	const struct datagram request = { x->request->msg_iov->iov_base, x->length,
 		x->request->msg_name, x->request->msg_namelen };
-	/* A socket that is bound to one address gets no packet information: its address is the target. */
-	const struct datagram_route route = { request.peer, request.peer_length,
-		x->asked.ss_family != AF_UNSPEC ? (const struct sockaddr *)&x->asked
-						: &x->listener->socket.endpoint.any };
+	const struct datagram_route route = { .from = &x->peer,
+		.name = x->peer.family == AF_UNIX ? request.from : NULL,
+		.name_length = request.from_length,
+		.to = &x->asked };
 	enum drop_reason reason;
 	ssize_t length;
 	bool muted;
@@ -175,7 +171,7 @@ static enum drop_reason serve(struct exchange *x)
 	reason = guard_request(&rules, x->listener->loop->own_ports, &route);
 	if (reason != DROP_NOT)
 		return reason;
-	if (!access_allows(&instance->settings->allow, &instance->settings->deny, request.peer))
+	if (!access_allows(&instance->settings->allow, &instance->settings->deny, &x->peer))
 		return DROP_DENIED;
 	length = instance->handlers->datagram(
 	    instance, &request, x->reply->msg_iov->iov_base, BUFFER_SIZE);
@@ -201,7 +197,8 @@ static void count_unsent(struct listener *listener, const struct msghdr *reply, 
 
 	instance->counters.drops[DROP_UNSENT]++;
 	log_limited(&instance->drop_lines, LOG_LEVEL_INFO, "%s %s: the answer was not taken: %s",
-	    instance->name, peer_format(reply->msg_name, reply->msg_namelen, peer, sizeof(peer)),
+	    instance->name,
+	    sockaddr_format(reply->msg_name, reply->msg_namelen, peer, sizeof(peer)),
 	    strerror(error));
 }
 
@@ -245,8 +242,11 @@ static bool receive_one(
 		.msg_iov = &b->reply_bytes[replies],
 		.msg_iovlen = 1,
 		.msg_control = &b->answered[replies] };
-	clear_missing_name(x.request);
+	peer_set(&x.peer, x.request->msg_name, x.request->msg_namelen);
 	read_asked(&x);
+	/* A socket that is bound to one address gets no packet information: its address is the target. */
+	if (!x.asked_known && !sockaddr_key(&listener->socket.endpoint.any, &x.asked))
+		x.asked = in6addr_any;
 	counters->datagrams_in++;
 	counters->bytes_in += x.length;
 	reason = serve(&x);

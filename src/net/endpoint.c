@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "core/log.h"
-#include "net/access.h"
 
 static const char no_memory[] = "out of memory";
 
@@ -213,13 +212,13 @@ const char *endpoint_format(const struct endpoint *endpoint, char *to, size_t si
 	return to;
 }
 
-const char *peer_format(const struct sockaddr *peer, socklen_t length, char *to, size_t size)
+const char *sockaddr_format(const struct sockaddr *address, socklen_t length, char *to, size_t size)
 {
 	struct endpoint copy = { .transport = TRANSPORT_UNIX };
 
 	if (length > sizeof(copy.un)) /* see unix_name_length() */
 		length = sizeof(copy.un);
-	memcpy(&copy.un, peer, length);
+	memcpy(&copy.un, address, length);
 	length = sockaddr_unmap(&copy.any, length);
 	if (copy.any.sa_family == AF_INET || copy.any.sa_family == AF_INET6) {
 		format_inet(&copy.any, length, to, size);
@@ -250,6 +249,48 @@ uint16_t sockaddr_port(const struct sockaddr *address)
 	}
 }
 
+void network_key_map(struct in6_addr *key, const struct in_addr *address)
+{
+	static const uint8_t before[12] = { [10] = 0xff, [11] = 0xff };
+
+	memcpy(key->s6_addr, before, sizeof(before));
+	memcpy(key->s6_addr + sizeof(before), address, sizeof(*address));
+}
+
+bool sockaddr_key(const struct sockaddr *address, struct in6_addr *key)
+{
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+
+	switch (address->sa_family) {
+	case AF_INET:
+		memcpy(&in, address, sizeof(in));
+		network_key_map(key, &in.sin_addr);
+		return true;
+	case AF_INET6:
+		memcpy(&in6, address, sizeof(in6));
+		*key = in6.sin6_addr;
+		return true;
+	default:
+		return false;
+	}
+}
+
+uint32_t network_key_ipv4(const struct in6_addr *key)
+{
+	uint32_t address;
+
+	memcpy(&address, &key->s6_addr[12], sizeof(address));
+	return ntohl(address);
+}
+
+bool network_key_is_loopback(const struct in6_addr *key)
+{
+	if (!IN6_IS_ADDR_V4MAPPED(key))
+		return IN6_IS_ADDR_LOOPBACK(key);
+	return network_key_ipv4(key) >> 24 == IN_LOOPBACKNET;
+}
+
 socklen_t sockaddr_unmap(struct sockaddr *address, socklen_t length)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET };
@@ -270,7 +311,7 @@ bool endpoint_is_loopback(const struct endpoint *endpoint)
 {
 	struct in6_addr key;
 
-	return !network_key(&endpoint->any, &key) || network_key_is_loopback(&key);
+	return !sockaddr_key(&endpoint->any, &key) || network_key_is_loopback(&key);
 }
 
 bool endpoint_is_wildcard(const struct endpoint *e)

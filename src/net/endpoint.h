@@ -1,5 +1,5 @@
 /*
- * Addresses as the kernel takes them: endpoints to bind or to send to, and the socket addresses of peers.
+ * Addresses as the kernel takes them: endpoints to bind or to send to, and any socket address.
  * An ADDRESS_TEXT_MAX holds the text of each.
  */
 #ifndef ECHOD_NET_ENDPOINT_H
@@ -55,13 +55,23 @@ bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
 const char *endpoint_format(const struct endpoint *endpoint, char *to, size_t size);
 
 /*
- * A peer, for log lines: "127.0.0.1:51234", "[::1]:51234", "unix" (unnamed), "unix:/path",
+ * A socket address, for log lines: "127.0.0.1:51234", "[::1]:51234", "unix" (unnamed), "unix:/path",
  * "unix:@name". IPv4-mapped is plain IPv4; foreign bytes are escaped.
  */
-const char *peer_format(const struct sockaddr *peer, socklen_t length, char *to, size_t size);
+const char *sockaddr_format(
+    const struct sockaddr *address, socklen_t length, char *to, size_t size);
 
 /* The port, host order; 0 for a Unix address. */
 uint16_t sockaddr_port(const struct sockaddr *address);
+
+/* An IP socket address as the 16 bytes that networks are compared with; false = it is none. */
+bool sockaddr_key(const struct sockaddr *address, struct in6_addr *key);
+/* The key of an IPv4 address. */
+void network_key_map(struct in6_addr *key, const struct in_addr *address);
+/* The IPv4 address, in host order, of a key that is IPv4-mapped. */
+uint32_t network_key_ipv4(const struct in6_addr *key);
+/* Whether the key is a loopback address of either family. */
+bool network_key_is_loopback(const struct in6_addr *key);
 
 /* ::ffff:a.b.c.d becomes a.b.c.d, in place; everything else stays. Returns the new length. */
 socklen_t sockaddr_unmap(struct sockaddr *address, socklen_t length);

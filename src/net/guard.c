@@ -47,10 +47,7 @@ struct mute {
 
 /* What identifies an exchange; hashed as a whole. */
 struct exchange_key {
-	struct in6_addr host;
-	uint32_t scope;
-	uint16_t port;
-	sa_family_t family;      /* see struct muted_exchange */
+	struct peer peer;        /* see struct muted_exchange */
 	uint64_t request, reply; /* keyed hashes */
 };
 
@@ -137,53 +134,42 @@ static bool is_responder(uint16_t port)
 	       port == 11211;
 }
 
-/*
- * A mapped IPv4 source in a packet that was not sent to an IPv4 address: somebody has forged an IPv6 header with a
- * source such as ::ffff:127.0.0.1. Linux drops such packets for TCP only.
- */
-static bool source_is_forged(
-    const struct sockaddr *from, const struct in6_addr *source, const struct in6_addr *target)
-{
-	return from->sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(source) &&
-	       !IN6_IS_ADDR_V4MAPPED(target);
-}
-
 enum drop_reason guard_request(const struct guard_rules *rules, const struct own_ports *own,
     const struct datagram_route *route)
 {
-	uint16_t port = sockaddr_port(route->from);
-	bool has_target = route->to != NULL;
-	struct in6_addr source, target;
+	const struct peer *from = route->from;
 
-	if (!network_key(route->from, &source))
+	if (!peer_is_ip(from))
 		return DROP_NOT;
-	if (has_target && !network_key(route->to, &target))
-		target = in6addr_any;
-	if (port == 0 || is_unspecified(&source) || is_group(&source))
+	if (from->port == 0 || is_unspecified(&from->key) || is_group(&from->key))
 		return DROP_SOURCE;
-	if (has_target && source_is_forged(route->from, &source, &target))
+	/*
+	 * An IPv4 source in a packet that was not sent to an IPv4 address: somebody has forged an IPv6 header with a
+	 * source such as ::ffff:127.0.0.1. Linux drops such packets for TCP only.
+	 */
+	if (route->to != NULL && from->family == AF_INET && !IN6_IS_ADDR_V4MAPPED(route->to))
 		return DROP_SOURCE;
 	if (rules->receiver)
 		return DROP_NOT;
-	if (has_target && is_group(&target))
+	if (route->to != NULL && is_group(route->to))
 		return DROP_SOURCE;
-	if (own_ports_has(own, port))
+	if (own_ports_has(own, from->port))
 		return DROP_OWN_PORT;
-	return !rules->any_port && is_responder(port) ? DROP_RESPONDER : DROP_NOT;
+	return !rules->any_port && is_responder(from->port) ? DROP_RESPONDER : DROP_NOT;
 }
 
 /* --- 5: the rate of a source --- */
 
 static void charges_of(const struct guard *guard, const struct guard_rules *rules,
-    const struct in6_addr *host, struct rate_charges *charges)
+    const struct peer *peer, struct rate_charges *charges)
 {
 	const struct rate_limit limit = { .per_second = rules->reply_rate,
 		.burst = rules->reply_rate,
 		.prefixes = &rules->reply_prefix };
 
 	charges->count = 0;
-	if (rules->reply_rate != 0 && !network_key_is_loopback(host))
-		rates_charges(&guard->rates, &limit, host, charges);
+	if (rules->reply_rate != 0 && peer_is_ip(peer) && !network_key_is_loopback(&peer->key))
+		rates_charges(&guard->rates, &limit, &peer->key, charges);
 }
 
 /* A large reply is charged once per packet; the rate only needs to have room for the first. */
@@ -193,38 +179,17 @@ static int64_t packets_of(size_t length)
 }
 
 int64_t guard_rate_wait(const struct guard *guard, const struct guard_rules *rules,
-    const struct sockaddr *peer, int64_t now_ms)
+    const struct peer *peer, int64_t now_ms)
 {
-	struct rate_charges charges = { .count = 0 };
-	struct in6_addr host;
+	struct rate_charges charges;
 
-	if (network_key(peer, &host))
-		charges_of(guard, rules, &host, &charges);
+	charges_of(guard, rules, peer, &charges);
 	if (charges.count == 0)
 		return -1;
 	return (rates_wait(&guard->rates, &charges, now_ms) + MS_NS - 1) / MS_NS;
 }
 
 /* --- 6: the same exchange over and over --- */
-
-static void key_peer(const struct guard *guard, struct exchange_key *key,
-    const struct sockaddr *peer, socklen_t length)
-{
-	struct sockaddr_in6 in6;
-	uint64_t name;
-
-	*key = (struct exchange_key){ .port = sockaddr_port(peer) };
-	if (!network_key(peer, &key->host)) {
-		if (length > sizeof(struct sockaddr_un))
-			length = sizeof(struct sockaddr_un);
-		name = siphash13(&guard->key, peer, length);
-		memcpy(&key->host, &name, sizeof(name));
-		key->family = AF_UNIX;
-	} else if (peer->sa_family == AF_INET6) {
-		memcpy(&in6, peer, sizeof(in6));
-		key->scope = in6.sin6_scope_id;
-	}
-}
 
 static bool is_muted(const struct guard *guard, uint64_t exchange, int64_t now)
 {
@@ -254,12 +219,9 @@ static void mute_exchange(struct guard *guard, uint64_t exchange, const struct e
 	guard->last_mute = now + MUTE_MS;
 	guard->mutes[first] = (struct mute){ .exchange = exchange, .until = guard->last_mute };
 	muted = &guard->muted[first];
-	*muted = (struct muted_exchange){ .host = key->host,
-		.scope = key->scope,
-		.port = key->port,
-		.family = key->family,
-		.until = guard->last_mute,
-		.length = length };
+	*muted = (struct muted_exchange){
+		.peer = key->peer, .until = guard->last_mute, .length = length
+	};
 	memcpy(muted->request, request,
 	    length < sizeof(muted->request) ? length : sizeof(muted->request));
 }
@@ -307,26 +269,24 @@ static bool count_repeat(struct guard *guard, uint64_t exchange, int64_t now)
 	return true;
 }
 
-static bool is_of_peer(const struct muted_exchange *muted, const struct exchange_key *peer)
+static bool is_of_peer(const struct peer *muted, const struct peer *peer)
 {
 	if (muted->family != peer->family)
 		return false;
-	if (muted->family == AF_UNIX)
+	if (!peer_is_ip(peer))
 		return true;
-	return IN6_ARE_ADDR_EQUAL(&muted->host, &peer->host) &&
+	return IN6_ARE_ADDR_EQUAL(&muted->key, &peer->key) &&
 	       (peer->scope == 0 || peer->scope == muted->scope) &&
 	       (peer->port == 0 || peer->port == muted->port);
 }
 
-size_t guard_muted(const struct guard *guard, const struct sockaddr *peer, int64_t now_ms,
+size_t guard_muted(const struct guard *guard, const struct peer *peer, int64_t now_ms,
     struct muted_exchange *to, size_t max)
 {
-	struct exchange_key key;
 	size_t count = 0;
 
-	key_peer(guard, &key, peer, sizeof(sa_family_t));
 	for (size_t i = 0; i < MUTES; i++) {
-		if (guard->mutes[i].until <= now_ms || !is_of_peer(&guard->muted[i], &key))
+		if (guard->mutes[i].until <= now_ms || !is_of_peer(&guard->muted[i].peer, peer))
 			continue;
 		if (count < max)
 			to[count] = guard->muted[i];
@@ -352,16 +312,20 @@ enum drop_reason guard_reply(struct guard *guard, const struct guard_rules *rule
     const struct datagram_route *route, const void *request, size_t request_length,
     const void *reply, size_t reply_length, int64_t now_ms, bool *muted)
 {
-	struct rate_charges charges = { .count = 0 };
-	struct exchange_key key;
-	uint64_t exchange;
+	struct exchange_key key = { .peer = *route->from };
+	struct rate_charges charges;
+	uint64_t exchange, name;
 
 	*muted = false;
-	key_peer(guard, &key, route->from, route->from_length);
-	if (key.family != AF_UNIX)
-		charges_of(guard, rules, &key.host, &charges);
+	charges_of(guard, rules, route->from, &charges);
 	if (rates_wait(&guard->rates, &charges, now_ms) > 0)
 		return DROP_RATE;
+	if (route->name != NULL) {
+		name = siphash13(&guard->key, route->name,
+		    route->name_length < sizeof(struct sockaddr_un) ? route->name_length
+								    : sizeof(struct sockaddr_un));
+		memcpy(&key.peer.key, &name, sizeof(name));
+	}
 	exchange = hash_exchange(guard, &key, request, request_length, reply, reply_length);
 	if (is_muted(guard, exchange, now_ms))
 		return DROP_REPEAT;

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "net/access.h"
+#include "net/peer.h"
 
 enum drop_reason {
 	DROP_NOT,      /* let it pass */
@@ -51,14 +52,13 @@ struct guard_rules {
 	bool receiver; /* answers nothing: any target and any source port are welcome */
 };
 
-/*
- * A datagram's way, as the kernel told it. For a Unix peer without a name it leaves `from` as it
- * was: the caller sets the family to AF_UNIX.
- */
+/* Where a datagram has come from, and where it was sent to. */
 struct datagram_route {
-	const struct sockaddr *from;
-	socklen_t from_length;     /* a Unix peer's name has no other end */
-	const struct sockaddr *to; /* NULL = not known: it is not judged */
+	const struct peer *from;
+	const struct sockaddr *name; /* of a Unix peer, which tells one from another */
+	socklen_t name_length;
+	const struct in6_addr
+	    *to; /* a sockaddr_key(), see there; NULL = not known: it is not judged */
 };
 
 struct guard;
@@ -85,18 +85,15 @@ enum drop_reason guard_reply(struct guard *guard, const struct guard_rules *rule
 
 /* How long guard 5 would drop the next reply to that peer, in ms; 0 = it would let it pass, -1 = the peer is exempt. */
 int64_t guard_rate_wait(const struct guard *guard, const struct guard_rules *rules,
-    const struct sockaddr *peer, int64_t now_ms);
+    const struct peer *peer, int64_t now_ms);
 
 #define MUTED_REQUEST_SHOWN 32 /* leading bytes of a request, enough to recognise it */
 
 /* One request of one peer that got the same reply over and over. */
 struct muted_exchange {
-	struct in6_addr host; /* see network_key(); of a Unix peer a hash of its name */
-	uint32_t scope;
-	uint16_t port;
-	sa_family_t family; /* AF_UNIX or AF_UNSPEC */
-	int64_t until;      /* ms */
-	size_t length;      /* of the request */
+	struct peer peer; /* the key of a Unix peer holds a hash of its name */
+	int64_t until;    /* ms */
+	size_t length;    /* of the request */
 	char request[MUTED_REQUEST_SHOWN];
 };
 
@@ -104,7 +101,7 @@ struct muted_exchange {
  * The muted exchanges of a peer: of all ports of its address if its port is 0, and of all Unix peers if it is one.
  * Fills in up to `max` of them and returns how many there are.
  */
-size_t guard_muted(const struct guard *guard, const struct sockaddr *peer, int64_t now_ms,
+size_t guard_muted(const struct guard *guard, const struct peer *peer, int64_t now_ms,
     struct muted_exchange *to, size_t max);
 
 #endif

@@ -29,8 +29,8 @@ enum verdict {
 struct datagram {
 	const char *bytes;
 	size_t length;
-	const struct sockaddr *peer;
-	socklen_t peer_length;
+	const struct sockaddr *from;
+	socklen_t from_length;
 };
 
 /* A line without its LF; the bytes may be changed in place. A CR before the LF is still there. */

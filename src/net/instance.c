@@ -193,18 +193,17 @@ const char *instance_limit_key(
 }
 
 void instance_charges(
-    const struct instance *instance, const struct sockaddr *peer, struct rate_charges *charges)
+    const struct instance *instance, const struct peer *peer, struct rate_charges *charges)
 {
 	const struct instance_settings *settings = instance->settings;
 	struct rate_limit limit = { .per_second = settings->connect_rate,
 		.burst = settings->connect_rate,
 		.prefixes = &settings->source_prefix };
-	struct in6_addr host;
 
 	charges->count = 0;
 	/* A source may open all the clients that it is allowed to have at once. */
 	if (limit.burst < instance->max_per_source)
 		limit.burst = instance->max_per_source;
-	if (settings->connect_rate != 0 && network_key(peer, &host))
-		rates_charges(instance->rates, &limit, &host, charges);
+	if (settings->connect_rate != 0 && peer_is_ip(peer))
+		rates_charges(instance->rates, &limit, &peer->key, charges);
 }

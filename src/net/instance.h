@@ -26,6 +26,7 @@ struct evbuffer;
 struct instance;
 struct listener;
 struct loop;
+struct peer;
 struct rate_charges;
 struct rates;
 struct stream;
@@ -92,6 +93,6 @@ const char *instance_limit_key(
 
 /* What a new client is charged for connect_rate; charges->count is 0 if it is exempt. */
 void instance_charges(
-    const struct instance *instance, const struct sockaddr *peer, struct rate_charges *charges);
+    const struct instance *instance, const struct peer *peer, struct rate_charges *charges);
 
 #endif

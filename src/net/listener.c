@@ -13,20 +13,12 @@
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/multicast.h"
+#include "net/peer.h"
 #include "net/rate.h"
 #include "net/stream.h"
 
 #define ACCEPTS_PER_TURN 16
 #define WATCH_SECONDS 2 /* of a multicast group's network */
-
-/* Address and length of whoever is at the other end. */
-struct peer {
-	union {
-		struct sockaddr any;
-		struct sockaddr_storage storage;
-	};
-	socklen_t length;
-};
 
 const struct endpoint *listener_endpoint(const struct listener *listener)
 {
@@ -45,7 +37,7 @@ static bool is_over_rate(struct instance *instance, const struct peer *peer)
 	struct rate_charges charges;
 	int64_t now = clock_ms();
 
-	instance_charges(instance, &peer->any, &charges);
+	instance_charges(instance, peer, &charges);
 	if (charges.count == 0)
 		return false;
 	if (rates_wait(instance->rates, &charges, now) > 0)
@@ -63,7 +55,7 @@ static enum limit take_place(struct instance *instance, const struct peer *peer)
 		return LIMIT_RATE;
 	if ((limit = instance_limit(instance)) != LIMIT_NONE)
 		return limit;
-	if (source_enter(&instance->sources, &peer->any, instance->max_per_source) == -1)
+	if (source_enter(&instance->sources, peer, instance->max_per_source) == -1)
 		return errno == EDQUOT ? LIMIT_SOURCE : LIMIT_MEMORY;
 	return LIMIT_NONE;
 }
@@ -74,12 +66,12 @@ static void admit(struct listener *listener, int fd, const struct peer *peer)
 	struct instance *instance = listener->instance;
 	enum limit limit;
 
-	if (!access_allows(&instance->settings->allow, &instance->settings->deny, &peer->any))
-		stream_turn_away(instance, fd, &peer->any, peer->length, CLOSE_DENIED, LIMIT_NONE);
+	if (!access_allows(&instance->settings->allow, &instance->settings->deny, peer))
+		stream_turn_away(instance, fd, peer, CLOSE_DENIED, LIMIT_NONE);
 	else if ((limit = take_place(instance, peer)) != LIMIT_NONE)
-		stream_refuse(instance, listener, fd, &peer->any, peer->length, limit);
+		stream_refuse(instance, listener, fd, peer, limit);
 	else
-		stream_open(instance, listener, fd, &peer->any, peer->length);
+		stream_open(instance, listener, fd, peer);
 }
 
 /* What befell the client, which has left the queue with it; see accept(2). */
@@ -100,14 +92,19 @@ static void accept_cb(evutil_socket_t fd, short events, void *arg)
 
 	(void)events;
 	for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-		struct peer peer = { .length = sizeof(peer.storage) };
+		union {
+			struct sockaddr any;
+			struct sockaddr_storage storage;
+		} address;
+		socklen_t length = sizeof(address);
+		struct peer peer;
 		int client;
 
 		if (queues(listener->instance)) {
 			listener_pause(listener);
 			return;
 		}
-		client = accept4(fd, &peer.any, &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		client = accept4(fd, &address.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (client == -1) {
 			listener->shares = false;
 			if (!is_clients_trouble(errno))
@@ -119,7 +116,7 @@ static void accept_cb(evutil_socket_t fd, short events, void *arg)
 			listener->older--;
 			socket_set_client_options(client, listener->options.keepalive);
 		}
-		peer.length = sockaddr_unmap(&peer.any, peer.length);
+		peer_set(&peer, &address.any, length);
 		admit(listener, client, &peer);
 		if (listener->shares)
 			return; /* other waiting listeners take their turn */

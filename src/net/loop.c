@@ -189,19 +189,19 @@ static void shed_one(struct loop *loop, struct listener *listener)
 	union {
 		struct sockaddr any;
 		struct sockaddr_storage storage;
-	} peer;
-	socklen_t length = sizeof(peer);
+	} address;
+	socklen_t length = sizeof(address);
+	struct peer peer;
 	int fd;
 
 	if (loop->reserve_fd == -1)
 		return;
 	close(loop->reserve_fd);
-	fd = accept4(listener->socket.fd, &peer.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	fd = accept4(listener->socket.fd, &address.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd != -1) {
-		length = sockaddr_unmap(&peer.any, length);
+		peer_set(&peer, &address.any, length);
 		listener->instance->counters.refused[LIMIT_FILES]++;
-		stream_turn_away(
-		    listener->instance, fd, &peer.any, length, CLOSE_LIMIT, LIMIT_FILES);
+		stream_turn_away(listener->instance, fd, &peer, CLOSE_LIMIT, LIMIT_FILES);
 	}
 	loop->reserve_fd = open_reserve();
 }

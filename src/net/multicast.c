@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "net/access.h"
 #include "net/address.h"
+#include "net/endpoint.h"
 
 #define INDEX_MAX 1024 /* of an interface that is looked for one by one */
 
@@ -31,14 +31,14 @@ bool multicast_is_group(const struct sockaddr *address)
 {
 	struct in6_addr key;
 
-	return network_key(address, &key) && is_group(&key);
+	return sockaddr_key(address, &key) && is_group(&key);
 }
 
 bool multicast_takes_interface(const struct sockaddr *address)
 {
 	struct in6_addr key;
 
-	if (!network_key(address, &key))
+	if (!sockaddr_key(address, &key))
 		return false;
 	if (IN6_IS_ADDR_V4MAPPED(&key))
 		return is_group(&key) || network_key_ipv4(&key) == INADDR_BROADCAST;

@@ -62,7 +62,7 @@ static int add_address(
 		return 0;
 	if (address->sa_family == AF_UNIX)
 		return strings_addf(
-		    to, "%s_ADDR=%s", name, peer_format(address, length, text, sizeof(text)));
+		    to, "%s_ADDR=%s", name, sockaddr_format(address, length, text, sizeof(text)));
 	if (getnameinfo(address, length, host, sizeof(host), port, sizeof(port),
 		NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
 		errno = EAFNOSUPPORT;
@@ -75,12 +75,13 @@ static int add_address(
 
 int program_environment(struct strings *to, struct stream *client)
 {
-	struct sockaddr_storage local;
+	struct sockaddr_storage local, remote;
+	socklen_t remote_length = peer_sockaddr(stream_peer(client), &remote);
 	socklen_t length = stream_local(client, &local);
 
 	if (strings_add(to, "PATH=" SEARCH_PATH) == -1 ||
 	    strings_addf(to, "SERVICE=%s", stream_instance(client)->name) == -1 ||
-	    add_address(to, "REMOTE", stream_peer(client), stream_peer_length(client)) == -1)
+	    add_address(to, "REMOTE", (struct sockaddr *)&remote, remote_length) == -1)
 		return -1;
 	return add_address(to, "LOCAL", (struct sockaddr *)&local, length);
 }

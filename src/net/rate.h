@@ -49,7 +49,7 @@ int rates_init(struct rates *rates);
 /* Allocates a table; free it with free(3). NULL with errno ENOMEM or that of getrandom(2). */
 struct rates *rates_new(void);
 
-/* Fills in what one service of the host (a network_key()) costs under the limit. */
+/* Fills in what one service of the host (a sockaddr_key()) costs under the limit. */
 void rates_charges(const struct rates *rates, const struct rate_limit *limit,
     const struct in6_addr *host, struct rate_charges *charges);
 

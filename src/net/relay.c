@@ -196,7 +196,7 @@ struct relay *relay_new(struct stream *client, const struct strings *command, in
 	struct relay *r = calloc(1, sizeof(*r));
 	char peer[ADDRESS_TEXT_MAX], label[2 * ADDRESS_TEXT_MAX];
 
-	peer_format(stream_peer(client), stream_peer_length(client), peer, sizeof(peer));
+	peer_format(stream_peer(client), peer, sizeof(peer));
 	snprintf(label, sizeof(label), "%s %s", instance->name, peer);
 	if (r != NULL) {
 		r->client = client;

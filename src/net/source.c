@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "net/peer.h"
+
 struct source {
 	struct in6_addr network;
 	bool site;
@@ -28,14 +30,14 @@ static int compare(const void *a, const void *b)
 	return memcmp(&x->network, &y->network, sizeof(x->network));
 }
 
-static struct keys keys_of(const struct sources *sources, const struct sockaddr *peer)
+static struct keys keys_of(const struct sources *sources, const struct peer *peer)
 {
 	struct keys keys = { .count = 0 };
 	struct source *own = &keys.items[0], *site = &keys.items[1];
 
-	if (!network_key(peer, &own->network))
+	if (!peer_is_ip(peer))
 		return keys;
-	site->network = own->network;
+	own->network = site->network = peer->key;
 	prefixes_mask(&sources->prefixes, &own->network);
 	site->site = site_mask(&sources->prefixes, &site->network);
 	keys.count = site->site ? 2 : 1;
@@ -88,7 +90,7 @@ static void remove_one(struct sources *sources, const struct source *key)
 	free(source);
 }
 
-int source_enter(struct sources *sources, const struct sockaddr *peer, int64_t max)
+int source_enter(struct sources *sources, const struct peer *peer, int64_t max)
 {
 	struct keys keys = keys_of(sources, peer);
 
@@ -102,7 +104,7 @@ int source_enter(struct sources *sources, const struct sockaddr *peer, int64_t m
 	return 0;
 }
 
-void source_leave(struct sources *sources, const struct sockaddr *peer)
+void source_leave(struct sources *sources, const struct peer *peer)
 {
 	struct keys keys = keys_of(sources, peer);
 
@@ -117,7 +119,7 @@ void sources_clear(struct sources *sources)
 }
 
 struct source_count source_count(
-    const struct sources *sources, const struct sockaddr *peer, int64_t max)
+    const struct sources *sources, const struct peer *peer, int64_t max)
 {
 	struct keys keys = keys_of(sources, peer);
 	struct source_count count = { .now = 0, .max = max };

@@ -4,9 +4,10 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/socket.h>
 
 #include "net/access.h"
+
+struct peer;
 
 /* Zeroed = nobody there. */
 struct sources {
@@ -25,14 +26,14 @@ struct source_count {
  * (SITE_SHARES times as many for the /48). 0, or -1 with errno EDQUOT or ENOMEM. A peer without an IP address is not
  * counted.
  */
-int source_enter(struct sources *sources, const struct sockaddr *peer, int64_t max);
-void source_leave(struct sources *sources, const struct sockaddr *peer);
+int source_enter(struct sources *sources, const struct peer *peer, int64_t max);
+void source_leave(struct sources *sources, const struct peer *peer);
 
 /* Forgets all clients. */
 void sources_clear(struct sources *sources);
 
 /* The clients of the peer's network, or of its /48 if that one has reached its limit. */
 struct source_count source_count(
-    const struct sources *sources, const struct sockaddr *peer, int64_t max);
+    const struct sources *sources, const struct peer *peer, int64_t max);
 
 #endif

@@ -73,7 +73,7 @@ static ssize_t send_extent(
 
 static size_t write_at_most(const struct stream *s)
 {
-	return s->peer.any.sa_family == AF_UNIX ? STREAM_UNIX_PIECE : SSIZE_MAX;
+	return s->peer.family == AF_UNIX ? STREAM_UNIX_PIECE : SSIZE_MAX;
 }
 
 /* Writes what the socket takes at once. 0, or -1 when the connection is gone. */

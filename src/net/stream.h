@@ -12,6 +12,7 @@
 
 struct client;
 struct deadline;
+struct peer;
 struct ucred;
 
 /* Past it a client is not read until it has read; a line service stops answering for the turn. */
@@ -24,16 +25,16 @@ struct ucred;
  * A client that has been accepted. Takes the descriptor in any case; on failure (memory, epoll) it is
  * closed and counted.
  */
-void stream_open(struct instance *instance, struct listener *listener, int fd,
-    const struct sockaddr *peer, socklen_t peer_length);
+void stream_open(
+    struct instance *instance, struct listener *listener, int fd, const struct peer *peer);
 
 /* Sends a client over that limit the service's refusal and closes it with lingering; not counted as a client. */
 void stream_refuse(struct instance *instance, struct listener *listener, int fd,
-    const struct sockaddr *peer, socklen_t peer_length, enum limit limit);
+    const struct peer *peer, enum limit limit);
 
 /* Closes a client at once, without a word to it; counts, logs and remembers it. `limit`: for CLOSE_LIMIT. */
-void stream_turn_away(struct instance *instance, int fd, const struct sockaddr *peer,
-    socklen_t peer_length, enum close_reason reason, enum limit limit);
+void stream_turn_away(struct instance *instance, int fd, const struct peer *peer,
+    enum close_reason reason, enum limit limit);
 
 /* Ends the instance's streams gracefully: what they have sent is answered, what is buffered is sent. */
 void streams_drain(struct instance *instance, enum close_reason reason);
@@ -77,8 +78,7 @@ bool stream_has_room(const struct stream *stream);
 /* What the service kept for this client: conn_size bytes, zeroed at the start. */
 void *stream_state(struct stream *stream);
 struct instance *stream_instance(const struct stream *stream);
-const struct sockaddr *stream_peer(const struct stream *stream);
-socklen_t stream_peer_length(const struct stream *stream);
+const struct peer *stream_peer(const struct stream *stream);
 /* The address that the client has connected to; returns its length, 0 = it is not known. */
 socklen_t stream_local(const struct stream *stream, struct sockaddr_storage *local);
 

@@ -62,7 +62,7 @@ static void log_closed(struct instance *instance, const struct client *client)
 		instance_limit_key(instance, (enum limit)client->limit, key, sizeof(key));
 	log_limited(&instance->closed_lines, level,
 	    "%s %s: closed: %s (%" PRIu64 " B in, %" PRIu64 " B out, %" PRId64 " ms)%s%s",
-	    instance->name, peer_format(&client->peer.any, client->peer_length, peer, sizeof(peer)),
+	    instance->name, peer_format(&client->peer, peer, sizeof(peer)),
 	    reason_names[client->reason], client->bytes_in, client->bytes_out,
 	    client->left - client->opened, *key == '\0' ? "" : ": over ", key);
 }
@@ -84,7 +84,7 @@ static void leave_counts(struct stream *s)
 		loop->refused--;
 		return;
 	}
-	source_leave(&s->instance->sources, &s->peer.any);
+	source_leave(&s->instance->sources, &s->peer);
 	s->instance->stream_count--;
 	loop_left(loop);
 }
@@ -156,8 +156,7 @@ void stream_linger(struct stream *s)
 
 /* --- the beginning of a stream --- */
 
-static struct stream *stream_new(
-    struct instance *instance, int fd, const struct sockaddr *peer, socklen_t peer_length)
+static struct stream *stream_new(struct instance *instance, int fd, const struct peer *peer)
 {
 	struct stream *s = calloc(1, sizeof(*s) + instance->handlers->conn_size);
 
@@ -172,10 +171,8 @@ static struct stream *stream_new(
 	s->handlers = instance->handlers;
 	s->opened = s->active = clock_ms();
 	s->id = ++instance->loop->last_id;
-	s->peer_length = peer->sa_family == AF_UNIX ? sizeof(sa_family_t) : (uint8_t)peer_length;
-	memcpy(&s->peer, peer, s->peer_length);
-	s->telnet =
-	    instance->lines != NULL && instance->lines->telnet && s->peer.any.sa_family != AF_UNIX;
+	s->peer = *peer;
+	s->telnet = instance->lines != NULL && instance->lines->telnet && s->peer.family != AF_UNIX;
 	stream_attach(s);
 	TAILQ_INSERT_TAIL(&instance->streams, s, entry);
 	return s;
@@ -190,10 +187,10 @@ static void out_of_memory(struct instance *instance, int fd)
 	close(fd);
 }
 
-void stream_open(struct instance *instance, struct listener *listener, int fd,
-    const struct sockaddr *peer, socklen_t peer_length)
+void stream_open(
+    struct instance *instance, struct listener *listener, int fd, const struct peer *peer)
 {
-	struct stream *s = stream_new(instance, fd, peer, peer_length);
+	struct stream *s = stream_new(instance, fd, peer);
 	enum verdict verdict = VERDICT_CONTINUE;
 
 	if (s == NULL) {
@@ -213,8 +210,8 @@ void stream_open(struct instance *instance, struct listener *listener, int fd,
 	stream_settle(s, verdict);
 }
 
-void stream_turn_away(struct instance *instance, int fd, const struct sockaddr *peer,
-    socklen_t peer_length, enum close_reason reason, enum limit limit)
+void stream_turn_away(struct instance *instance, int fd, const struct peer *peer,
+    enum close_reason reason, enum limit limit)
 {
 	const int64_t now = clock_ms();
 	struct client client = {
@@ -224,23 +221,22 @@ void stream_turn_away(struct instance *instance, int fd, const struct sockaddr *
 	close(fd);
 	instance->counters.closed[reason]++;
 	snprintf(client.service, sizeof(client.service), "%s", instance->name);
-	client.peer_length = peer->sa_family == AF_UNIX ? sizeof(sa_family_t) : peer_length;
-	memcpy(&client.peer, peer, client.peer_length);
+	client.peer = *peer;
 	remember_closed(instance, &client, true);
 	log_closed(instance, &client);
 }
 
 void stream_refuse(struct instance *instance, struct listener *listener, int fd,
-    const struct sockaddr *peer, socklen_t peer_length, enum limit limit)
+    const struct peer *peer, enum limit limit)
 {
 	const char *refusal = instance->handlers->refusal;
 	struct stream *s = NULL;
 
 	instance->counters.refused[limit]++;
 	if (instance->loop->refused < REFUSED_MAX)
-		s = stream_new(instance, fd, peer, peer_length);
+		s = stream_new(instance, fd, peer);
 	if (s == NULL) {
-		stream_turn_away(instance, fd, peer, peer_length, CLOSE_LIMIT, limit);
+		stream_turn_away(instance, fd, peer, CLOSE_LIMIT, limit);
 		return;
 	}
 	s->listener = listener;
@@ -320,7 +316,7 @@ void streams_count_sources(struct instance *instance)
 	/* A client stays even if there is no memory to count it. */
 	TAILQ_FOREACH (s, &instance->streams, entry)
 		if (!s->refused)
-			source_enter(sources, &s->peer.any, INT32_MAX);
+			source_enter(sources, &s->peer, INT32_MAX);
 }
 
 void streams_recheck(struct instance *instance)
@@ -331,7 +327,7 @@ void streams_recheck(struct instance *instance)
 
 	for (s = TAILQ_FIRST(&instance->streams); s != NULL; s = next) {
 		next = TAILQ_NEXT(s, entry);
-		if (!access_allows(&settings->allow, &settings->deny, &s->peer.any))
+		if (!access_allows(&settings->allow, &settings->deny, &s->peer))
 			stream_end(s, CLOSE_DENIED);
 		else
 			stream_file_deadline(s, now);
@@ -358,14 +354,13 @@ struct stream *stream_next(const struct stream *s)
 void stream_describe(const struct stream *s, struct client *client)
 {
 	*client = (struct client){ .id = s->id,
-		.peer_length = s->peer_length,
+		.peer = s->peer,
 		.opened = s->opened,
 		.active = s->active,
 		.bytes_in = s->bytes_in,
 		.bytes_out = s->bytes_gone,
 		.unsent = s->bytes_made - s->bytes_gone };
 	snprintf(client->service, sizeof(client->service), "%s", s->instance->name);
-	memcpy(&client->peer, &s->peer, sizeof(client->peer));
 }
 
 int stream_credentials(const struct stream *s, struct ucred *credentials)
@@ -389,11 +384,6 @@ socklen_t stream_local(const struct stream *s, struct sockaddr_storage *local)
 	return sockaddr_unmap((struct sockaddr *)local, length);
 }
 
-socklen_t stream_peer_length(const struct stream *s)
-{
-	return s->peer_length;
-}
-
 void *stream_state(struct stream *s)
 {
 	return s->state;
@@ -404,7 +394,7 @@ struct instance *stream_instance(const struct stream *s)
 	return s->instance;
 }
 
-const struct sockaddr *stream_peer(const struct stream *s)
+const struct peer *stream_peer(const struct stream *s)
 {
-	return &s->peer.any;
+	return &s->peer;
 }

@@ -12,6 +12,7 @@
 #include "net/deadline.h"
 #include "net/instance.h"
 #include "net/lines.h"
+#include "net/peer.h"
 
 struct bufferevent;
 
@@ -30,12 +31,7 @@ struct stream {
 	int64_t line_since; /* ms, when the half-sent line began; 0 = there is none */
 	int64_t moved;      /* ms, last progress of pending output; when lingering, since when */
 	uint64_t id, bytes_in, bytes_made, bytes_gone;
-	union {
-		struct sockaddr any;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	} peer;
-	uint8_t peer_length;          /* of a Unix client only its family is kept */
+	struct peer peer;
 	uint8_t reason;               /* enum close_reason, once it is closing */
 	uint8_t limit;                /* enum limit that it is refused for */
 	uint32_t acked;               /* bytes_gone without the kernel's queue, at the last check */

@@ -179,7 +179,7 @@ static enum verdict file_eof(struct stream *stream, struct evbuffer *out)
 static enum verdict file_room(struct stream *stream, struct evbuffer *out)
 {
 	struct file_client *client = stream_state(stream);
-	bool is_unix = stream_peer(stream)->sa_family == AF_UNIX;
+	bool is_unix = stream_peer(stream)->family == AF_UNIX;
 	int64_t left = client->size - client->sent, most = is_unix ? STREAM_UNIX_PIECE : PIECE;
 	int64_t piece = left < most ? left : most; /* sendfile(2) takes it at once */
 

@@ -49,7 +49,7 @@ static ssize_t receiver_datagram(
 	if (length > 0 && request->bytes[length - 1] == '\n')
 		length--;
 	log_limited(instance->state, LOG_LEVEL_INFO, "%s %s: %s", instance->name,
-	    peer_format(request->peer, request->peer_length, peer, sizeof(peer)),
+	    sockaddr_format(request->from, request->from_length, peer, sizeof(peer)),
 	    log_escape(text, sizeof(text), request->bytes, length));
 	return -1;
 }

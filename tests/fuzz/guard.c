@@ -100,31 +100,34 @@ static bool is_muted(const struct mute *exchange)
 	return false;
 }
 
-static bool is_mapped(size_t host)
+static bool is_ipv4(size_t host)
 {
-	return hosts[host].family == AF_INET6 && strncmp(hosts[host].host, "::ffff:", 7) == 0;
+	return hosts[host].family == AF_INET || strncmp(hosts[host].host, "::ffff:", 7) == 0;
 }
 
 /* One datagram, and an answer to it if it gets so far. */
 static void exchange(struct guard *guard, const struct guard_rules *rules,
     const struct own_ports *own, struct input *input)
 {
-	static const struct sockaddr_in6 asked = { .sin6_family = AF_INET6,
-		.sin6_addr = IN6ADDR_LOOPBACK_INIT };
 	uint8_t way = input_byte(input);
 	size_t host = way % HOSTS, port = input_byte(input) % PORTS;
 	bool over_ipv6 = way / HOSTS % 2 == 1, muted, was_muted;
 	struct mute exchange = { .host = host, .port = port, .length = 4 };
 	struct sockaddr_storage from;
-	const struct datagram_route route = { (struct sockaddr *)&from,
-		make_address(&from, host, ports[port]),
-		over_ipv6 ? (const struct sockaddr *)&asked : NULL };
+	socklen_t from_length = make_address(&from, host, ports[port]);
+	struct peer peer;
+	const struct datagram_route route = { .from = &peer,
+		.name = hosts[host].family == AF_UNIX ? (struct sockaddr *)&from : NULL,
+		.name_length = from_length,
+		.to = over_ipv6 ? &in6addr_loopback : NULL };
 	const uint8_t *request = input_bytes(input, &exchange.length);
-	enum drop_reason reason = guard_request(rules, own, &route);
+	enum drop_reason reason;
 
+	peer_set(&peer, (struct sockaddr *)&from, from_length);
+	reason = guard_request(rules, own, &route);
 	if (hosts[host].family != AF_UNIX &&
 	    (hosts[host].bad || port_is_forbidden(rules, ports[port]) ||
-		(over_ipv6 && is_mapped(host)))) {
+		(over_ipv6 && is_ipv4(host)))) {
 		require(reason != DROP_NOT);
 		return;
 	}

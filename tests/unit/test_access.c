@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 
 #include "net/access.h"
+#include "net/endpoint.h"
+#include "net/peer.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
@@ -96,17 +98,17 @@ START_TEST(bad_texts)
 }
 END_TEST
 
-static struct sockaddr_storage peer_of(const char *text)
+static struct peer peer_of(const char *text)
 {
-	struct sockaddr_storage peer = { 0 };
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(4242) };
-	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(4242) };
+	struct sockaddr_in in = { .sin_family = AF_INET };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
+	struct peer peer;
 
 	if (inet_pton(AF_INET, text, &in.sin_addr) == 1) {
-		memcpy(&peer, &in, sizeof(in));
+		peer_set(&peer, (struct sockaddr *)&in, sizeof(in));
 	} else {
 		ck_assert_int_eq(inet_pton(AF_INET6, text, &in6.sin6_addr), 1);
-		memcpy(&peer, &in6, sizeof(in6));
+		peer_set(&peer, (struct sockaddr *)&in6, sizeof(in6));
 	}
 	return peer;
 }
@@ -189,12 +191,12 @@ static const struct {
 
 START_TEST(who_may_come)
 {
-	struct sockaddr_storage peer = peer_of(rules[_i].peer);
+	struct peer peer = peer_of(rules[_i].peer);
 	struct networks allow, deny;
 
 	parse_list(&allow, rules[_i].allow);
 	parse_list(&deny, rules[_i].deny);
-	ck_assert_int_eq(access_allows(&allow, &deny, (struct sockaddr *)&peer), rules[_i].allowed);
+	ck_assert_int_eq(access_allows(&allow, &deny, &peer), rules[_i].allowed);
 	option_networks.clear(&allow);
 	option_networks.clear(&deny);
 }
@@ -202,15 +204,17 @@ END_TEST
 
 START_TEST(not_ip)
 {
-	struct sockaddr peer = { .sa_family = AF_UNIX };
+	struct sockaddr local = { .sa_family = AF_UNIX };
 	struct networks allow, deny;
 	struct in6_addr key;
+	struct peer peer;
 
 	parse_list(&allow, "10.0.0.0/8");
 	parse_list(&deny, "0.0.0.0/0 ::/0");
+	peer_set(&peer, &local, sizeof(local.sa_family));
 	ck_assert(access_allows(&allow, &deny, &peer));
-	ck_assert(!network_key(&peer, &key));
-	peer.sa_family = AF_UNSPEC;
+	ck_assert(!sockaddr_key(&local, &key));
+	peer.family = AF_UNSPEC;
 	ck_assert(!access_allows(&allow, &deny, &peer));
 	option_networks.clear(&allow);
 	option_networks.clear(&deny);
@@ -279,16 +283,10 @@ static int line_of(const struct network *rule)
 START_TEST(which_rule_decides)
 {
 	static struct networks allow, deny;
-	struct sockaddr_in in = { .sin_family = AF_INET };
-	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
-	bool ipv4 = inet_pton(AF_INET, decisions[_i].peer, &in.sin_addr) == 1;
-	const struct sockaddr *peer =
-	    ipv4 ? (const struct sockaddr *)&in : (const struct sockaddr *)&in6;
+	const struct peer peer = peer_of(decisions[_i].peer);
 	struct access_decision decision;
 	char why[512];
 
-	if (!ipv4)
-		ck_assert_int_eq(inet_pton(AF_INET6, decisions[_i].peer, &in6.sin6_addr), 1);
 	ck_assert_int_eq(parse_option("allow = [ \"10.0.0.0/8\",\n\"10.1.1.0/24\",\n"
 				      "\"192.0.2.0/24\" ];",
 			     &allow, why, sizeof(why)),
@@ -297,11 +295,11 @@ START_TEST(which_rule_decides)
 				      "\"::/0\" ];",
 			     &deny, why, sizeof(why)),
 	    0);
-	decision = access_decide(&allow, &deny, peer);
+	decision = access_decide(&allow, &deny, &peer);
 	ck_assert(decision.allowed == decisions[_i].allowed);
 	ck_assert_int_eq(line_of(decision.allow), decisions[_i].allow);
 	ck_assert_int_eq(line_of(decision.deny), decisions[_i].deny);
-	ck_assert(access_allows(&allow, &deny, peer) == decision.allowed);
+	ck_assert(access_allows(&allow, &deny, &peer) == decision.allowed);
 	option_networks.clear(&allow);
 	option_networks.clear(&deny);
 }
@@ -395,10 +393,8 @@ static const struct {
 START_TEST(mask)
 {
 	const struct prefixes prefixes = { masks[_i].ipv4, masks[_i].ipv6 };
-	struct sockaddr_storage peer = peer_of(masks[_i].address);
-	struct in6_addr key, masked;
+	struct in6_addr key = peer_of(masks[_i].address).key, masked;
 
-	ck_assert(network_key((struct sockaddr *)&peer, &key));
 	prefixes_mask(&prefixes, &key);
 	ck_assert_int_eq(inet_pton(AF_INET6, masks[_i].masked, &masked), 1);
 	ck_assert_mem_eq(&key, &masked, sizeof(key));

@@ -402,7 +402,7 @@ static void check_peer(const char *text, const char *expected)
 	struct endpoint endpoint = resolve_one(text);
 	char shown[ADDRESS_TEXT_MAX];
 
-	peer_format(&endpoint.any, endpoint.length, shown, sizeof(shown));
+	sockaddr_format(&endpoint.any, endpoint.length, shown, sizeof(shown));
 	ck_assert_str_eq(shown, expected);
 }
 
@@ -426,16 +426,16 @@ START_TEST(odd_unix_peers)
 	socklen_t path = offsetof(struct sockaddr_un, sun_path);
 	char shown[ADDRESS_TEXT_MAX], small[8];
 
-	ck_assert_str_eq(peer_format(any, 0, shown, sizeof(shown)), "unix");
-	ck_assert_str_eq(peer_format(any, path, shown, sizeof(shown)), "unix");
-	ck_assert_str_eq(peer_format(any, path + 3, shown, sizeof(shown)), "unix:@\\x00\\x00");
+	ck_assert_str_eq(sockaddr_format(any, 0, shown, sizeof(shown)), "unix");
+	ck_assert_str_eq(sockaddr_format(any, path, shown, sizeof(shown)), "unix");
+	ck_assert_str_eq(sockaddr_format(any, path + 3, shown, sizeof(shown)), "unix:@\\x00\\x00");
 	memset(un.sun_path, 'x', sizeof(un.sun_path));
-	peer_format(any, sizeof(un) + 1, shown, sizeof(shown));
+	sockaddr_format(any, sizeof(un) + 1, shown, sizeof(shown));
 	ck_assert_str_eq(shown, "unix:" X107 "x");
-	peer_format(any, sizeof(un), small, sizeof(small));
+	sockaddr_format(any, sizeof(un), small, sizeof(small));
 	ck_assert_uint_lt(strlen(small), sizeof(small));
 	memset(un.sun_path, 1, sizeof(un.sun_path));
-	peer_format(any, sizeof(un), shown, sizeof(shown));
+	sockaddr_format(any, sizeof(un), shown, sizeof(shown));
 	ck_assert_str_eq(shown + strlen(shown) - 3, "...");
 }
 END_TEST

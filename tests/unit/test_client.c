@@ -21,12 +21,12 @@ static int ends[CLIENTS];
 
 static void add_client(int i, struct instance *instance)
 {
-	const struct sockaddr peer = { .sa_family = AF_UNIX };
+	const struct peer peer = { .family = AF_UNIX };
 	int pair[2];
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
 	ends[i] = pair[0];
-	stream_open(instance, NULL, pair[1], &peer, sizeof(peer.sa_family));
+	stream_open(instance, NULL, pair[1], &peer);
 }
 
 /* Three of the first, none of the second, three of the third: their ids are 1 to 6. */

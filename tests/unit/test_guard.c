@@ -8,11 +8,12 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "net/endpoint.h"
 #include "net/guard.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-union address {
+union any_address {
 	struct sockaddr any;
 	struct sockaddr_in in;
 	struct sockaddr_in6 in6;
@@ -40,9 +41,9 @@ static void teardown(void)
 	free(own);
 }
 
-static union address address_of(const char *text, uint16_t port)
+static union any_address address_of(const char *text, uint16_t port)
 {
-	union address address = { 0 };
+	union any_address address = { 0 };
 
 	if (inet_pton(AF_INET, text, &address.in.sin_addr) == 1) {
 		address.in.sin_family = AF_INET;
@@ -55,20 +56,31 @@ static union address address_of(const char *text, uint16_t port)
 	return address;
 }
 
-static struct datagram_route route_of(const union address *from, const union address *to)
+static struct peer peer_of(const union any_address *address)
 {
-	socklen_t length = from->any.sa_family == AF_INET ? sizeof(from->in) : sizeof(from->in6);
+	struct peer peer;
 
-	return (struct datagram_route){
-		.from = &from->any, .from_length = length, .to = to == NULL ? NULL : &to->any
-	};
+	peer_set(&peer, &address->any, sizeof(*address));
+	return peer;
+}
+
+/* Valid until the next one. */
+static struct datagram_route route_of(const union any_address *from, const union any_address *to)
+{
+	static struct peer peer;
+	static struct in6_addr target;
+
+	peer = peer_of(from);
+	if (to != NULL)
+		ck_assert(sockaddr_key(&to->any, &target));
+	return (struct datagram_route){ .from = &peer, .to = to == NULL ? NULL : &target };
 }
 
 /* Answers one request; whether that muted the exchange goes to the static. */
 static bool muted;
 
 static enum drop_reason reply(
-    const union address *peer, const char *asked, const char *answer, int64_t now)
+    const union any_address *peer, const char *asked, const char *answer, int64_t now)
 {
 	struct datagram_route route = route_of(peer, NULL);
 
@@ -77,7 +89,7 @@ static enum drop_reason reply(
 }
 
 /* A number as the request: never the same twice. */
-static enum drop_reason fresh_reply(const union address *peer, int64_t now)
+static enum drop_reason fresh_reply(const union any_address *peer, int64_t now)
 {
 	static int number;
 	char asked[16];
@@ -87,7 +99,7 @@ static enum drop_reason fresh_reply(const union address *peer, int64_t now)
 }
 
 /* How many fresh requests of a thousand are answered. */
-static int answered(const union address *peer, int64_t now)
+static int answered(const union any_address *peer, int64_t now)
 {
 	int count = 0;
 
@@ -163,9 +175,9 @@ static const struct {
 
 START_TEST(requests_in_order)
 {
-	union address from = address_of(requests[_i].from, requests[_i].port);
+	union any_address from = address_of(requests[_i].from, requests[_i].port);
 	const char *target = requests[_i].to;
-	union address to = address_of(target == NULL ? "::" : target, 9001);
+	union any_address to = address_of(target == NULL ? "::" : target, 9001);
 	struct datagram_route route = route_of(&from, target == NULL ? NULL : &to);
 
 	rules.receiver = requests[_i].receiver;
@@ -199,7 +211,7 @@ END_TEST
 
 START_TEST(rate_and_refill)
 {
-	union address peer = address_of("192.0.2.1", 4242);
+	union any_address peer = address_of("192.0.2.1", 4242);
 
 	rules.reply_rate = 10;
 	ck_assert_int_eq(answered(&peer, 5000), 10);
@@ -214,7 +226,7 @@ END_TEST
 
 START_TEST(rate_changes)
 {
-	union address peer = address_of("192.0.2.1", 4242);
+	union any_address peer = address_of("192.0.2.1", 4242);
 
 	ck_assert_int_eq(answered(&peer, 0), 1000);
 	rules.reply_rate = 500;
@@ -263,7 +275,7 @@ START_TEST(rate_by_prefix)
 
 	rules.reply_rate = 10;
 	for (int i = 0; i < COUNT(steps); i++) {
-		union address peer = address_of(steps[i].peer, steps[i].port);
+		union any_address peer = address_of(steps[i].peer, steps[i].port);
 
 		ck_assert_msg(answered(&peer, 0) == steps[i].answers, "%s", steps[i].peer);
 	}
@@ -273,7 +285,7 @@ END_TEST
 /* Sources forged to push the victim's bucket out must not buy it more replies. */
 START_TEST(many_prefixes)
 {
-	union address victim = address_of("198.51.100.1", 4242), forged;
+	union any_address victim = address_of("198.51.100.1", 4242), forged;
 	int replies = 0;
 
 	rules.reply_rate = 100;
@@ -296,7 +308,7 @@ START_TEST(many_prefixes_at_the_limit)
 
 	rules.reply_rate = 1;
 	for (uint32_t i = 0; i < 100000; i++) {
-		union address forged = address_of("16.0.0.0", 4242);
+		union any_address forged = address_of("16.0.0.0", 4242);
 
 		forged.in.sin_addr.s_addr = htonl(0x10000000 + (i << 8));
 		replies += fresh_reply(&forged, 1000) == DROP_NOT;
@@ -307,7 +319,7 @@ END_TEST
 
 START_TEST(prefix_lengths)
 {
-	union address hosts[] = { address_of("192.0.2.1", 4242), address_of("192.0.2.2", 4242),
+	union any_address hosts[] = { address_of("192.0.2.1", 4242), address_of("192.0.2.2", 4242),
 		address_of("2001:db8:1:1::1", 4242), address_of("2001:db8:1:2::1", 4242),
 		address_of("2001:db8:2::1", 4242) };
 	static const struct {
@@ -336,7 +348,7 @@ START_TEST(rate_of_a_site)
 
 	rules.reply_rate = 100;
 	for (int i = 0; i < 256; i++) {
-		union address peer = address_of("2001:db8:1::1", 4242);
+		union any_address peer = address_of("2001:db8:1::1", 4242);
 
 		peer.in6.sin6_addr.s6_addr[6] = (uint8_t)i;
 		for (int j = 0; j < 10; j++)
@@ -357,7 +369,7 @@ START_TEST(rate_of_large_answers)
 
 	rules.reply_rate = 100;
 	for (int i = 0; i < COUNT(cases); i++) {
-		union address peer = address_of("192.0.2.1", 4242);
+		union any_address peer = address_of("192.0.2.1", 4242);
 		struct datagram_route route = route_of(&peer, NULL);
 		int answers = 0;
 
@@ -373,23 +385,23 @@ END_TEST
 START_TEST(large_answer_at_a_low_rate)
 {
 	static const char large[65507];
-	union address peer = address_of("192.0.2.1", 4242);
+	union any_address peer = address_of("192.0.2.1", 4242);
 	struct datagram_route route = route_of(&peer, NULL);
 
 	rules.reply_rate = 1;
-	ck_assert_int_eq(guard_rate_wait(guard, &rules, &peer.any, 0), 0);
+	ck_assert_int_eq(guard_rate_wait(guard, &rules, route.from, 0), 0);
 	ck_assert_int_eq(
 	    guard_reply(guard, &rules, &route, "", 0, large, sizeof(large), 0, &muted), DROP_NOT);
-	ck_assert_int_eq(guard_rate_wait(guard, &rules, &peer.any, 0), 45000);
+	ck_assert_int_eq(guard_rate_wait(guard, &rules, route.from, 0), 45000);
 	ck_assert_int_eq(fresh_reply(&peer, 44999), DROP_RATE);
-	ck_assert_int_eq(guard_rate_wait(guard, &rules, &peer.any, 44999), 1);
+	ck_assert_int_eq(guard_rate_wait(guard, &rules, route.from, 44999), 1);
 	ck_assert_int_eq(fresh_reply(&peer, 45000), DROP_NOT);
 	rules.reply_rate = 0;
-	ck_assert_int_eq(guard_rate_wait(guard, &rules, &peer.any, 45000), -1);
+	ck_assert_int_eq(guard_rate_wait(guard, &rules, route.from, 45000), -1);
 }
 END_TEST
 
-static void repeat_until_muted(const union address *peer, int64_t now)
+static void repeat_until_muted(const union any_address *peer, int64_t now)
 {
 	for (int i = 0; i < 20; i++) {
 		ck_assert_int_eq(reply(peer, "ping", "pong", now + i * 49), DROP_NOT);
@@ -401,7 +413,8 @@ static void repeat_until_muted(const union address *peer, int64_t now)
 
 START_TEST(repeat_mutes)
 {
-	union address peer = address_of("127.0.0.1", 4242), other = address_of("127.0.0.1", 4243);
+	union any_address peer = address_of("127.0.0.1", 4242),
+			  other = address_of("127.0.0.1", 4243);
 
 	repeat_until_muted(&peer, 1000);
 	/* `muted` only once. */
@@ -421,7 +434,7 @@ END_TEST
 /* A probe a second is no loop, however long it goes on, and not quite as regular as it should be. */
 START_TEST(slow_repeats_pass)
 {
-	union address peer = address_of("192.0.2.1", 4242);
+	union any_address peer = address_of("192.0.2.1", 4242);
 
 	for (int i = 0; i < 1000; i++)
 		ck_assert_int_eq(reply(&peer, "ping", "pong", i * 1000 + i % 7 * 100), DROP_NOT);
@@ -436,7 +449,7 @@ static const struct {
 
 START_TEST(slow_loops_mute)
 {
-	union address peer = address_of("192.0.2.1", 4242);
+	union any_address peer = address_of("192.0.2.1", 4242);
 	int64_t now = 5000;
 
 	while (reply(&peer, "ping", "ping", now) == DROP_NOT && now < 100000)
@@ -449,7 +462,7 @@ END_TEST
 /* Many of them, each with bytes of its own, none of which comes back at once. */
 START_TEST(many_slow_loops_mute)
 {
-	union address peer = address_of("192.0.2.1", 4242);
+	union any_address peer = address_of("192.0.2.1", 4242);
 	int answers = 0;
 	char asked[16];
 
@@ -465,7 +478,7 @@ END_TEST
 
 START_TEST(different_payloads_pass)
 {
-	union address peer = address_of("192.0.2.1", 4242);
+	union any_address peer = address_of("192.0.2.1", 4242);
 	char number[16];
 
 	ck_assert_int_eq(answered(&peer, 0), 1000);
@@ -484,7 +497,7 @@ END_TEST
 /* A loop with two datagrams on their way alternates. */
 START_TEST(alternating_repeats_mute)
 {
-	union address peer = address_of("192.0.2.1", 4242);
+	union any_address peer = address_of("192.0.2.1", 4242);
 
 	for (int i = 0; i < 20; i++) {
 		ck_assert_int_eq(reply(&peer, "a", "A", i), DROP_NOT);
@@ -499,9 +512,9 @@ END_TEST
 
 START_TEST(mapped_is_the_same_peer)
 {
-	union address plain = address_of("192.0.2.1", 4242);
-	union address mapped = address_of("::ffff:192.0.2.1", 4242);
-	union address ipv6 = address_of("2001:db8::1", 4242), labelled = ipv6;
+	union any_address plain = address_of("192.0.2.1", 4242);
+	union any_address mapped = address_of("::ffff:192.0.2.1", 4242);
+	union any_address ipv6 = address_of("2001:db8::1", 4242), labelled = ipv6;
 
 	repeat_until_muted(&plain, 0);
 	ck_assert_int_eq(reply(&mapped, "ping", "pong", 1000), DROP_REPEAT);
@@ -514,7 +527,7 @@ END_TEST
 /* What is over the rate was not answered and does not count as repeated. */
 START_TEST(rate_comes_before_repeat)
 {
-	union address peer = address_of("192.0.2.1", 4242);
+	union any_address peer = address_of("192.0.2.1", 4242);
 
 	rules.reply_rate = 20;
 	for (int i = 0; i < 20; i++)
@@ -527,12 +540,12 @@ END_TEST
 
 START_TEST(repeat_among_strangers)
 {
-	union address loop = address_of("192.0.2.1", 4242);
+	union any_address loop = address_of("192.0.2.1", 4242);
 	enum drop_reason reason = DROP_NOT;
 	int answers = 0;
 
 	for (uint32_t i = 0; i < 100000 && reason == DROP_NOT; i++) {
-		union address stranger = address_of("16.0.0.0", 4242);
+		union any_address stranger = address_of("16.0.0.0", 4242);
 
 		stranger.in.sin_addr.s_addr = htonl(0x10000000 + i);
 		ck_assert_int_eq(reply(&stranger, "ping", "pong", i / 300), DROP_NOT);
@@ -548,7 +561,7 @@ END_TEST
 
 START_TEST(many_mutes)
 {
-	union address peers[100];
+	union any_address peers[100];
 
 	for (int i = 0; i < COUNT(peers); i++) {
 		peers[i] = address_of("192.0.2.1", (uint16_t)(2000 + i));
@@ -562,11 +575,11 @@ END_TEST
 /* Neither strangers who come once, nor a crowd that repeats itself a little, let a muted one in again. */
 START_TEST(muted_among_strangers)
 {
-	union address peer = address_of("192.0.2.1", 4242);
+	union any_address peer = address_of("192.0.2.1", 4242);
 
 	repeat_until_muted(&peer, 0);
 	for (uint32_t i = 0; i < 100000; i++) {
-		union address stranger = address_of("16.0.0.0", 4242);
+		union any_address stranger = address_of("16.0.0.0", 4242);
 
 		stranger.in.sin_addr.s_addr = htonl(0x10000000 + i / 4);
 		ck_assert_int_eq(reply(&stranger, "ping", "pong", 1000 + i / 10), DROP_NOT);
@@ -576,27 +589,28 @@ START_TEST(muted_among_strangers)
 }
 END_TEST
 
-static size_t count_muted(const union address *peer, int64_t now)
+static size_t count_muted(const union any_address *peer, int64_t now)
 {
+	const struct peer wanted = peer_of(peer);
 	struct muted_exchange found[2];
 
-	return guard_muted(guard, &peer->any, now, found, COUNT(found));
+	return guard_muted(guard, &wanted, now, found, COUNT(found));
 }
 
 START_TEST(what_is_muted)
 {
-	union address peer = address_of("192.0.2.1", 4242), any_port = peer;
-	union address mapped = address_of("::ffff:192.0.2.1", 4242);
-	union address other = address_of("192.0.2.1", 4243), stranger = address_of("::1", 4242);
+	union any_address peer = address_of("192.0.2.1", 4242), any_port = peer;
+	union any_address mapped = address_of("::ffff:192.0.2.1", 4242);
+	union any_address other = address_of("192.0.2.1", 4243), stranger = address_of("::1", 4242);
 	char asked[100];
 	struct muted_exchange found[2];
 
 	any_port.in.sin_port = 0;
 	ck_assert_uint_eq(count_muted(&any_port, 0), 0);
 	repeat_until_muted(&peer, 0);
-	ck_assert_uint_eq(guard_muted(guard, &mapped.any, 1000, found, 2), 1);
+	ck_assert_uint_eq(guard_muted(guard, route_of(&mapped, NULL).from, 1000, found, 2), 1);
 	ck_assert_int_eq(found[0].until, 60999);
-	ck_assert_uint_eq(found[0].port, 4242);
+	ck_assert_uint_eq(found[0].peer.port, 4242);
 	ck_assert_uint_eq(found[0].length, 4);
 	ck_assert_mem_eq(found[0].request, "ping", 4);
 	ck_assert_uint_eq(count_muted(&other, 1000), 0);
@@ -610,7 +624,7 @@ START_TEST(what_is_muted)
 			guard_reply(
 			    guard, &rules, &route, asked, sizeof(asked), "", 0, 2000, &muted);
 	}
-	ck_assert_uint_eq(guard_muted(guard, &other.any, 2000, found, 2), 3);
+	ck_assert_uint_eq(guard_muted(guard, route_of(&other, NULL).from, 2000, found, 2), 3);
 	ck_assert_uint_eq(found[1].length, 100);
 	ck_assert_mem_eq(found[1].request, asked, sizeof(found[1].request));
 	ck_assert_uint_eq(count_muted(&any_port, 2000), 4);
@@ -621,10 +635,15 @@ END_TEST
 
 START_TEST(unix_peers)
 {
+	const struct peer local = { .family = AF_UNIX };
 	struct sockaddr_un name = { .sun_family = AF_UNIX, .sun_path = "/run/a" }, other = name;
 	socklen_t length = offsetof(struct sockaddr_un, sun_path) + 7;
-	struct datagram_route route = { (struct sockaddr *)&name, length, NULL };
-	struct datagram_route another = { (struct sockaddr *)&other, length, NULL };
+	struct datagram_route route = {
+		.from = &local, .name = (struct sockaddr *)&name, .name_length = length
+	};
+	struct datagram_route another = {
+		.from = &local, .name = (struct sockaddr *)&other, .name_length = length
+	};
 
 	other.sun_path[5] = 'b';
 	rules.reply_rate = 1; /* exempt */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "net/address.h"
+#include "net/peer.h"
 #include "net/rate.h"
 #include "net/source.h"
 
@@ -25,20 +25,19 @@ static void teardown(void)
 	free(rates);
 }
 
-static struct sockaddr *peer(const char *text)
+static const struct peer *peer(const char *text)
 {
-	static union {
-		struct sockaddr any;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	} address;
+	static struct peer peer;
+	struct sockaddr_in in = { .sin_family = AF_INET };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
 
-	address.any.sa_family = strchr(text, ':') == NULL ? AF_INET : AF_INET6;
-	if (address.any.sa_family == AF_INET)
-		ck_assert_int_eq(inet_pton(AF_INET, text, &address.in.sin_addr), 1);
-	else
-		ck_assert_int_eq(inet_pton(AF_INET6, text, &address.in6.sin6_addr), 1);
-	return &address.any;
+	if (inet_pton(AF_INET, text, &in.sin_addr) == 1) {
+		peer_set(&peer, (struct sockaddr *)&in, sizeof(in));
+	} else {
+		ck_assert_int_eq(inet_pton(AF_INET6, text, &in6.sin6_addr), 1);
+		peer_set(&peer, (struct sockaddr *)&in6, sizeof(in6));
+	}
+	return &peer;
 }
 
 static bool enters(const char *text, int64_t max)
@@ -106,11 +105,9 @@ END_TEST
 static int pass(const char *text, const struct rate_limit *limit, int count, int64_t now)
 {
 	struct rate_charges charges;
-	struct in6_addr host;
 	int passed = 0;
 
-	ck_assert(network_key(peer(text), &host));
-	rates_charges(rates, limit, &host, &charges);
+	rates_charges(rates, limit, &peer(text)->key, &charges);
 	for (int i = 0; i < count; i++)
 		if (rates_wait(rates, &charges, now) <= 0) {
 			rates_pay(rates, &charges, 1, now);

@@ -160,14 +160,14 @@ static void teardown(void)
 
 static void connect_client(const struct handlers *handlers)
 {
-	const struct sockaddr peer = { .sa_family = AF_UNIX };
+	const struct peer peer = { .family = AF_UNIX };
 	int ends[2];
 
 	ck_assert_int_eq(
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
 	client = ends[0];
 	instance->handlers = handlers;
-	stream_open(instance, NULL, ends[1], &peer, sizeof(sa_family_t));
+	stream_open(instance, NULL, ends[1], &peer);
 }
 
 /* The same over TCP, which tells how much of its queue the client has taken; the client's buffer is small. */
@@ -178,6 +178,7 @@ static void connect_over_tcp(const struct handlers *handlers)
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd, small = 4096,
 	    unsent = 128 * 1024;
 	socklen_t length = sizeof(here);
+	struct peer peer;
 
 	client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	ck_assert_int_eq(setsockopt(client, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
@@ -191,7 +192,8 @@ static void connect_over_tcp(const struct handlers *handlers)
 	ck_assert_int_ne(fd, -1);
 	close(listener);
 	instance->handlers = handlers;
-	stream_open(instance, NULL, fd, (struct sockaddr *)&here, length);
+	peer_set(&peer, (struct sockaddr *)&here, length);
+	stream_open(instance, NULL, fd, &peer);
 }
 
 /* Turns the loop until nothing more is ready. */
@@ -320,13 +322,13 @@ END_TEST
 
 START_TEST(a_refused_client_is_in_no_ones_count)
 {
-	const struct sockaddr peer = { .sa_family = AF_UNIX };
+	const struct peer peer = { .family = AF_UNIX };
 	int ends[2];
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
 	client = ends[0];
 	instance->handlers = &line_handlers;
-	stream_refuse(instance, NULL, ends[1], &peer, sizeof(sa_family_t), LIMIT_CLIENTS);
+	stream_refuse(instance, NULL, ends[1], &peer, LIMIT_CLIENTS);
 	ck_assert_uint_eq(loop->refused, 1);
 	ck_assert_uint_eq(loop->streams, 0);
 	expect_bytes("no\n");
