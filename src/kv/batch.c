@@ -62,7 +62,7 @@ static struct batch_record *add_record(struct batch *batch, size_t size)
 		return NULL;
 	record->length = RECORD_HEADER;
 	record->capacity = capacity;
-	record->sealed = false;
+	record->checksummed = false;
 	TAILQ_INSERT_TAIL(&batch->records, record, entry);
 	return record;
 }
@@ -83,7 +83,7 @@ int batch_add(struct batch *batch, const struct change *change)
 	return 0;
 }
 
-void batch_retract(struct batch *batch, const struct change *change)
+void batch_undo_last(struct batch *batch, const struct change *change)
 {
 	struct batch_record *record = last_record(batch);
 	size_t size = change_size(change);
@@ -106,7 +106,7 @@ static bool absorb(struct batch_record *record, const unsigned char *bytes, size
 		return false;
 	memcpy(record->bytes + record->length, bytes + RECORD_HEADER, size);
 	record->length += size;
-	record->sealed = false;
+	record->checksummed = false;
 	return true;
 }
 
@@ -122,7 +122,7 @@ int batch_add_record(struct batch *batch, const unsigned char *bytes, size_t len
 		return -1;
 	memcpy(record->bytes, bytes, length);
 	record->length = length;
-	record->sealed = true;
+	record->checksummed = true;
 	return 0;
 }
 
@@ -139,14 +139,14 @@ void batch_join(struct batch *batch, struct batch *to)
 	to->size += batch->size;
 }
 
-void batch_seal(const struct batch *batch)
+void batch_add_checksums(const struct batch *batch)
 {
 	struct batch_record *record;
 
 	TAILQ_FOREACH (record, &batch->records, entry) {
-		if (!record->sealed)
-			record_seal(record->bytes, record->length);
-		record->sealed = true;
+		if (!record->checksummed)
+			record_add_checksum(record->bytes, record->length);
+		record->checksummed = true;
 	}
 }
 
@@ -178,7 +178,7 @@ static void *undo_alloc(struct batch *batch, size_t size)
 }
 
 struct undo *batch_add_undo(
-    struct batch *batch, const struct table_key *key, const struct table_value *value)
+    struct batch *batch, const struct table_key *key, const struct slice *value)
 {
 	size_t value_length = value == NULL ? 0 : value->length;
 	struct undo *undo = undo_alloc(batch, sizeof(*undo) + key->length + value_length);
@@ -199,7 +199,7 @@ struct undo *batch_add_undo(
 	return undo;
 }
 
-void batch_retract_undo(struct batch *batch)
+void batch_drop_undo(struct batch *batch)
 {
 	struct undo_block *block = batch->blocks;
 	struct undo *undo = batch->undo;

@@ -18,7 +18,7 @@
 struct batch_record {
 	TAILQ_ENTRY(batch_record) entry;
 	size_t length, capacity;
-	bool sealed;
+	bool checksummed;
 	unsigned char head[SPOOL_HEAD_SIZE];
 	unsigned char bytes[];
 };
@@ -26,7 +26,7 @@ struct batch_record {
 /* What a key was before the batch changed it. */
 struct undo {
 	struct undo *before; /* the batch's one before it */
-	struct undo *next;   /* in the same place of struct pending */
+	struct undo *next;   /* in the same place of struct uncommitted */
 	struct table_key key;
 	uint64_t commit;
 	bool existed;
@@ -54,19 +54,19 @@ void batch_free(struct batch *batch);
 /* Adds a change. 0, or -1 when out of memory. */
 int batch_add(struct batch *batch, const struct change *change);
 /* Takes the change that was added last back out; only once. */
-void batch_retract(struct batch *batch, const struct change *change);
+void batch_undo_last(struct batch *batch, const struct change *change);
 
-/* Adds the changes of a record that is sealed. 0, or -1 when out of memory. */
+/* Adds the changes of a record that is checksummed. 0, or -1 when out of memory. */
 int batch_add_record(struct batch *batch, const unsigned char *bytes, size_t length);
 /* Moves all records to the end of another batch, and counts their size there; nothing else. */
 void batch_join(struct batch *batch, struct batch *to);
 /* Puts the checksums into the records, once; no change can be added any more. */
-void batch_seal(const struct batch *batch);
+void batch_add_checksums(const struct batch *batch);
 
 /* Adds what the key was; value NULL = it was not there. NULL when out of memory. */
 struct undo *batch_add_undo(
-    struct batch *batch, const struct table_key *key, const struct table_value *value);
+    struct batch *batch, const struct table_key *key, const struct slice *value);
 /* Takes back the newest, and frees its memory. */
-void batch_retract_undo(struct batch *batch);
+void batch_drop_undo(struct batch *batch);
 
 #endif

@@ -1,7 +1,7 @@
 /* Entries, the slots that lead to them, and the rows of slots. */
 #include "kv/bucket.h"
 
-#include "kv/account.h"
+#include "kv/budget.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -34,16 +34,16 @@ static void entry_set_value(struct entry *entry, const void *value, size_t value
 }
 
 static struct entry *entry_new(const void *key, size_t key_length, const void *value,
-    size_t value_length, size_t instead_of, struct account *account)
+    size_t value_length, size_t instead_of, struct budget *budget)
 {
 	size_t size = entry_size(key_length, value_length);
-	struct entry *entry = account_alloc(account, size, instead_of);
+	struct entry *entry = budget_alloc(budget, size, instead_of);
 	uint64_t address = (uintptr_t)entry;
 
 	if (entry == NULL)
 		return NULL;
 	if (address > ADDRESS_MASK) {
-		account_free(account, entry, size);
+		budget_free(budget, entry, size);
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -54,9 +54,9 @@ static struct entry *entry_new(const void *key, size_t key_length, const void *v
 	return entry;
 }
 
-static void entry_free(struct entry *entry, struct account *account)
+static void entry_free(struct entry *entry, struct budget *budget)
 {
-	account_free(account, entry, entry_size(entry->key_length, entry->value_length));
+	budget_free(budget, entry, entry_size(entry->key_length, entry->value_length));
 }
 
 static bool entry_has_key(const struct entry *entry, const void *key, size_t key_length)
@@ -138,20 +138,23 @@ struct entry *bucket_entry(const struct bucket *bucket, size_t n)
 	return slot_entry(slot_at(bucket, n));
 }
 
-size_t bucket_find(const struct bucket *bucket, uint64_t hash, const void *key, size_t key_length)
+size_t bucket_find(const struct bucket *bucket, uint64_t hash, const void *key, size_t key_length,
+    const struct entry **entry)
 {
 	const struct spill *spill = bucket->spill;
 	uint8_t tag = tag_of(hash);
 
 	for (uint64_t left = line_matches(bucket, tag); left != 0; left &= left - 1) {
-		size_t n = first_match(left);
+		size_t n = (size_t)__builtin_ctzll(left) / 8;
+		uint64_t address = (uint64_t)bucket->address_high[n] << 32 | bucket->address_low[n];
 
-		if (entry_has_key(bucket_entry(bucket, n), key, key_length))
+		*entry = (const struct entry *)(uintptr_t)address;
+		if (entry_has_key(*entry, key, key_length))
 			return n;
 	}
 	for (size_t i = 0; spill != NULL && i < spill->count; i++) {
-		if (slot_tag(spill->slots[i]) == tag &&
-		    entry_has_key(slot_entry(spill->slots[i]), key, key_length))
+		*entry = slot_entry(spill->slots[i]);
+		if (slot_tag(spill->slots[i]) == tag && entry_has_key(*entry, key, key_length))
 			return LINE_SLOTS + i;
 	}
 	return SLOT_NONE;
@@ -173,13 +176,13 @@ static size_t spill_size(size_t capacity)
 }
 
 /* An even number of slots: one more costs nothing, for the sake of the allocator's 16 bytes. */
-static int spill_resize(struct bucket *bucket, size_t slots, struct account *account)
+static int spill_resize(struct bucket *bucket, size_t slots, struct budget *budget)
 {
 	struct spill *old = bucket->spill, *spill;
 	size_t capacity = (slots + 1) / 2 * 2;
 	size_t old_size = old == NULL ? 0 : spill_size(old->capacity);
 
-	spill = account_realloc(account, old, old_size, spill_size(capacity));
+	spill = budget_realloc(budget, old, old_size, spill_size(capacity));
 	if (spill == NULL)
 		return -1;
 	if (old == NULL)
@@ -189,29 +192,29 @@ static int spill_resize(struct bucket *bucket, size_t slots, struct account *acc
 	return 0;
 }
 
-static void spill_free(struct bucket *bucket, struct account *account)
+static void spill_free(struct bucket *bucket, struct budget *budget)
 {
-	account_free(account, bucket->spill, spill_size(bucket->spill->capacity));
+	budget_free(budget, bucket->spill, spill_size(bucket->spill->capacity));
 	bucket->spill = NULL;
 }
 
-int bucket_reserve(struct bucket *bucket, size_t count, struct account *account)
+int bucket_reserve(struct bucket *bucket, size_t count, struct budget *budget)
 {
 	size_t capacity = LINE_SLOTS + (bucket->spill == NULL ? 0 : bucket->spill->capacity);
 
-	return count <= capacity ? 0 : spill_resize(bucket, count - LINE_SLOTS, account);
+	return count <= capacity ? 0 : spill_resize(bucket, count - LINE_SLOTS, budget);
 }
 
-void bucket_trim(struct bucket *bucket, struct account *account)
+void bucket_trim(struct bucket *bucket, struct budget *budget)
 {
 	const struct spill *spill = bucket->spill;
 
 	if (spill == NULL)
 		return;
 	if (spill->count == 0)
-		spill_free(bucket, account);
+		spill_free(bucket, budget);
 	else if (spill->capacity - spill->count > 1)
-		(void)spill_resize(bucket, spill->count, account); /* if not, it stays larger */
+		(void)spill_resize(bucket, spill->count, budget); /* if not, it stays larger */
 }
 
 /* The room has been reserved. */
@@ -236,45 +239,45 @@ static void slot_remove(struct bucket *bucket, size_t n)
 }
 
 int bucket_add(struct bucket *bucket, uint64_t hash, const void *key, size_t key_length,
-    const void *value, size_t value_length, struct account *account)
+    const void *value, size_t value_length, struct budget *budget)
 {
-	struct entry *entry = entry_new(key, key_length, value, value_length, 0, account);
+	struct entry *entry = entry_new(key, key_length, value, value_length, 0, budget);
 
 	if (entry == NULL)
 		return -1;
-	if (bucket_reserve(bucket, bucket_count(bucket) + 1, account) == -1) {
-		entry_free(entry, account); /* free(3) keeps errno */
+	if (bucket_reserve(bucket, bucket_count(bucket) + 1, budget) == -1) {
+		entry_free(entry, budget); /* free(3) keeps errno */
 		return -1;
 	}
 	slot_append(bucket, slot_new(entry, tag_of(hash)));
 	return 0;
 }
 
-int bucket_replace(struct bucket *bucket, size_t n, const void *value, size_t value_length,
-    struct account *account)
+int bucket_replace(
+    struct bucket *bucket, size_t n, const void *value, size_t value_length, struct budget *budget)
 {
 	uint64_t slot = slot_at(bucket, n);
 	struct entry *old = slot_entry(slot), *entry;
 	size_t old_size = entry_size(old->key_length, old->value_length);
 	size_t new_size = entry_size(old->key_length, value_length);
 
-	if (account_chunk(new_size) == account_chunk(old_size)) {
+	if (budget_chunk(new_size) == budget_chunk(old_size)) {
 		entry_set_value(old, value, value_length);
 		return 0;
 	}
-	entry = entry_new(old->bytes, old->key_length, value, value_length, old_size, account);
+	entry = entry_new(old->bytes, old->key_length, value, value_length, old_size, budget);
 	if (entry == NULL)
 		return -1;
 	slot_put(bucket, n, slot_new(entry, slot_tag(slot)));
-	entry_free(old, account);
+	entry_free(old, budget);
 	return 0;
 }
 
-void bucket_delete(struct bucket *bucket, size_t n, struct account *account)
+void bucket_delete(struct bucket *bucket, size_t n, struct budget *budget)
 {
-	entry_free(bucket_entry(bucket, n), account);
+	entry_free(bucket_entry(bucket, n), budget);
 	slot_remove(bucket, n);
-	bucket_trim(bucket, account);
+	bucket_trim(bucket, budget);
 }
 
 void bucket_move(struct bucket *from, size_t n, struct bucket *to)
@@ -283,11 +286,11 @@ void bucket_move(struct bucket *from, size_t n, struct bucket *to)
 	slot_remove(from, n);
 }
 
-void bucket_clear(struct bucket *bucket, struct account *account)
+void bucket_clear(struct bucket *bucket, struct budget *budget)
 {
 	for (size_t n = bucket_count(bucket); n-- > 0;)
-		entry_free(bucket_entry(bucket, n), account);
+		entry_free(bucket_entry(bucket, n), budget);
 	if (bucket->spill != NULL)
-		spill_free(bucket, account);
+		spill_free(bucket, budget);
 	memset(bucket->tags, 0, sizeof(bucket->tags));
 }

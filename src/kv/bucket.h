@@ -2,7 +2,7 @@
  * A bucket: one cache line of eight slots, and a spill, an array of just the right size, for the
  * slots that do not fit. A slot leads to an entry, which is a key and its value in one allocation.
  * The slots of the line and the spill are one row: those in use come first, without a gap.
- * Everything is charged to the account that is handed in.
+ * All memory is charged to the budget that is passed in.
  */
 #ifndef ECHOD_KV_BUCKET_H
 #define ECHOD_KV_BUCKET_H
@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct account;
+struct budget;
 
 #define LINE_SIZE 64
 #define LINE_SLOTS 8
@@ -43,36 +43,37 @@ size_t bucket_count(const struct bucket *bucket);
 /* The entry of slot n. */
 struct entry *bucket_entry(const struct bucket *bucket, size_t n);
 
-/* The slot that holds the key, or SLOT_NONE. */
-size_t bucket_find(const struct bucket *bucket, uint64_t hash, const void *key, size_t key_length);
+/* The slot that holds the key, and its entry, or SLOT_NONE. */
+size_t bucket_find(const struct bucket *bucket, uint64_t hash, const void *key, size_t key_length,
+    const struct entry **entry);
 
 /* Asks for the entries that bucket_find() would look at, those of the spill aside. */
 void bucket_prefetch(const struct bucket *bucket, uint64_t hash);
 
 /* Makes room for `count` slots in all. 0, or -1 with errno; then nothing changed. */
-int bucket_reserve(struct bucket *bucket, size_t count, struct account *account);
+int bucket_reserve(struct bucket *bucket, size_t count, struct budget *budget);
 
 /* Gives back the room that is not needed. */
-void bucket_trim(struct bucket *bucket, struct account *account);
+void bucket_trim(struct bucket *bucket, struct budget *budget);
 
 /*
  * Adds an entry. 0, or -1 with errno ENOSPC or ENOMEM; then nothing changed. The key must be a new
  * one.
  */
 int bucket_add(struct bucket *bucket, uint64_t hash, const void *key, size_t key_length,
-    const void *value, size_t value_length, struct account *account);
+    const void *value, size_t value_length, struct budget *budget);
 
 /* Gives the entry of slot n another value. 0, or -1 with errno; then nothing changed. */
-int bucket_replace(struct bucket *bucket, size_t n, const void *value, size_t value_length,
-    struct account *account);
+int bucket_replace(
+    struct bucket *bucket, size_t n, const void *value, size_t value_length, struct budget *budget);
 
 /* Frees the entry of slot n; the last slot takes its place. */
-void bucket_delete(struct bucket *bucket, size_t n, struct account *account);
+void bucket_delete(struct bucket *bucket, size_t n, struct budget *budget);
 
 /* Moves slot n to another bucket, which has room; the last slot takes its place. */
 void bucket_move(struct bucket *from, size_t n, struct bucket *to);
 
 /* Frees all entries and the spill. */
-void bucket_clear(struct bucket *bucket, struct account *account);
+void bucket_clear(struct bucket *bucket, struct budget *budget);
 
 #endif

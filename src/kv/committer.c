@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 
 #include "core/clock.h"
+#include "core/error.h"
 #include "kv/batch.h"
 #include "kv/journal.h"
 #include "kv/spool.h"
@@ -93,7 +94,7 @@ int64_t committer_due(const struct committer *c)
 
 /* --- batches and news --- */
 
-bool committer_give(struct committer *c, struct batch *batch)
+bool committer_submit(struct committer *c, struct batch *batch)
 {
 	if (c->spool == NULL)
 		return writer_give(c->to_journal, batch);
@@ -114,7 +115,7 @@ static void note_state(bool *works, const struct writer_news *news)
 		*works = true;
 }
 
-static void ask_journal(struct committer *c, struct commit_news *news)
+static void ask_journal(struct committer *c, struct commit_completion *news)
 {
 	struct writer_news journal;
 
@@ -131,7 +132,7 @@ static void ask_journal(struct committer *c, struct commit_news *news)
 	}
 }
 
-static void ask_spool(struct committer *c, struct commit_news *news)
+static void ask_spool(struct committer *c, struct commit_completion *news)
 {
 	struct writer_news spool;
 
@@ -165,9 +166,9 @@ static void read_calls(struct committer *c)
 		eventfd_read(c->fd, &calls);
 }
 
-void committer_ask(struct committer *c, struct commit_news *news)
+void committer_poll(struct committer *c, struct commit_completion *news)
 {
-	*news = (struct commit_news){ .done = NULL };
+	*news = (struct commit_completion){ .done = NULL };
 	read_calls(c);
 	ask_journal(c, news);
 	if (c->spool != NULL)
@@ -184,48 +185,47 @@ void committer_wake(struct committer *c)
 
 /* --- beginning and end --- */
 
-static int start_spool(
-    struct committer *c, struct journal *journal, int fd, char *why, size_t why_size)
+static int start_spool(struct committer *c, struct journal *journal, int fd, struct error *error)
 {
 	c->spooled = batch_new(0);
 	if (c->spooled != NULL)
-		c->spool = journal_spool(journal, why, why_size);
+		c->spool = journal_spool(journal, error);
 	if (c->spool == NULL)
 		return -1;
 	c->to_spool = writer_start(&c->spool->medium, 0, fd);
 	if (c->to_spool == NULL)
-		snprintf(why, why_size, "cannot start a thread: %s", strerror(errno));
+		error_errno(error, "cannot start a thread");
 	return c->to_spool == NULL ? -1 : 0;
 }
 
-static int start_writers(struct committer *c, struct journal *journal, int64_t interval, int fd,
-    char *why, size_t why_size)
+static int start_writers(
+    struct committer *c, struct journal *journal, int64_t interval, int fd, struct error *error)
 {
 	bool spools = interval == 0;
 
-	if (spools && start_spool(c, journal, fd, why, why_size) == -1) {
+	if (spools && start_spool(c, journal, fd, error) == -1) {
 		journal_close(journal);
 		return -1;
 	}
 	c->to_journal = writer_start(journal_medium(journal), spools ? SPOOLED_MS : interval, fd);
 	if (c->to_journal == NULL)
-		snprintf(why, why_size, "cannot start a thread: %s", strerror(errno));
+		error_errno(error, "cannot start a thread");
 	return c->to_journal == NULL ? -1 : 0;
 }
 
 struct committer *committer_start(
-    struct journal *journal, int64_t interval, int fd, char *why, size_t why_size)
+    struct journal *journal, int64_t interval, int fd, struct error *error)
 {
 	struct committer *c = calloc(1, sizeof(*c));
 
-	snprintf(why, why_size, "out of memory");
+	error_memory(error);
 	if (c == NULL) {
 		journal_close(journal);
 		return NULL;
 	}
 	c->fd = fd;
 	c->journal_works = c->spool_works = true;
-	if (start_writers(c, journal, interval, fd, why, why_size) == 0)
+	if (start_writers(c, journal, interval, fd, error) == 0)
 		return c;
 	if (c->to_spool != NULL)
 		writer_stop(c->to_spool, NULL);
@@ -237,11 +237,11 @@ struct committer *committer_start(
 /* What the spool has and the last batch, for the journal; NULL = nothing, or it has to stay in the spool. */
 static struct batch *stop_spool(struct committer *c, struct batch *last)
 {
-	struct commit_news news;
+	struct commit_completion news;
 	struct batch *spooled;
 
 	writer_finish(c->to_spool);
-	committer_ask(c, &news);
+	committer_poll(c, &news);
 	batch_free(news.done);
 	batch_free(news.undone);
 	writer_stop(c->to_spool, NULL);

@@ -12,10 +12,11 @@
 
 struct batch;
 struct committer;
+struct error;
 struct journal;
 
 /* What has happened since it was last asked. */
-struct commit_news {
+struct commit_completion {
 	struct batch *done;   /* is durable. The batches are the caller's again; NULL = none */
 	struct batch *undone; /* has failed, and is not kept */
 	bool failed;          /* what it has, or was about to get, is not durable */
@@ -27,10 +28,10 @@ struct commit_news {
 /*
  * Takes over the journal, whatever happens. `interval`, ms: the longest time between two batches of busy
  * clients, who have been answered; 0: they wait for each batch. `fd` is an eventfd that it makes readable
- * when there is news. NULL with why.
+ * when there is news. NULL with the error.
  */
 struct committer *committer_start(
-    struct journal *journal, int64_t interval, int fd, char *why, size_t why_size);
+    struct journal *journal, int64_t interval, int fd, struct error *error);
 /* Its threads rest until then, so that whoever opens more stores at the start may fork. */
 void committer_wake(struct committer *committer);
 
@@ -41,9 +42,9 @@ void committer_wake(struct committer *committer);
 int committer_stop(struct committer *committer, struct batch *last);
 
 /* Takes over a batch, one at a time; false when it cannot, and there will be news. */
-bool committer_give(struct committer *committer, struct batch *batch);
+bool committer_submit(struct committer *committer, struct batch *batch);
 
-void committer_ask(struct committer *committer, struct commit_news *news);
+void committer_poll(struct committer *committer, struct commit_completion *news);
 
 /* In how many ms it has to be asked, if there is no news before; -1 = it need not. */
 int64_t committer_due(const struct committer *committer);

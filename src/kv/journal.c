@@ -195,7 +195,7 @@ static int journal_commit(struct medium *medium, const struct batch *batch)
 	struct journal *journal = journal_of(medium);
 	struct commit commit = { .batch = batch };
 
-	batch_seal(batch);
+	batch_add_checksums(batch);
 	if (journal_write(journal, put_batch, &commit) == -1)
 		return -1;
 	journal->last = commit.number;

@@ -12,6 +12,7 @@
 
 struct batch;
 struct change;
+struct error;
 struct journal;
 struct medium;
 struct spool;
@@ -21,9 +22,9 @@ struct spool;
 
 /*
  * Takes the directory, which is made when it is missing, for this process alone, has its content checked
- * by a child process, opens it, and takes in what a spool has left. NULL with why.
+ * by a child process, opens it, and takes in what a spool has left. NULL with the error.
  */
-struct journal *journal_open(const char *directory, char *why, size_t why_size);
+struct journal *journal_open(const char *directory, struct error *error);
 /* NULL is fine. */
 void journal_close(struct journal *journal);
 
@@ -31,14 +32,14 @@ void journal_close(struct journal *journal);
 
 /*
  * Calls the function with each key, then with each change since, some at a time (at most JOURNAL_LOAD_MAX);
- * they are valid during the call. Stops when it returns -1. 0, or -1 with why.
+ * they are valid during the call. Stops when it returns -1. 0, or -1 with the error.
  */
 int journal_load(struct journal *journal,
-    int (*take)(void *arg, const struct change *changes, size_t count), void *arg, char *why,
-    size_t why_size);
+    int (*take)(void *arg, const struct change *changes, size_t count), void *arg,
+    struct error *error);
 
-/* The spool that belongs to it, empty; the caller's. NULL with why. */
-struct spool *journal_spool(struct journal *journal, char *why, size_t why_size);
+/* The spool that belongs to it, empty; the caller's. NULL with the error. */
+struct spool *journal_spool(struct journal *journal, struct error *error);
 
 /* What a writer commits to. After a commit that failed its changes may be there or not: only try them again. */
 struct medium *journal_medium(struct journal *journal);

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/error.h"
 #include "core/notify.h"
 #include "kv/journal_parts.h"
 #include "kv/spool.h"
@@ -100,7 +101,7 @@ static bool log_is_sound(const MDB_val *key, const MDB_val *value)
 	struct change change;
 	int result;
 
-	if (key->mv_size != sizeof(size_t) || !record_is_sound(at, value->mv_size))
+	if (key->mv_size != sizeof(size_t) || !record_is_valid(at, value->mv_size))
 		return false;
 	at += RECORD_HEADER;
 	while ((result = change_read(&change, &at, end)) == 1)
@@ -388,7 +389,7 @@ static bool is_there(const char *directory, int *hidden)
 	return result == 0 && file.st_size > 0;
 }
 
-int journal_check(const char *directory, bool used, char *why, size_t why_size)
+int journal_check(const char *directory, bool used, struct error *error)
 {
 	char what[192] = "its data.mdb is missing or empty";
 	enum check_result verdict = DAMAGED;
@@ -404,8 +405,7 @@ int journal_check(const char *directory, bool used, char *why, size_t why_size)
 	}
 	if (verdict == SOUND)
 		return 0;
-	snprintf(why, why_size, "storage %s: %s%s", directory, what,
+	return error_set(error, "storage %s: %s%s", directory, what,
 	    verdict == DAMAGED ? "; restore a backup, or move the directory away to begin anew"
 			       : "");
-	return -1;
 }

@@ -107,7 +107,7 @@ static int take_record(
 	struct change change;
 	int code = 0;
 
-	if (!record_is_sound(at, record->mv_size))
+	if (!record_is_valid(at, record->mv_size))
 		return MDB_CORRUPTED;
 	begin = at += RECORD_HEADER;
 	while (code == 0 && change_read(&change, &at, end) == 1) {

@@ -1,8 +1,9 @@
 /* Loading: the table first, then the log, which is newer. */
 #include <endian.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "core/error.h"
 
 #include "kv/journal.h"
 #include "kv/journal_parts.h"
@@ -54,7 +55,7 @@ static int load_record(struct load *load, const MDB_val *key, const MDB_val *rec
 
 	(void)key;
 
-	if (!record_is_sound(at, record->mv_size))
+	if (!record_is_valid(at, record->mv_size))
 		return MDB_CORRUPTED;
 	at += RECORD_HEADER;
 	while (code == 0 && (result = change_read(&load->changes[load->count], &at, end)) != 0) {
@@ -92,8 +93,8 @@ static int load_tables(struct load *load, MDB_txn *txn)
 }
 
 int journal_load(struct journal *journal,
-    int (*take)(void *arg, const struct change *changes, size_t count), void *arg, char *why,
-    size_t why_size)
+    int (*take)(void *arg, const struct change *changes, size_t count), void *arg,
+    struct error *error)
 {
 	struct load load = { .journal = journal, .take = take, .arg = arg };
 	MDB_txn *txn;
@@ -103,8 +104,8 @@ int journal_load(struct journal *journal,
 		code = load_tables(&load, txn);
 		mdb_txn_abort(txn);
 	}
-	if (code != 0)
-		snprintf(why, why_size, "cannot load storage %s: %s", journal->directory,
-		    mdb_strerror(code));
-	return code == 0 ? 0 : -1;
+	if (code == 0)
+		return 0;
+	return error_set(
+	    error, "cannot load storage %s: %s", journal->directory, mdb_strerror(code));
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/error.h"
 #include "core/log.h"
 #include "core/trust.h"
 #include "kv/journal.h"
@@ -19,42 +20,35 @@
 
 /* --- the directory --- */
 
-static int refuse_locked(int fd, const char *directory, char *why, size_t why_size)
+static int refuse_locked(int fd, const char *directory, struct error *error)
 {
 	char owner[32] = "";
 	ssize_t n = pread(fd, owner, sizeof(owner) - 1, 0);
 
 	owner[n > 0 ? strcspn(owner, "\n") : 0] = '\0';
-	snprintf(why, why_size, "storage %s is in use by another echod%s%s", directory,
+	return error_set(error, "storage %s is in use by another echod%s%s", directory,
 	    *owner == '\0' ? "" : ", process ", owner);
-	return -1;
 }
 
 /*
- * Returns a descriptor that holds the lock, or -1 with why. Root refuses a directory in which other users could
+ * Returns a descriptor that holds the lock, or -1 with the error. Root refuses a directory in which other users could
  * replace the files by links.
  */
-static int lock_directory(const char *directory, char *why, size_t why_size)
+static int lock_directory(const char *directory, struct error *error)
 {
 	char path[4096], doubt[1024];
 	int fd;
 
-	if (mkdir(directory, 0700) == -1 && errno != EEXIST) {
-		snprintf(why, why_size, "cannot make storage %s: %s", directory, strerror(errno));
-		return -1;
-	}
-	if (geteuid() == 0 && trust_check(directory, doubt, sizeof(doubt)) == -1) {
-		snprintf(why, why_size, "cannot use storage %s: %s", directory, doubt);
-		return -1;
-	}
+	if (mkdir(directory, 0700) == -1 && errno != EEXIST)
+		return error_errno(error, "cannot make storage %s", directory);
+	if (geteuid() == 0 && trust_check(directory, doubt, sizeof(doubt)) == -1)
+		return error_set(error, "cannot use storage %s: %s", directory, doubt);
 	snprintf(path, sizeof(path), "%s/" LOCK_FILE, directory);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd == -1) {
-		snprintf(why, why_size, "cannot open %s: %s", path, strerror(errno));
-		return -1;
-	}
+	if (fd == -1)
+		return error_errno(error, "cannot open %s", path);
 	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
-		refuse_locked(fd, directory, why, why_size);
+		refuse_locked(fd, directory, error);
 		close(fd);
 		return -1;
 	}
@@ -108,23 +102,22 @@ static int open_checked(struct journal *journal)
 	return journal_take_in(journal);
 }
 
-struct journal *journal_open(const char *directory, char *why, size_t why_size)
+struct journal *journal_open(const char *directory, struct error *error)
 {
 	struct journal *journal = journal_new(directory);
 
 	if (journal == NULL) {
-		snprintf(why, why_size, "out of memory");
+		error_memory(error);
 		return NULL;
 	}
-	journal->lock_fd = lock_directory(directory, why, why_size);
+	journal->lock_fd = lock_directory(directory, error);
 	if (journal->lock_fd == -1 ||
-	    journal_check(directory, has_been_signed(journal->lock_fd), why, why_size) == -1) {
+	    journal_check(directory, has_been_signed(journal->lock_fd), error) == -1) {
 		journal_close(journal);
 		return NULL;
 	}
 	if (open_checked(journal) == -1) {
-		snprintf(why, why_size, "cannot open storage %s: %s", directory,
-		    journal->medium.failure);
+		error_set(error, "cannot open storage %s: %s", directory, journal->medium.failure);
 		journal_close(journal);
 		return NULL;
 	}

@@ -19,6 +19,7 @@
 /* A value in the data table is followed by its checksum. */
 #define CHECKSUM_SIZE sizeof(uint32_t)
 
+struct error;
 struct fold;
 struct spool_content;
 
@@ -69,8 +70,8 @@ bool data_unpack(const MDB_val *key, const MDB_val *kept, struct change *change)
 
 /* --- journal_check.c --- */
 
-/* Walks all of the environment, in a child process; `used`: it must be there. 0, or -1 with why. */
-int journal_check(const char *directory, bool used, char *why, size_t why_size);
+/* Walks all of the environment, in a child process; `used`: it must be there. 0, or -1 with the error. */
+int journal_check(const char *directory, bool used, struct error *error);
 
 /* --- journal_pages.c --- */
 

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/error.h"
 #include "kv/batch.h"
 #include "kv/journal.h"
 #include "kv/journal_parts.h"
@@ -165,18 +166,17 @@ static int random_keys(struct siphash_key keys[SPOOL_FILES])
 	return 0;
 }
 
-struct spool *journal_spool(struct journal *journal, char *why, size_t why_size)
+struct spool *journal_spool(struct journal *journal, struct error *error)
 {
 	struct siphash_key keys[SPOOL_FILES];
 	struct spool *spool = random_keys(keys) == -1 ? NULL : spool_open(journal->directory, keys);
 	int code = spool == NULL ? errno : journal_sync_directory(journal->directory);
 
 	if (code != 0)
-		snprintf(why, why_size, "cannot make the spool of storage %s: %s",
-		    journal->directory, strerror(code));
+		error_set(error, "cannot make the spool of storage %s: %s", journal->directory,
+		    strerror(code));
 	else if ((code = journal_write(journal, put_keys, keys)) != 0)
-		snprintf(
-		    why, why_size, "storage %s: %s", journal->directory, journal->medium.failure);
+		error_set(error, "storage %s: %s", journal->directory, journal->medium.failure);
 	if (code == 0)
 		return spool;
 	if (spool != NULL)

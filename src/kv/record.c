@@ -65,14 +65,14 @@ static uint64_t record_checksum(const unsigned char *record, size_t length)
 	return htole64(siphash13(&checksum_key, record + RECORD_HEADER, length - RECORD_HEADER));
 }
 
-void record_seal(unsigned char *record, size_t length)
+void record_add_checksum(unsigned char *record, size_t length)
 {
 	uint64_t checksum = record_checksum(record, length);
 
 	memcpy(record, &checksum, sizeof(checksum));
 }
 
-bool record_is_sound(const unsigned char *record, size_t length)
+bool record_is_valid(const unsigned char *record, size_t length)
 {
 	uint64_t checksum;
 

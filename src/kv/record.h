@@ -30,9 +30,9 @@ void change_write(const struct change *change, unsigned char *to);
 int change_read(struct change *change, const unsigned char **at, const unsigned char *end);
 
 /* Puts the checksum in front of the changes. */
-void record_seal(unsigned char *record, size_t length);
+void record_add_checksum(unsigned char *record, size_t length);
 /* Whether the checksum is that of the changes. */
-bool record_is_sound(const unsigned char *record, size_t length);
+bool record_is_valid(const unsigned char *record, size_t length);
 
 /* The checksum of a value that is kept by itself, under its key. */
 uint32_t value_checksum(const void *key, size_t key_length, const void *value, size_t value_length);

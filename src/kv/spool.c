@@ -107,7 +107,7 @@ static size_t seal_parts(const struct spool_file *file, const struct batch *batc
 	struct batch_record *record;
 	size_t length = 0;
 
-	batch_seal(batch);
+	batch_add_checksums(batch);
 	TAILQ_FOREACH (record, &batch->records, entry) {
 		head.is_last = TAILQ_NEXT(record, entry) == NULL;
 		head.length = record->length;

@@ -52,5 +52,5 @@ bool spool_head_read(
 	};
 	return head->length >= RECORD_HEADER && head->length <= left - SPOOL_HEAD_SIZE &&
 	       le64toh(stored.seal) == seal_of(from, key) &&
-	       record_is_sound(from + SPOOL_HEAD_SIZE, head->length);
+	       record_is_valid(from + SPOOL_HEAD_SIZE, head->length);
 }

@@ -1,5 +1,5 @@
 /*
- * What stands in front of each record of the spool. It is sealed with the key of its file, which no client
+ * What stands in front of each record of the spool. It is checksummed with the key of its file, which no client
  * knows, so that neither what a value says nor what an earlier use of the file has left is taken for one.
  */
 #ifndef ECHOD_KV_SPOOL_HEAD_H
@@ -20,7 +20,7 @@ struct spool_head {
 	uint64_t length; /* of the record */
 };
 
-/* Writes it in front of the sealed record, which stands behind it already. */
+/* Writes it in front of the checksummed record, which stands behind it already. */
 void spool_head_write(
     unsigned char *to, const struct spool_head *head, const struct siphash_key *key);
 

@@ -6,8 +6,8 @@
 #include "kv/table.h"
 
 #include "core/siphash.h"
-#include "kv/account.h"
 #include "kv/bucket.h"
+#include "kv/budget.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -25,7 +25,7 @@ struct table {
 	size_t entries;
 	size_t buckets;
 	size_t mask; /* the smallest 2^n - 1 that covers every bucket's number */
-	struct account account;
+	struct budget budget;
 	struct bucket **directory[DIRECTORY_LEVELS]; /* level n leads to 2^n segments */
 };
 
@@ -52,13 +52,13 @@ static int segment_add(struct table *table, size_t segment)
 	struct bucket **level = table->directory[at.level], *buckets;
 
 	if (at.n == 0)
-		level = account_alloc(&table->account, level_size(at.level), 0);
+		level = budget_alloc(&table->budget, level_size(at.level), 0);
 	if (level == NULL)
 		return -1;
-	buckets = account_alloc_aligned(&table->account, LINE_SIZE, SEGMENT_SIZE);
+	buckets = budget_alloc_aligned(&table->budget, LINE_SIZE, SEGMENT_SIZE);
 	if (buckets == NULL) {
 		if (at.n == 0)
-			account_free(&table->account, level, level_size(at.level));
+			budget_free(&table->budget, level, level_size(at.level));
 		return -1;
 	}
 	level[at.n] = buckets;
@@ -71,16 +71,18 @@ static void segment_remove(struct table *table, size_t segment)
 	struct place at = segment_place(segment);
 	struct bucket **level = table->directory[at.level];
 
-	account_free(&table->account, level[at.n], SEGMENT_SIZE);
+	budget_free(&table->budget, level[at.n], SEGMENT_SIZE);
 	if (at.n == 0)
-		account_free(&table->account, level, level_size(at.level));
+		budget_free(&table->budget, level, level_size(at.level));
 }
 
+/* segment_place() again, and inlined by hand: every lookup comes through here, twice. */
 static struct bucket *bucket_at(const struct table *table, size_t number)
 {
-	struct place at = segment_place(number / SEGMENT_BUCKETS);
+	size_t segment = number / SEGMENT_BUCKETS + 1;
+	unsigned level = 63 - (unsigned)__builtin_clzll((unsigned long long)segment);
 
-	return &table->directory[at.level][at.n][number % SEGMENT_BUCKETS];
+	return &table->directory[level][segment - ((size_t)1 << level)][number % SEGMENT_BUCKETS];
 }
 
 /* A bucket that is not there yet is still part of the one it will be split from. */
@@ -94,7 +96,7 @@ static struct bucket *bucket_of(const struct table *table, uint64_t hash)
 }
 
 /* The next bucket, empty and not counted yet. Its memory is not touched before. */
-static struct bucket *bucket_prepare(struct table *table)
+static struct bucket *bucket_allocate(struct table *table)
 {
 	struct bucket *bucket;
 
@@ -106,8 +108,8 @@ static struct bucket *bucket_prepare(struct table *table)
 	return bucket;
 }
 
-/* Takes back bucket_prepare(). */
-static void bucket_retract(struct table *table)
+/* Undoes bucket_allocate(). */
+static void bucket_free_last(struct table *table)
 {
 	if (table->buckets % SEGMENT_BUCKETS == 0)
 		segment_remove(table, table->buckets / SEGMENT_BUCKETS);
@@ -116,14 +118,6 @@ static void bucket_retract(struct table *table)
 static uint64_t entry_hash(const struct table *table, const struct entry *entry)
 {
 	return siphash13(&table->hash_key, entry->bytes, entry->key_length);
-}
-
-static struct table_value entry_value(const struct entry *entry)
-{
-	return (struct table_value){
-		.bytes = entry->bytes + entry->key_length,
-		.length = entry->value_length,
-	};
 }
 
 /* Moves what belongs to the last bucket there. The room has been reserved. */
@@ -147,20 +141,20 @@ static void table_grow(struct table *table)
 
 	if (table->entries <= table->buckets * GROW_LOAD)
 		return;
-	upper = bucket_prepare(table);
+	upper = bucket_allocate(table);
 	if (upper == NULL)
 		return;
 	lower = bucket_of(table, table->buckets);
-	if (bucket_reserve(upper, bucket_count(lower), &table->account) == -1) {
-		bucket_retract(table);
+	if (bucket_reserve(upper, bucket_count(lower), &table->budget) == -1) {
+		bucket_free_last(table);
 		return;
 	}
 	if (table->buckets > table->mask)
 		table->mask = table->mask << 1 | 1;
 	table->buckets++;
 	bucket_split(table, lower, upper);
-	bucket_trim(lower, &table->account);
-	bucket_trim(upper, &table->account);
+	bucket_trim(lower, &table->budget);
+	bucket_trim(upper, &table->budget);
 }
 
 /* Merges the last bucket with the one that it was split from when the load has fallen. */
@@ -173,15 +167,15 @@ static void table_shrink(struct table *table)
 		return;
 	lower = bucket_at(table, last & table->mask >> 1);
 	upper = bucket_at(table, last);
-	if (bucket_reserve(lower, bucket_count(lower) + bucket_count(upper), &table->account) == -1)
+	if (bucket_reserve(lower, bucket_count(lower) + bucket_count(upper), &table->budget) == -1)
 		return;
 	for (size_t n = bucket_count(upper); n-- > 0;)
 		bucket_move(upper, n, lower);
-	bucket_trim(upper, &table->account);
+	bucket_trim(upper, &table->budget);
 	table->buckets--;
 	if (table->buckets - 1 <= table->mask >> 1)
 		table->mask >>= 1;
-	bucket_retract(table);
+	bucket_free_last(table);
 }
 
 struct table *table_new(size_t max_memory)
@@ -190,13 +184,13 @@ struct table *table_new(size_t max_memory)
 
 	if (table == NULL)
 		return NULL;
-	table->account.used = account_chunk(sizeof(*table));
-	if (siphash_key_random(&table->hash_key) == -1 || bucket_prepare(table) == NULL) {
+	table->budget.used = budget_chunk(sizeof(*table));
+	if (siphash_key_random(&table->hash_key) == -1 || bucket_allocate(table) == NULL) {
 		free(table);
 		return NULL;
 	}
 	table->buckets = 1;
-	table->account.limit = max_memory;
+	table->budget.limit = max_memory;
 	return table;
 }
 
@@ -206,37 +200,37 @@ void table_free(struct table *table)
 		return;
 	while (table->buckets > 0) {
 		table->buckets--;
-		bucket_clear(bucket_at(table, table->buckets), &table->account);
-		bucket_retract(table);
+		bucket_clear(bucket_at(table, table->buckets), &table->budget);
+		bucket_free_last(table);
 	}
 	free(table);
 }
 
 void table_set_max_memory(struct table *table, size_t max_memory)
 {
-	table->account.limit = max_memory;
+	table->budget.limit = max_memory;
 }
 
-void table_prepare(const struct table *table, struct table_key *keys, size_t count)
+void table_hash_and_prefetch(const struct table *table, struct table_key *key)
 {
-	for (size_t i = 0; i < count; i++) {
-		keys[i].hash = siphash13(&table->hash_key, keys[i].bytes, keys[i].length);
-		__builtin_prefetch(bucket_of(table, keys[i].hash));
-	}
-	if (count == 1)
-		return; /* the bucket is not there yet, and whoever waits for it sees the entry then */
-	for (size_t i = 0; i < count; i++)
-		bucket_prefetch(bucket_of(table, keys[i].hash), keys[i].hash);
+	key->hash = siphash13(&table->hash_key, key->bytes, key->length);
+	__builtin_prefetch(bucket_of(table, key->hash));
 }
 
-int table_get(const struct table *table, const struct table_key *key, struct table_value *value)
+void table_prefetch_entry(const struct table *table, const struct table_key *key)
 {
-	const struct bucket *bucket = bucket_of(table, key->hash);
-	size_t n = bucket_find(bucket, key->hash, key->bytes, key->length);
+	bucket_prefetch(bucket_of(table, key->hash), key->hash);
+}
 
-	if (n == SLOT_NONE)
+int table_get(const struct table *table, const struct table_key *key, struct slice *value)
+{
+	const struct entry *entry;
+
+	if (bucket_find(bucket_of(table, key->hash), key->hash, key->bytes, key->length, &entry) ==
+	    SLOT_NONE)
 		return -1;
-	*value = entry_value(bucket_entry(bucket, n));
+	value->bytes = (const char *)entry->bytes + entry->key_length;
+	value->length = entry->value_length;
 	return 0;
 }
 
@@ -244,17 +238,18 @@ int table_set(
     struct table *table, const struct table_key *key, const void *value, size_t value_length)
 {
 	struct bucket *bucket = bucket_of(table, key->hash);
+	const struct entry *entry;
 	size_t n;
 
 	if (key->length > TABLE_KEY_MAX || value_length > TABLE_VALUE_MAX) {
 		errno = E2BIG;
 		return -1;
 	}
-	n = bucket_find(bucket, key->hash, key->bytes, key->length);
+	n = bucket_find(bucket, key->hash, key->bytes, key->length, &entry);
 	if (n != SLOT_NONE)
-		return bucket_replace(bucket, n, value, value_length, &table->account);
+		return bucket_replace(bucket, n, value, value_length, &table->budget);
 	if (bucket_add(bucket, key->hash, key->bytes, key->length, value, value_length,
-		&table->account) == -1)
+		&table->budget) == -1)
 		return -1;
 	table->entries++;
 	table_grow(table);
@@ -264,11 +259,12 @@ int table_set(
 int table_delete(struct table *table, const struct table_key *key)
 {
 	struct bucket *bucket = bucket_of(table, key->hash);
-	size_t n = bucket_find(bucket, key->hash, key->bytes, key->length);
+	const struct entry *entry;
+	size_t n = bucket_find(bucket, key->hash, key->bytes, key->length, &entry);
 
 	if (n == SLOT_NONE)
 		return -1;
-	bucket_delete(bucket, n, &table->account);
+	bucket_delete(bucket, n, &table->budget);
 	table->entries--;
 	table_shrink(table);
 	return 0;
@@ -277,12 +273,12 @@ int table_delete(struct table *table, const struct table_key *key)
 void table_stats(const struct table *table, struct table_stats *stats)
 {
 	stats->entries = table->entries;
-	stats->memory = table->account.used;
+	stats->memory = table->budget.used;
 	stats->buckets = table->buckets;
 }
 
 int table_each(const struct table *table,
-    int (*each)(void *arg, const void *key, size_t key_length, const struct table_value *value),
+    int (*each)(void *arg, const void *key, size_t key_length, const struct slice *value),
     void *arg)
 {
 	for (size_t number = 0; number < table->buckets; number++) {
@@ -291,7 +287,8 @@ int table_each(const struct table *table,
 
 		for (size_t n = 0; n < count; n++) {
 			const struct entry *entry = bucket_entry(bucket, n);
-			struct table_value value = entry_value(entry);
+			struct slice value = { (const char *)entry->bytes + entry->key_length,
+				entry->value_length };
 			int stop = each(arg, entry->bytes, entry->key_length, &value);
 
 			if (stop != 0)

@@ -9,21 +9,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/slice.h"
+
 struct table;
 
 #define TABLE_KEY_MAX 65535u
 #define TABLE_VALUE_MAX 0xffffffffu
 
-/* A key, once table_prepare() has seen it. */
+/* A key, once table_hash_and_prefetch() has seen it. */
 struct table_key {
 	const void *bytes;
 	size_t length;
 	uint64_t hash; /* of the bytes, in that table */
-};
-
-struct table_value {
-	const void *bytes; /* valid until the next call that changes the table */
-	size_t length;
 };
 
 struct table_stats {
@@ -41,13 +38,15 @@ void table_free(struct table *table);
 void table_set_max_memory(struct table *table, size_t max_memory);
 
 /*
- * Hashes keys for the calls below, and has the processor fetch what they will look at: a lookup waits twice
- * for memory, thirty-two that are prepared together wait twice in all.
+ * Hashes a key for the calls below, and has the processor fetch the bucket and then the entry that they will
+ * look at. A lookup waits twice for memory; thirty-two wait twice in all when each of these two has been called for
+ * all keys first.
  */
-void table_prepare(const struct table *table, struct table_key *keys, size_t count);
+void table_hash_and_prefetch(const struct table *table, struct table_key *key);
+void table_prefetch_entry(const struct table *table, const struct table_key *key);
 
-/* 0 and *value, or -1: no such key. */
-int table_get(const struct table *table, const struct table_key *key, struct table_value *value);
+/* 0 and *value, which is valid until the next call that changes the table, or -1: no such key. */
+int table_get(const struct table *table, const struct table_key *key, struct slice *value);
 
 /* Sets or replaces. 0, or -1 with errno ENOSPC (past max_memory), ENOMEM or E2BIG; then nothing
  * changed. */
@@ -64,7 +63,7 @@ void table_stats(const struct table *table, struct table_stats *stats);
  * not be changed meanwhile. 0 when all were seen.
  */
 int table_each(const struct table *table,
-    int (*each)(void *arg, const void *key, size_t key_length, const struct table_value *value),
+    int (*each)(void *arg, const void *key, size_t key_length, const struct slice *value),
     void *arg);
 
 #endif

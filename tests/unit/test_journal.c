@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/error.h"
 #include "kv/batch.h"
 #include "kv/medium.h"
 #include "kv/record.h"
@@ -69,10 +70,10 @@ static void remove_directory(void)
 
 static struct journal *open_journal(void)
 {
-	char why[512] = "";
-	struct journal *journal = journal_open(storage, why, sizeof(why));
+	struct error error;
+	struct journal *journal = journal_open(storage, &error);
 
-	ck_assert_msg(journal != NULL, "%s", why);
+	ck_assert_msg(journal != NULL, "%s", error.text);
 	return journal;
 }
 
@@ -182,12 +183,12 @@ static int load_some(void *arg, const struct change *changes, size_t count)
 static struct journal *reopen(struct journal *journal)
 {
 	static struct loaded loaded;
-	char why[512] = "";
+	struct error error;
 
 	journal_close(journal);
 	journal = open_journal();
 	memset(&loaded, 0, sizeof(loaded));
-	ck_assert_msg(journal_load(journal, load_some, &loaded, why, sizeof(why)) == 0, "%s", why);
+	ck_assert_msg(journal_load(journal, load_some, &loaded, &error) == 0, "%s", error.text);
 	for (unsigned i = 0; i < UNIVERSE; i++)
 		ck_assert_uint_eq(loaded.versions[i], versions[i]);
 	return journal;
@@ -281,22 +282,24 @@ END_TEST
 START_TEST(one_at_a_time)
 {
 	struct journal *journal = open_journal();
-	char why[512] = "", owner[32];
+	struct error error;
+	char owner[32];
 
-	ck_assert_ptr_null(journal_open(storage, why, sizeof(why)));
-	ck_assert_ptr_nonnull(strstr(why, storage));
+	ck_assert_ptr_null(journal_open(storage, &error));
+	ck_assert_ptr_nonnull(strstr(error.text, storage));
 	snprintf(owner, sizeof(owner), "process %ld", (long)getpid());
-	ck_assert_ptr_nonnull(strstr(why, owner));
+	ck_assert_ptr_nonnull(strstr(error.text, owner));
 	journal_close(journal);
 }
 END_TEST
 
 static void expect_refusal(const char *reason)
 {
-	char why[512] = "";
+	struct error error;
 
-	ck_assert_ptr_null(journal_open(storage, why, sizeof(why)));
-	ck_assert_msg(strstr(why, storage) != NULL && strstr(why, reason) != NULL, "%s", why);
+	ck_assert_ptr_null(journal_open(storage, &error));
+	ck_assert_msg(strstr(error.text, storage) != NULL && strstr(error.text, reason) != NULL,
+	    "%s", error.text);
 }
 
 /* Commits to an environment that is not, or no longer, ours. */
@@ -416,13 +419,14 @@ static void run_out_of_descriptors(void)
 
 static void expect_another_reason(void (*trouble)(void), const char *reason)
 {
-	char why[512] = "";
+	struct error error;
 
 	in_the_check = trouble;
-	ck_assert_ptr_null(journal_open(storage, why, sizeof(why)));
+	ck_assert_ptr_null(journal_open(storage, &error));
 	in_the_check = NULL;
-	ck_assert_msg(strstr(why, reason) != NULL, "%s", why);
-	ck_assert_msg(strstr(why, "damaged") == NULL && strstr(why, "move") == NULL, "%s", why);
+	ck_assert_msg(strstr(error.text, reason) != NULL, "%s", error.text);
+	ck_assert_msg(strstr(error.text, "damaged") == NULL && strstr(error.text, "move") == NULL,
+	    "%s", error.text);
 }
 
 START_TEST(what_hinders_the_check_is_no_damage)
@@ -449,7 +453,8 @@ START_TEST(a_file_of_somebody_else_is_no_damage)
 	static const char *const files[] = { "spool.0", "data.mdb" };
 	struct journal *journal;
 	struct medium *spool;
-	char path[96], why[512];
+	struct error error;
+	char path[96];
 
 	if (getuid() != 0)
 		return; /* cannot be somebody else */
@@ -457,7 +462,7 @@ START_TEST(a_file_of_somebody_else_is_no_damage)
 	ck_assert_int_eq(setegid(65534), 0);
 	ck_assert_int_eq(seteuid(65534), 0);
 	journal = open_journal();
-	spool = &journal_spool(journal, why, sizeof(why))->medium;
+	spool = &journal_spool(journal, &error)->medium;
 	spool->ops->close(spool);
 	journal_close(journal);
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
@@ -495,7 +500,7 @@ static void outlive_the_parent(void)
 
 START_TEST(a_check_does_not_inherit_the_lock)
 {
-	char why[512];
+	struct error error;
 	pid_t opener;
 
 	journal_close(open_journal());
@@ -504,7 +509,7 @@ START_TEST(a_check_does_not_inherit_the_lock)
 	ck_assert_ptr_ne(orphan, MAP_FAILED);
 	in_the_check = outlive_the_parent;
 	if ((opener = fork()) == 0) {
-		journal_open(storage, why, sizeof(why));
+		journal_open(storage, &error);
 		_exit(1);
 	}
 	in_the_check = NULL;
@@ -532,15 +537,15 @@ START_TEST(a_record_shows_its_damage)
 		change_write(&changes[i], record + length);
 		length += change_size(&changes[i]);
 	}
-	record_seal(record, length);
-	ck_assert(record_is_sound(record, length));
+	record_add_checksum(record, length);
+	ck_assert(record_is_valid(record, length));
 	for (size_t i = 0; i < 8 * length; i++) {
 		record[i / 8] ^= (unsigned char)(1 << i % 8);
-		ck_assert(!record_is_sound(record, length));
+		ck_assert(!record_is_valid(record, length));
 		record[i / 8] ^= (unsigned char)(1 << i % 8);
 	}
 	for (size_t cut = 0; cut < length; cut++)
-		ck_assert(!record_is_sound(record, cut));
+		ck_assert(!record_is_valid(record, cut));
 }
 END_TEST
 

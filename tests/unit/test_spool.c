@@ -171,8 +171,8 @@ START_TEST(small_batches_take_little_memory)
 			memory += record->capacity;
 		ck_assert_uint_lt(memory, 2 * batch->size);
 	}
-	batch_seal(all);
-	batch_seal(content.batch);
+	batch_add_checksums(all);
+	batch_add_checksums(content.batch);
 	ck_assert_uint_eq(count_changes(&content, 0), 1000);
 	content.batch = all;
 	ck_assert_uint_eq(count_changes(&content, 0), 1000);
@@ -192,19 +192,19 @@ START_TEST(what_was_taken_back_takes_no_memory)
 	first = batch_add_undo(batch, &key, NULL);
 	for (size_t length = 0; length < sizeof(bytes); length += 100) {
 		const struct change change = { key.bytes, bytes, key.length, length, false };
-		const struct table_value value = { bytes, length };
+		const struct slice value = { bytes, length };
 
 		ck_assert_int_eq(batch_add(batch, &change), 0);
 		ck_assert_ptr_nonnull(batch_add_undo(batch, &key, &value));
-		batch_retract_undo(batch);
-		batch_retract(batch, &change);
+		batch_drop_undo(batch);
+		batch_undo_last(batch, &change);
 		ck_assert_ptr_eq(
 		    TAILQ_FIRST(&batch->records), TAILQ_LAST(&batch->records, batch_records));
 		ck_assert_ptr_eq(batch->undo, first);
 	}
 	ck_assert_uint_eq(batch->changes, 1);
-	batch_retract_undo(batch);
-	batch_retract(batch, &small);
+	batch_drop_undo(batch);
+	batch_undo_last(batch, &small);
 	ck_assert(TAILQ_EMPTY(&batch->records));
 	ck_assert_ptr_null(batch->blocks);
 	batch_free(batch);
@@ -325,7 +325,7 @@ START_TEST(a_value_is_not_taken_for_a_batch)
 	size_t length;
 
 	add_changes(batch, 1, 1, 10);
-	batch_seal(batch);
+	batch_add_checksums(batch);
 	record = TAILQ_FIRST(&batch->records);
 	ck_assert_int_eq(append(0, 0, 1, 10), 0);
 	length = record->length;

@@ -63,12 +63,12 @@ static struct table_key prepared(const struct table *table, const void *bytes, s
 {
 	struct table_key key = { bytes, length, 0 };
 
-	table_prepare(table, &key, 1);
+	table_hash_and_prefetch(table, &key);
 	return key;
 }
 
 static int get_bytes(
-    const struct table *table, const void *bytes, size_t length, struct table_value *value)
+    const struct table *table, const void *bytes, size_t length, struct slice *value)
 {
 	struct table_key key = prepared(table, bytes, length);
 
@@ -155,7 +155,7 @@ static size_t value_of(unsigned number, unsigned version, char value[VALUE_SIZE]
 	return (mixed >> 8) % VALUE_SIZE;
 }
 
-static void assert_value(const struct table_value *value, unsigned number, unsigned version)
+static void assert_value(const struct slice *value, unsigned number, unsigned version)
 {
 	char bytes[VALUE_SIZE];
 	size_t length = value_of(number, version, bytes);
@@ -166,7 +166,7 @@ static void assert_value(const struct table_value *value, unsigned number, unsig
 
 static void model_check_key(const struct model *model, unsigned number)
 {
-	struct table_value value;
+	struct slice value;
 	char key[KEY_SIZE];
 	int found = get_bytes(model->table, key, key_of(number, key), &value);
 
@@ -208,7 +208,7 @@ static void model_delete(struct model *model, unsigned number)
 	model->versions[number] = 0;
 }
 
-static int see(void *arg, const void *key, size_t key_length, const struct table_value *value)
+static int see(void *arg, const void *key, size_t key_length, const struct slice *value)
 {
 	struct model *model = arg;
 	char expected[KEY_SIZE];
@@ -273,7 +273,7 @@ static int set_text(struct table *table, const char *key, const char *value)
 
 static void assert_text(const struct table *table, const char *key, const char *text)
 {
-	struct table_value value;
+	struct slice value;
 
 	ck_assert_int_eq(get_bytes(table, key, strlen(key), &value), 0);
 	ck_assert_uint_eq(value.length, strlen(text));
@@ -285,7 +285,7 @@ static void assert_text(const struct table *table, const char *key, const char *
 START_TEST(an_empty_table)
 {
 	struct table *table = table_new(0);
-	struct table_value value;
+	struct slice value;
 	struct table_stats stats;
 
 	ck_assert_int_eq(get_bytes(table, "a", 1, &value), -1);
@@ -353,12 +353,15 @@ START_TEST(keys_stay_prepared)
 {
 	struct table *table = table_new(0);
 	struct table_key keys[40];
-	struct table_value value;
+	struct slice value;
 
-	for (size_t i = 0; i < 40; i++)
+	for (size_t i = 0; i < 40; i++) {
 		keys[i] =
 		    (struct table_key){ "0123456789abcdefghijklmnopqrstuvwxyz----" + i, i % 3, 0 };
-	table_prepare(table, keys, 40);
+		table_hash_and_prefetch(table, &keys[i]);
+	}
+	for (size_t i = 0; i < 40; i++)
+		table_prefetch_entry(table, &keys[i]);
 	for (unsigned i = 0; i < 1000; i++)
 		ck_assert_int_eq(set_bytes(table, &i, sizeof(i), "x", 1), 0);
 	ck_assert_int_eq(table_set(table, &keys[1], "one", 3), 0);
@@ -374,7 +377,7 @@ END_TEST
 START_TEST(keys_are_bytes)
 {
 	struct table *table = table_new(0);
-	struct table_value value;
+	struct slice value;
 
 	ck_assert_int_eq(set_bytes(table, "a\0b", 3, "1", 1), 0);
 	ck_assert_int_eq(set_bytes(table, "a\0c", 3, "2", 1), 0);
@@ -398,7 +401,7 @@ START_TEST(the_beginning_of_a_key_is_another_key)
 {
 	struct table *table = table_new(0);
 	char key[4096] = { 0 };
-	struct table_value value;
+	struct slice value;
 
 	ck_assert_int_eq(set_bytes(table, key, sizeof(key), "v", 1), 0);
 	for (size_t length = 0; length < sizeof(key); length++)
@@ -427,7 +430,7 @@ START_TEST(lengths_have_limits)
 	struct table *table = table_new(0);
 	size_t empty = memory_of(table);
 	char *key = calloc(1, TABLE_KEY_MAX + 1), *bytes = calloc(1, 1 << 20);
-	struct table_value value;
+	struct slice value;
 
 	bytes[(1 << 20) - 1] = 'z';
 	ck_assert_int_eq(set_bytes(table, key, TABLE_KEY_MAX + 1, "v", 1), -1);
@@ -457,15 +460,14 @@ END_TEST
 START_TEST(a_value_may_come_from_the_table)
 {
 	struct table *table = table_new(0);
-	struct table_value value;
+	struct slice value;
 
 	ck_assert_int_eq(set_text(table, "key", "0123456789012345678901234567890123456789"), 0);
 	ck_assert_int_eq(get_bytes(table, "key", 3, &value), 0);
-	ck_assert_int_eq(
-	    set_bytes(table, "key", 3, (const char *)value.bytes + 1, value.length - 1), 0);
+	ck_assert_int_eq(set_bytes(table, "key", 3, value.bytes + 1, value.length - 1), 0);
 	assert_text(table, "key", "123456789012345678901234567890123456789");
 	ck_assert_int_eq(get_bytes(table, "key", 3, &value), 0);
-	ck_assert_int_eq(set_bytes(table, "key", 3, (const char *)value.bytes + 30, 9), 0);
+	ck_assert_int_eq(set_bytes(table, "key", 3, value.bytes + 30, 9), 0);
 	assert_text(table, "key", "123456789");
 	table_free(table);
 }
@@ -489,7 +491,7 @@ START_TEST(max_memory_is_exact)
 	struct table *table = table_new(0);
 	char bytes[200] = { 0 };
 	size_t limit = memory_of(table) + entry_cost(100);
-	struct table_value value;
+	struct slice value;
 
 	table_set_max_memory(table, limit - 1);
 	ck_assert_int_eq(set_bytes(table, "a", 1, bytes, 100), -1);
@@ -517,7 +519,7 @@ START_TEST(a_lowered_limit_lets_values_shrink)
 {
 	struct table *table = table_new(0);
 	char bytes[200] = { 0 };
-	struct table_value value;
+	struct slice value;
 
 	ck_assert_int_eq(set_bytes(table, "a", 1, bytes, 200), 0);
 	table_set_max_memory(table, 1);
@@ -533,8 +535,7 @@ START_TEST(a_lowered_limit_lets_values_shrink)
 }
 END_TEST
 
-static int stop_at_third(
-    void *arg, const void *key, size_t key_length, const struct table_value *value)
+static int stop_at_third(void *arg, const void *key, size_t key_length, const struct slice *value)
 {
 	int *calls = arg;
 

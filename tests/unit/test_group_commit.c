@@ -2,34 +2,34 @@
 #include <check.h>
 #include <stdlib.h>
 
-#include "kv/gather.h"
+#include "kv/group_commit.h"
 
 #define COMMIT 400 /* us */
 
-static struct gather gather;
+static struct group_commit group;
 
 static void begin_anew(void)
 {
-	gather = (struct gather){ 0 };
+	group = (struct group_commit){ 0 };
 }
 
 START_TEST(before_the_first_commit_nobody_is_waited_for)
 {
-	ck_assert(!gather_waits(&gather, 1, 0));
+	ck_assert(!group_commit_waits(&group, 1, 0));
 }
 END_TEST
 
 START_TEST(who_is_alone_does_not_wait)
 {
-	gather_begin(&gather, 1, 0, COMMIT, 1000);
-	ck_assert(!gather_waits(&gather, 1, 1010));
+	group_commit_begin(&group, 1, 0, COMMIT, 1000);
+	ck_assert(!group_commit_waits(&group, 1, 1010));
 }
 END_TEST
 
 /* Lets as many come as it waits for, each after so many us; how many are in the batch then. */
 static size_t come(size_t open, int64_t *now, int64_t each)
 {
-	while (gather_waits(&gather, open, *now)) {
+	while (group_commit_waits(&group, open, *now)) {
 		*now += each;
 		open++;
 	}
@@ -41,9 +41,9 @@ START_TEST(two_halves_become_one)
 {
 	int64_t now = 1000;
 
-	gather_begin(&gather, 25, 25, COMMIT, now);
+	group_commit_begin(&group, 25, 25, COMMIT, now);
 	ck_assert_uint_eq(come(25, &now, COMMIT / 100), 50);
-	gather_begin(&gather, 50, 0, COMMIT, now);
+	group_commit_begin(&group, 50, 0, COMMIT, now);
 	ck_assert_uint_eq(come(0, &now, COMMIT / 100), 50); /* it was worth it */
 }
 END_TEST
@@ -53,14 +53,14 @@ START_TEST(one_becomes_two_halves)
 {
 	int64_t now = 1000;
 
-	gather_begin(&gather, 50, 0, COMMIT, now);
+	group_commit_begin(&group, 50, 0, COMMIT, now);
 	ck_assert_uint_eq(come(0, &now, COMMIT / 25), 50);
 	for (int i = 0; i < 20; i++) {
-		gather_begin(&gather, 40, 10, COMMIT, now);
+		group_commit_begin(&group, 40, 10, COMMIT, now);
 		ck_assert_uint_eq(come(10, &now, COMMIT / 25), 25);
 	}
-	gather_begin(&gather, 25, 25, COMMIT, now);
-	ck_assert(!gather_waits(&gather, 25, now)); /* as many have come meanwhile */
+	group_commit_begin(&group, 25, 25, COMMIT, now);
+	ck_assert(!group_commit_waits(&group, 25, now)); /* as many have come meanwhile */
 }
 END_TEST
 
@@ -71,16 +71,16 @@ START_TEST(halves_are_given_up)
 	size_t changes;
 	int commits = 0;
 
-	gather_begin(&gather, 50, 0, COMMIT, now);
+	group_commit_begin(&group, 50, 0, COMMIT, now);
 	come(0, &now, COMMIT / 25);
 	do {
-		gather_begin(&gather, 25, 25, COMMIT, now);
+		group_commit_begin(&group, 25, 25, COMMIT, now);
 		changes = come(25, &now, COMMIT / 100);
 		commits++;
 	} while (changes < 50 && commits < 100);
 	ck_assert_int_lt(commits, 100);
 	for (int i = 0; i < 20; i++) {
-		gather_begin(&gather, 50, 0, COMMIT, now);
+		group_commit_begin(&group, 50, 0, COMMIT, now);
 		changes = come(0, &now, COMMIT / 100);
 	}
 	ck_assert_uint_eq(changes, 50);
@@ -89,19 +89,19 @@ END_TEST
 
 START_TEST(who_does_not_come_is_not_waited_for_long)
 {
-	gather_begin(&gather, 25, 25, COMMIT, 1000);
-	ck_assert(gather_waits(&gather, 25, 1000));
-	ck_assert(gather_waits(&gather, 25, 1000 + COMMIT / 2 - 1));
-	ck_assert(!gather_waits(&gather, 25, 1000 + COMMIT / 2));
+	group_commit_begin(&group, 25, 25, COMMIT, 1000);
+	ck_assert(group_commit_waits(&group, 25, 1000));
+	ck_assert(group_commit_waits(&group, 25, 1000 + COMMIT / 2 - 1));
+	ck_assert(!group_commit_waits(&group, 25, 1000 + COMMIT / 2));
 }
 END_TEST
 
 START_TEST(a_trickle_is_not_waited_for_long)
 {
-	gather_begin(&gather, 5000, 0, COMMIT, 0);
+	group_commit_begin(&group, 5000, 0, COMMIT, 0);
 	for (int64_t now = 0; now < 4 * COMMIT; now += 50)
-		ck_assert(gather_waits(&gather, 1 + (size_t)now / 50, now));
-	ck_assert(!gather_waits(&gather, 1000, 4 * COMMIT));
+		ck_assert(group_commit_waits(&group, 1 + (size_t)now / 50, now));
+	ck_assert(!group_commit_waits(&group, 1000, 4 * COMMIT));
 }
 END_TEST
 
@@ -109,14 +109,14 @@ START_TEST(a_slow_disk_does_not_make_it_longer)
 {
 	const int64_t slow = 300000;
 
-	gather_begin(&gather, 25, 25, slow, 0);
-	ck_assert(gather_waits(&gather, 25, 0));
-	ck_assert(!gather_waits(&gather, 25, 1000));
+	group_commit_begin(&group, 25, 25, slow, 0);
+	ck_assert(group_commit_waits(&group, 25, 0));
+	ck_assert(!group_commit_waits(&group, 25, 1000));
 	begin_anew();
-	gather_begin(&gather, 25, 25, slow, 0);
+	group_commit_begin(&group, 25, 25, slow, 0);
 	for (int64_t now = 0; now < 5000; now += 900)
-		ck_assert(gather_waits(&gather, 25 + (size_t)now / 900, now));
-	ck_assert(!gather_waits(&gather, 49, 5000));
+		ck_assert(group_commit_waits(&group, 25 + (size_t)now / 900, now));
+	ck_assert(!group_commit_waits(&group, 49, 5000));
 }
 END_TEST
 
@@ -124,13 +124,13 @@ START_TEST(after_a_wait_in_vain_it_rests)
 {
 	int commits = 0;
 
-	gather_begin(&gather, 25, 25, COMMIT, 0);
-	gather_waits(&gather, 25, 0);
-	gather_waits(&gather, 25, COMMIT);
+	group_commit_begin(&group, 25, 25, COMMIT, 0);
+	group_commit_waits(&group, 25, 0);
+	group_commit_waits(&group, 25, COMMIT);
 	do {
-		gather_begin(&gather, 25, 25, COMMIT, 0);
+		group_commit_begin(&group, 25, 25, COMMIT, 0);
 		commits++;
-	} while (!gather_waits(&gather, 25, 0) && commits < 100);
+	} while (!group_commit_waits(&group, 25, 0) && commits < 100);
 	ck_assert_int_gt(commits, 8);
 	ck_assert_int_lt(commits, 100);
 }
@@ -138,8 +138,8 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("gather");
-	TCase *waits = tcase_create("gather");
+	Suite *suite = suite_create("group");
+	TCase *waits = tcase_create("group");
 	SRunner *runner;
 	int not_passed;
 

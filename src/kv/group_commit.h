@@ -5,14 +5,14 @@
  * them, so that one half is served while the disk has the other's. Who asks alone never waits, and where those
  * who are expected don't come, nobody is waited for for a while. A value; times are in us.
  */
-#ifndef ECHOD_KV_GATHER_H
-#define ECHOD_KV_GATHER_H
+#ifndef ECHOD_KV_GROUP_COMMIT_H
+#define ECHOD_KV_GROUP_COMMIT_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-struct gather {
+struct group_commit {
 	size_t expected; /* changes; 0 = nobody is waited for */
 	size_t had;      /* of them, when the wait began */
 	size_t seen;     /* at the last look */
@@ -25,9 +25,10 @@ struct gather {
 };
 
 /* A commit of so many changes is done, and took that long; the batch that is open has so many. */
-void gather_begin(struct gather *gather, size_t changes, size_t open, int64_t took, int64_t now);
+void group_commit_begin(
+    struct group_commit *group, size_t changes, size_t open, int64_t took, int64_t now);
 
 /* Whether the open batch, of that many changes, is to wait for more. */
-bool gather_waits(struct gather *gather, size_t changes, int64_t now);
+bool group_commit_waits(struct group_commit *group, size_t changes, int64_t now);
 
 #endif

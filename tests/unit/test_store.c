@@ -1,6 +1,6 @@
 /*
- * The durable engine, with a host that only notes what it is asked for: what rests on which commit, who is
- * told when, and what is undone.
+ * The store with a directory, and a host that only notes what it is asked for: what rests on which commit, what is
+ * reported when, and what is undone.
  */
 #include <check.h>
 #include <poll.h>
@@ -16,7 +16,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "core/error.h"
+#include "kv/call.h"
+#include "kv/command.h"
 #include "kv/engine.h"
+#include "kv/store.h"
 
 static char directory[] = "/tmp/echod-durable-XXXXXX";
 static struct engine *engine;
@@ -80,22 +84,22 @@ static void note_work(void *arg, int64_t ms)
 	asked_ms = ms;
 }
 
-static void note_settled(void *arg, uint64_t commit, bool is_safe)
+static void note_committed(void *arg, uint64_t commit, bool ok)
 {
 	(void)arg;
-	*(is_safe ? &safe : &failed) = commit;
+	*(ok ? &safe : &failed) = commit;
 }
 
 static void start(bool always, size_t max_memory)
 {
 	struct engine_settings settings = { "kv", directory, always, 400, max_memory };
-	struct engine_host host = { note_work, note_settled, NULL };
-	char why[512] = "";
+	struct engine_host host = { note_work, note_committed, NULL };
+	struct error error;
 
 	asked_ms = -1;
 	safe = failed = 0;
-	engine = durable_engine_new(&settings, &host, why, sizeof(why));
-	ck_assert_msg(engine != NULL, "%s", why);
+	engine = store_new(&settings, &host, &error);
+	ck_assert_msg(engine != NULL, "%s", error.text);
 	engine->ops->work(engine);
 }
 
@@ -125,44 +129,46 @@ static void remove_directory(void)
 	rmdir(directory);
 }
 
-static struct table_key key_of(const char *name)
+/* Runs the command with that key; value NULL = it takes none. */
+static struct kv_result run(const char *command, const char *name, const char *value)
 {
-	struct table_key key = { name, strlen(name), 0 };
+	const struct call_limits limits = { 250, 65536 };
+	struct slice words[] = { { name, strlen(name) },
+		{ value, value == NULL ? 0 : strlen(value) } };
+	struct kv_result result;
+	struct call call;
 
-	engine->ops->prepare(engine, &key, 1);
-	return key;
+	ck_assert_ptr_null(command_read(command_find((struct slice){ command, strlen(command) }),
+	    words, value == NULL ? 1 : 2, &limits, &call));
+	engine->ops->prepare(engine, &call, 1);
+	engine->ops->submit(engine, &call, &result);
+	return result;
 }
 
-static struct engine_answer set(const char *name, const char *value)
+static struct kv_result set(const char *name, const char *value)
 {
-	struct table_key key = key_of(name);
-
-	return engine->ops->set(engine, &key, value, strlen(value));
+	return run("SET", name, value);
 }
 
-static struct engine_answer get(const char *name)
+static struct kv_result get(const char *name)
 {
-	struct table_key key = key_of(name);
-
-	return engine->ops->get(engine, &key);
+	return run("GET", name, NULL);
 }
 
-static struct engine_answer del(const char *name)
+static struct kv_result del(const char *name)
 {
-	struct table_key key = key_of(name);
-
-	return engine->ops->del(engine, &key);
+	return run("DEL", name, NULL);
 }
 
 static void expect_value(const char *name, const char *value)
 {
-	struct engine_answer answer = get(name);
+	struct kv_result result = get(name);
 
-	ck_assert_int_eq(answer.status, value == NULL ? ENGINE_NOT_FOUND : ENGINE_OK);
-	ck_assert_uint_eq(answer.commit, 0);
+	ck_assert_int_eq(result.status, value == NULL ? KV_NOT_FOUND : KV_OK);
+	ck_assert_uint_eq(result.commit, 0);
 	if (value != NULL) {
-		ck_assert_uint_eq(answer.value.length, strlen(value));
-		ck_assert_mem_eq(answer.value.bytes, value, strlen(value));
+		ck_assert_uint_eq(result.bytes.length, strlen(value));
+		ck_assert_mem_eq(result.bytes.bytes, value, strlen(value));
 	}
 }
 
@@ -182,11 +188,11 @@ static void wait_for(const uint64_t *what, uint64_t commit)
 
 START_TEST(an_answer_rests_on_its_commit)
 {
-	struct engine_answer first, second;
+	struct kv_result first, second;
 
 	start(true, 0);
 	first = set("a", "1");
-	ck_assert_int_eq(first.status, ENGINE_OK);
+	ck_assert_int_eq(first.status, KV_OK);
 	ck_assert_uint_ne(first.commit, 0);
 	ck_assert_int_eq(asked_ms, 0);
 	ck_assert_uint_eq(get("a").commit, first.commit);
@@ -206,17 +212,17 @@ END_TEST
 
 START_TEST(a_deletion_is_a_change)
 {
-	struct engine_answer deleted;
+	struct kv_result deleted;
 
 	start(true, 0);
-	ck_assert_int_eq(del("a").status, ENGINE_NOT_FOUND);
+	ck_assert_int_eq(del("a").status, KV_NOT_FOUND);
 	ck_assert_uint_eq(del("a").commit, 0);
 	set("a", "1");
 	engine->ops->work(engine);
 	wait_for(&safe, get("a").commit);
 	deleted = del("a");
-	ck_assert_int_eq(deleted.status, ENGINE_OK);
-	ck_assert_int_eq(get("a").status, ENGINE_NOT_FOUND);
+	ck_assert_int_eq(deleted.status, KV_OK);
+	ck_assert_int_eq(get("a").status, KV_NOT_FOUND);
 	ck_assert_uint_eq(get("a").commit, deleted.commit);
 	ck_assert_uint_eq(del("a").commit, deleted.commit); /* that it is gone is not safe yet */
 	engine->ops->work(engine);
@@ -231,7 +237,7 @@ START_TEST(what_fails_is_undone)
 {
 	static char long_value[60000];
 	struct rlimit before, none;
-	struct engine_answer third;
+	struct kv_result third;
 
 	memset(long_value, 'x', sizeof(long_value) - 1);
 	start(true, 0);
@@ -253,10 +259,10 @@ START_TEST(what_fails_is_undone)
 	expect_value("a", "1");
 	expect_value("b", "1");
 	expect_value("new", NULL);
-	ck_assert_int_eq(set("a", "5").status, ENGINE_FAILED);
-	ck_assert_int_eq(del("a").status, ENGINE_FAILED);
+	ck_assert_int_eq(set("a", "5").status, KV_UNAVAILABLE);
+	ck_assert_int_eq(del("a").status, KV_UNAVAILABLE);
 	setrlimit(RLIMIT_FSIZE, &before);
-	while (set("a", "6").status == ENGINE_FAILED) {
+	while (set("a", "6").status == KV_UNAVAILABLE) {
 		struct pollfd call = { .fd = engine->fd, .events = POLLIN };
 
 		ck_assert_int_eq(poll(&call, 1, 20000), 1);
@@ -280,12 +286,12 @@ START_TEST(a_full_store_changes_nothing)
 	start(true, 8192 + 65536);
 	do
 		snprintf(name, sizeof(name), "key%d", i++);
-	while (set(name, "0123456789012345678901234567890123456789").status == ENGINE_OK);
-	ck_assert_int_eq(set(name, "0123456789012345678901234567890123456789").status, ENGINE_FULL);
-	ck_assert_int_eq(get(name).status, ENGINE_NOT_FOUND);
+	while (set(name, "0123456789012345678901234567890123456789").status == KV_OK);
+	ck_assert_int_eq(set(name, "0123456789012345678901234567890123456789").status, KV_FULL);
+	ck_assert_int_eq(get(name).status, KV_NOT_FOUND);
 	ck_assert_uint_eq(get(name).commit, 0);
 	engine->ops->stats(engine, &stats);
-	ck_assert_uint_eq(stats.unsettled, (size_t)i - 1);
+	ck_assert_uint_eq(stats.uncommitted, (size_t)i - 1);
 	engine->ops->work(engine);
 	wait_for(&safe, get("key0").commit);
 	restart(true);
@@ -348,7 +354,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("durable");
+	Suite *suite = suite_create("store");
 	TCase *durable = tcase_create("durable");
 	SRunner *runner;
 	int not_passed;

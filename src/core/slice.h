@@ -1,0 +1,12 @@
+/* Some bytes that belong to somebody else. */
+#ifndef ECHOD_CORE_SLICE_H
+#define ECHOD_CORE_SLICE_H
+
+#include <stddef.h>
+
+struct slice {
+	const char *bytes;
+	size_t length;
+};
+
+#endif

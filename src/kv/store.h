@@ -1,0 +1,14 @@
+/* The store of this process: a keyspace in memory and, with a directory, a journal that makes it durable. */
+#ifndef ECHOD_KV_STORE_H
+#define ECHOD_KV_STORE_H
+
+struct engine;
+struct engine_host;
+struct engine_settings;
+struct error;
+
+/* Loads what the directory has, whatever max_memory says. NULL with the error. */
+struct engine *store_new(
+    const struct engine_settings *settings, const struct engine_host *host, struct error *error);
+
+#endif

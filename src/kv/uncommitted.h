@@ -1,0 +1,23 @@
+/* Keys that have been changed by commits that are not settled, and by which. */
+#ifndef ECHOD_KV_UNCOMMITTED_H
+#define ECHOD_KV_UNCOMMITTED_H
+
+#include "kv/batch.h"
+
+/* Zeroed = empty. It owns nothing but its places: undos belong to their batches. */
+struct uncommitted {
+	size_t count, size; /* places, a power of two */
+	struct undo **places;
+};
+
+void uncommitted_clear(struct uncommitted *uncommitted);
+
+/* The latest commit that has changed the key, 0 = all are settled. */
+uint64_t uncommitted_commit(const struct uncommitted *uncommitted, const struct table_key *key);
+
+/* Makes sure that one more can be added. 0, or -1 when out of memory. */
+int uncommitted_reserve(struct uncommitted *uncommitted);
+void uncommitted_add(struct uncommitted *uncommitted, struct undo *undo);
+void uncommitted_remove(struct uncommitted *uncommitted, const struct undo *undo);
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * An instance of the kv service, for the files that are it: kv (its life) and kv_lines (its protocol). It belongs to
+ * kv.c, from kv_start() to kv_stop().
+ */
+#ifndef ECHOD_SERVICES_KV_H
+#define ECHOD_SERVICES_KV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kv/call.h"
+#include "kv/command.h"
+#include "net/handlers.h"
+#include "services/kv_hold.h"
+
+struct engine;
+struct errand;
+struct instance;
+
+struct kv {
+	struct engine *engine;
+	struct errand *work; /* of the engine */
+	struct call_limits limits;
+	struct holds holds;
+	/* Calls that were refused for lack of memory: */
+	uint64_t refused;        /* since the start */
+	bool is_full;            /* the last one was refused; then: */
+	uint64_t refused_before; /* `refused` when the store became full */
+	size_t smallest;         /* refused since then, bytes of key and value */
+};
+
+/* Notes what has become of a COMMAND_GROWS call, for the log: the store becomes full, or has room again. */
+void kv_note_growth(
+    const struct instance *instance, const struct call *call, enum kv_status status);
+
+/* The streams in lines. */
+extern const struct handlers kv_lines_handlers;
+/* What they reply to a request that rests on a failed commit. */
+extern const char kv_lines_failure[];
+
+#endif
