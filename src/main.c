@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "build.h"
+#include "control/console.h"
 #include "core/config.h"
 #include "core/inherited.h"
 #include "core/log.h"
@@ -20,9 +21,10 @@
 #include "core/process.h"
 #include "core/standard.h"
 #include "core/systemd.h"
-#include "detach.h"
+#include "daemonize.h"
 #include "server.h"
 #include "services/collisions.h"
+#include "services/host.h"
 #include "services/service.h"
 
 #define EXIT_USAGE 2
@@ -213,7 +215,8 @@ static int start_server(struct server *server, const char *pid_path, int *pid_fi
 	int status;
 
 	if (pid_path != NULL) {
-		*pid_file = pidfile_open(pid_path, server->config->main->user, why, sizeof(why));
+		*pid_file =
+		    pidfile_open(pid_path, server->running.config->main->user, why, sizeof(why));
 		if (*pid_file == -1) {
 			log_error("echod: %s: %s", pid_path, why);
 			return EXIT_FAILURE;
@@ -233,7 +236,7 @@ static int start_and_run(struct server *server, const struct command_line *line,
 	int pid_file = -1, status = start_server(server, line->pid_file, &pid_file);
 
 	if (report != -1)
-		detach_report(report, status);
+		daemonize_report(report, status);
 	if (status == EXIT_SUCCESS)
 		status = server_run(server);
 	server_free(server);
@@ -247,19 +250,22 @@ static int start_and_run(struct server *server, const struct command_line *line,
 static int serve_config(
     const struct command_line *line, struct config *config, struct inherited *inherited)
 {
+	struct host host;
 	struct server *server;
 	int report = -1, status;
 
 	/* Until the configured target is open. Finds out whether standard error is the journal. */
 	log_open("stderr", NULL, NULL, 0);
-	if (line->detach && (report = detach(&status)) < 0) {
+	if (line->detach && (report = daemonize(&status)) < 0) {
 		config_free(config);
 		if (report == -2)
 			return status;
 		fprintf(stderr, "echod: cannot detach: %s\n", strerror(errno));
 		return EXIT_FAILURE;
 	}
-	server = server_new(config, line->config_file, inherited, line->verbosity, line->detach);
+	console_init(&host);
+	server =
+	    server_new(&host, config, line->config_file, inherited, line->verbosity, line->detach);
 	if (server == NULL) {
 		config_free(config);
 		fprintf(stderr, "echod: cannot start: %s\n", strerror(errno));

@@ -5,14 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "change.h"
 #include "core/clock.h"
-#include "core/inherited.h"
+#include "core/config.h"
 #include "core/log.h"
 #include "core/notify.h"
 #include "net/errand.h"
 #include "net/names.h"
-#include "server.h"
+#include "reload_plan.h"
+#include "running.h"
 #include "services/service.h"
 
 static void reload_free(struct reload *reload)
@@ -26,94 +26,55 @@ static void reload_free(struct reload *reload)
 
 /* --- its steps --- */
 
-/* Skips disabled services, and those whose sockets come from the service manager. */
-struct names *reload_look_up(
-    struct server *server, const struct config *config, void (*done)(void *arg), void *arg)
+struct reload_plan *reload_make_plan(struct reload *reload)
 {
-	struct names *names = names_new(server->loop->base, done, arg);
-
-	for (size_t i = 0; names != NULL && i < config->instance_count; i++) {
-		const struct instance_config *instance = &config->instances[i];
-		const struct instance_settings *settings = instance->parts[PART_INSTANCE].fields;
-
-		if (!instance_enabled(instance) || inherited_has(server->inherited, instance->name))
-			continue;
-		for (size_t j = 0; j < settings->listen.count; j++) {
-			const struct address *address = &settings->listen.items[j];
-
-			if (address->host == NULL || !address_is_name(address))
-				continue;
-			notify_step("Looking up %s", address->host);
-			log_debug("names: looking up %s", address->host);
-			if (names_look_up(names, address) == -1) {
-				names_free(names);
-				return NULL;
-			}
-		}
-	}
-	return names;
-}
-
-int reload_keep_unreloadable(struct reload *reload)
-{
-	int result =
-	    config_keep_unreloadable(reload->server->config, reload->next, &reload->warnings);
+	struct running *running = reload->reloads->running;
+	int status,
+	    result = config_keep_unreloadable(running->config, reload->next, &reload->warnings);
 
 	strings_append(&reload->warnings, &reload->next->warnings);
-	if (result == -1)
+	if (result == -1) {
 		strings_add(&reload->errors, "out of memory");
-	return result;
-}
-
-static void reload_succeed(struct reload *reload)
-{
-	struct reloads *reloads = &reload->server->reloads;
-
-	reload->next = NULL; /* the server owns it */
-	server_use_log_level(reload->server);
-	for (size_t i = 0; i < reload->warnings.count; i++)
-		log_warning("reload: %s", reload->warnings.items[i]);
-	reloads->failed_at = 0;
-	strings_clear(&reloads->errors);
-	reloads->done++;
-	reloads->loaded_at = clock_seconds();
-	log_info("reload: done");
-}
-
-static void reload_fail(struct reload *reload)
-{
-	struct reloads *reloads = &reload->server->reloads;
-
-	reload->failed = true;
-	server_log_errors("reload", &reload->errors);
-	reloads->failed++;
-	reloads->failed_at = clock_seconds();
-	strings_clear(&reloads->errors);
-	strings_append(&reloads->errors, &reload->errors);
-	log_error("reload: failed, the running configuration stays");
+		return NULL;
+	}
+	return reload_plan_new(
+	    running, reload->next, reload->names, reload->dry_run, &reload->errors, &status);
 }
 
 static void reload_apply(struct reload *reload)
 {
-	struct change *change = NULL;
-	int status;
+	struct reloads *reloads = reload->reloads;
+	struct reload_plan *plan = NULL;
 
-	if (reload->next != NULL && reload->names != NULL && reload_keep_unreloadable(reload) == 0)
-		change = change_prepare(reload->server, reload->next, reload->names, CHANGE_REAL,
-		    &reload->errors, &status);
-	if (change != NULL) {
-		change_commit(change);
-		reload_succeed(reload);
+	if (reload->next != NULL && reload->names != NULL)
+		plan = reload_make_plan(reload);
+	strings_clear(&reloads->errors);
+	if (plan != NULL) {
+		reload_plan_commit(plan);
+		reload->next = NULL;
+		running_set_log_level(reloads->running);
+		for (size_t i = 0; i < reload->warnings.count; i++)
+			log_warning("reload: %s", reload->warnings.items[i]);
+		reloads->failed_at = 0;
+		reloads->done++;
+		reloads->loaded_at = clock_seconds();
+		log_info("reload: done");
 	} else {
-		reload_fail(reload);
+		reload->failed = true;
+		log_errors("reload", &reload->errors);
+		strings_append(&reloads->errors, &reload->errors);
+		reloads->failed++;
+		reloads->failed_at = clock_seconds();
+		log_error("reload: failed, the running configuration stays");
 	}
-	reload_tell_ready(reload->server);
+	reloads_notify_ready(reloads);
 }
 
 /* The first reload of the queue has what it needs, or cannot get it. */
-static void reload_finish(struct reload *reload)
+static void reload_finish(void *arg)
 {
-	struct reloads *reloads = &reload->server->reloads;
+	struct reload *reload = arg;
+	struct reloads *reloads = reload->reloads;
 
 	if (!reload->dry_run)
 		reload_apply(reload);
@@ -127,48 +88,52 @@ static void reload_finish(struct reload *reload)
 		errand_in(reloads->work, 0);
 }
 
-static void reload_found_cb(void *arg)
-{
-	reload_finish(arg);
-}
-
 static void reload_work(void *arg)
 {
-	struct server *server = arg;
-	struct reload *reload = TAILQ_FIRST(&server->reloads.queue);
+	struct reloads *reloads = arg;
+	struct reload *reload = TAILQ_FIRST(&reloads->queue);
 
-	if (reload == NULL || reload->begun || server->phase != SERVER_RUNS)
+	if (reload == NULL || reload->begun || reloads->state != RELOADS_RUN)
 		return;
 	reload->begun = true;
 	if (!reload->dry_run)
 		notify_reloading();
-	reload->next = config_load(server->config_file, false, service_kinds, &reload->errors);
+	reload->next =
+	    config_load(reloads->running->config_file, false, service_kinds, &reload->errors);
 	if (reload->next != NULL) {
-		reload->names = reload_look_up(server, reload->next, reload_found_cb, reload);
+		reload->names =
+		    reload_plan_look_up(reloads->running, reload->next, reload_finish, reload);
 		if (reload->names == NULL)
 			reload->errors.lost = true;
 		else if (names_are_pending(reload->names))
-			return; /* reload_found_cb() goes on */
+			return; /* reload_finish() goes on */
 	}
 	reload_finish(reload);
 }
 
 /* --- the queue --- */
 
-int reloads_init(struct server *server)
+int reloads_init(struct reloads *reloads, struct running *running)
 {
-	TAILQ_INIT(&server->reloads.queue);
-	server->reloads.work = errand_new(server->loop, -1, reload_work, server);
-	return server->reloads.work == NULL ? -1 : 0;
+	TAILQ_INIT(&reloads->queue);
+	reloads->running = running;
+	reloads->work = errand_new(running->loop, -1, reload_work, reloads);
+	return reloads->work == NULL ? -1 : 0;
 }
 
-struct reload *reload_request(
-    struct server *server, bool dry_run, void (*done)(struct reload *reload, void *arg), void *arg)
+void reloads_start(struct reloads *reloads)
 {
-	struct reloads *reloads = &server->reloads;
+	reloads->state = RELOADS_RUN;
+	reloads->loaded_at = clock_seconds();
+	errand_in(reloads->work, 0);
+}
+
+struct reload *reload_request(struct reloads *reloads, bool dry_run,
+    void (*done)(struct reload *reload, void *arg), void *arg)
+{
 	struct reload *reload = TAILQ_LAST(&reloads->queue, reload_queue);
 
-	if (server->phase == SERVER_STOPS) {
+	if (reloads->state == RELOADS_REFUSED) {
 		errno = ESHUTDOWN;
 		return NULL;
 	}
@@ -176,7 +141,7 @@ struct reload *reload_request(
 		return reload;
 	if ((reload = calloc(1, sizeof(*reload))) == NULL)
 		return NULL;
-	reload->server = server;
+	reload->reloads = reloads;
 	reload->dry_run = dry_run;
 	reload->done = done;
 	reload->arg = arg;
@@ -190,12 +155,13 @@ void reload_forget(struct reload *reload)
 	reload->done = NULL;
 }
 
-void reloads_cancel(struct server *server)
+void reloads_cancel(struct reloads *reloads)
 {
 	struct reload *reload;
 
-	while ((reload = TAILQ_FIRST(&server->reloads.queue)) != NULL) {
-		TAILQ_REMOVE(&server->reloads.queue, reload, entry);
+	reloads->state = RELOADS_REFUSED;
+	while ((reload = TAILQ_FIRST(&reloads->queue)) != NULL) {
+		TAILQ_REMOVE(&reloads->queue, reload, entry);
 		reload->failed = true;
 		strings_add(&reload->errors, "the daemon is stopping");
 		if (reload->done != NULL)
@@ -204,20 +170,19 @@ void reloads_cancel(struct server *server)
 	}
 }
 
-void reloads_free(struct server *server)
+void reloads_free(struct reloads *reloads)
 {
-	reloads_cancel(server);
-	errand_free(server->reloads.work);
-	strings_clear(&server->reloads.errors);
+	reloads_cancel(reloads);
+	errand_free(reloads->work);
+	strings_clear(&reloads->errors);
 }
 
-void reload_tell_ready(const struct server *server)
+void reloads_notify_ready(const struct reloads *reloads)
 {
-	const struct reloads *reloads = &server->reloads;
 	size_t services, addresses;
 	char serving[100];
 
-	server_count(server, &services, &addresses);
+	running_count(reloads->running, &services, &addresses);
 	snprintf(serving, sizeof(serving), "Serving %zu service%s on %zu address%s", services,
 	    services == 1 ? "" : "s", addresses, addresses == 1 ? "" : "es");
 	if (reloads->failed_at == 0)

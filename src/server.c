@@ -1,6 +1,6 @@
 /*
- * The life of a server. Signals come through the loop, so that a handler is ordinary code; a reload is a
- * change that change.c prepares and commits.
+ * The life of a server. Signals come through the loop, so that a handler is ordinary code; a start and a reload are
+ * plans that reload_plan.c makes and commits.
  */
 #include "server.h"
 
@@ -15,20 +15,23 @@
 #include <unistd.h>
 
 #include "build.h"
-#include "change.h"
-#include "control/console.h"
-#include "control/status.h"
 #include "core/clock.h"
+#include "core/config.h"
+#include "core/error.h"
+#include "core/log.h"
 #include "core/notify.h"
 #include "core/path.h"
 #include "core/privilege.h"
 #include "core/process.h"
 #include "net/child.h"
-#include "net/errand.h"
+#include "net/instance.h"
 #include "net/listener.h"
+#include "net/loop.h"
 #include "net/names.h"
 #include "net/pulse.h"
 #include "net/stream.h"
+#include "reload_plan.h"
+#include "services/host.h"
 #include "services/service.h"
 
 #define LAST_COMMIT_MS 600000 /* of a store with sync = "interval", on a slow disk */
@@ -36,41 +39,41 @@
 
 /* --- signals --- */
 
-static void stop(struct server *server);
+static void server_stop(struct server *server);
 
-static void reload(struct server *server)
+static void request_reload(struct server *server)
 {
-	if (reload_request(server, false, NULL, NULL) == NULL)
+	if (reload_request(&server->reloads, false, NULL, NULL) == NULL)
 		log_warning("reload: refused: %s",
 		    errno == ESHUTDOWN ? "the daemon is stopping" : strerror(errno));
 }
 
-static void reopen(struct server *server)
+static void reopen_log(struct server *server)
 {
-	char why[1024];
+	struct error error;
 
-	server_reopen_log(server, why, sizeof(why));
+	server_reopen_log(server, &error);
 }
 
-static void dump(struct server *server)
+static void dump_state(struct server *server)
 {
-	status_log(server);
+	server->host->dump(server->host);
 }
 
 static void reap_children(struct server *server)
 {
-	children_reap(server->loop);
+	children_reap(server->running.loop);
 }
 
 static const struct {
 	int number;
-	void (*serve)(struct server *server);
+	void (*act)(struct server *server);
 } signals[SERVER_SIGNALS] = {
-	{ SIGHUP, reload },
-	{ SIGTERM, stop },
-	{ SIGINT, stop },
-	{ SIGUSR1, reopen },
-	{ SIGUSR2, dump },
+	{ SIGHUP, request_reload },
+	{ SIGTERM, server_stop },
+	{ SIGINT, server_stop },
+	{ SIGUSR1, reopen_log },
+	{ SIGUSR2, dump_state },
 	{ SIGCHLD, reap_children },
 };
 
@@ -83,7 +86,7 @@ static void serve_signals_cb(evutil_socket_t fd, short events, void *arg)
 	for (int i = 0; i < SERVER_SIGNALS; i++)
 		if (server->signalled[i]) {
 			server->signalled[i] = false;
-			signals[i].serve(server);
+			signals[i].act(server);
 		}
 }
 
@@ -101,12 +104,13 @@ static void signal_cb(evutil_socket_t number, short events, void *arg)
 
 static int watch_signals(struct server *server)
 {
-	server->signal_server = event_new(server->loop->base, -1, 0, serve_signals_cb, server);
+	server->signal_server =
+	    event_new(server->running.loop->base, -1, 0, serve_signals_cb, server);
 	if (server->signal_server == NULL)
 		return -1;
 	for (int i = 0; i < SERVER_SIGNALS; i++) {
 		server->signals[i] =
-		    evsignal_new(server->loop->base, signals[i].number, signal_cb, server);
+		    evsignal_new(server->running.loop->base, signals[i].number, signal_cb, server);
 		if (server->signals[i] == NULL || event_add(server->signals[i], NULL) == -1)
 			return -1;
 	}
@@ -116,14 +120,9 @@ static int watch_signals(struct server *server)
 
 /* --- stopping --- */
 
-static const char *plural(size_t count)
-{
-	return count == 1 ? "" : "s";
-}
-
 static bool has_clients(const struct server *server)
 {
-	const struct loop *loop = server->loop;
+	const struct loop *loop = server->running.loop;
 
 	return loop->streams + loop->refused + loop->children > 0;
 }
@@ -135,15 +134,15 @@ static void left_cb(evutil_socket_t fd, short events, void *arg)
 
 	(void)fd;
 	(void)events;
-	retired_reap(&server->retired);
+	draining_reap(&server->running.draining);
 	if (server->phase == SERVER_STOPS && !has_clients(server))
-		event_base_loopbreak(server->loop->base);
+		event_base_loopbreak(server->running.loop->base);
 }
 
 static void stop_timer_cb(evutil_socket_t fd, short events, void *arg)
 {
 	struct server *server = arg;
-	const struct loop *loop = server->loop;
+	const struct loop *loop = server->running.loop;
 
 	(void)fd;
 	(void)events;
@@ -163,34 +162,32 @@ static void close_listeners(struct instance *instance)
 	}
 }
 
-static void begin_stop(struct server *server)
+/* The first time it begins to stop; the second time it no longer waits for clients. */
+static void server_stop(struct server *server)
 {
-	int64_t wait = server->config->limits->shutdown_timeout;
+	struct loop *loop = server->running.loop;
+	int64_t wait = server->running.config->limits->shutdown_timeout;
 	const struct timeval tv = { .tv_sec = wait / 1000, .tv_usec = wait % 1000 * 1000 };
 	struct instance *instance;
 
+	if (server->phase == SERVER_STOPS) {
+		event_base_loopbreak(loop->base);
+		return;
+	}
 	log_info("echod: stopping");
-	notify_stopping(wait, "Stopping; %zu client%s left", server->loop->streams,
-	    plural(server->loop->streams));
+	notify_stopping(
+	    wait, "Stopping; %zu client%s left", loop->streams, loop->streams == 1 ? "" : "s");
 	server->phase = SERVER_STOPS;
-	reloads_cancel(server);
-	TAILQ_FOREACH (instance, &server->loop->instances, entry) {
+	reloads_cancel(&server->reloads);
+	TAILQ_FOREACH (instance, &loop->instances, entry) {
 		close_listeners(instance);
 		streams_drain(instance, CLOSE_SHUTDOWN);
 	}
-	retired_drain(&server->retired, CLOSE_SHUTDOWN);
+	draining_stop(&server->running.draining, CLOSE_SHUTDOWN);
 	if (has_clients(server))
 		evtimer_add(server->stop_timer, &tv);
 	else
-		event_base_loopbreak(server->loop->base);
-}
-
-static void stop(struct server *server)
-{
-	if (server->phase == SERVER_STOPS)
-		event_base_loopbreak(server->loop->base);
-	else
-		begin_stop(server);
+		event_base_loopbreak(loop->base);
 }
 
 /* --- starting and reloading --- */
@@ -207,67 +204,48 @@ static void check_descriptor_limit(int64_t max_connections)
 		    max_connections, (uintmax_t)limit.rlim_cur);
 }
 
-void server_use_log_level(const struct server *server)
-{
-	int level = server->config->log->level + server->verbosity;
-
-	if (level < LOG_LEVEL_ERROR)
-		level = LOG_LEVEL_ERROR;
-	if (level > LOG_LEVEL_DEBUG)
-		level = LOG_LEVEL_DEBUG;
-	log_set_level((enum log_level)level);
-}
-
-struct server *server_new(struct config *config, const char *config_file,
+struct server *server_new(struct host *host, struct config *config, const char *config_file,
     struct inherited *inherited, int verbosity, bool detached)
 {
 	struct server *server = calloc(1, sizeof(*server));
+	struct loop *loop;
 
 	if (server == NULL)
 		return NULL;
-	LIST_INIT(&server->retired);
-	server->config_file = path_absolute(config_file);
-	server->verbosity = verbosity;
-	server->detached = detached;
-	server->inherited = inherited;
-	server->config = config;
+	LIST_INIT(&server->running.draining);
+	host->server = server;
+	server->host = host;
 	server->started = clock_ms();
-	server->console = console_new(server);
-	server->loop = loop_new((size_t)config->limits->max_connections);
-	if (server->loop != NULL) {
-		server->loop->control = server->console;
-		server->pulse = pulse_new(server->loop);
-		server->left = event_new(server->loop->base, -1, 0, left_cb, server);
-		server->stop_timer = evtimer_new(server->loop->base, stop_timer_cb, server);
-		server->loop->left = server->left;
-	}
-	if (server->config_file == NULL || server->console == NULL || server->pulse == NULL ||
-	    server->left == NULL || server->stop_timer == NULL || reloads_init(server) == -1) {
-		server->config = NULL; /* it stays the caller's */
+	server->config_file = path_absolute(config_file);
+	server->running.loop = loop = loop_new((size_t)config->limits->max_connections);
+	server->running.config_file = server->config_file;
+	server->running.inherited = inherited;
+	server->running.verbosity = verbosity;
+	server->running.detached = detached;
+	if (loop == NULL || server->config_file == NULL ||
+	    (server->pulse = pulse_new(loop)) == NULL ||
+	    (server->left = event_new(loop->base, -1, 0, left_cb, server)) == NULL ||
+	    (server->stop_timer = evtimer_new(loop->base, stop_timer_cb, server)) == NULL ||
+	    reloads_init(&server->reloads, &server->running) == -1) {
 		server_free(server);
 		return NULL;
 	}
+	loop->host = host;
+	loop->left = server->left;
+	server->running.config = config;
 	return server;
 }
 
-void server_log_errors(const char *subject, const struct strings *errors)
-{
-	for (size_t i = 0; i < errors->count; i++)
-		log_error("%s: %s", subject, errors->items[i]);
-	if (errors->lost)
-		log_error("%s: out of memory", subject);
-}
-
 /* The exit status, by errno: the user may be a mistake in the configuration. */
-static int refuse_privileges(const struct config *config, const char *why)
+static int refuse_privileges(const struct config *config, const struct error *error)
 {
 	static const struct option_origin nowhere = { 0 };
 	bool unknown = errno == ENOENT;
 	struct strings errors = { 0 };
 
 	errors_add(&errors, unknown ? option_origin_of(&config->sections[0], "user") : &nowhere,
-	    "%s", why);
-	server_log_errors("echod", &errors);
+	    "%s", error->text);
+	log_errors("echod", &errors);
 	strings_clear(&errors);
 	return unknown ? EX_CONFIG : EX_NOPERM;
 }
@@ -276,35 +254,59 @@ static void looked_up_cb(void *arg)
 {
 	struct server *server = arg;
 
-	event_base_loopbreak(server->loop->base);
+	event_base_loopbreak(server->running.loop->base);
 }
 
 /* Looks up the host names of the start and runs the loop meanwhile, until a stop. NULL with errno. */
 static struct names *look_up(struct server *server)
 {
-	struct names *names = reload_look_up(server, server->config, looked_up_cb, server);
+	struct running *running = &server->running;
+	struct names *names = reload_plan_look_up(running, running->config, looked_up_cb, server);
 
 	if (names == NULL || !names_are_pending(names) ||
-	    event_base_dispatch(server->loop->base) != -1)
+	    event_base_dispatch(running->loop->base) != -1)
 		return names;
 	names_free(names);
 	return NULL;
 }
 
-int server_start(struct server *server)
+/* The start's plan, from nothing. 0, or the exit status with the errors logged. */
+static int start_running(struct server *server, const struct names *names)
 {
-	struct config *config = server->config;
+	struct running *running = &server->running;
+	struct config *config = running->config;
 	struct strings errors = { 0 };
-	struct change *change;
-	struct names *names;
-	char why[256];
+	struct reload_plan *plan;
 	int status;
 
-	server_use_log_level(server);
+	running->config = NULL;
+	plan = reload_plan_new(running, config, names, false, &errors, &status);
+	if (plan == NULL) {
+		running->config = config;
+		log_errors("echod", &errors);
+		strings_clear(&errors);
+		return status;
+	}
+	log_info("echod: version %s starting, logging to %s at level %s", PACKAGE_VERSION,
+	    log_target(), log_level_name(log_level()));
+	for (size_t i = 0; i < config->warnings.count; i++)
+		log_warning("echod: %s", config->warnings.items[i]);
+	reload_plan_commit(plan);
+	return 0;
+}
+
+int server_start(struct server *server)
+{
+	const struct config *config = server->running.config;
+	struct error error;
+	struct names *names;
+	int status;
+
+	running_set_log_level(&server->running);
 	/* Before anything is bound: whether it will be possible to become the user. */
-	if (privilege_seal(why, sizeof(why)) == -1 ||
-	    privilege_lend(config->main->user, why, sizeof(why)) == -1)
-		return refuse_privileges(config, why);
+	if (privilege_seal(error.text, sizeof(error.text)) == -1 ||
+	    privilege_lend(config->main->user, error.text, sizeof(error.text)) == -1)
+		return refuse_privileges(config, &error);
 	privilege_return();
 	check_descriptor_limit(config->limits->max_connections);
 	/* Before anything is bound: from here on a TERM ends in an orderly stop, by the loop's first turn. */
@@ -316,64 +318,36 @@ int server_start(struct server *server)
 		log_error("echod: cannot look up host names: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
-	if (server->phase == SERVER_STOPS) {
-		names_free(names);
-		return 0;
-	}
-	server->config = NULL; /* a start is a change from nothing */
-	change = change_prepare(server, config, names, CHANGE_REAL, &errors, &status);
+	status = server->phase == SERVER_STOPS ? 0 : start_running(server, names);
 	names_free(names);
-	if (change == NULL) {
-		server->config = config;
-		server_log_errors("echod", &errors);
-		strings_clear(&errors);
+	if (server->phase == SERVER_STOPS || status != 0)
 		return status;
-	}
-	log_info("echod: version %s starting, logging to %s at level %s", PACKAGE_VERSION,
-	    log_target(), log_level_name(log_level()));
-	for (size_t i = 0; i < config->warnings.count; i++)
-		log_warning("echod: %s", config->warnings.items[i]);
-	change_commit(change);
 	notify_check();
-	if (privilege_drop(config->main->user, why, sizeof(why)) == -1)
-		return refuse_privileges(config, why);
+	if (privilege_drop(config->main->user, error.text, sizeof(error.text)) == -1)
+		return refuse_privileges(config, &error);
 	if (geteuid() == 0)
 		log_info("echod: started as root and stays root: set user to another user");
-	server->reloads.loaded_at = clock_seconds();
 	server->phase = SERVER_RUNS;
-	errand_in(server->reloads.work, 0); /* for reloads that were requested meanwhile */
+	reloads_start(&server->reloads); /* for reloads that were requested meanwhile */
 	return 0;
 }
 
-void server_count(const struct server *server, size_t *services, size_t *addresses)
+int server_reopen_log(const struct server *server, struct error *error)
 {
-	const struct instance *instance;
-	const struct listener *listener;
-
-	*services = *addresses = 0;
-	TAILQ_FOREACH (instance, &server->loop->instances, entry) {
-		++*services;
-		TAILQ_FOREACH (listener, &instance->listeners, entry)
-			*addresses += listener->socket.fd != -1;
-	}
-}
-
-int server_reopen_log(const struct server *server, char *why, size_t why_size)
-{
-	const char *user = server->config->main->user;
+	const char *user = server->running.config->main->user;
 	size_t length;
 
-	if (log_reopen(why, why_size) == 0) {
+	if (log_reopen(error->text, sizeof(error->text)) == 0) {
 		log_info("log: reopened");
 		return 0;
 	}
-	length = strlen(why);
+	length = strlen(error->text);
 	if (errno == EACCES && user != NULL)
-		snprintf(why + length, why_size - length,
+		snprintf(error->text + length, sizeof(error->text) - length,
 		    "; have logrotate make it, with \"create 0640 %s\", or use \"copytruncate\"",
 		    user);
-	log_error(
-	    "log: cannot reopen %s, lines go on to the file that was open: %s", log_target(), why);
+	log_error("log: cannot reopen %s, lines go on to the file that was open: %s", log_target(),
+	    error->text);
 	return -1;
 }
 
@@ -393,14 +367,18 @@ static int feed_watchdog(struct server *server)
 
 	if (ms == 0)
 		return 0;
-	server->watchdog = event_new(server->loop->base, -1, EV_PERSIST, watchdog_cb, NULL);
+	server->watchdog = event_new(server->running.loop->base, -1, EV_PERSIST, watchdog_cb, NULL);
 	return server->watchdog == NULL ? -1 : event_add(server->watchdog, &interval);
 }
 
-static void free_instances(struct loop *loop)
+/* Includes the last commits of all stores; signals that arrive meanwhile stay pending in the loop. */
+static void server_close(struct server *server)
 {
+	struct loop *loop = server->running.loop;
 	struct instance *instance;
 
+	reloads_cancel(&server->reloads);
+	draining_abort(&server->running.draining, CLOSE_SHUTDOWN);
 	while ((instance = TAILQ_FIRST(&loop->instances)) != NULL) {
 		streams_abort(instance, CLOSE_SHUTDOWN);
 		children_finish(instance);
@@ -408,14 +386,6 @@ static void free_instances(struct loop *loop)
 		TAILQ_REMOVE(&loop->instances, instance, entry);
 		service_stop(instance);
 	}
-}
-
-/* Includes the last commits of all stores; signals that arrive meanwhile stay pending in the loop. */
-static void server_close(struct server *server)
-{
-	reloads_cancel(server);
-	retired_abort(&server->retired, CLOSE_SHUTDOWN);
-	free_instances(server->loop);
 }
 
 int server_run(struct server *server)
@@ -426,16 +396,16 @@ int server_run(struct server *server)
 		log_info("echod: stopped");
 		return EXIT_SUCCESS;
 	}
-	server_count(server, &services, &addresses);
+	running_count(&server->running, &services, &addresses);
 	log_info("echod: ready (%zu services, %zu addresses)", services, addresses);
 	if (feed_watchdog(server) == -1) {
 		log_error("echod: out of memory for the watchdog's timer");
 		return EXIT_FAILURE;
 	}
-	reload_tell_ready(server);
+	reloads_notify_ready(&server->reloads);
 	pulse_start(server->pulse);
-	children_reap(server->loop); /* children that ended before SIGCHLD had a handler */
-	if (event_base_dispatch(server->loop->base) == -1) {
+	children_reap(server->running.loop); /* children that ended before SIGCHLD had a handler */
+	if (event_base_dispatch(server->running.loop->base) == -1) {
 		log_error("echod: the event loop failed: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
@@ -457,9 +427,9 @@ void server_free(struct server *server)
 {
 	if (server == NULL)
 		return;
-	if (server->loop != NULL) {
+	if (server->running.loop != NULL) {
 		server_close(server);
-		reloads_free(server);
+		reloads_free(&server->reloads);
 	}
 	process_hold_signals(); /* for good: the handlers are freed */
 	for (int i = 0; i < SERVER_SIGNALS; i++)
@@ -469,9 +439,8 @@ void server_free(struct server *server)
 	free_event(server->stop_timer);
 	free_event(server->left);
 	pulse_free(server->pulse);
-	loop_free(server->loop);
-	console_free(server->console);
-	config_free(server->config);
+	loop_free(server->running.loop);
+	config_free(server->running.config);
 	free(server->config_file);
 	free(server);
 }

@@ -9,11 +9,13 @@
 #include <string.h>
 #include <strings.h>
 
-#include "control/json.h"
 #include "control/request.h"
+#include "control/show.h"
 #include "core/suggest.h"
-#include "server.h"
-#include "services/control.h"
+#include "net/instance.h"
+#include "net/stream.h"
+#include "observe/json.h"
+#include "services/host.h"
 #include "services/service.h"
 
 static const struct command command_help;
@@ -31,11 +33,6 @@ static const struct command *const commands[] = {
 	&command_help,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
-
-struct console {
-	struct control_host host;
-	struct server *server;
-};
 
 struct control_task {
 	struct request request;
@@ -306,14 +303,14 @@ static bool go_on_with_answer(struct control_task *task, struct evbuffer *out)
 
 /* --- the host --- */
 
-static struct control_task *begin(struct control_host *host, struct stream *client,
+static struct control_task *console_begin(const struct host *host, struct stream *client,
     struct errand *work, const char *line, size_t length)
 {
 	struct control_task *task = calloc(1, sizeof(*task));
 
 	if (task == NULL)
 		return NULL;
-	task->request.server = ((struct console *)host)->server;
+	task->request.server = host->server;
 	task->request.client = client;
 	task->request.work = work;
 	task->request.line = strndup(line, length);
@@ -326,7 +323,7 @@ static struct control_task *begin(struct control_host *host, struct stream *clie
 	return task;
 }
 
-static enum control_progress go_on(struct control_task *task, struct evbuffer *out)
+static enum control_progress console_go_on(struct control_task *task, struct evbuffer *out)
 {
 	bool more = task->begun ? go_on_with_answer(task, out) : begin_answer(task, out);
 
@@ -339,7 +336,7 @@ static enum control_progress go_on(struct control_task *task, struct evbuffer *o
 	return CONTROL_DONE;
 }
 
-static void end(struct control_task *task)
+static void console_end(struct control_task *task)
 {
 	struct request *request = &task->request;
 
@@ -350,20 +347,17 @@ static void end(struct control_task *task)
 	free(task);
 }
 
-struct control_host *console_new(struct server *server)
+static void console_dump(const struct host *host)
 {
-	struct console *console = calloc(1, sizeof(*console));
-
-	if (console == NULL)
-		return NULL;
-	console->host = (struct control_host){ .begin = begin, .go_on = go_on, .end = end };
-	console->server = server;
-	return &console->host;
+	status_log(host->server);
 }
 
-void console_free(struct control_host *host)
+void console_init(struct host *host)
 {
-	free(host);
+	*host = (struct host){ .begin = console_begin,
+		.go_on = console_go_on,
+		.end = console_end,
+		.dump = console_dump };
 }
 
 /* --- help --- */

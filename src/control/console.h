@@ -5,11 +5,9 @@
 #ifndef ECHOD_CONTROL_CONSOLE_H
 #define ECHOD_CONTROL_CONSOLE_H
 
-struct control_host;
-struct server;
+struct host;
 
-/* Answers control services for the server, which outlives it. NULL when out of memory. */
-struct control_host *console_new(struct server *server);
-void console_free(struct control_host *host);
+/* A host for server_new(). */
+void console_init(struct host *host);
 
 #endif

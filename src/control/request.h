@@ -77,6 +77,9 @@ void *request_misuse(struct request *request, const char *reason);
 void request_log(const struct request *request, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The lines of `status` to the log, at level info. */
+void status_log(const struct server *server);
+
 extern const struct command command_status, command_listeners, command_clients, command_kill,
     command_reload, command_reopen, command_log, command_stats, command_why;
 

@@ -14,11 +14,11 @@
 #include "net/client.h"
 #include "net/guard.h"
 
-struct control_host;
 struct datagram_batch;
 struct deadlines;
 struct event;
 struct event_base;
+struct host;
 struct instance;
 struct listener;
 struct stream;
@@ -49,7 +49,7 @@ struct loop {
 	const struct stream *judged;   /* in stream_check(); NULL once that stream has ended */
 	struct clients_left clients_left;
 	struct client_walk_list walks; /* that are under way */
-	struct control_host *control;  /* who answers the control service; its owner set it */
+	const struct host *host;       /* answers the control service; its owner set it */
 	struct event *left; /* activated when one of them has gone; whoever set it owns it */
 	/* Out of descriptors: */
 	struct event *resume; /* ends the pause */

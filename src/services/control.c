@@ -3,8 +3,6 @@
  * daemon or end its clients, this one too, so none is served where it comes in: it waits for the next turn
  * of the loop, and long answers go out a piece a turn.
  */
-#include "services/control.h"
-
 #include <event2/buffer.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +11,7 @@
 
 #include "net/errand.h"
 #include "net/loop.h"
+#include "services/host.h"
 #include "services/service.h"
 
 #define WAITING_MAX (64u * 1024) /* bytes of requests that wait for their turn */
@@ -39,9 +38,9 @@ static struct session *session_of(struct stream *stream)
 	return ((struct place *)stream_state(stream))->session;
 }
 
-static struct control_host *host_of(const struct session *session)
+static const struct host *host_of(const struct session *session)
 {
-	return stream_instance(session->stream)->loop->control;
+	return stream_instance(session->stream)->loop->host;
 }
 
 static void session_free(struct session *session)
@@ -62,7 +61,7 @@ static bool has_work(const struct session *session)
 /* Begins with the next request; false when there is no memory for it. */
 static bool begin_next(struct session *session)
 {
-	struct control_host *host = host_of(session);
+	const struct host *host = host_of(session);
 	size_t length;
 	char *line = evbuffer_readln(session->waiting, &length, EVBUFFER_EOL_LF);
 
@@ -75,7 +74,7 @@ static bool begin_next(struct session *session)
 /* One step of the request under way. What it does may end the stream: session->stream is NULL then. */
 static enum verdict step(struct session *session)
 {
-	const struct control_host *host = host_of(session);
+	const struct host *host = host_of(session);
 
 	/* Room first: an answer that ends in OK must not lack a part for want of memory. */
 	if (evbuffer_expand(session->answer, PIECE) == -1)
@@ -184,7 +183,7 @@ static void control_close(struct stream *stream)
 	if (session->running)
 		return; /* work() frees it */
 	if (session->task != NULL)
-		stream_instance(stream)->loop->control->end(session->task);
+		stream_instance(stream)->loop->host->end(session->task);
 	session_free(session);
 }
 

@@ -13,6 +13,7 @@
 #include "../fuzz/daemon.h"
 #include "../fuzz/fuzz.h"
 #include "core/log.h"
+#include "net/loop.h"
 #include "server.h"
 
 #define PATIENCE 80000 /* times 250 us, for what takes its time: programs, disks, pauses */
@@ -167,10 +168,12 @@ static int reload(const char *text)
 
 static void stop(void)
 {
+	const struct loop *loop = server->running.loop;
+
 	raise(SIGTERM);
 	for (int i = 0; i < PATIENCE; i++) {
 		turn();
-		if (server->loop->streams + server->loop->refused + server->loop->children == 0)
+		if (loop->streams + loop->refused + loop->children == 0)
 			break;
 		rest();
 	}
@@ -319,7 +322,7 @@ static void leave(void)
 			close(clients[i].fd);
 	turn();
 	/* The programs of theirs end, too: while there is trouble nobody might hear of it. */
-	for (int i = 0; i < PATIENCE && server->loop->children > 0; i++) {
+	for (int i = 0; i < PATIENCE && server->running.loop->children > 0; i++) {
 		turn();
 		rest();
 	}

@@ -9,13 +9,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "control/console.h"
+#include "core/config.h"
 #include "core/inherited.h"
 #include "core/log.h"
 #include "core/strings.h"
 #include "fuzz.h"
 #include "net/instance.h"
 #include "net/listener.h"
+#include "net/loop.h"
 #include "server.h"
+#include "services/host.h"
 #include "services/service.h"
 
 #define TURNS 8 /* what one wakes up, the next ones serve */
@@ -23,6 +27,7 @@
 static int config_file = -1;
 static int lowest_free;            /* descriptor, before the daemon was started */
 static struct inherited inherited; /* none */
+static struct host host;
 
 static const char *config_path(void)
 {
@@ -91,7 +96,8 @@ struct server *daemon_start(const char *text)
 	write_config(text);
 	if ((config = load_config()) == NULL)
 		return NULL;
-	server = server_new(config, config_path(), &inherited, 0, false);
+	console_init(&host);
+	server = server_new(&host, config, config_path(), &inherited, 0, false);
 	if (server == NULL) {
 		fputs("echod: cannot start\n", stderr);
 		config_free(config);
@@ -113,10 +119,10 @@ int daemon_reload(struct server *server, const char *text)
 	int result = 1;
 
 	write_config(text);
-	if (reload_request(server, false, reload_ended, &result) == NULL)
+	if (reload_request(&server->reloads, false, reload_ended, &result) == NULL)
 		return -1;
 	while (result == 1)
-		event_base_loop(server->loop->base, EVLOOP_ONCE);
+		event_base_loop(server->running.loop->base, EVLOOP_ONCE);
 	return result;
 }
 
@@ -124,14 +130,14 @@ void daemon_turn(struct server *server)
 {
 	/* Without ONCE it would go on for as long as there is anything to do. */
 	for (int i = 0; i < TURNS; i++)
-		event_base_loop(server->loop->base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
+		event_base_loop(server->running.loop->base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
 }
 
 void daemon_free(struct server *server)
 {
-	require(server->loop->streams == 0);
-	require(server->loop->refused == 0);
-	require(server->loop->children == 0);
+	require(server->running.loop->streams == 0);
+	require(server->running.loop->refused == 0);
+	require(server->running.loop->children == 0);
 	server_free(server);
 	log_close();
 	require(next_free() == lowest_free);
@@ -142,7 +148,7 @@ static struct listener *find_listener(struct server *server, const char *name, i
 	struct instance *instance;
 	struct listener *listener;
 
-	TAILQ_FOREACH (instance, &server->loop->instances, entry)
+	TAILQ_FOREACH (instance, &server->running.loop->instances, entry)
 		if (strcmp(instance->name, name) == 0)
 			TAILQ_FOREACH (listener, &instance->listeners, entry)
 				if (which-- == 0)

@@ -4,7 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "control/json.h"
+#include "control/show.h"
+#include "observe/json.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 

@@ -1,5 +1,4 @@
-/* Strings are the one thing that can make JSON invalid: all come through here. */
-#include "control/json.h"
+#include "control/show.h"
 
 #include <event2/buffer.h>
 #include <inttypes.h>
@@ -7,48 +6,6 @@
 #include <string.h>
 
 #include "core/log.h"
-#include "core/option.h"
-#include "core/strings.h"
-
-#define TEXT_MAX 4096
-
-json_t *json_text(const char *text)
-{
-	char escaped[TEXT_MAX];
-	json_t *json;
-
-	if (text == NULL)
-		return json_null();
-	json = json_string(text);
-	return json != NULL ? json
-			    : json_string(log_escape(escaped, sizeof(escaped), text, strlen(text)));
-}
-
-json_t *json_strings(const struct strings *strings)
-{
-	json_t *array = json_array();
-
-	for (size_t i = 0; i < strings->count; i++)
-		json_array_append_new(array, json_text(strings->items[i]));
-	return array;
-}
-
-void json_add_place(json_t *object, const struct option_origin *origin)
-{
-	json_object_set_new(object, "file", json_text(origin->file));
-	json_object_set_new(object, "line", json_integer(origin->line));
-}
-
-json_t *json_time(time_t time)
-{
-	struct tm tm;
-	char text[32];
-
-	if (time == 0)
-		return json_null();
-	strftime(text, sizeof(text), "%FT%TZ", gmtime_r(&time, &tm));
-	return json_string(text);
-}
 
 static int add_bytes(const char *bytes, size_t length, void *out)
 {

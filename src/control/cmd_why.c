@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "control/json.h"
 #include "control/request.h"
+#include "control/show.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/suggest.h"
@@ -21,6 +21,7 @@
 #include "net/peer.h"
 #include "net/rate.h"
 #include "net/source.h"
+#include "observe/json.h"
 #include "server.h"
 
 /* Who is asked about. */
@@ -71,11 +72,11 @@ static int parse_suspect(struct suspect *suspect, const char *text)
 static const struct instance *find_instance(struct request *request, const char *name)
 {
 	const struct server *server = request->server;
-	const struct instance_config *config = config_instance(server->config, name);
+	const struct instance_config *config = config_instance(server->running.config, name);
 	struct suggestion suggestion = { .name = name };
 	const struct instance *instance;
 
-	TAILQ_FOREACH (instance, &server->loop->instances, entry) {
+	TAILQ_FOREACH (instance, &server->running.loop->instances, entry) {
 		if (strcmp(instance->name, name) == 0)
 			return instance;
 		suggest_offer(&suggestion, instance->name);
@@ -138,7 +139,7 @@ static const struct option_section *own_section(const struct question *q, enum i
 
 static const struct option_section *limits_section(const struct question *q)
 {
-	return config_section(q->server->config, "limits");
+	return config_section(q->server->running.config, "limits");
 }
 
 static void add_rule(json_t *findings, const struct question *q, const char *key,
@@ -252,8 +253,8 @@ static const char *judge_limits(const struct question *q, json_t *findings)
 	    settings->max_connections);
 	if (!instance->handlers->administers)
 		full |= judge_limit(findings, limits_section(q), "limits.max_connections",
-		    "max_connections", (int64_t)q->server->loop->streams,
-		    (int64_t)q->server->loop->max_streams);
+		    "max_connections", (int64_t)q->server->running.loop->streams,
+		    (int64_t)q->server->running.loop->max_streams);
 	if (instance->handlers->full != NULL && instance->handlers->full(instance)) {
 		full = true;
 		add_fact(findings, "the service runs as many programs as max_children allows");
@@ -293,7 +294,7 @@ static const char *const guard_facts[DROP_REASONS] = {
 /* The guards before the rules; true with a finding when one of them drops it. */
 static bool judge_guards(const struct question *q, json_t *findings)
 {
-	const struct own_ports *own = q->server->loop->own_ports;
+	const struct own_ports *own = q->server->running.loop->own_ports;
 	const struct guard_rules rules = datagram_rules(q->instance);
 	struct suspect suspect = q->suspect;
 	const struct datagram_route route = { .from = &suspect.peer };
@@ -416,7 +417,7 @@ static bool has_listener(const struct question *q, bool stream)
 	return false;
 }
 
-static json_t *answer(struct request *request)
+static json_t *why_answer(struct request *request)
 {
 	struct question q = { .server = request->server };
 	bool streams, datagrams;
@@ -457,7 +458,7 @@ static void show_verdict(const char *what, const json_t *verdict, struct evbuffe
 	}
 }
 
-static void show(json_t *answer, struct evbuffer *out)
+static void why_show(json_t *answer, struct evbuffer *out)
 {
 	show_verdict("streams", json_object_get(answer, "streams"), out);
 	show_verdict("datagrams", json_object_get(answer, "datagrams"), out);
@@ -469,6 +470,6 @@ const struct command command_why = {
 	.help = "say what decides about a client of that address",
 	.least = 2,
 	.most = 2,
-	.answer = answer,
-	.show = show,
+	.answer = why_answer,
+	.show = why_show,
 };

@@ -8,11 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "change.h"
-#include "control/json.h"
 #include "control/request.h"
+#include "control/show.h"
 #include "net/errand.h"
+#include "net/instance.h"
 #include "net/listener.h"
+#include "observe/json.h"
+#include "reload_plan.h"
 #include "server.h"
 
 enum { DRY_RUN };
@@ -32,27 +34,24 @@ static void show_warnings(const json_t *answer, struct evbuffer *out)
 /* --- the dry run --- */
 
 static const char *const step_names[] = {
-	[CHANGE_STARTS] = "starts",
-	[CHANGE_STOPS] = "stops",
-	[CHANGE_OPENS] = "opens",
-	[CHANGE_KEEPS] = "keeps",
-	[CHANGE_CLOSES] = "closes",
-	[CHANGE_MOVES] = "moves",
+	[PLAN_STARTS] = "starts",
+	[PLAN_STOPS] = "stops",
+	[PLAN_OPENS] = "opens",
+	[PLAN_KEEPS] = "keeps",
+	[PLAN_CLOSES] = "closes",
+	[PLAN_MOVES] = "moves",
 };
 
-static void add_step(enum change_step step, const struct instance *instance,
+static void add_step(enum plan_step step, const struct instance *instance,
     const struct listener *listener, void *steps)
 {
 	json_t *json = json_pack("{s:s, s:s}", "step", step_names[step], "service", instance->name);
-	char address[ADDRESS_TEXT_MAX];
 
 	if (listener == NULL) {
 		json_object_set_new(
 		    json, "clients", json_integer((json_int_t)instance->stream_count));
 	} else {
-		json_object_set_new(json, "address",
-		    json_text(
-			endpoint_format(listener_endpoint(listener), address, sizeof(address))));
+		json_object_set_new(json, "address", json_endpoint(listener_endpoint(listener)));
 	}
 	json_array_append_new(steps, json);
 }
@@ -67,27 +66,24 @@ static void add_value(const struct config_difference *difference, void *values)
 	json_array_append_new(values, value);
 }
 
-/* What would become of the config; NULL, with the mistakes in the request, when it would be refused. */
+/* What would become of the config; NULL, with the errors in the request, when it would be refused. */
 static json_t *describe_dry_run(struct request *request, struct reload *reload)
 {
 	struct server *server = request->server;
 	json_t *steps = json_array(), *values = json_array();
-	struct change *change = NULL;
-	int status;
+	struct reload_plan *plan = NULL;
 
 	/* Compared before the values that need a restart are put back. */
 	if (!reload->failed &&
-	    config_compare(server->config, reload->next, add_value, values) == 0 &&
-	    reload_keep_unreloadable(reload) == 0)
-		change = change_prepare(
-		    server, reload->next, reload->names, CHANGE_SKETCH, &reload->errors, &status);
-	if (change == NULL) {
+	    config_compare(server->running.config, reload->next, add_value, values) == 0)
+		plan = reload_make_plan(reload);
+	if (plan == NULL) {
 		json_decref(steps);
 		json_decref(values);
 		return request_refuse(request, "a reload would fail, and change nothing");
 	}
-	change_describe(change, add_step, steps);
-	change_cancel(change);
+	reload_plan_describe(plan, add_step, steps);
+	reload_plan_cancel(plan);
 	return json_pack("{s:b, s:o, s:o, s:o}", "dry_run", 1, "steps", steps, "values", values,
 	    "warnings", json_strings(&reload->next->warnings));
 }
@@ -129,7 +125,7 @@ static void show_dry_run(json_t *answer, struct evbuffer *out)
 
 	json_array_foreach (steps, i, step) {
 		show_step(step, out);
-		changes |= strcmp(json_string_of(step, "step"), step_names[CHANGE_KEEPS]) != 0;
+		changes |= strcmp(json_string_of(step, "step"), step_names[PLAN_KEEPS]) != 0;
 	}
 	json_array_foreach (values, i, value) {
 		show_value(value, out);
@@ -160,9 +156,9 @@ static void reload_done_cb(struct reload *reload, void *arg)
 	else if (reload->failed)
 		request_refuse(request, "reload failed, the running configuration stays");
 	else
-		wait->answer =
-		    json_pack("{s:o, s:o}", "reloaded", json_text(request->server->config_file),
-			"warnings", json_strings(&reload->warnings));
+		wait->answer = json_pack("{s:o, s:o}", "reloaded",
+		    json_text(request->server->running.config_file), "warnings",
+		    json_strings(&reload->warnings));
 	strings_append(&request->details, &reload->errors);
 	errand_next_turn(request->work);
 }
@@ -177,7 +173,7 @@ static int reload_begin(struct request *request)
 	request->state = wait;
 	if (!dry_run)
 		request_log(request, "reload");
-	wait->reload = reload_request(request->server, dry_run, reload_done_cb, request);
+	wait->reload = reload_request(&request->server->reloads, dry_run, reload_done_cb, request);
 	if (wait->reload != NULL)
 		return 0;
 	request_refuse(
@@ -206,7 +202,7 @@ static void reload_end(struct request *request)
 	free(wait);
 }
 
-static void show_reload(json_t *answer, struct evbuffer *out)
+static void show_reloaded(json_t *answer, struct evbuffer *out)
 {
 	show_warnings(answer, out);
 	evbuffer_add_printf(out, "reloaded ");
@@ -214,12 +210,12 @@ static void show_reload(json_t *answer, struct evbuffer *out)
 	evbuffer_add_printf(out, "\n");
 }
 
-static void show(json_t *answer, struct evbuffer *out)
+static void reload_show(json_t *answer, struct evbuffer *out)
 {
 	if (json_object_get(answer, "dry_run") != NULL)
 		show_dry_run(answer, out);
 	else
-		show_reload(answer, out);
+		show_reloaded(answer, out);
 }
 
 const struct command command_reload = {
@@ -228,6 +224,6 @@ const struct command command_reload = {
 	.help = "put the changed configuration in force, or say what that would do",
 	.options = { [DRY_RUN] = { "--dry-run", NULL } },
 	.answer = reload_answer,
-	.show = show,
+	.show = reload_show,
 	.end = reload_end,
 };

@@ -2,7 +2,7 @@
  * The parent waits at a socketpair, which also closes when the child dies early. It passes TERM and INT on to the
  * child; otherwise an interrupted start would go on in the background.
  */
-#include "detach.h"
+#include "daemonize.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -56,7 +56,7 @@ static int await_report(int report, pid_t child)
 	return EXIT_FAILURE;
 }
 
-int detach(int *status)
+int daemonize(int *status)
 {
 	int report[2];
 	pid_t child;
@@ -91,7 +91,7 @@ static void leave_surroundings(void)
 		log_warning("echod: cannot leave the directory: %s", strerror(errno));
 }
 
-void detach_report(int report, int status)
+void daemonize_report(int report, int status)
 {
 	unsigned char byte = (unsigned char)status;
 

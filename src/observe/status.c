@@ -1,21 +1,26 @@
 /*
- * Gathering: the process, the configuration, and each service with its addresses, clients, totals and
- * errors. What needs a look is collected on the way.
+ * Gathering: the process, the configuration, and each service with its addresses, clients, totals and errors.
+ * Problems are collected on the way.
  */
-#include "control/facts.h"
+#include "observe/status.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "build.h"
-#include "control/json.h"
 #include "core/clock.h"
+#include "core/log.h"
 #include "core/resident.h"
+#include "net/endpoint.h"
+#include "net/instance.h"
 #include "net/listener.h"
+#include "net/loop.h"
 #include "net/pulse.h"
+#include "observe/json.h"
 #include "server.h"
 #include "services/service.h"
 
@@ -38,7 +43,7 @@ static void add_problem(json_t *problems, const char *format, ...)
 	json_array_append_new(problems, json_text(text));
 }
 
-static json_t *config_facts(const struct server *server, json_t *problems)
+static json_t *config_status(const struct server *server, json_t *problems)
 {
 	const struct reloads *reloads = &server->reloads;
 
@@ -56,7 +61,7 @@ static json_t *config_facts(const struct server *server, json_t *problems)
 	    !TAILQ_EMPTY(&reloads->queue));
 }
 
-static json_t *client_facts(const struct loop *loop, json_t *problems)
+static json_t *clients_status(const struct loop *loop, json_t *problems)
 {
 	const struct instance *instance;
 	size_t leaving = loop->streams;
@@ -72,38 +77,30 @@ static json_t *client_facts(const struct loop *loop, json_t *problems)
 	    (json_int_t)loop->children);
 }
 
-static json_t *loop_facts(const struct server *server, json_t *problems)
+static json_t *lag_status(const struct pulse_facts *pulse, json_t *problems)
 {
-	struct pulse_facts pulse;
-
-	pulse_read(server->pulse, &pulse);
-	if (pulse.p99 > LATE_US)
+	if (pulse->p99 > LATE_US)
 		add_problem(problems, "the loop is late: of a hundred requests one waits %.0f ms",
-		    (double)pulse.p99 / 1e3);
-	return json_pack("{s:I, s:I, s:I, s:I}", "lag_us", (json_int_t)pulse.median, "lag_p99_us",
-	    (json_int_t)pulse.p99, "lag_max_us", (json_int_t)pulse.max, "longest_lag_us",
-	    (json_int_t)pulse.longest);
+		    (double)pulse->p99 / 1e3);
+	return json_pack("{s:I, s:I, s:I, s:I}", "lag_us", (json_int_t)pulse->median, "lag_p99_us",
+	    (json_int_t)pulse->p99, "lag_max_us", (json_int_t)pulse->max, "longest_lag_us",
+	    (json_int_t)pulse->longest);
 }
 
-static int64_t microseconds(const struct timeval *tv)
+static json_t *process_status(const struct pulse_facts *pulse)
 {
-	return (int64_t)tv->tv_sec * 1000000 + tv->tv_usec;
-}
-
-static json_t *process_facts(const struct server *server)
-{
-	struct pulse_facts pulse;
+	struct timeval cpu;
 	struct rusage usage;
 
-	pulse_read(server->pulse, &pulse);
 	getrusage(RUSAGE_SELF, &usage);
+	timeradd(&usage.ru_utime, &usage.ru_stime, &cpu);
 	return json_pack("{s:I, s:I, s:I, s:f}", "memory_bytes", (json_int_t)resident_memory(),
 	    "peak_memory_bytes", (json_int_t)usage.ru_maxrss * 1024, "cpu_ms",
-	    (json_int_t)((microseconds(&usage.ru_utime) + microseconds(&usage.ru_stime)) / 1000),
-	    "cpu_percent", pulse.cpu_share * 100);
+	    (json_int_t)cpu.tv_sec * 1000 + cpu.tv_usec / 1000, "cpu_percent",
+	    pulse->cpu_share * 100);
 }
 
-static json_t *log_facts(json_t *problems)
+static json_t *log_status(json_t *problems)
 {
 	unsigned long lost = log_lost();
 
@@ -118,99 +115,67 @@ static json_t *log_facts(json_t *problems)
 	    (json_int_t)lost, "target", json_text(log_target()));
 }
 
-static json_t *closed_facts(const struct counters *counters)
-{
-	json_t *closed = json_object();
+/* --- a service --- */
 
-	for (int i = 0; i < CLOSE_REASONS; i++)
-		if (counters->closed[i] > 0)
-			json_object_set_new(closed, close_reason_name(i),
-			    json_integer((json_int_t)counters->closed[i]));
-	return closed;
+/* A counter that has counted something. */
+static void add_count(json_t *counts, const char *name, uint64_t value)
+{
+	if (value > 0)
+		json_object_set_new(counts, name, json_integer((json_int_t)value));
 }
 
-static json_t *refused_facts(const struct counters *counters)
+/* By reason: clients that were closed or refused, dropped datagrams, and what of these is an error. */
+static void add_counts(json_t *service, const struct counters *counters)
 {
-	json_t *refused = json_object();
-
-	for (int i = LIMIT_NONE + 1; i < LIMITS; i++)
-		if (counters->refused[i] > 0)
-			json_object_set_new(
-			    refused, limit_name(i), json_integer((json_int_t)counters->refused[i]));
-	return refused;
-}
-
-static json_t *drop_facts(const struct counters *counters)
-{
-	json_t *dropped = json_object();
-
-	for (int i = DROP_NOT + 1; i < DROP_REASONS; i++)
-		if (counters->drops[i] > 0)
-			json_object_set_new(dropped, drop_reason_name(i),
-			    json_integer((json_int_t)counters->drops[i]));
-	return dropped;
-}
-
-/* Those of both that somebody may want to know of. */
-static json_t *error_facts(const struct counters *counters)
-{
-	json_t *errors = json_object();
+	json_t *closed = json_object(), *refused = json_object();
+	json_t *dropped = json_object(), *errors = json_object();
 	char name[64];
 
-	for (int i = 0; i < CLOSE_REASONS; i++)
-		if (counters->closed[i] > 0 && close_reason_is_bad(i))
-			json_object_set_new(errors, close_reason_name(i),
-			    json_integer((json_int_t)counters->closed[i]));
-	for (int i = DROP_NOT + 1; i < DROP_REASONS; i++) {
-		if (counters->drops[i] == 0 || i == DROP_ANSWER)
-			continue;
-		snprintf(name, sizeof(name), "dropped_%s", drop_reason_name(i));
-		json_object_set_new(errors, name, json_integer((json_int_t)counters->drops[i]));
+	for (int i = 0; i < CLOSE_REASONS; i++) {
+		add_count(closed, close_reason_name(i), counters->closed[i]);
+		if (close_reason_is_bad(i))
+			add_count(errors, close_reason_name(i), counters->closed[i]);
 	}
-	return errors;
+	for (int i = LIMIT_NONE + 1; i < LIMITS; i++)
+		add_count(refused, limit_name(i), counters->refused[i]);
+	for (int i = DROP_NOT + 1; i < DROP_REASONS; i++) {
+		add_count(dropped, drop_reason_name(i), counters->drops[i]);
+		snprintf(name, sizeof(name), "dropped_%s", drop_reason_name(i));
+		if (i != DROP_ANSWER)
+			add_count(errors, name, counters->drops[i]);
+	}
+	json_object_set_new(service, "closed", closed);
+	json_object_set_new(service, "refused", refused);
+	json_object_set_new(service, "dropped", dropped);
+	json_object_set_new(service, "errors", errors);
 }
 
 /* A service's own report, into JSON. */
-struct json_report {
+struct status_report {
 	struct report report;
 	const char *service;
 	json_t *facts, *problems;
 };
 
-static void report_number(struct report *report, const char *name, uint64_t value)
+static void status_number(struct report *report, const char *name, uint64_t value)
 {
 	json_object_set_new(
-	    ((struct json_report *)report)->facts, name, json_integer((json_int_t)value));
+	    ((struct status_report *)report)->facts, name, json_integer((json_int_t)value));
 }
 
-static void report_text(struct report *report, const char *name, const char *value)
+static void status_text(struct report *report, const char *name, const char *value)
 {
-	json_object_set_new(((struct json_report *)report)->facts, name, json_text(value));
+	json_object_set_new(((struct status_report *)report)->facts, name, json_text(value));
 }
 
-static void report_problem(struct report *report, const char *sentence)
+static void status_problem(struct report *report, const char *sentence)
 {
-	struct json_report *to = (struct json_report *)report;
+	struct status_report *to = (struct status_report *)report;
 
 	add_problem(to->problems, "%s: %s", to->service, sentence);
 }
 
-static json_t *own_facts(const struct instance *instance, json_t *problems)
-{
-	const struct service_ops *ops = service_of(instance->config->kind);
-	struct json_report report = {
-		.report = { report_number, report_text, report_problem },
-		.service = instance->name,
-		.facts = json_object(),
-		.problems = problems,
-	};
-
-	if (ops->report != NULL)
-		ops->report(instance, &report.report);
-	return report.facts;
-}
-
-static json_t *address_facts(const struct instance *instance, json_t *problems)
+static json_t *addresses_status(const struct instance *instance, json_t *problems)
 {
 	const struct listener *listener;
 	json_t *addresses = json_array();
@@ -238,40 +203,53 @@ static json_t *address_facts(const struct instance *instance, json_t *problems)
 	return addresses;
 }
 
-static json_t *service_facts(const struct instance *instance, json_t *problems)
+static json_t *service_status(const struct instance *instance, json_t *problems)
 {
+	const struct service_ops *ops = service_of(instance->config->kind);
 	const struct counters *c = &instance->counters;
-
 	enum limit limit = instance_limit(instance);
+	struct status_report report = {
+		.report = { status_number, status_text, status_problem },
+		.service = instance->name,
+		.facts = json_object(),
+		.problems = problems,
+	};
+	json_t *service;
 
 	if (limit != LIMIT_NONE && limit != LIMIT_ALL_CLIENTS)
 		add_problem(problems, "%s: the limit of its clients is reached", instance->name);
-	return json_pack("{s:s, s:s, s:o, s:{s:I, s:I}, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, "
-			 "s:o, s:o, s:o}",
-	    "name", instance->name, "type", instance->config->kind->type, "addresses",
-	    address_facts(instance, problems), "clients", "now", (json_int_t)instance->stream_count,
-	    "limit", (json_int_t)instance->settings->max_connections, "programs",
+	service = json_pack("{s:s, s:s, s:o, s:{s:I, s:I}, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
+	    instance->name, "type", instance->config->kind->type, "addresses",
+	    addresses_status(instance, problems), "clients", "now",
+	    (json_int_t)instance->stream_count, "limit",
+	    (json_int_t)instance->settings->max_connections, "programs",
 	    (json_int_t)instance->child_count, "accepted", (json_int_t)c->accepted, "bytes_in",
 	    (json_int_t)c->bytes_in, "bytes_out", (json_int_t)c->bytes_out, "datagrams_in",
-	    (json_int_t)c->datagrams_in, "datagrams_out", (json_int_t)c->datagrams_out, "closed",
-	    closed_facts(c), "refused", refused_facts(c), "dropped", drop_facts(c), "errors",
-	    error_facts(c), "report", own_facts(instance, problems));
+	    (json_int_t)c->datagrams_in, "datagrams_out", (json_int_t)c->datagrams_out);
+	add_counts(service, c);
+	if (ops->report != NULL)
+		ops->report(instance, &report.report);
+	json_object_set_new(service, "report", report.facts);
+	return service;
 }
 
-json_t *facts_gather(const struct server *server)
+json_t *status_gather(const struct server *server)
 {
+	const struct loop *loop = server->running.loop;
 	json_t *problems = json_array(), *services = json_array();
-	json_t *config = config_facts(server, problems);
-	json_t *clients = client_facts(server->loop, problems);
-	json_t *loop = loop_facts(server, problems);
-	json_t *log = log_facts(problems);
+	json_t *config = config_status(server, problems);
+	json_t *clients = clients_status(loop, problems), *lag, *log;
 	const struct instance *instance;
+	struct pulse_facts pulse;
 
-	TAILQ_FOREACH (instance, &server->loop->instances, entry)
-		json_array_append_new(services, service_facts(instance, problems));
+	pulse_read(server->pulse, &pulse);
+	lag = lag_status(&pulse, problems);
+	log = log_status(problems);
+	TAILQ_FOREACH (instance, &loop->instances, entry)
+		json_array_append_new(services, service_status(instance, problems));
 	return json_pack("{s:s, s:I, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
 	    PACKAGE_VERSION, "pid", (json_int_t)getpid(), "uptime_ms",
 	    (json_int_t)(clock_ms() - server->started), "stopping", server->phase == SERVER_STOPS,
-	    "problems", problems, "config", config, "clients", clients, "loop", loop, "process",
-	    process_facts(server), "log", log, "services", services);
+	    "problems", problems, "config", config, "clients", clients, "loop", lag, "process",
+	    process_status(&pulse), "log", log, "services", services);
 }

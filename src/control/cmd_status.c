@@ -2,8 +2,6 @@
  * Whether it is well, on one screen: what needs a look first. Every line begins with whom it is about, as
  * in the log, where SIGUSR2 puts the same lines.
  */
-#include "control/status.h"
-
 #include <event2/buffer.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -11,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/facts.h"
-#include "control/json.h"
 #include "control/request.h"
+#include "control/show.h"
 #include "core/log.h"
+#include "observe/status.h"
 
 #define LINE_SIZE 1024
 #define SCREEN_WIDTH 80
@@ -215,7 +213,7 @@ static void show_head(const json_t *status, struct evbuffer *out)
 	}
 }
 
-static void show(json_t *status, struct evbuffer *out)
+static void status_show(json_t *status, struct evbuffer *out)
 {
 	json_t *services = json_object_get(status, "services"), *service;
 	size_t i;
@@ -229,27 +227,27 @@ static void show(json_t *status, struct evbuffer *out)
 		show_service(service, out);
 }
 
-static json_t *answer(struct request *request)
+static json_t *status_answer(struct request *request)
 {
-	return facts_gather(request->server);
+	return status_gather(request->server);
 }
 
 const struct command command_status = {
 	.name = "status",
 	.arguments = "",
 	.help = "say whether the daemon is well",
-	.answer = answer,
-	.show = show,
+	.answer = status_answer,
+	.show = status_show,
 };
 
 void status_log(const struct server *server)
 {
 	struct evbuffer *out = evbuffer_new();
-	json_t *status = facts_gather(server);
+	json_t *status = status_gather(server);
 	char *line;
 
 	if (out != NULL && status != NULL)
-		show(status, out);
+		status_show(status, out);
 	while (out != NULL && (line = evbuffer_readln(out, NULL, EVBUFFER_EOL_LF)) != NULL) {
 		if (*line != '\0')
 			log_info("%s", line);

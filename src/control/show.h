@@ -1,24 +1,13 @@
-/* JSON of any text, JSON into a buffer, and JSON as people read it. */
-#ifndef ECHOD_CONTROL_JSON_H
-#define ECHOD_CONTROL_JSON_H
+/* JSON into a buffer, and JSON as people read it. */
+#ifndef ECHOD_CONTROL_SHOW_H
+#define ECHOD_CONTROL_SHOW_H
 
 #include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <time.h>
 
 struct evbuffer;
-struct option_origin;
-struct strings;
 
-/* A string; bytes that are no UTF-8 are escaped as in the log. NULL is null. */
-json_t *json_text(const char *text);
-/* An array of such strings. */
-json_t *json_strings(const struct strings *strings);
-/* "2026-11-21T01:02:03Z"; 0 is null. */
-json_t *json_time(time_t time);
-/* Gives the object "file" and "line"; the file of a built-in default is null. */
-void json_add_place(json_t *object, const struct option_origin *origin);
 /* Adds the object as one line. 0, or -1 when out of memory. */
 int json_write_line(const json_t *json, struct evbuffer *out);
 /* The same without the line's end. */

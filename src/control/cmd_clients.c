@@ -1,0 +1,202 @@
+/* clients: those that are here, or that left last; and kill, which ends one. */
+#include <event2/buffer.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/request.h"
+#include "control/show.h"
+#include "core/config.h"
+#include "net/endpoint.h"
+#include "net/stream.h"
+#include "observe/clients.h"
+#include "observe/json.h"
+#include "server.h"
+
+#define ROW "%-8s %-16s %-24s %12s %12s %10s %10s  %s\n"
+
+enum { SERVICE, SOURCE, IDLE_OVER, LEFT };
+
+/* A number of seconds, or with one of the units that the configuration knows; -1 = it is neither. */
+static int64_t parse_duration(const char *text)
+{
+	struct option_section section = { 0 };
+	static const struct option_row rows[] = {
+		{ .key = "idle", .type = &option_duration },
+		OPTION_END
+	};
+	const struct option_origin nowhere = { 0 };
+	char quoted[64];
+	int64_t value = -1;
+
+	if (text[strspn(text, "0123456789smhd")] != '\0' || strlen(text) > 32)
+		return -1;
+	/* A string in the syntax of the configuration, because libconfig wraps integers that are too large. */
+	snprintf(quoted, sizeof(quoted), "\"%s%s\"", text,
+	    text[strspn(text, "0123456789")] == '\0' ? "s" : "");
+	if (option_section_init(&section, rows, sizeof(value)) == 0 &&
+	    option_set_text(&section, rows, quoted, &nowhere) == 0)
+		value = *(int64_t *)section.fields;
+	option_section_clear(&section);
+	return value;
+}
+
+/* Reads the options; false when the request is refused. */
+static bool parse_filters(struct request *request, struct clients_query *query)
+{
+	const char *source = request->options[SOURCE], *idle = request->options[IDLE_OVER];
+	char why[256], reason[384];
+
+	query->service = request->options[SERVICE];
+	query->idle_over = -1;
+	if (query->service != NULL &&
+	    config_instance(request->server->running.config, query->service) == NULL) {
+		request_refuse(request, "there is no service \"%.64s\"", query->service);
+		return false;
+	}
+	if (source != NULL && network_parse(&query->source, source, why, sizeof(why)) == -1) {
+		snprintf(reason, sizeof(reason), "--source \"%.64s\": %s", source, why);
+		request_misuse(request, reason);
+		return false;
+	}
+	if (idle != NULL && (query->idle_over = parse_duration(idle)) == -1) {
+		snprintf(reason, sizeof(reason),
+		    "--idle-over: expected seconds, or such as 5m, got \"%.64s\"", idle);
+		request_misuse(request, reason);
+		return false;
+	}
+	return true;
+}
+
+static int clients_list_begin(struct request *request)
+{
+	struct clients_query *query = calloc(1, sizeof(*query));
+
+	if (query == NULL)
+		return -1;
+	if (!parse_filters(request, query)) {
+		network_clear(&query->source);
+		free(query);
+		return -1;
+	}
+	clients_begin(query, request->server);
+	request->state = query;
+	return 0;
+}
+
+static void clients_list_end(struct request *request)
+{
+	clients_end(request->state);
+	free(request->state);
+}
+
+static bool clients_list_more(struct request *request, json_t *rows)
+{
+	int more = request->options[LEFT] == NULL
+		       ? clients_add_some(request->state, rows)
+		       : clients_add_departed(request->state, request->server, rows);
+
+	if (more == -1)
+		request_refuse(request, "out of memory");
+	return more == 1;
+}
+
+static void clients_show_head(const struct request *request, struct evbuffer *out)
+{
+	bool left = request->options[LEFT] != NULL;
+
+	evbuffer_add_printf(out, ROW, "ID", "SERVICE", "PEER", left ? "STAYED" : "AGE", "IDLE",
+	    "IN", "OUT", left ? "LEFT" : "UNSENT");
+}
+
+static void show_end(const json_t *row, char *to, size_t size)
+{
+	char ago[32], unsent[32];
+
+	if (json_object_get(row, "reason") != NULL)
+		snprintf(to, size, "%s%s%s %s ago", json_string_of(row, "reason"),
+		    json_is_string(json_object_get(row, "limit")) ? ": " : "",
+		    json_string_of(row, "limit"),
+		    show_duration(json_number(row, "left_ms"), ago, sizeof(ago)));
+	else
+		snprintf(to, size, "%s",
+		    show_bytes((uint64_t)json_number(row, "unsent"), unsent, sizeof(unsent)));
+}
+
+static void clients_show_row(const json_t *row, struct evbuffer *out)
+{
+	char id[32], age[32], idle[32], in[32], sent[32], last[96];
+
+	snprintf(id, sizeof(id), "%" PRId64, json_number(row, "id"));
+	show_end(row, last, sizeof(last));
+	evbuffer_add_printf(out, ROW, id, json_string_of(row, "service"),
+	    json_string_of(row, "peer"),
+	    show_duration(json_number(row, "age_ms"), age, sizeof(age)),
+	    show_duration(json_number(row, "idle_ms"), idle, sizeof(idle)),
+	    show_bytes((uint64_t)json_number(row, "bytes_in"), in, sizeof(in)),
+	    show_bytes((uint64_t)json_number(row, "bytes_out"), sent, sizeof(sent)), last);
+}
+
+static const struct request_list clients_list = {
+	.name = "clients",
+	.begin = clients_list_begin,
+	.more = clients_list_more,
+	.show_head = clients_show_head,
+	.show_row = clients_show_row,
+};
+
+const struct command command_clients = {
+	.name = "clients",
+	.arguments = "[--service NAME] [--source NETWORK] [--idle-over SECONDS] [--left]",
+	.help = "list the clients, or the last 64 that left",
+	.options = { [SERVICE] = { "--service", "NAME" },
+	    [SOURCE] = { "--source", "NETWORK" },
+	    [IDLE_OVER] = { "--idle-over", "SECONDS" },
+	    [LEFT] = { "--left", NULL } },
+	.list = &clients_list,
+	.end = clients_list_end,
+};
+
+/* --- kill --- */
+
+static json_t *kill_answer(struct request *request)
+{
+	int64_t id = decimal_parse(request->words[0], INT64_MAX);
+	struct stream *stream;
+	struct client client;
+	char peer[ADDRESS_TEXT_MAX];
+
+	if (id == -1)
+		return request_misuse(
+		    request, "expected the id of a client, a number that \"clients\" lists");
+	stream = stream_find(request->server->running.loop, (uint64_t)id);
+	if (stream == NULL)
+		return request_refuse(request, "no client has the id %" PRId64, id);
+	if (stream == request->client)
+		return request_refuse(
+		    request, "%" PRId64 " is this very connection; \"quit\" closes it", id);
+	stream_describe(stream, &client);
+	peer_format(&client.peer, peer, sizeof(peer));
+	request_log(request, "kills client %" PRId64 ", %s of %s", id, peer, client.service);
+	stream_kill(stream);
+	return json_pack("{s:I, s:s, s:o}", "killed", (json_int_t)id, "service", client.service,
+	    "peer", json_text(peer));
+}
+
+static void kill_show(json_t *answer, struct evbuffer *out)
+{
+	evbuffer_add_printf(out, "closed client %" PRId64 ", %s of %s\n",
+	    json_number(answer, "killed"), json_string_of(answer, "peer"),
+	    json_string_of(answer, "service"));
+}
+
+const struct command command_kill = {
+	.name = "kill",
+	.arguments = "ID",
+	.help = "close the client of that id",
+	.least = 1,
+	.most = 1,
+	.answer = kill_answer,
+	.show = kill_show,
+};

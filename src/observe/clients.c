@@ -1,0 +1,84 @@
+#include "observe/clients.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "net/loop.h"
+#include "net/stream.h"
+#include "observe/json.h"
+#include "server.h"
+
+#define LOOKS_PER_PIECE 1024 /* at clients, listed or not */
+#define ROWS_PER_PIECE 64    /* a tenth of a millisecond */
+
+void clients_begin(struct clients_query *query, const struct server *server)
+{
+	client_walk_begin(&query->walk, server->running.loop);
+}
+
+void clients_end(struct clients_query *query)
+{
+	client_walk_end(&query->walk);
+	network_clear(&query->source);
+}
+
+/* `until`: now, or when it left. */
+static bool is_wanted(const struct clients_query *query, const struct client *client, int64_t until)
+{
+	if (query->service != NULL && strcmp(query->service, client->service) != 0)
+		return false;
+	if (query->source.text != NULL && !network_matches(&query->source, &client->peer))
+		return false;
+	return query->idle_over == -1 || until - client->active > query->idle_over;
+}
+
+static json_t *client_json(const struct client *client, int64_t until)
+{
+	return json_pack("{s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:I}", "id", (json_int_t)client->id,
+	    "service", client->service, "peer", json_peer(&client->peer), "age_ms",
+	    (json_int_t)(until - client->opened), "idle_ms", (json_int_t)(until - client->active),
+	    "bytes_in", (json_int_t)client->bytes_in, "bytes_out", (json_int_t)client->bytes_out,
+	    "unsent", (json_int_t)client->unsent);
+}
+
+int clients_add_some(struct clients_query *query, json_t *rows)
+{
+	int64_t now = clock_ms();
+	struct stream *stream;
+	struct client client;
+
+	for (int i = 0; i < LOOKS_PER_PIECE && json_array_size(rows) < ROWS_PER_PIECE; i++) {
+		if ((stream = client_walk_next(&query->walk)) == NULL)
+			return 0;
+		stream_describe(stream, &client);
+		if (is_wanted(query, &client, now) &&
+		    json_array_append_new(rows, client_json(&client, now)) == -1)
+			return -1;
+	}
+	return 1;
+}
+
+int clients_add_departed(
+    const struct clients_query *query, const struct server *server, json_t *rows)
+{
+	const struct clients_left *left = &server->running.loop->clients_left;
+	struct clients_left_walk walk = { 0 };
+	const struct client *client;
+	int64_t now = clock_ms();
+	json_t *row;
+
+	while ((client = clients_left_next(left, &walk)) != NULL) {
+		if (!is_wanted(query, client, client->left))
+			continue;
+		row = client_json(client, client->left);
+		json_object_set_new(row, "left_ms", json_integer(now - client->left));
+		json_object_set_new(row, "reason", json_string(close_reason_name(client->reason)));
+		json_object_set_new(row, "limit",
+		    client->limit == LIMIT_NONE ? json_null()
+						: json_string(limit_name(client->limit)));
+		if (json_array_append_new(rows, row) == -1)
+			return -1;
+	}
+	return 0;
+}

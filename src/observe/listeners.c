@@ -1,0 +1,47 @@
+#include "observe/listeners.h"
+
+#include <event2/event.h>
+
+#include "net/instance.h"
+#include "net/listener.h"
+#include "net/loop.h"
+#include "observe/json.h"
+#include "server.h"
+
+/* "open"; or why nobody gets in. */
+static const char *state_of(const struct listener *listener)
+{
+	if (listener->socket.fd == -1)
+		return endpoint_is_group(&listener->wanted) ? "waiting" : "absent";
+	if (!socket_is_reachable(&listener->socket))
+		return "unreachable";
+	if (event_pending(listener->event, EV_READ, NULL))
+		return "open";
+	return listener->loop->pause != 0 ? "paused" : "full";
+}
+
+static json_t *listener_json(const struct listener *listener)
+{
+	static const struct option_origin no_file = { 0 };
+	const struct instance_config *config = listener->instance->config;
+	bool inherited = listener->inherited != NULL;
+	json_t *json = json_pack("{s:s, s:s, s:o, s:s, s:b}", "service", config->name, "type",
+	    config->kind->type, "address", json_endpoint(listener_endpoint(listener)), "state",
+	    state_of(listener), "inherited", inherited);
+
+	json_add_place(
+	    json, inherited ? &no_file : option_origin_of(&config->parts[PART_INSTANCE], "listen"));
+	return json;
+}
+
+json_t *listeners_gather(const struct server *server)
+{
+	json_t *listeners = json_array();
+	const struct instance *instance;
+	const struct listener *listener;
+
+	TAILQ_FOREACH (instance, &server->running.loop->instances, entry)
+		TAILQ_FOREACH (listener, &instance->listeners, entry)
+			json_array_append_new(listeners, listener_json(listener));
+	return listeners;
+}

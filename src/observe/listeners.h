@@ -1,0 +1,12 @@
+/* Every address of a running server, and whether it is served. */
+#ifndef ECHOD_OBSERVE_LISTENERS_H
+#define ECHOD_OBSERVE_LISTENERS_H
+
+#include <jansson.h>
+
+struct server;
+
+/* An array for the caller to free, a listener each: where it is, where the config asks for it, and its state. */
+json_t *listeners_gather(const struct server *server);
+
+#endif

@@ -1,0 +1,154 @@
+#include "observe/metrics.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "net/instance.h"
+#include "net/loop.h"
+#include "net/pulse.h"
+#include "server.h"
+#include "services/service.h"
+
+#define NAME_SIZE 128 /* of a counter, without its labels */
+#define FULL_SIZE 512
+
+static void add_metric(json_t *metrics, const char *name, uint64_t value)
+{
+	json_object_set_new(metrics, name, json_integer((json_int_t)value));
+}
+
+static void add_real(json_t *metrics, const char *name, double value)
+{
+	json_object_set_new(metrics, name, json_real(value));
+}
+
+/* echod_NAME{service="..."}, with reason="..." unless that is NULL. */
+static void add_of(json_t *metrics, const struct instance *instance, const char *name,
+    const char *reason, uint64_t value)
+{
+	char full[FULL_SIZE];
+
+	snprintf(full, sizeof(full), "echod_%s{service=\"%s\"%s%s%s}", name, instance->name,
+	    reason == NULL ? "" : ",reason=\"", reason == NULL ? "" : reason,
+	    reason == NULL ? "" : "\"");
+	add_metric(metrics, full, value);
+}
+
+/* The numbers of a service's own report; words are for people. */
+struct metrics_report {
+	struct report report;
+	const struct instance *instance;
+	json_t *metrics;
+};
+
+static void metrics_number(struct report *report, const char *name, uint64_t value)
+{
+	const struct metrics_report *to = (struct metrics_report *)report;
+	char own[NAME_SIZE];
+
+	snprintf(own, sizeof(own), "%s_%s", to->instance->config->kind->type, name);
+	add_of(to->metrics, to->instance, own, NULL, value);
+}
+
+static void metrics_text(struct report *report, const char *name, const char *value)
+{
+	(void)report;
+	(void)name;
+	(void)value;
+}
+
+static void metrics_problem(struct report *report, const char *sentence)
+{
+	(void)report;
+	(void)sentence;
+}
+
+static void add_instance(json_t *metrics, const struct instance *instance)
+{
+	const struct service_ops *ops = service_of(instance->config->kind);
+	const struct counters *c = &instance->counters;
+	struct metrics_report report = {
+		.report = { metrics_number, metrics_text, metrics_problem },
+		.instance = instance,
+		.metrics = metrics,
+	};
+
+	add_of(metrics, instance, "clients", NULL, instance->stream_count);
+	add_of(metrics, instance, "programs", NULL, instance->child_count);
+	add_of(metrics, instance, "accepted_total", NULL, c->accepted);
+	add_of(metrics, instance, "bytes_in_total", NULL, c->bytes_in);
+	add_of(metrics, instance, "bytes_out_total", NULL, c->bytes_out);
+	add_of(metrics, instance, "datagrams_in_total", NULL, c->datagrams_in);
+	add_of(metrics, instance, "datagrams_out_total", NULL, c->datagrams_out);
+	for (int i = 0; i < CLOSE_REASONS; i++)
+		add_of(metrics, instance, "closed_total", close_reason_name(i), c->closed[i]);
+	for (int i = LIMIT_NONE + 1; i < LIMITS; i++)
+		add_of(metrics, instance, "refused_total", limit_name(i), c->refused[i]);
+	for (int i = DROP_NOT + 1; i < DROP_REASONS; i++)
+		add_of(metrics, instance, "dropped_total", drop_reason_name(i), c->drops[i]);
+	if (ops->report != NULL)
+		ops->report(instance, &report.report);
+}
+
+static void add_process(json_t *metrics, const struct server *server)
+{
+	struct pulse_facts pulse;
+	struct rusage usage;
+	struct timeval cpu;
+
+	pulse_read(server->pulse, &pulse);
+	getrusage(RUSAGE_SELF, &usage);
+	timeradd(&usage.ru_utime, &usage.ru_stime, &cpu);
+	add_real(metrics, "echod_uptime_seconds", (double)(clock_ms() - server->started) / 1e3);
+	add_real(
+	    metrics, "echod_cpu_seconds_total", (double)cpu.tv_sec + (double)cpu.tv_usec / 1e6);
+	add_real(metrics, "echod_loop_lag_seconds", (double)pulse.median / 1e6);
+	add_real(metrics, "echod_loop_lag_p99_seconds", (double)pulse.p99 / 1e6);
+	add_real(metrics, "echod_loop_lag_longest_seconds", (double)pulse.longest / 1e6);
+	add_metric(
+	    metrics, "echod_config_loaded_time_seconds", (uint64_t)server->reloads.loaded_at);
+	add_metric(metrics, "echod_config_reload_failing", server->reloads.failed_at != 0);
+	add_metric(metrics, "echod_reloads_total", server->reloads.done);
+	add_metric(metrics, "echod_reload_failures_total", server->reloads.failed);
+	add_metric(metrics, "echod_log_lines_lost_total", log_lost());
+	add_metric(metrics, "echod_all_clients", server->running.loop->streams);
+	add_metric(metrics, "echod_all_clients_limit", server->running.loop->max_streams);
+}
+
+/* The format wants all lines of a name together, whatever their labels. */
+static json_t *group_by_name(json_t *metrics)
+{
+	json_t *groups = json_object(), *all = json_object(), *value, *group;
+	const char *full, *name;
+
+	json_object_foreach (metrics, full, value) {
+		char own[NAME_SIZE];
+
+		snprintf(own, sizeof(own), "%.*s", (int)strcspn(full, "{"), full);
+		if ((group = json_object_get(groups, own)) == NULL) {
+			group = json_object();
+			json_object_set_new(groups, own, group);
+		}
+		json_object_set(group, full, value);
+	}
+	json_object_foreach (groups, name, group)
+		json_object_update(all, group);
+	json_decref(groups);
+	json_decref(metrics);
+	return all;
+}
+
+json_t *metrics_gather(const struct server *server)
+{
+	const struct instance *instance;
+	json_t *metrics = json_object();
+
+	add_process(metrics, server);
+	TAILQ_FOREACH (instance, &server->running.loop->instances, entry)
+		add_instance(metrics, instance);
+	return group_by_name(metrics);
+}

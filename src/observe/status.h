@@ -1,0 +1,12 @@
+/* Whether a running server is well, and its state: for `status`, and for whoever watches. */
+#ifndef ECHOD_OBSERVE_STATUS_H
+#define ECHOD_OBSERVE_STATUS_H
+
+#include <jansson.h>
+
+struct server;
+
+/* An object for the caller to free, with an array "problems" of what needs a look; NULL when out of memory. */
+json_t *status_gather(const struct server *server);
+
+#endif
