@@ -194,7 +194,7 @@ static void kill_show(json_t *answer, struct evbuffer *out)
 const struct command command_kill = {
 	.name = "kill",
 	.arguments = "ID",
-	.help = "close the client of that id",
+	.help = "close the connection of a client",
 	.least = 1,
 	.most = 1,
 	.answer = kill_answer,

@@ -28,7 +28,7 @@ static void reopen_show(json_t *answer, struct evbuffer *out)
 const struct command command_reopen = {
 	.name = "reopen",
 	.arguments = "",
-	.help = "open the log file again, after it was renamed",
+	.help = "reopen the log file, for example after it was renamed",
 	.answer = reopen_answer,
 	.show = reopen_show,
 };
@@ -57,7 +57,7 @@ static void log_show(json_t *answer, struct evbuffer *out)
 const struct command command_log = {
 	.name = "log",
 	.arguments = "[error | warning | info | debug]",
-	.help = "log this level until the next reload, or say which it is",
+	.help = "set the log level until the next reload, or print it",
 	.most = 1,
 	.answer = log_answer,
 	.show = log_show,

@@ -221,7 +221,7 @@ static void reload_show(json_t *answer, struct evbuffer *out)
 const struct command command_reload = {
 	.name = "reload",
 	.arguments = "[--dry-run]",
-	.help = "put the changed configuration in force, or say what that would do",
+	.help = "reload the configuration, or show what a reload would change",
 	.options = { [DRY_RUN] = { "--dry-run", NULL } },
 	.answer = reload_answer,
 	.show = reload_show,

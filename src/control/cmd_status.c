@@ -235,7 +235,7 @@ static json_t *status_answer(struct request *request)
 const struct command command_status = {
 	.name = "status",
 	.arguments = "",
-	.help = "say whether the daemon is well",
+	.help = "show whether the daemon is well",
 	.answer = status_answer,
 	.show = status_show,
 };

@@ -467,7 +467,7 @@ static void why_show(json_t *answer, struct evbuffer *out)
 const struct command command_why = {
 	.name = "why",
 	.arguments = "ADDRESS SERVICE",
-	.help = "say what decides about a client of that address",
+	.help = "show which rule or limit decides about a client address",
 	.least = 2,
 	.most = 2,
 	.answer = why_answer,

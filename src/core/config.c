@@ -9,19 +9,20 @@
 
 const struct option_row limit_rows[] = {
 	OPTION(struct limit_settings, max_connections, integer, .min = 1, .max = 1000000,
-	    .fallback = "4096", .help = "Clients of all services together."),
+	    .fallback = "4096", .help = "Limit on the number of clients of all services together."),
 	OPTION(struct limit_settings, max_per_source, integer, .min = 1, .max = 1000000,
 	    .fallback = "256",
-	    .help = "Clients of one service from one source network, see source_prefix."),
+	    .help = "Limit on the number of clients of one service from one source network, see "
+		    "source_prefix."),
 	OPTION(struct limit_settings, shutdown_timeout, duration, .max = 60 * MINUTE,
 	    .fallback = "10", .unit = "seconds",
-	    .help = "How long a stop waits for clients to take their last answers."),
+	    .help = "How long a stopping echod waits for clients to read their last replies."),
 	OPTION_END,
 };
 
 const struct option_row main_rows[] = {
 	OPTION(struct main_settings, user, string, .flags = OPTION_RESTART,
-	    .help = "Who to become when started as root."),
+	    .help = "The user to change to when started as root."),
 	OPTION_END,
 };
 

@@ -54,11 +54,11 @@ static const int level_priorities[] = { LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBU
 
 const struct option_row log_rows[] = {
 	OPTION(struct log_settings, level, choice, .fallback = "\"info\"", .choices = level_names,
-	    .help = "How much is logged: this level and everything graver."),
+	    .help = "Messages of this level and of the more severe ones are logged."),
 	OPTION(struct log_settings, target, choice_or_path, .fallback = "\"stderr\"",
 	    .choices = target_names,
-	    .help = "Where lines go: standard error, the syslog daemon, or a file, which SIGUSR1 "
-		    "reopens."),
+	    .help = "Where the log goes: standard error, the syslog daemon, or a file, which "
+		    "SIGUSR1 reopens."),
 	OPTION_END,
 };
 

@@ -50,34 +50,35 @@ static const struct option clients_options[] = { LONG_OPTIONS,
 	{ "left", no_argument, NULL, FORWARDED }, { NULL, 0, NULL, 0 } };
 
 static const struct command commands[] = {
-	{ "status", ":wi:jh", "[-j] [-w [-i SECONDS]]", "say whether the daemon is well", 0, 0,
+	{ "status", ":wi:jh", "[-j] [-w [-i SECONDS]]", "show whether the daemon is well", 0, 0,
 	    control_command, NULL },
-	{ "listeners", ":jh", "[-j]", "list the addresses that it serves", 0, 0, control_command,
+	{ "listeners", ":jh", "[-j]", "list the addresses that are served", 0, 0, control_command,
 	    NULL },
 	{ "clients", ":jh",
 	    "[-j] [--service NAME] [--source NETWORK] [--idle-over SECONDS] [--left]",
-	    "list its clients, or the last 64 that left", 0, 0, control_command, clients_options },
-	{ "kill", ":jh", "[-j] ID", "close the client of that id", 1, 1, control_command, NULL },
-	{ "reload", ":jh", "[-j] [--dry-run]",
-	    "put the changed configuration in force, or say what that would do", 0, 0,
-	    reload_command, reload_options },
-	{ "reopen", ":jh", "[-j]", "open its log file again, after that was renamed", 0, 0,
-	    control_command, NULL },
-	{ "log", ":jh", "[-j] [LEVEL]", "log that level until the next reload, or say which it is",
-	    0, 1, control_command, NULL },
-	{ "stats", ":jh", "[-j]", "print all its counters, one a line", 0, 0, control_command,
+	    "list the clients, or the last 64 that left", 0, 0, control_command, clients_options },
+	{ "kill", ":jh", "[-j] ID", "close the connection of a client", 1, 1, control_command,
 	    NULL },
-	{ "why", ":jh", "[-j] ADDRESS SERVICE", "say what decides about a client of that address",
-	    2, 2, control_command, NULL },
+	{ "reload", ":jh", "[-j] [--dry-run]",
+	    "reload the configuration, or show what a reload would change", 0, 0, reload_command,
+	    reload_options },
+	{ "reopen", ":jh", "[-j]", "reopen the log file, for example after it was renamed", 0, 0,
+	    control_command, NULL },
+	{ "log", ":jh", "[-j] [LEVEL]", "set the log level until the next reload, or print it", 0,
+	    1, control_command, NULL },
+	{ "stats", ":jh", "[-j]", "print all counters, one per line", 0, 0, control_command, NULL },
+	{ "why", ":jh", "[-j] ADDRESS SERVICE",
+	    "show which rule or limit decides about a client address", 2, 2, control_command,
+	    NULL },
 	/* TEXT may begin with a hyphen: send's options end at the address. */
 	{ "send", "+:w:jh", "[-j] [-w SECONDS] ADDRESS [TEXT...]",
-	    "send a line, a datagram or the standard input, and print the answer", 1, INT_MAX,
+	    "send a line, a datagram or the standard input, and print the reply", 1, INT_MAX,
 	    send_command, NULL },
 	{ "ping", ":n:i:w:jh", "[-j] [-n COUNT] [-i SECONDS] [-w SECONDS] ADDRESS",
 	    "measure the round-trip time to an echo service", 1, 1, ping_command, NULL },
 	{ "listen", ":n:I:rjh", "[-j] [-n COUNT] [-I INTERFACE] [-r] ADDRESS",
-	    "print the datagrams that come to an address or a multicast group", 1, 1,
-	    listen_command, NULL },
+	    "print the datagrams received at an address or a multicast group", 1, 1, listen_command,
+	    NULL },
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -110,15 +111,15 @@ static void print_usage(FILE *to)
 	fputs("Usage: echoctl [-s SOCKET] [-j] COMMAND [ARGUMENT...]\n\nCommands:\n", to);
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
-	fputs(
-	    "\n"
-	    "  -s SOCKET  the socket of the daemon's control service\n"
-	    "  -j         print JSON\n"
-	    "  -V         print the version\n"
-	    "  -h         print this help; behind a command, print what it takes\n"
-	    "\n"
-	    "An ADDRESS is written as in the configuration: tcp://127.0.0.1:5566, udp://[::1]:5566,\n"
-	    "unix:///path, unixgram://@name. See echoctl(1).\n",
+	fputs("\n"
+	      "  -s SOCKET  the socket of the daemon's control service\n"
+	      "  -j         print JSON\n"
+	      "  -V         print the version\n"
+	      "  -h         print this help; after a command, print its options and arguments\n"
+	      "\n"
+	      "An ADDRESS is written as in the configuration: tcp://127.0.0.1:5566, "
+	      "udp://[::1]:5566,\n"
+	      "unix:///path, unixgram://@name. See echoctl(1).\n",
 	    to);
 }
 

@@ -14,19 +14,19 @@ struct beacon_conf {
 
 static const struct option_row rows[] = {
 	OPTION(struct beacon_conf, send_to, addresses, .flags = OPTION_REQUIRED,
-	    .help = "One address or several: udp://HOST:PORT (broadcast and multicast, too), "
+	    .help = "The destinations: udp://HOST:PORT (including broadcast and multicast), "
 		    "unixgram:///path, unixgram://@name."),
 	OPTION(struct beacon_conf, interval, duration, .min = 100, .max = INT64_C(86400000),
-	    .fallback = "5", .unit = "seconds", .help = "The time from one datagram to the next."),
+	    .fallback = "5", .unit = "seconds", .help = "The time between two datagrams."),
 	OPTION(struct beacon_conf, payload, string, .flags = OPTION_EMPTY,
-	    .help = "What is sent, as it is; without it the time, such as 1431473025.72 and a line "
-		    "feed."),
+	    .help = "The content of the datagram; without this key, the time, such as "
+		    "1431473025.72, and a line feed."),
 	OPTION(struct beacon_conf, ttl, integer, .min = 0, .max = 255, .fallback = "2",
-	    .help = "How far multicast goes: 0 = this host, 1 = its links, each router takes one "
-		    "more."),
+	    .help = "Time-to-live of multicast datagrams: 0 = this machine, 1 = its links; each "
+		    "router subtracts one."),
 	OPTION(struct beacon_conf, interface, string,
-	    .help = "The interface that multicast, 255.255.255.255 and IPv6 link-local addresses "
-		    "are sent by; without it the routing table says."),
+	    .help = "The network interface for datagrams to multicast, 255.255.255.255 and IPv6 "
+		    "link-local addresses; without this key, the routing table selects it."),
 	OPTION_END,
 };
 

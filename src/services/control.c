@@ -223,7 +223,8 @@ static const struct handlers handlers = {
 
 const struct service_ops service_control = {
 	.kind = SERVICE_KIND("control",
-	    "Shows and steers the running daemon in lines; echoctl is its client.", SERVICE_LINES),
+	    "Shows the state of the running daemon and changes it; echoctl is its client.",
+	    SERVICE_LINES),
 	.transports = SERVICE_UNIX,
 	.transports_why = "who reaches it commands the daemon, and a path has an owner and a mode",
 	.handlers = &handlers,

@@ -48,7 +48,7 @@ static const struct handlers handlers = { .open = daytime_open, .datagram = dayt
 
 const struct service_ops service_daytime = {
 	.kind =
-	    SERVICE_KIND("daytime", "Tells the local time as a line (RFC 867).", SERVICE_DATAGRAMS),
+	    SERVICE_KIND("daytime", "Sends the local time as a line (RFC 867).", SERVICE_DATAGRAMS),
 	.transports = SERVICE_BOTH,
 	.handlers = &handlers,
 };

@@ -15,8 +15,8 @@ static ssize_t discard_datagram(
 static const struct handlers handlers = { .datagram = discard_datagram };
 
 const struct service_ops service_discard = {
-	.kind = SERVICE_KIND(
-	    "discard", "Takes everything and says nothing (RFC 863).", SERVICE_DATAGRAMS),
+	.kind =
+	    SERVICE_KIND("discard", "Reads and discards everything (RFC 863).", SERVICE_DATAGRAMS),
 	.transports = SERVICE_BOTH,
 	.handlers = &handlers,
 };

@@ -13,7 +13,8 @@ static const char *const modes[] = { "stream", "once", NULL };
 
 static const struct option_row rows[] = {
 	OPTION(struct echo_conf, mode, choice, .fallback = "\"stream\"", .choices = modes,
-	    .help = "Echo until the client leaves, or echo its first bytes and close."),
+	    .help = "How to serve streams: echo until the client closes the connection; or read "
+		    "once, reply and close."),
 	OPTION_END,
 };
 
@@ -48,7 +49,7 @@ static const struct handlers *choose(const void *conf)
 }
 
 const struct service_ops service_echo = {
-	.kind = SERVICE_KIND("echo", "Sends back what comes, byte for byte (RFC 862).",
+	.kind = SERVICE_KIND("echo", "Sends back the bytes that it receives (RFC 862).",
 	    SERVICE_DATAGRAMS, SERVICE_OWN(rows, struct echo_conf)),
 	.transports = SERVICE_BOTH,
 	.choose = choose,

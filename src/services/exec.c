@@ -20,12 +20,13 @@ struct exec_conf {
 static const struct option_row rows[] = {
 	OPTION(struct exec_conf, command, strings, .flags = OPTION_REQUIRED,
 	    .help = "The program (an absolute path, or a name found in the usual directories) and "
-		    "its arguments; no shell reads them."),
+		    "its arguments; no shell interprets them."),
 	OPTION(struct exec_conf, max_children, integer, .min = 1, .max = 100000, .fallback = "50",
-	    .help = "Programs at one time; on_limit says what becomes of a client over it."),
+	    .help = "Limit on the number of running programs; on_limit decides whether further "
+		    "clients are rejected or wait."),
 	OPTION(struct exec_conf, timeout, duration, .min = 0, .max = INT64_C(365) * 86400 * 1000,
 	    .fallback = "0", .unit = "seconds",
-	    .help = "How long a program may run before it is ended; 0 = for ever."),
+	    .help = "Limit on the run time of a program; 0 = no limit."),
 	OPTION_END,
 };
 
@@ -134,7 +135,8 @@ static const struct handlers handlers = {
 };
 
 const struct service_ops service_exec = {
-	.kind = SERVICE_KIND("exec", "Runs a program for each client, on its input and output.",
+	.kind = SERVICE_KIND("exec",
+	    "Runs a program for each client, with the client as its input and output.",
 	    SERVICE_OWN(rows, struct exec_conf)),
 	.kind.runs_programs = true,
 	.transports = SERVICE_STREAM,

@@ -31,7 +31,7 @@ struct file_conf {
 
 static const struct option_row rows[] = {
 	OPTION(struct file_conf, path, string, .flags = OPTION_REQUIRED,
-	    .help = "The absolute path of the file; it is opened anew for each client."),
+	    .help = "The absolute path of the file; it is opened again for each client."),
 	OPTION_END,
 };
 
@@ -266,7 +266,7 @@ static const struct handlers handlers = {
 };
 
 const struct service_ops service_file = {
-	.kind = SERVICE_KIND("file", "Sends a file to each client, then closes.",
+	.kind = SERVICE_KIND("file", "Sends a file to each client and closes the connection.",
 	    SERVICE_OWN(rows, struct file_conf)),
 	.transports = SERVICE_STREAM,
 	.handlers = &handlers,

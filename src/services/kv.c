@@ -29,25 +29,25 @@ static const char *const syncs[] = { "always", "interval", NULL };
 static const struct option_row kv_rows[] = {
 	OPTION(struct kv_conf, storage, string, .flags = OPTION_RESTART | OPTION_EMPTY,
 	    .fallback = "\"\"",
-	    .help = "The absolute path of a directory that makes the store durable; it is made if "
-		    "it is missing. Without one all is forgotten at the end."),
+	    .help = "The absolute path of the directory that holds the store; it is created if it "
+		    "is missing. If empty, the store is in memory only."),
 	OPTION(struct kv_conf, sync, choice, .flags = OPTION_RESTART, .fallback = "\"always\"",
 	    .choices = syncs,
-	    .help = "Answer a change when it is safe on the disk, or at once, and make it safe "
-		    "within sync_interval."),
+	    .help = "When to reply to a change: when it is on the disk, or at once, in which case "
+		    "it is on the disk within sync_interval."),
 	OPTION(struct kv_conf, sync_interval, duration, .flags = OPTION_RESTART, .min = 10,
 	    .max = 3600 * 1000, .fallback = "1", .unit = "seconds",
-	    .help = "What sync = \"interval\" may lose."),
+	    .help = "With sync = \"interval\", a crash loses the changes of at most this time."),
 	OPTION(struct kv_conf, max_memory, size, .min = 0, .max = INT64_MAX, .fallback = "\"64M\"",
 	    .unit = "bytes",
-	    .help = "What keys, values and their index may take; a SET past it is refused. 0 = no "
-		    "limit."),
+	    .help = "Limit on the memory of keys, values and their index; a SET that would exceed "
+		    "it is refused. 0 = no limit."),
 	OPTION(struct kv_conf, max_key, size, .min = 1, .max = 65535, .fallback = "250",
-	    .unit = "bytes", .help = "The longest key."),
+	    .unit = "bytes", .help = "Maximum length of a key."),
 	OPTION(struct kv_conf, max_value, size, .min = 1, .max = 512 * 1024, .fallback = "\"64K\"",
 	    .unit = "bytes",
-	    .help = "The longest value; it must also fit into a line (max_line) with its verb and "
-		    "key."),
+	    .help = "Maximum length of a value; it must also fit into a line (max_line) with the "
+		    "command and the key."),
 	OPTION_END,
 };
 
@@ -236,8 +236,9 @@ static void kv_report(const struct instance *instance, struct report *report)
 }
 
 const struct service_ops service_kv = {
-	.kind = SERVICE_KIND("kv", "A key-value store in lines: SET, GET, DEL, QUIT.",
-	    SERVICE_LINES, SERVICE_OWN(kv_rows, struct kv_conf)),
+	.kind =
+	    SERVICE_KIND("kv", "A key-value store with a protocol of lines: SET, GET, DEL, QUIT.",
+		SERVICE_LINES, SERVICE_OWN(kv_rows, struct kv_conf)),
 	.transports = SERVICE_STREAM,
 	.exposes = "lets everybody who reaches it read and change the store",
 	.handlers = &kv_lines_handlers,

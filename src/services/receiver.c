@@ -15,8 +15,8 @@ struct receiver_conf {
 
 static const struct option_row rows[] = {
 	OPTION(struct receiver_conf, interface, string,
-	    .help = "The interface that multicast groups are joined on; without it the routing "
-		    "table says."),
+	    .help = "The network interface on which to join multicast groups; without this key, "
+		    "the routing table selects it."),
 	OPTION_END,
 };
 
@@ -63,7 +63,7 @@ static const struct handlers handlers = { .datagram = receiver_datagram, .receiv
 
 const struct service_ops service_receiver = {
 	.kind =
-	    SERVICE_KIND("receiver", "Prints the datagrams that come, multicast too, to the log.",
+	    SERVICE_KIND("receiver", "Logs the datagrams that it receives, including multicast.",
 		SERVICE_OWN(rows, struct receiver_conf)),
 	.transports = SERVICE_DATAGRAM,
 	.handlers = &handlers,

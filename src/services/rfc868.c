@@ -41,7 +41,7 @@ static const struct handlers handlers = { .open = rfc868_open, .datagram = rfc86
 
 const struct service_ops service_rfc868 = {
 	.kind = SERVICE_KIND("rfc868",
-	    "Tells the seconds since 1900 as four bytes, the highest first (RFC 868).",
+	    "Sends the seconds since 1900 as four bytes in network byte order (RFC 868).",
 	    SERVICE_DATAGRAMS),
 	.transports = SERVICE_BOTH,
 	.handlers = &handlers,

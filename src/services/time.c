@@ -299,8 +299,9 @@ static const struct handlers handlers = {
 };
 
 const struct service_ops service_time = {
-	.kind = SERVICE_KIND("time", "Tells the time as JSON, a datagram or a line per request.",
-	    SERVICE_LINES, SERVICE_DATAGRAMS),
+	.kind =
+	    SERVICE_KIND("time", "Sends the time as JSON; each request is a datagram or a line.",
+		SERVICE_LINES, SERVICE_DATAGRAMS),
 	.transports = SERVICE_BOTH,
 	.handlers = &handlers,
 	.start = start,

@@ -13,9 +13,8 @@ static const char *const modes[] = { "stream", "line", "once", NULL };
 
 static const struct option_row rows[] = {
 	OPTION(struct upper_conf, mode, choice, .fallback = "\"stream\"", .choices = modes,
-	    .help =
-		"Answer bytes as they come, or line by line, or strip and answer the first bytes "
-		"and close."),
+	    .help = "How to serve streams: convert bytes as they arrive; convert lines; or read "
+		    "once, strip, convert, reply and close."),
 	OPTION_END,
 };
 
@@ -105,8 +104,9 @@ static const struct handlers *choose(const void *conf)
 }
 
 const struct service_ops service_upper = {
-	.kind = SERVICE_KIND("upper", "Sends back what comes in upper case: bytes a to z only.",
-	    SERVICE_LINES, SERVICE_DATAGRAMS, SERVICE_OWN(rows, struct upper_conf)),
+	.kind = SERVICE_KIND("upper",
+	    "Sends back what it receives, with the letters a to z in upper case.", SERVICE_LINES,
+	    SERVICE_DATAGRAMS, SERVICE_OWN(rows, struct upper_conf)),
 	.transports = SERVICE_BOTH,
 	.choose = choose,
 };

@@ -609,11 +609,11 @@ static const struct {
 	    "services.NAME.max_connections (every service): "
 	    "an integer from 1 to 100000 clients; default 100\n    Clients at a time.\n" },
 	{ "user", 0,
-	    "user: string; not set by default\n    Who to become when started as root.\n"
+	    "user: string; not set by default\n    The user to change to when started as root.\n"
 	    "    A change needs a restart.\n" },
 	{ "limits.shutdown_timeout", 0,
 	    "limits.shutdown_timeout: a duration from 0 s to 3600 s; default 10\n"
-	    "    How long a stop waits for clients to take their last answers.\n" },
+	    "    How long a stopping echod waits for clients to read their last replies.\n" },
 	{ "services", 0,
 	    "echo: Sends back what comes.\nupper: Raises letters.\nkv: Keeps values.\n" },
 	{ "max_kye", -1, "max_kye: unknown; did you mean \"max_key\"?\n" },
