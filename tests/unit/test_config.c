@@ -605,7 +605,7 @@ static const struct {
 	    "    Whether it runs.\n" },
 	{ "max_connections", 0,
 	    "limits.max_connections: an integer from 1 to 1000000; default 4096\n"
-	    "    Clients of all services together.\n"
+	    "    Limit on the number of clients of all services together.\n"
 	    "services.NAME.max_connections (every service): "
 	    "an integer from 1 to 100000 clients; default 100\n    Clients at a time.\n" },
 	{ "user", 0,
