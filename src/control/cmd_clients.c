@@ -16,8 +16,6 @@
 
 #define ROW "%-8s %-16s %-24s %12s %12s %10s %10s  %s\n"
 
-enum { SERVICE, SOURCE, IDLE_OVER, LEFT };
-
 /* A number of seconds, or with one of the units that the configuration knows; -1 = it is neither. */
 static int64_t parse_duration(const char *text)
 {
@@ -45,25 +43,25 @@ static int64_t parse_duration(const char *text)
 /* Reads the options; false when the request is refused. */
 static bool parse_filters(struct request *request, struct clients_query *query)
 {
-	const char *source = request->options[SOURCE], *idle = request->options[IDLE_OVER];
-	char why[256], reason[384];
+	const char *source = request_option(request, "--source");
+	const char *idle = request_option(request, "--idle-over");
+	struct error error;
 
-	query->service = request->options[SERVICE];
+	query->service = request_option(request, "--service");
 	query->idle_over = -1;
 	if (query->service != NULL &&
 	    config_instance(request->server->running.config, query->service) == NULL) {
 		request_refuse(request, "there is no service \"%.64s\"", query->service);
 		return false;
 	}
-	if (source != NULL && network_parse(&query->source, source, why, sizeof(why)) == -1) {
-		snprintf(reason, sizeof(reason), "--source \"%.64s\": %s", source, why);
-		request_misuse(request, reason);
+	if (source != NULL &&
+	    network_parse(&query->source, source, error.text, sizeof(error.text)) == -1) {
+		request_misuse(request, "--source \"%.64s\": %s", source, error.text);
 		return false;
 	}
 	if (idle != NULL && (query->idle_over = parse_duration(idle)) == -1) {
-		snprintf(reason, sizeof(reason),
-		    "--idle-over: expected seconds, or such as 5m, got \"%.64s\"", idle);
-		request_misuse(request, reason);
+		request_misuse(
+		    request, "--idle-over: expected seconds, or such as 5m, got \"%.64s\"", idle);
 		return false;
 	}
 	return true;
@@ -93,7 +91,7 @@ static void clients_list_end(struct request *request)
 
 static bool clients_list_more(struct request *request, json_t *rows)
 {
-	int more = request->options[LEFT] == NULL
+	int more = request_option(request, "--left") == NULL
 		       ? clients_add_some(request->state, rows)
 		       : clients_add_departed(request->state, request->server, rows);
 
@@ -104,7 +102,7 @@ static bool clients_list_more(struct request *request, json_t *rows)
 
 static void clients_show_head(const struct request *request, struct evbuffer *out)
 {
-	bool left = request->options[LEFT] != NULL;
+	bool left = request_option(request, "--left") != NULL;
 
 	evbuffer_add_printf(out, ROW, "ID", "SERVICE", "PEER", left ? "STAYED" : "AGE", "IDLE",
 	    "IN", "OUT", left ? "LEFT" : "UNSENT");
@@ -147,13 +145,6 @@ static const struct request_list clients_list = {
 };
 
 const struct command command_clients = {
-	.name = "clients",
-	.arguments = "[--service NAME] [--source NETWORK] [--idle-over SECONDS] [--left]",
-	.help = "list the clients, or the last 64 that left",
-	.options = { [SERVICE] = { "--service", "NAME" },
-	    [SOURCE] = { "--source", "NETWORK" },
-	    [IDLE_OVER] = { "--idle-over", "SECONDS" },
-	    [LEFT] = { "--left", NULL } },
 	.list = &clients_list,
 	.end = clients_list_end,
 };
@@ -192,11 +183,6 @@ static void kill_show(json_t *answer, struct evbuffer *out)
 }
 
 const struct command command_kill = {
-	.name = "kill",
-	.arguments = "ID",
-	.help = "close the connection of a client",
-	.least = 1,
-	.most = 1,
 	.answer = kill_answer,
 	.show = kill_show,
 };

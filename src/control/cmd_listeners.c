@@ -28,9 +28,6 @@ static void listeners_show(json_t *answer, struct evbuffer *out)
 }
 
 const struct command command_listeners = {
-	.name = "listeners",
-	.arguments = "",
-	.help = "list the addresses that are served",
 	.answer = listeners_answer,
 	.show = listeners_show,
 };

@@ -26,9 +26,6 @@ static void reopen_show(json_t *answer, struct evbuffer *out)
 }
 
 const struct command command_reopen = {
-	.name = "reopen",
-	.arguments = "",
-	.help = "reopen the log file, for example after it was renamed",
 	.answer = reopen_answer,
 	.show = reopen_show,
 };
@@ -43,7 +40,7 @@ static json_t *log_answer(struct request *request)
 	if (request->word_count == 0)
 		return json_pack("{s:s}", "level", before);
 	if ((level = log_level_parse(request->words[0])) == -1)
-		return request_misuse(request, NULL);
+		return request_usage(request);
 	log_set_level((enum log_level)level);
 	request_log(request, "logs %s, until now %s", log_level_name(log_level()), before);
 	return json_pack("{s:s, s:s}", "level", log_level_name(log_level()), "before", before);
@@ -55,10 +52,6 @@ static void log_show(json_t *answer, struct evbuffer *out)
 }
 
 const struct command command_log = {
-	.name = "log",
-	.arguments = "[error | warning | info | debug]",
-	.help = "set the log level until the next reload, or print it",
-	.most = 1,
 	.answer = log_answer,
 	.show = log_show,
 };

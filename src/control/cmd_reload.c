@@ -17,8 +17,6 @@
 #include "reload_plan.h"
 #include "server.h"
 
-enum { DRY_RUN };
-
 static void show_warnings(const json_t *answer, struct evbuffer *out)
 {
 	json_t *warnings = json_object_get(answer, "warnings"), *warning;
@@ -165,7 +163,7 @@ static void reload_done_cb(struct reload *reload, void *arg)
 
 static int reload_begin(struct request *request)
 {
-	bool dry_run = request->options[DRY_RUN] != NULL;
+	bool dry_run = request_option(request, "--dry-run") != NULL;
 	struct wait *wait;
 
 	if ((wait = calloc(1, sizeof(*wait))) == NULL)
@@ -219,10 +217,6 @@ static void reload_show(json_t *answer, struct evbuffer *out)
 }
 
 const struct command command_reload = {
-	.name = "reload",
-	.arguments = "[--dry-run]",
-	.help = "reload the configuration, or show what a reload would change",
-	.options = { [DRY_RUN] = { "--dry-run", NULL } },
 	.answer = reload_answer,
 	.show = reload_show,
 	.end = reload_end,

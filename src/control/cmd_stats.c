@@ -24,9 +24,6 @@ static void stats_show(json_t *answer, struct evbuffer *out)
 }
 
 const struct command command_stats = {
-	.name = "stats",
-	.arguments = "",
-	.help = "print all counters, one per line",
 	.answer = stats_answer,
 	.show = stats_show,
 };

@@ -233,9 +233,6 @@ static json_t *status_answer(struct request *request)
 }
 
 const struct command command_status = {
-	.name = "status",
-	.arguments = "",
-	.help = "show whether the daemon is well",
 	.answer = status_answer,
 	.show = status_show,
 };

@@ -465,11 +465,6 @@ static void why_show(json_t *answer, struct evbuffer *out)
 }
 
 const struct command command_why = {
-	.name = "why",
-	.arguments = "ADDRESS SERVICE",
-	.help = "show which rule or limit decides about a client address",
-	.least = 2,
-	.most = 2,
 	.answer = why_answer,
 	.show = why_show,
 };

@@ -1,38 +1,35 @@
-/* The table of commands; a line into a request, and its answer into pieces. */
+/* Makes a line into a request, and the answer of its command into pieces. */
 #include "control/console.h"
 
 #include <errno.h>
 #include <event2/buffer.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "control/command_row.h"
 #include "control/request.h"
 #include "control/show.h"
+#include "core/log.h"
+#include "core/space.h"
 #include "core/suggest.h"
 #include "net/instance.h"
 #include "net/stream.h"
 #include "observe/json.h"
 #include "services/host.h"
-#include "services/service.h"
 
-static const struct command command_help;
-
-static const struct command *const commands[] = {
-	&command_status,
-	&command_listeners,
-	&command_clients,
-	&command_kill,
-	&command_reload,
-	&command_reopen,
-	&command_log,
-	&command_stats,
-	&command_why,
-	&command_help,
+static const struct command *const commands[COMMAND_ROWS] = {
+#define CONTROL(name, ...) [COMMAND_##name] = &command_##name,
+#define LOCAL(...)
+#include "control/commands.def"
 };
-#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+/* Only here: echoctl has a help of its own. */
+static const struct command_row help_row = { "help", 0, "", "", "list the commands" };
+static const struct command command_help;
 
 struct control_task {
 	struct request request;
@@ -42,24 +39,42 @@ struct control_task {
 
 /* --- what commands call --- */
 
+const char *request_option(const struct request *request, const char *name)
+{
+	for (size_t i = 0; i < request->option_count; i++)
+		if (strcmp(request->options[i].name, name) == 0)
+			return request->options[i].value;
+	return NULL;
+}
+
 void *request_refuse(struct request *request, const char *format, ...)
 {
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(request->error, sizeof(request->error), format, args);
+	vsnprintf(request->error.text, sizeof(request->error.text), format, args);
 	va_end(args);
 	return NULL;
 }
 
-void *request_misuse(struct request *request, const char *reason)
+void *request_usage(struct request *request)
 {
-	const struct command *command = request->command;
+	const struct command_row *row = request->row;
 
-	if (reason != NULL)
-		strings_add(&request->details, reason);
-	return request_refuse(request, "usage: %s%s%s", command->name,
-	    *command->arguments == '\0' ? "" : " ", command->arguments);
+	return request_refuse(request, "usage: %s%s%s", row->name,
+	    *row->arguments == '\0' ? "" : " ", row->arguments);
+}
+
+void *request_misuse(struct request *request, const char *format, ...)
+{
+	char reason[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(reason, sizeof(reason), format, args);
+	va_end(args);
+	strings_add(&request->details, reason);
+	return request_usage(request);
 }
 
 void request_log(const struct request *request, const char *format, ...)
@@ -100,64 +115,66 @@ static char *next_word(char **at)
 	return word;
 }
 
-/* Whether the word is an option of the command with all that it takes. */
-static bool take_option(struct request *request, char *word, char **at)
+/* Whether the word is an option of the row; it is kept with its value, which may be the next word. */
+static bool parse_option(struct request *request, char *word, char **at)
 {
+	const char *synopsis = request->row->arguments;
 	char *value = strchr(word, '=');
+	struct synopsis_item item;
+	size_t i = 0;
 
 	if (value != NULL)
 		*value++ = '\0';
-	for (int i = 0; i < REQUEST_OPTIONS; i++) {
-		const struct request_option *option = &request->command->options[i];
-
-		if (option->name == NULL || strcmp(option->name, word) != 0)
-			continue;
-		if (option->value != NULL && value == NULL)
-			value = next_word(at);
-		request->options[i] = option->value != NULL ? value : "";
-		return (option->value != NULL) == (value != NULL);
-	}
-	return false;
-}
-
-static bool take_words(struct request *request, char *at)
-{
-	char *word;
-
-	while ((word = next_word(&at)) != NULL) {
-		if (word[0] == '-' && word[1] == '-') {
-			if (!take_option(request, word, &at))
-				return false;
-		} else if (request->word_count == REQUEST_WORDS) {
+	do
+		if (!synopsis_next(&synopsis, &item))
 			return false;
-		} else {
-			request->words[request->word_count++] = word;
-		}
-	}
-	return request->word_count >= request->command->least &&
-	       request->word_count <= request->command->most;
+	while (item.length != strlen(word) || memcmp(item.name, word, item.length) != 0);
+	if (item.takes_value && value == NULL)
+		value = next_word(at);
+	if (item.takes_value != (value != NULL))
+		return false;
+	while (i < request->option_count && strcmp(request->options[i].name, word) != 0)
+		i++;
+	if (i == REQUEST_OPTIONS)
+		return false;
+	if (i == request->option_count)
+		request->option_count++;
+	request->options[i] = (struct request_option){ word, value != NULL ? value : "" };
+	return true;
 }
 
-static const struct command *find_command(struct request *request, const char *name)
+/* Sets the row and the command of that name, or refuses the request. */
+static bool find_command(struct request *request, const char *name)
 {
 	struct suggestion suggestion = { .name = name };
 
-	for (size_t i = 0; i < COMMANDS; i++) {
-		if (strcasecmp(commands[i]->name, name) == 0)
-			return commands[i];
-		suggest_offer(&suggestion, commands[i]->name);
+	for (int i = 0; i <= COMMAND_ROWS; i++) {
+		bool is_help = i == COMMAND_ROWS;
+		const struct command_row *row = is_help ? &help_row : &command_rows[i];
+
+		if (row->flags & COMMAND_LOCAL)
+			continue;
+		if (strcasecmp(row->name, name) == 0) {
+			request->row = row;
+			request->command = is_help ? &command_help : commands[i];
+			return true;
+		}
+		suggest_offer(&suggestion, row->name);
 	}
 	if (suggestion.best != NULL)
-		return request_refuse(request, "unknown command \"%.64s\"; did you mean \"%s\"?",
-		    name, suggestion.best);
-	return request_refuse(
-	    request, "unknown command \"%.64s\"; \"help\" lists the commands", name);
+		request_refuse(request, "unknown command \"%.64s\"; did you mean \"%s\"?", name,
+		    suggestion.best);
+	else
+		request_refuse(
+		    request, "unknown command \"%.64s\"; \"help\" lists the commands", name);
+	return false;
 }
 
-/* Whether there is a command to run; otherwise the request is refused. */
-static bool understand(struct request *request)
+/* Whether the line has a command to run; otherwise the request is refused. */
+static bool parse_line(struct request *request)
 {
 	char *at = request->line, *word = next_word(&at);
+	size_t least, most;
 
 	if (word != NULL && strcmp(word, "-j") == 0) {
 		request->json = true;
@@ -167,48 +184,44 @@ static bool understand(struct request *request)
 		request_refuse(request, "empty command; \"help\" lists the commands");
 		return false;
 	}
-	request->command = find_command(request, word);
-	if (request->command == NULL)
+	if (!find_command(request, word))
 		return false;
-	if (take_words(request, at))
+	while ((word = next_word(&at)) != NULL) {
+		bool fits;
+
+		if (strncmp(word, "--", 2) == 0)
+			fits = parse_option(request, word, &at);
+		else if ((fits = request->word_count < REQUEST_WORDS))
+			request->words[request->word_count++] = word;
+		if (!fits) {
+			request_usage(request);
+			return false;
+		}
+	}
+	synopsis_count(request->row->arguments, &least, &most);
+	if (request->word_count >= least && request->word_count <= most)
 		return true;
-	request_misuse(request, NULL);
+	request_usage(request);
 	return false;
 }
 
 /* --- the answer --- */
 
-/* The end of every answer. An error has been told by the JSON as well. */
-static void write_end(const struct request *request, struct evbuffer *out)
-{
-	if (request->error[0] == '\0') {
-		evbuffer_add_printf(out, "OK\n");
-		return;
-	}
-	evbuffer_add_printf(out, "ERROR: ");
-	show_text(request->error, out);
-	evbuffer_add_printf(out, "\n");
-}
-
-static json_t *error_object(const struct request *request)
-{
-	return json_pack("{s:o, s:o}", "error", json_text(request->error), "details",
-	    json_strings(&request->details));
-}
-
 static void write_error(struct request *request, struct evbuffer *out)
 {
+	const struct strings *details = &request->details;
 	json_t *object;
 
-	if (request->error[0] == '\0')
+	if (request->error.text[0] == '\0')
 		request_refuse(request, "out of memory");
-	for (size_t i = 0; !request->json && i < request->details.count; i++) {
-		show_text(request->details.items[i], out);
+	for (size_t i = 0; !request->json && i < details->count; i++) {
+		show_text(details->items[i], out);
 		evbuffer_add_printf(out, "\n");
 	}
 	if (!request->json)
 		return;
-	object = error_object(request);
+	object = json_pack("{s:o, s:o}", "error", json_text(request->error.text), "details",
+	    json_strings(details));
 	if (object == NULL || json_write_line(object, out) == -1)
 		evbuffer_add_printf(out, "{\"error\":\"out of memory\",\"details\":[]}\n");
 	json_decref(object);
@@ -231,22 +244,8 @@ static void write_answer(struct request *request, struct evbuffer *out)
 	json_decref(answer);
 }
 
-static void write_row(struct control_task *task, const json_t *row, struct evbuffer *out)
+static bool begin_list(struct request *request, struct evbuffer *out)
 {
-	const struct request *request = &task->request;
-
-	if (!request->json) {
-		request->command->list->show_row(row, out);
-	} else {
-		evbuffer_add_printf(out, "%s", task->rows > 0 ? "," : "");
-		json_write(row, out);
-	}
-	task->rows++;
-}
-
-static bool begin_list(struct control_task *task, struct evbuffer *out)
-{
-	struct request *request = &task->request;
 	const struct request_list *list = request->command->list;
 
 	if (list->begin(request) == -1) {
@@ -260,44 +259,45 @@ static bool begin_list(struct control_task *task, struct evbuffer *out)
 	return true;
 }
 
-/* Some rows; false when they were the last. What fails on the way ends the array and is told behind it. */
-static bool go_on_with_list(struct control_task *task, struct evbuffer *out)
+/* Writes some rows; false when they were the last. An error on the way ends the array and stands behind it. */
+static bool write_rows(struct control_task *task, struct evbuffer *out)
 {
 	struct request *request = &task->request;
+	const struct request_list *list = request->command->list;
 	json_t *rows = json_array(), *row;
-	bool more = request->command->list->more(request, rows);
+	bool more = list->more(request, rows);
 	size_t i;
 
-	json_array_foreach (rows, i, row)
-		write_row(task, row, out);
+	json_array_foreach (rows, i, row) {
+		if (!request->json) {
+			list->show_row(row, out);
+			continue;
+		}
+		evbuffer_add_printf(out, "%s", task->rows++ > 0 ? "," : "");
+		json_write(row, out);
+	}
 	json_decref(rows);
-	if (!more && request->json && request->error[0] == '\0')
+	if (!more && request->json && request->error.text[0] == '\0')
 		evbuffer_add_printf(out, "]}\n");
 	else if (!more && request->json)
-		evbuffer_add_printf(out, "],\"error\":\"%s\"}\n", request->error);
+		evbuffer_add_printf(out, "],\"error\":\"%s\"}\n", request->error.text);
 	return more;
 }
 
-/* Writes the first piece, or the whole answer; whether more pieces follow. */
-static bool begin_answer(struct control_task *task, struct evbuffer *out)
+/* Writes the next piece, or the whole answer; whether more pieces follow. */
+static bool write_piece(struct control_task *task, struct evbuffer *out)
 {
 	struct request *request = &task->request;
+	bool begun = task->begun;
 
-	if (!understand(request)) {
+	task->begun = true;
+	if (!begun && !parse_line(request)) {
 		write_error(request, out);
 		return false;
 	}
 	if (request->command->list != NULL)
-		return begin_list(task, out);
+		return begun ? write_rows(task, out) : begin_list(request, out);
 	write_answer(request, out);
-	return false;
-}
-
-static bool go_on_with_answer(struct control_task *task, struct evbuffer *out)
-{
-	if (task->request.command->list != NULL)
-		return go_on_with_list(task, out);
-	write_answer(&task->request, out);
 	return false;
 }
 
@@ -325,14 +325,20 @@ static struct control_task *console_begin(const struct host *host, struct stream
 
 static enum control_progress console_go_on(struct control_task *task, struct evbuffer *out)
 {
-	bool more = task->begun ? go_on_with_answer(task, out) : begin_answer(task, out);
+	const struct request *request = &task->request;
+	bool more = write_piece(task, out);
 
-	task->begun = true;
-	if (task->request.waits)
+	if (request->waits)
 		return CONTROL_WAITS;
 	if (more)
 		return CONTROL_MORE;
-	write_end(&task->request, out);
+	if (request->error.text[0] == '\0') {
+		evbuffer_add_printf(out, "OK\n");
+	} else {
+		evbuffer_add_printf(out, "ERROR: ");
+		show_text(request->error.text, out);
+		evbuffer_add_printf(out, "\n");
+	}
 	return CONTROL_DONE;
 }
 
@@ -367,10 +373,14 @@ static json_t *help_answer(struct request *request)
 	json_t *list = json_array();
 
 	(void)request;
-	for (size_t i = 0; i < COMMANDS; i++)
-		json_array_append_new(
-		    list, json_pack("{s:s, s:s, s:s}", "name", commands[i]->name, "arguments",
-			      commands[i]->arguments, "help", commands[i]->help));
+	for (int i = 0; i <= COMMAND_ROWS; i++) {
+		const struct command_row *row = i < COMMAND_ROWS ? &command_rows[i] : &help_row;
+
+		if (!(row->flags & COMMAND_LOCAL))
+			json_array_append_new(
+			    list, json_pack("{s:s, s:s, s:s}", "name", row->name, "arguments",
+				      row->arguments, "help", row->help));
+	}
 	return json_pack("{s:o}", "commands", list);
 }
 
@@ -386,10 +396,4 @@ static void help_show(json_t *answer, struct evbuffer *out)
 	evbuffer_add_printf(out, "With -j before it a command answers in JSON.\n");
 }
 
-static const struct command command_help = {
-	.name = "help",
-	.arguments = "",
-	.help = "list the commands",
-	.answer = help_answer,
-	.show = help_show,
-};
+static const struct command command_help = { .answer = help_answer, .show = help_show };

@@ -9,38 +9,37 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/error.h"
 #include "core/strings.h"
 
 struct command;
+struct command_row;
 struct errand;
 struct evbuffer;
 struct server;
 struct stream;
 
 #define REQUEST_WORDS 8
-#define REQUEST_OPTIONS 4
+#define REQUEST_OPTIONS 8
 
 struct request {
 	struct server *server;
 	struct stream *client; /* who asks; valid only while command->answer runs */
+	const struct command_row *row;
 	const struct command *command;
 	bool json;
-	char *line;                       /* the words lie in it */
+	char *line;                       /* the words and options lie in it */
 	const char *words[REQUEST_WORDS]; /* behind the command, without its options */
 	size_t word_count;
-	/* The values of command->options, in that order; NULL = not given, "" = given without one. */
-	const char *options[REQUEST_OPTIONS];
-	char error[512];
+	struct request_option {
+		const char *name, *value; /* "--service"; "" = it takes none */
+	} options[REQUEST_OPTIONS];
+	size_t option_count;
+	struct error error;     /* text "" = none */
 	struct strings details; /* of the error, a line each */
 	void *state;            /* of a command that does not answer at once; its `end` frees it */
 	struct errand *work;    /* calls `answer` again, for a command that waits */
 	bool waits;             /* `answer` returned NULL because it waits, and is called again */
-};
-
-/* "--service NAME" */
-struct request_option {
-	const char *name;  /* with its hyphens */
-	const char *value; /* what it takes, for people; NULL = nothing */
 };
 
 /* An answer that is too long for one piece: rows of a JSON array, and their text. */
@@ -54,12 +53,8 @@ struct request_list {
 	void (*show_row)(const json_t *row, struct evbuffer *out);
 };
 
+/* What answers the command of a row in commands.def. */
 struct command {
-	const char *name;
-	const char *arguments; /* for people */
-	const char *help;
-	size_t least, most; /* words */
-	struct request_option options[REQUEST_OPTIONS];
 	/* The answer, an object; NULL after request_refuse(), when out of memory, or with request->waits. */
 	json_t *(*answer)(struct request *request);
 	void (*show)(json_t *answer, struct evbuffer *out); /* NULL = there is nothing to show */
@@ -67,20 +62,29 @@ struct command {
 	void (*end)(struct request *request);               /* called only if there is a state */
 };
 
-/* Says no: the text of the line "ERROR: ...", one line. Returns NULL, for `answer`. */
+/* The value of an option that the row has; NULL = it is not given, "" = it takes no value. */
+const char *request_option(const struct request *request, const char *name);
+
+/* Refuses it: the text of the line "ERROR: ...", one line. Returns NULL, for `answer`. */
 void *request_refuse(struct request *request, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* No, because the request itself is wrong; the reason may be NULL. */
-void *request_misuse(struct request *request, const char *reason);
+/* The same with the usage of the command, and the reason as a detail. */
+void *request_misuse(struct request *request, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* The same without a reason. */
+void *request_usage(struct request *request);
 
-/* To the log: what was asked for, and by whom. */
+/* Logs what was asked for, and by whom. */
 void request_log(const struct request *request, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The lines of `status` to the log, at level info. */
+/* Logs the lines of `status`, at level info. */
 void status_log(const struct server *server);
 
-extern const struct command command_status, command_listeners, command_clients, command_kill,
-    command_reload, command_reopen, command_log, command_stats, command_why;
+#define CONTROL(name, ...) extern const struct command command_##name;
+#define LOCAL(...)
+#include "control/commands.def"
+#undef CONTROL
+#undef LOCAL
 
 #endif

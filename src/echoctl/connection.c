@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
-#include "echoctl/command.h"
+#include "echoctl/echoctl.h"
 #include "echoctl/wait.h"
 
 #define RETRY_US 20000 /* a Unix stream server with a full backlog does not tell when it has room */

@@ -1,21 +1,22 @@
 /*
- * echoctl: the table of commands, and the command line. To add a command is to add a row; its options
- * and the number of its arguments are checked here, so that its handler need not.
+ * echoctl: the command line. A command is a row in control/commands.def; its options and the number of its arguments
+ * are checked here, so that it need not.
  */
 #include <errno.h>
 #include <getopt.h>
-#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "build.h"
+#include "control/command_row.h"
 #include "core/log.h"
 #include "core/standard.h"
 #include "core/suggest.h"
-#include "echoctl/command.h"
+#include "echoctl/echoctl.h"
 #include "echoctl/probes.h"
 #include "net/address.h"
 
@@ -23,66 +24,14 @@
 #define DAY_SECONDS 86400
 #define SHORTEST_SECONDS 0.001
 
-struct command {
-	const char *name;
-	const char *options;   /* for getopt(3) */
-	const char *arguments; /* for people */
-	const char *help;
-	int least, most; /* arguments */
-	int (*run)(const struct options *options, int count, char **arguments);
-	const struct option *forwarded; /* long options that the daemon understands */
+#define OPTIONS_MAX 16
+#define FORWARDED 'F' /* what getopt returns for an option of the daemon */
+
+static int (*const commands[COMMAND_ROWS])(const struct options *, int, char **) = {
+#define CONTROL(name, ...) [COMMAND_##name] = query_command,
+#define LOCAL(name, ...) [COMMAND_##name] = name##_command,
+#include "control/commands.def"
 };
-
-#define LONG_OPTIONS                              \
-	{ "help", no_argument, NULL, 'h' },       \
-	{                                         \
-		"version", no_argument, NULL, 'V' \
-	}
-#define FORWARDED 'F' /* what getopt returns for the daemon's options */
-
-static const struct option long_options[] = { LONG_OPTIONS, { NULL, 0, NULL, 0 } };
-static const struct option reload_options[] = { LONG_OPTIONS,
-	{ "dry-run", no_argument, NULL, FORWARDED }, { NULL, 0, NULL, 0 } };
-static const struct option clients_options[] = { LONG_OPTIONS,
-	{ "service", required_argument, NULL, FORWARDED },
-	{ "source", required_argument, NULL, FORWARDED },
-	{ "idle-over", required_argument, NULL, FORWARDED },
-	{ "left", no_argument, NULL, FORWARDED }, { NULL, 0, NULL, 0 } };
-
-static const struct command commands[] = {
-	{ "status", ":wi:jh", "[-j] [-w [-i SECONDS]]", "show whether the daemon is well", 0, 0,
-	    control_command, NULL },
-	{ "listeners", ":jh", "[-j]", "list the addresses that are served", 0, 0, control_command,
-	    NULL },
-	{ "clients", ":jh",
-	    "[-j] [--service NAME] [--source NETWORK] [--idle-over SECONDS] [--left]",
-	    "list the clients, or the last 64 that left", 0, 0, control_command, clients_options },
-	{ "kill", ":jh", "[-j] ID", "close the connection of a client", 1, 1, control_command,
-	    NULL },
-	{ "reload", ":jh", "[-j] [--dry-run]",
-	    "reload the configuration, or show what a reload would change", 0, 0, reload_command,
-	    reload_options },
-	{ "reopen", ":jh", "[-j]", "reopen the log file, for example after it was renamed", 0, 0,
-	    control_command, NULL },
-	{ "log", ":jh", "[-j] [LEVEL]", "set the log level until the next reload, or print it", 0,
-	    1, control_command, NULL },
-	{ "stats", ":jh", "[-j]", "print all counters, one per line", 0, 0, control_command, NULL },
-	{ "why", ":jh", "[-j] ADDRESS SERVICE",
-	    "show which rule or limit decides about a client address", 2, 2, control_command,
-	    NULL },
-	/* TEXT may begin with a hyphen: send's options end at the address. */
-	{ "send", "+:w:jh", "[-j] [-w SECONDS] ADDRESS [TEXT...]",
-	    "send a line, a datagram or the standard input, and print the reply", 1, INT_MAX,
-	    send_command, NULL },
-	{ "ping", ":n:i:w:jh", "[-j] [-n COUNT] [-i SECONDS] [-w SECONDS] ADDRESS",
-	    "measure the round-trip time to an echo service", 1, 1, ping_command, NULL },
-	{ "listen", ":n:I:rjh", "[-j] [-n COUNT] [-I INTERFACE] [-r] ADDRESS",
-	    "print the datagrams received at an address or a multicast group", 1, 1, listen_command,
-	    NULL },
-};
-#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
-
-static const char general_options[] = "+:s:jhV";
 
 void complain(const char *format, ...)
 {
@@ -109,33 +58,24 @@ int parse_address_argument(struct address *address, const char *text)
 static void print_usage(FILE *to)
 {
 	fputs("Usage: echoctl [-s SOCKET] [-j] COMMAND [ARGUMENT...]\n\nCommands:\n", to);
-	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
-	fputs("\n"
-	      "  -s SOCKET  the socket of the daemon's control service\n"
-	      "  -j         print JSON\n"
-	      "  -V         print the version\n"
-	      "  -h         print this help; after a command, print its options and arguments\n"
-	      "\n"
-	      "An ADDRESS is written as in the configuration: tcp://127.0.0.1:5566, "
-	      "udp://[::1]:5566,\n"
-	      "unix:///path, unixgram://@name. See echoctl(1).\n",
+	for (size_t i = 0; i < COMMAND_ROWS; i++)
+		fprintf(to, "  %-10s %s\n", command_rows[i].name, command_rows[i].help);
+	fputs(
+	    "\n"
+	    "  -s SOCKET  the socket of the daemon's control service\n"
+	    "  -j         print JSON\n"
+	    "  -V         print the version\n"
+	    "  -h         print this help; behind a command, print what it takes\n"
+	    "\n"
+	    "An ADDRESS is written as in the configuration: tcp://127.0.0.1:5566, udp://[::1]:5566,\n"
+	    "unix:///path, unixgram://@name. See echoctl(1).\n",
 	    to);
 }
 
-static void print_command_usage(const struct command *command, FILE *to)
+static void print_command_usage(const struct command_row *row, FILE *to)
 {
-	fprintf(to, "Usage: echoctl %s %s\n", command->name, command->arguments);
-}
-
-static void print_help(const struct command *command)
-{
-	if (command == NULL) {
-		print_usage(stdout);
-		return;
-	}
-	print_command_usage(command, stdout);
-	printf("\n%s: %s.\n", command->name, command->help);
+	fprintf(to, "Usage: echoctl %s [-j]%s%s%s%s\n", row->name, *row->letters == '\0' ? "" : " ",
+	    row->letters, *row->arguments == '\0' ? "" : " ", row->arguments);
 }
 
 static bool parse_count(const char *text, int64_t *count)
@@ -210,31 +150,72 @@ static bool set_option(
 	}
 }
 
-/* Whether to go on; otherwise *status is what to exit with. `command` is NULL before it is known. */
-static bool parse_options(
-    struct options *options, const struct command *command, int argc, char **argv, int *status)
+/* The options of a command, or the general ones, as getopt_long(3) reads them. */
+struct known_options {
+	char letters[2 * OPTIONS_MAX + 8];
+	struct option longs[OPTIONS_MAX];
+	char names[OPTIONS_MAX][32]; /* of the long ones */
+};
+
+static void add_options(struct known_options *known, const char *synopsis)
 {
-	const char *known = command == NULL ? general_options : command->options;
-	const struct option *longs = long_options;
-	int letter, index = 0;
+	struct synopsis_item item;
 
-	if (command != NULL && command->forwarded != NULL)
-		longs = command->forwarded;
+	while (synopsis_next(&synopsis, &item)) {
+		char *letters = known->letters + strlen(known->letters);
+		size_t i = 0;
 
-	optind = 0; /* a second round begins */
-	while ((letter = getopt_long(argc, argv, known, longs, &index)) != -1) {
-		*status = STATUS_OK;
-		if (letter == 'h') {
-			print_help(command);
-			return false;
+		if (item.name[0] != '-')
+			continue;
+		if (item.length == 2) {
+			snprintf(letters, 3, "%c%s", item.name[1], item.takes_value ? ":" : "");
+			continue;
 		}
+		while (known->longs[i].name != NULL)
+			i++;
+		snprintf(known->names[i], sizeof(known->names[i]), "%.*s", (int)item.length - 2,
+		    item.name + 2);
+		known->longs[i] = (struct option){ known->names[i],
+			item.takes_value ? required_argument : no_argument, NULL, FORWARDED };
+	}
+}
+
+/* Whether to go on; otherwise *status is the exit status. `row` is NULL before the command is known. */
+static bool parse_options(
+    struct options *options, const struct command_row *row, int argc, char **argv, int *status)
+{
+	struct known_options known = { .letters = "+:s:jhV",
+		.longs = {
+		    { "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' } } };
+	int letter, index = 0;
+	size_t least, most;
+
+	if (row != NULL) {
+		/* Words of any number may begin with a hyphen: the options end at the first word. */
+		synopsis_count(row->arguments, &least, &most);
+		strcpy(known.letters, most == SIZE_MAX ? "+:jh" : ":jh");
+		add_options(&known, row->letters);
+		add_options(&known, row->arguments);
+	}
+	optind = 0; /* a second round begins */
+	while ((letter = getopt_long(argc, argv, known.letters, known.longs, &index)) != -1) {
+		*status = STATUS_OK;
 		if (letter == 'V') {
 			puts("echoctl " PACKAGE_VERSION);
 			return false;
 		}
-		if (!set_option(options, &longs[index], letter, argv)) {
-			fprintf(stderr, "Try 'echoctl%s%s -h'.\n", command == NULL ? "" : " ",
-			    command == NULL ? "" : command->name);
+		if (letter == 'h' && row == NULL) {
+			print_usage(stdout);
+			return false;
+		}
+		if (letter == 'h') {
+			print_command_usage(row, stdout);
+			printf("\n%s: %s.\n", row->name, row->help);
+			return false;
+		}
+		if (!set_option(options, &known.longs[index], letter, argv)) {
+			fprintf(stderr, "Try 'echoctl%s%s -h'.\n", row == NULL ? "" : " ",
+			    row == NULL ? "" : row->name);
 			*status = STATUS_USAGE;
 			return false;
 		}
@@ -242,16 +223,16 @@ static bool parse_options(
 	return true;
 }
 
-/* NULL after a complaint. */
-static const struct command *find_command(const char *name)
+/* The number of the command; COMMAND_ROWS after a complaint. */
+static int find_command(const char *name)
 {
 	struct suggestion suggestion = { .name = name };
 	char shown[64];
 
-	for (size_t i = 0; i < COMMANDS; i++) {
-		if (strcmp(commands[i].name, name) == 0)
-			return &commands[i];
-		suggest_offer(&suggestion, commands[i].name);
+	for (int i = 0; i < COMMAND_ROWS; i++) {
+		if (strcmp(command_rows[i].name, name) == 0)
+			return i;
+		suggest_offer(&suggestion, command_rows[i].name);
 	}
 	log_escape(shown, sizeof(shown), name, strlen(name));
 	if (suggestion.best != NULL)
@@ -259,31 +240,35 @@ static const struct command *find_command(const char *name)
 	else
 		complain("unknown command \"%s\"", shown);
 	fputs("The commands are:", stderr);
-	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(stderr, "%s %s", i == 0 ? "" : ",", commands[i].name);
+	for (int i = 0; i < COMMAND_ROWS; i++)
+		fprintf(stderr, "%s %s", i == 0 ? "" : ",", command_rows[i].name);
 	fputs(".\n", stderr);
-	return NULL;
+	return COMMAND_ROWS;
 }
 
-static int run(struct options *options, int argc, char **argv)
+static int run_command(struct options *options, int argc, char **argv)
 {
-	const struct command *command = find_command(argv[0]);
-	int status;
+	int number = find_command(argv[0]), status;
+	const struct command_row *row = &command_rows[number];
+	size_t least, most;
 
-	if (command == NULL)
+	if (number == COMMAND_ROWS)
 		return STATUS_USAGE;
-	options->command = command->name;
-	if (!parse_options(options, command, argc, argv, &status))
+	options->row = row;
+	if (row->flags & COMMAND_SLOW)
+		options->patience = INT64_MAX;
+	if (!parse_options(options, row, argc, argv, &status))
 		return status;
 	argc -= optind;
 	argv += optind;
-	if (argc < command->least || argc > command->most) {
-		complain("%s: %s", command->name,
-		    argc < command->least ? "an argument is missing" : "too many arguments");
-		print_command_usage(command, stderr);
+	synopsis_count(row->arguments, &least, &most);
+	if ((size_t)argc < least || (size_t)argc > most) {
+		complain("%s: %s", row->name,
+		    (size_t)argc < least ? "an argument is missing" : "too many arguments");
+		print_command_usage(row, stderr);
 		return STATUS_USAGE;
 	}
-	return command->run(options, argc, argv);
+	return commands[number](options, argc, argv);
 }
 
 /* An answer that did not reach the disk is not "ok". */
@@ -313,7 +298,7 @@ int main(int argc, char **argv)
 		print_usage(stderr);
 		return STATUS_USAGE;
 	}
-	status = run(&options, argc - optind, argv + optind);
+	status = run_command(&options, argc - optind, argv + optind);
 	strings_clear(&options.forwarded);
 	return check_output(status);
 }

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "echoctl/command.h"
+#include "echoctl/echoctl.h"
 
 static json_t *hex_of(const char *bytes, size_t length)
 {

@@ -9,7 +9,7 @@
 #include <time.h>
 
 #include "core/log.h"
-#include "echoctl/command.h"
+#include "echoctl/echoctl.h"
 #include "echoctl/json_output.h"
 #include "echoctl/wait.h"
 #include "net/endpoint.h"

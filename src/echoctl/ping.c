@@ -12,8 +12,8 @@
 
 #include "core/clock.h"
 #include "core/log.h"
-#include "echoctl/command.h"
 #include "echoctl/connection.h"
+#include "echoctl/echoctl.h"
 #include "echoctl/ping_report.h"
 #include "echoctl/probes.h"
 #include "echoctl/wait.h"

@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "core/clock.h"
-#include "echoctl/command.h"
 #include "echoctl/connection.h"
+#include "echoctl/echoctl.h"
 #include "echoctl/json_output.h"
 #include "echoctl/pump.h"
 #include "echoctl/wait.h"

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
-#include "echoctl/control.h"
+#include "echoctl/query.h"
 #include "echoctl/wait.h"
 
 /* The terminal as it was, while it is ours. */
@@ -46,10 +46,10 @@ static void screen_close(const struct screen *screen)
 }
 
 /* As many rows as fit over what stood there; a line that is too long goes on in the next row. */
-static void draw(const struct control *control)
+static void draw(const struct query *query)
 {
 	struct winsize size = { 0 };
-	const char *at = control->text, *end = at + control->length;
+	const char *at = query->text, *end = at + query->length;
 
 	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == -1 || size.ws_row == 0 || size.ws_col == 0)
 		size = (struct winsize){ .ws_row = 24, .ws_col = 80 };
@@ -70,16 +70,16 @@ static void draw(const struct control *control)
 	fflush(stdout);
 }
 
-static int show(const struct control *control, const struct screen *screen)
+static int show(const struct query *query, const struct screen *screen)
 {
 	int status;
 
-	if (screen->in_place && control->error == NULL && !control->options->json) {
-		draw(control);
+	if (screen->in_place && query->error == NULL && !query->options->json) {
+		draw(query);
 		return STATUS_OK;
 	}
-	status = control_print(control);
-	if (!control->options->json)
+	status = query_print(query);
+	if (!query->options->json)
 		putchar('\n');
 	return fflush(stdout) == EOF ? STATUS_NO : status;
 }
@@ -101,7 +101,7 @@ static bool wait_for_the_end(const struct screen *screen, int signals, int64_t d
 	return false;
 }
 
-int control_watch(struct control *control)
+int query_watch(struct query *query)
 {
 	struct screen screen;
 	int signals = wait_signals(), status;
@@ -109,10 +109,10 @@ int control_watch(struct control *control)
 
 	screen_open(&screen);
 	do {
-		next = clock_us() + control->options->interval;
-		status = control_ask(control);
+		next = clock_us() + query->options->interval;
+		status = query_ask(query);
 		if (status == STATUS_OK)
-			status = show(control, &screen);
+			status = show(query, &screen);
 	} while (status == STATUS_OK && !wait_for_the_end(&screen, signals, next));
 	screen_close(&screen);
 	return status;

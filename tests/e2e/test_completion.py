@@ -56,8 +56,8 @@ def test_every_command_of_echoctl_is_offered():
         set(re.findall(r"^  (-\w) ", help_of("echoctl"), re.M)))
 
 
-@pytest.mark.parametrize("command", ["status", "listeners", "clients", "kill", "reload", "reopen",
-                                     "log", "stats", "why", "send", "ping", "listen"])
+@pytest.mark.parametrize("command", re.findall(r"^(?:CONTROL|LOCAL)\((\w+)", (
+    harness.SOURCE_TREE / "src/control/commands.def").read_text(), re.M))
 def test_every_option_of_a_command_is_offered(command):
     usage = help_of("echoctl", command).splitlines()[0]
     assert set(complete("echoctl", f"{command} -")) == options_of(usage) | {"-h"}

@@ -105,6 +105,21 @@ def test_every_option_of_echoctl_stands_in_its_manual():
             assert re.search(rf"^\.It Fl .*{name}\b", where, re.M), (command, option)
 
 
+def test_the_synopsis_has_the_arguments_of_every_row():
+    synopsis = CLIENT_MANUAL.split(".Sh SYNOPSIS")[1].split(".Sh DESCRIPTION")[0]
+    for command in re.findall(r"^  (\w+) +\w", echoctl_help(), re.M):
+        usage = echoctl_help(command).splitlines()[0].split("[-j]")[1]
+        usage = re.sub(r"\[-[^]]*\]*", "", usage)  # its options
+        choice = re.search(r"\[.*\|.*\]", usage)
+        words = ["?"] if choice else [word.lower().rstrip(".]").lstrip("[") for word in usage.split()]
+        block = next(block for block in synopsis.split(".Nm\n")
+                     if re.search(rf"^\.Cm .*\b{command}\b", block, re.M))
+        lines = [line for line in block.splitlines() if not line.startswith(".Op Fl")]
+        named = [word for line in lines if " Ar " in line or line.startswith(".Ar ")
+                 for word in line.split("Ar ")[1].split() if word != "..."]
+        assert len(named) == len(words) and (choice or named == words), command
+
+
 def test_every_command_of_the_control_service_is_one_of_echoctl(workdir, fleet):
     server = fleet.start({"control": {"listen": "unix://$DIR/control"}})
     with server.connect("control") as client:

@@ -2,7 +2,7 @@
  * The commands that the daemon answers. This file does not know what they mean, except that the answer to status
  * determines the exit status.
  */
-#include "echoctl/control.h"
+#include "echoctl/query.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "control/command_row.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/path.h"
@@ -55,7 +56,7 @@ static char *make_line(const struct options *options, int count, char **words)
 
 	if (out == NULL)
 		return NULL;
-	fprintf(out, "%s%s", options->json ? "-j " : "", options->command);
+	fprintf(out, "%s%s", options->json ? "-j " : "", options->row->name);
 	for (size_t i = 0; i < options->forwarded.count; i++)
 		fprintf(out, " %s", options->forwarded.items[i]);
 	for (int i = 0; i < count; i++)
@@ -81,36 +82,36 @@ static char *make_address(const char *socket)
 	return address;
 }
 
-int control_open(struct control *control, const struct options *options, int count, char **words)
+int query_open(struct query *query, const struct options *options, int count, char **words)
 {
-	*control = (struct control){ .options = options };
+	*query = (struct query){ .options = options };
 	if (!check_words(options->forwarded.items, options->forwarded.count) ||
 	    !check_words(words, (size_t)count))
 		return STATUS_USAGE;
-	control->request = make_line(options, count, words);
-	control->address = make_address(options->socket);
-	if (control->request != NULL && control->address != NULL)
+	query->request = make_line(options, count, words);
+	query->address = make_address(options->socket);
+	if (query->request != NULL && query->address != NULL)
 		return STATUS_OK;
 	complain("%s", strerror(errno));
 	return STATUS_NO;
 }
 
-void control_close(struct control *control)
+void query_close(struct query *query)
 {
-	free(control->text);
-	free(control->error);
-	free(control->request);
-	free(control->address);
+	free(query->text);
+	free(query->error);
+	free(query->request);
+	free(query->address);
 }
 
 /* --- the answer --- */
 
 /* Takes the last line off the text if that is the answer's end; false = more has to come. */
-static bool take_end(struct control *control)
+static bool take_end(struct query *query)
 {
 	static const char no[] = "ERROR: ";
-	const char *text = control->text, *last;
-	size_t length = control->length;
+	const char *text = query->text, *last;
+	size_t length = query->length;
 
 	if (length == 0 || text[length - 1] != '\n')
 		return false;
@@ -118,101 +119,99 @@ static bool take_end(struct control *control)
 	last = last == NULL ? text : last + 1;
 	length -= (size_t)(last - text);
 	if (length > strlen(no) && memcmp(last, no, strlen(no)) == 0)
-		control->error = strndup(last + strlen(no), length - strlen(no));
+		query->error = strndup(last + strlen(no), length - strlen(no));
 	else if (length != strlen("OK") || memcmp(last, "OK", length) != 0)
 		return false;
-	control->length = (size_t)(last - text);
+	query->length = (size_t)(last - text);
 	return true;
 }
 
 /* As recv(), behind what has come already. */
-static ssize_t receive(struct control *control, int fd)
+static ssize_t receive(struct query *query, int fd)
 {
 	ssize_t n;
 
-	if (control->size - control->length < PIECE) {
-		size_t size = 2 * control->size + PIECE;
-		char *text = realloc(control->text, size);
+	if (query->size - query->length < PIECE) {
+		size_t size = 2 * query->size + PIECE;
+		char *text = realloc(query->text, size);
 
 		if (text == NULL)
 			return -1;
-		control->text = text;
-		control->size = size;
+		query->text = text;
+		query->size = size;
 	}
-	n = recv(fd, control->text + control->length, PIECE, 0);
+	n = recv(fd, query->text + query->length, PIECE, 0);
 	if (n > 0)
-		control->length += (size_t)n;
+		query->length += (size_t)n;
 	return n;
 }
 
-static int complain_silence(const struct control *control)
+static int complain_silence(const struct query *query)
 {
-	complain("%s: no answer within %g s: is the daemon stopped, or busy?", control->address,
-	    (double)control->options->patience / SECOND_US);
+	complain("%s: no answer within %g s: is the daemon stopped, or busy?", query->address,
+	    (double)query->options->patience / SECOND_US);
 	return STATUS_NO;
 }
 
-static int complain_end(const struct control *control)
+static int complain_end(const struct query *query)
 {
 	complain(
-	    "%s: closed before the answer was complete: has the daemon stopped?", control->address);
+	    "%s: closed before the answer was complete: has the daemon stopped?", query->address);
 	return STATUS_NO;
 }
 
 /* The request, and its answer. */
-static int exchange(struct control *control, int fd)
+static int exchange(struct query *query, int fd)
 {
 	struct pollfd readable = { .fd = fd, .events = POLLIN };
-	struct waiting waiting = { .what = control->address };
-	size_t length = strlen(control->request);
+	struct waiting waiting = { .what = query->address };
+	size_t length = strlen(query->request);
 
-	control->length = 0;
-	free(control->error);
-	control->error = NULL;
-	if (send(fd, control->request, length, MSG_NOSIGNAL) != (ssize_t)length)
-		return complain_end(control);
-	while (!take_end(control)) {
+	query->length = 0;
+	free(query->error);
+	query->error = NULL;
+	if (send(fd, query->request, length, MSG_NOSIGNAL) != (ssize_t)length)
+		return complain_end(query);
+	while (!take_end(query)) {
 		ssize_t n;
 
 		waiting.since = clock_us();
-		waiting.deadline = wait_deadline(waiting.since, control->options->patience);
+		waiting.deadline = wait_deadline(waiting.since, query->options->patience);
 		if (wait_poll(&waiting, &readable, 1) == 0)
-			return complain_silence(control);
-		n = receive(control, fd);
+			return complain_silence(query);
+		n = receive(query, fd);
 		if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR))
-			return complain_end(control);
+			return complain_end(query);
 	}
 	return STATUS_OK;
 }
 
-int control_ask(struct control *control)
+int query_ask(struct query *query)
 {
 	struct connection connection;
-	int status = connection_open(&connection, control->address, control->options->patience);
+	int status = connection_open(&connection, query->address, query->options->patience);
 
 	if (status == STATUS_OK)
-		status = exchange(control, connection.fd);
+		status = exchange(query, connection.fd);
 	else if (status == STATUS_NOBODY)
 		complain("is echod running, and does its control service listen there?");
 	connection_close(&connection);
 	return status;
 }
 
-int control_print(const struct control *control)
+int query_print(const struct query *query)
 {
-	bool refused = control->error != NULL;
+	bool refused = query->error != NULL;
 
-	fwrite(control->text, 1, control->length,
-	    refused && !control->options->json ? stderr : stdout);
+	fwrite(query->text, 1, query->length, refused && !query->options->json ? stderr : stdout);
 	if (!refused)
 		return STATUS_OK;
-	complain("%s", control->error);
-	return strncmp(control->error, "usage: ", strlen("usage: ")) == 0 ? STATUS_USAGE
-									  : STATUS_NO;
+	complain("%s", query->error);
+	return strncmp(query->error, "usage: ", strlen("usage: ")) == 0 ? STATUS_USAGE : STATUS_NO;
 }
 
 /* Whether status has named a problem: in "problems", or at the end of the first line of its text. */
-static bool needs_a_look(const struct control *control)
+static bool needs_a_look(const struct query *query)
 {
 	static const char verdict[] = ": needs a look";
 	const size_t length = strlen(verdict);
@@ -220,39 +219,30 @@ static bool needs_a_look(const struct control *control)
 	json_t *answer;
 	bool problems;
 
-	if (strcmp(control->options->command, "status") != 0 || control->length == 0)
+	if (strcmp(query->options->row->name, "status") != 0 || query->length == 0)
 		return false;
-	if (!control->options->json) {
-		lf = memchr(control->text, '\n', control->length);
-		return lf != NULL && lf - control->text >= (ptrdiff_t)length &&
+	if (!query->options->json) {
+		lf = memchr(query->text, '\n', query->length);
+		return lf != NULL && lf - query->text >= (ptrdiff_t)length &&
 		       memcmp(lf - length, verdict, length) == 0;
 	}
-	answer = json_loadb(control->text, control->length, 0, NULL);
+	answer = json_loadb(query->text, query->length, 0, NULL);
 	problems = json_array_size(json_object_get(answer, "problems")) > 0;
 	json_decref(answer);
 	return problems;
 }
 
-int control_command(const struct options *options, int count, char **words)
+int query_command(const struct options *options, int count, char **words)
 {
-	struct control control;
-	int status = control_open(&control, options, count, words);
+	struct query query;
+	int status = query_open(&query, options, count, words);
 
 	if (status == STATUS_OK && options->watch)
-		status = control_watch(&control);
-	else if (status == STATUS_OK && (status = control_ask(&control)) == STATUS_OK)
-		status = control_print(&control);
-	if (status == STATUS_OK && needs_a_look(&control))
+		status = query_watch(&query);
+	else if (status == STATUS_OK && (status = query_ask(&query)) == STATUS_OK)
+		status = query_print(&query);
+	if (status == STATUS_OK && needs_a_look(&query))
 		status = STATUS_LOOK;
-	control_close(&control);
+	query_close(&query);
 	return status;
-}
-
-/* Names may have to be looked up, and stores to be loaded. */
-int reload_command(const struct options *options, int count, char **words)
-{
-	struct options patient = *options;
-
-	patient.patience = INT64_MAX;
-	return control_command(&patient, count, words);
 }

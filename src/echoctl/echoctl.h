@@ -1,6 +1,6 @@
-/* What echoctl.c and its commands share: the options, the exit statuses, how an error is told. */
-#ifndef ECHOD_ECHOCTL_COMMAND_H
-#define ECHOD_ECHOCTL_COMMAND_H
+/* What echoctl.c and its commands share: the options, the exit statuses, how an error is printed. */
+#ifndef ECHOD_ECHOCTL_ECHOCTL_H
+#define ECHOD_ECHOCTL_ECHOCTL_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -8,6 +8,7 @@
 #include "core/strings.h"
 
 struct address;
+struct command_row;
 
 /* Exit statuses; scripts rely on them. */
 enum {
@@ -18,7 +19,7 @@ enum {
 	STATUS_LOOK = 4,   /* status: the daemon runs, and something needs a look */
 };
 
-/* What the options of all commands say; times in microseconds. */
+/* The options of all commands; times in microseconds. */
 struct options {
 	const char *socket; /* -s: where the daemon's control service listens */
 	bool json;          /* -j */
@@ -29,19 +30,18 @@ struct options {
 	    *interface; /* -I: where a multicast group is joined; NULL = the kernel decides */
 	bool raw;       /* -r */
 	bool watch;     /* -w of status: again and again */
-	/* Of a command for the daemon: */
-	const char *command;
-	struct strings forwarded; /* its long options, "--name" or "--name=value" */
+	const struct command_row *row;
+	struct strings forwarded; /* options for the daemon, "--name" or "--name=value" */
 };
 
-/* Commands get the arguments behind their options, as many as their row allows. */
-int send_command(const struct options *options, int count, char **arguments);
-int ping_command(const struct options *options, int count, char **arguments);
-int listen_command(const struct options *options, int count, char **arguments);
-/* All those that the daemon's control service answers. */
-int control_command(const struct options *options, int count, char **words);
-/* Of these the one whose answer may come as late as it likes. */
-int reload_command(const struct options *options, int count, char **words);
+/* Every command gets the arguments behind its options, as many as its row allows, and returns the exit status. */
+int query_command(const struct options *options, int count, char **arguments);
+#define CONTROL(...)
+#define LOCAL(name, ...) \
+	int name##_command(const struct options *options, int count, char **arguments);
+#include "control/commands.def"
+#undef CONTROL
+#undef LOCAL
 
 /* Writes "echoctl: ..." and a line feed to standard error. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

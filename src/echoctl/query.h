@@ -1,13 +1,13 @@
 /* What is asked of the daemon's control service: a request line, and an answer with an end. */
-#ifndef ECHOD_ECHOCTL_CONTROL_H
-#define ECHOD_ECHOCTL_CONTROL_H
+#ifndef ECHOD_ECHOCTL_QUERY_H
+#define ECHOD_ECHOCTL_QUERY_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "echoctl/command.h"
+#include "echoctl/echoctl.h"
 
-struct control {
+struct query {
 	const struct options *options;
 	char *address;
 	char *request; /* a line, with its end */
@@ -19,18 +19,18 @@ struct control {
 
 /*
  * Makes the request of the command with its arguments. STATUS_OK, or another status after a complaint.
- * control_close() is due in any case.
+ * query_close() is due in any case.
  */
-int control_open(struct control *control, const struct options *options, int count, char **words);
-void control_close(struct control *control);
+int query_open(struct query *query, const struct options *options, int count, char **words);
+void query_close(struct query *query);
 
 /* Connects and asks once. STATUS_OK when an answer has come, or another status after a complaint. */
-int control_ask(struct control *control);
+int query_ask(struct query *query);
 
 /* Prints the answer where it belongs; the status to exit with. */
-int control_print(const struct control *control);
+int query_print(const struct query *query);
 
 /* Asks every `interval`, on a terminal in place, until q or Ctrl-C; the status to exit with. */
-int control_watch(struct control *control);
+int query_watch(struct query *query);
 
 #endif
