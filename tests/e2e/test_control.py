@@ -715,12 +715,12 @@ def test_log_level_until_the_next_reload(fleet, echoctl):
 
 
 def open_files(server):
-    """By descriptor; None if one of them was closed meanwhile."""
+    """By descriptor; once more if one of them is closed meanwhile."""
     try:
         return {fd: os.readlink(f"/proc/{server.pid}/fd/{fd}")
                 for fd in harness.descriptors(server.pid)}  # fmt: skip
     except FileNotFoundError:
-        return None
+        return open_files(server)
 
 
 def snapshot(server, directory):
