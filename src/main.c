@@ -211,14 +211,13 @@ static void refuse_pid_file(const char *path, const char *why)
 /* With the pid file, if one is wanted; its number is there once everything is bound. */
 static int start_server(struct server *server, const char *pid_path, int *pid_file)
 {
-	char why[512];
+	struct error error;
 	int status;
 
 	if (pid_path != NULL) {
-		*pid_file =
-		    pidfile_open(pid_path, server->running.config->main->user, why, sizeof(why));
+		*pid_file = pidfile_open(pid_path, server->running.config->main->user, &error);
 		if (*pid_file == -1) {
-			log_error("echod: %s: %s", pid_path, why);
+			log_error("echod: %s: %s", pid_path, error.text);
 			return EXIT_FAILURE;
 		}
 	}
@@ -255,7 +254,7 @@ static int serve_config(
 	int report = -1, status;
 
 	/* Until the configured target is open. Finds out whether standard error is the journal. */
-	log_open("stderr", NULL, NULL, 0);
+	log_open("stderr", NULL, NULL);
 	if (line->detach && (report = daemonize(&status)) < 0) {
 		config_free(config);
 		if (report == -2)

@@ -79,7 +79,7 @@ static struct listener *open_listener(const struct reload_plan *plan, const stru
 	 * A Unix socket belongs to the user that we become: its group may connect, and its path can be removed at
 	 * the end. Where the user may not make one, root does.
 	 */
-	if (privilege_lend(plan->config->main->user, error->text, sizeof(error->text)) == -1)
+	if (privilege_lend(plan->config->main->user, error) == -1)
 		return NULL;
 	listener = listener_new(loop, wanted, options, error->text, sizeof(error->text));
 	privilege_return();
@@ -260,8 +260,7 @@ static int plan_address(struct reload_plan *plan, struct plan_entry *entry,
 	for (size_t i = 0; i < endpoints->count && status == 0; i++) {
 		const struct endpoint *wanted = &endpoints->items[i];
 
-		if (service_check_endpoint(
-			entry->config, wanted, error->text, sizeof(error->text)) == -1) {
+		if (service_check_endpoint(entry->config, wanted, error) == -1) {
 			status = EX_CONFIG;
 			break;
 		}
@@ -332,8 +331,7 @@ static int plan_inherited(struct reload_plan *plan, struct plan_entry *entry,
 	if (listener == NULL)
 		return -1;
 	entry->listeners[entry->count++] = listener;
-	return service_check_endpoint(
-	    entry->config, &listener->wanted, error->text, sizeof(error->text));
+	return service_check_endpoint(entry->config, &listener->wanted, error);
 }
 
 /* Clients would wait for ever in the queue of a socket that no service has. */

@@ -84,9 +84,9 @@ static int start_service(
 
 	if (ops->start == NULL)
 		return 0;
-	if (privilege_lend(config->main->user, error->text, sizeof(error->text)) == -1)
+	if (privilege_lend(config->main->user, error) == -1)
 		return -1;
-	result = ops->start(entry->instance, error->text, sizeof(error->text));
+	result = ops->start(entry->instance, error);
 	privilege_return();
 	return result;
 }
@@ -149,9 +149,9 @@ static int open_log(const struct reload_plan *plan)
 		target = "syslog";
 	if (plan->dry_run) {
 		result = log_probe(target);
-		snprintf(error.text, sizeof(error.text), "%s", strerror(errno));
+		error_code(&error, errno, "%s", strerror(errno));
 	} else {
-		result = log_open(target, config->main->user, error.text, sizeof(error.text));
+		result = log_open(target, config->main->user, &error);
 	}
 	if (result == -1)
 		errors_add(plan->errors, option_origin_of(config_section(config, "log"), "target"),

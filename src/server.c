@@ -304,8 +304,7 @@ int server_start(struct server *server)
 
 	running_set_log_level(&server->running);
 	/* Before anything is bound: whether it will be possible to become the user. */
-	if (privilege_seal(error.text, sizeof(error.text)) == -1 ||
-	    privilege_lend(config->main->user, error.text, sizeof(error.text)) == -1)
+	if (privilege_seal(&error) == -1 || privilege_lend(config->main->user, &error) == -1)
 		return refuse_privileges(config, &error);
 	privilege_return();
 	check_descriptor_limit(config->limits->max_connections);
@@ -323,7 +322,7 @@ int server_start(struct server *server)
 	if (server->phase == SERVER_STOPS || status != 0)
 		return status;
 	notify_check();
-	if (privilege_drop(config->main->user, error.text, sizeof(error.text)) == -1)
+	if (privilege_drop(config->main->user, &error) == -1)
 		return refuse_privileges(config, &error);
 	if (geteuid() == 0)
 		log_info("echod: started as root and stays root: set user to another user");
@@ -337,7 +336,7 @@ int server_reopen_log(const struct server *server, struct error *error)
 	const char *user = server->running.config->main->user;
 	size_t length;
 
-	if (log_reopen(error->text, sizeof(error->text)) == 0) {
+	if (log_reopen(error) == 0) {
 		log_info("log: reopened");
 		return 0;
 	}

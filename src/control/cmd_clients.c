@@ -54,8 +54,7 @@ static bool parse_filters(struct request *request, struct clients_query *query)
 		request_refuse(request, "there is no service \"%.64s\"", query->service);
 		return false;
 	}
-	if (source != NULL &&
-	    network_parse(&query->source, source, error.text, sizeof(error.text)) == -1) {
+	if (source != NULL && network_parse(&query->source, source, &error) == -1) {
 		request_misuse(request, "--source \"%.64s\": %s", source, error.text);
 		return false;
 	}

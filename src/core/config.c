@@ -8,14 +8,14 @@
 #define MINUTE 60000
 
 const struct option_row limit_rows[] = {
-	OPTION(struct limit_settings, max_connections, integer, .min = 1, .max = 1000000,
-	    .fallback = "4096", .help = "Limit on the number of clients of all services together."),
-	OPTION(struct limit_settings, max_per_source, integer, .min = 1, .max = 1000000,
-	    .fallback = "256",
+	OPTION_DEFAULT(struct limit_settings, max_connections, integer, 4096, .min = 1,
+	    .max = 1000000, .help = "Limit on the number of clients of all services together."),
+	OPTION_DEFAULT(struct limit_settings, max_per_source, integer, 256, .min = 1,
+	    .max = 1000000,
 	    .help = "Limit on the number of clients of one service from one source network, see "
 		    "source_prefix."),
-	OPTION(struct limit_settings, shutdown_timeout, duration, .max = 60 * MINUTE,
-	    .fallback = "10", .unit = "seconds",
+	OPTION_DEFAULT(struct limit_settings, shutdown_timeout, duration, 10 * 1000,
+	    .max = 60 * MINUTE, .unit = "seconds",
 	    .help = "How long a stopping echod waits for clients to read their last replies."),
 	OPTION_END,
 };

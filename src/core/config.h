@@ -40,15 +40,10 @@ struct config_kind {
 	const char *type;
 	const char *help;                       /* one sentence */
 	struct config_part parts[CONFIG_PARTS]; /* unused ones have rows == NULL */
-	/*
-	 * Checks what no single row can. 0, or -1 with why and the key that is wrong, or, for an item of a
-	 * list, its text. May be NULL.
-	 */
-	int (*check)(
-	    const struct instance_config *instance, const char **key, char *why, size_t why_size);
-	/* The same for what is right and may still be a mistake. */
-	int (*warn)(
-	    const struct instance_config *instance, const char **key, char *why, size_t why_size);
+	/* Checks what no single row can. 0, or -1 with an error and its key. NULL = there is nothing to check. */
+	int (*check)(const struct instance_config *instance, struct error *error);
+	/* The same for what is valid and may still be unwise. */
+	int (*warn)(const struct instance_config *instance, struct error *error);
 	bool runs_programs; /* with the daemon's user */
 };
 

@@ -16,6 +16,7 @@
 #include "core/config.h"
 #include "core/config_lex.h"
 #include "core/config_text.h"
+#include "core/error.h"
 #include "core/path.h"
 #include "core/privilege.h"
 #include "core/trust.h"
@@ -127,15 +128,15 @@ static char *include_path(const struct check *check, const struct token *token)
 	return joined;
 }
 
-/* NULL with why. */
-static char *read_include(const char *path, size_t *length, char *why, size_t why_size)
+/* NULL with an error. */
+static char *read_include(const char *path, size_t *length, struct error *error)
 {
 	char *text;
 
-	if (privilege_was_root() && trust_check(path, why, why_size) == -1)
+	if (privilege_was_root() && trust_check(path, error) == -1)
 		return NULL;
 	if ((text = text_read(path, false, length)) == NULL)
-		snprintf(why, why_size, "%s", text_describe(errno));
+		error_code(error, errno, "%s", text_describe(errno));
 	return text;
 }
 
@@ -145,17 +146,18 @@ static void check_include(struct check *check, const struct option_origin *where
 	char *path = include_path(check, token), *text = NULL;
 	bool seen = path != NULL && strings_find(check->names, path) != NULL;
 	const char *name = path == NULL ? NULL : strings_intern(check->names, path);
-	char shown[256], why[1024];
+	struct error error;
+	char shown[256];
 	size_t length;
 
 	if (name == NULL) {
 		check->errors->lost = true;
 	} else if (!seen && depth < INCLUDE_DEPTH_MAX) {
-		if ((text = read_include(name, &length, why, sizeof(why))) != NULL) {
+		if ((text = read_include(name, &length, &error)) != NULL) {
 			check_file(check, name, text, length, depth + 1);
 		} else {
 			errors_add(check->errors, where, "can't include %s: %s",
-			    log_escape(shown, sizeof(shown), name, strlen(name)), why);
+			    log_escape(shown, sizeof(shown), name, strlen(name)), error.text);
 			check->parsable = false;
 		}
 	}

@@ -15,7 +15,6 @@
 #include "core/config_hint.h"
 #include "core/config_lex.h"
 #include "core/config_text.h"
-#include "core/config_tree.h"
 #include "core/path.h"
 #include "core/privilege.h"
 #include "core/trust.h"
@@ -42,11 +41,11 @@ static void report_errno(struct reader *reader, const char *file)
 static bool is_trusted(struct reader *reader, const char *file)
 {
 	struct option_origin where = { .file = file };
-	char why[1024];
+	struct error error;
 
-	if (!privilege_was_root() || trust_check(file, why, sizeof(why)) == 0)
+	if (!privilege_was_root() || trust_check(file, &error) == 0)
 		return true;
-	errors_add(reader->errors, &where, "%s", why);
+	errors_add(reader->errors, &where, "%s", error.text);
 	reader->files->broken = true;
 	return false;
 }
@@ -97,7 +96,7 @@ static void parse_text(struct reader *reader, const char *name, const char *text
 		return;
 	}
 	file->name = name;
-	if (config_tree_parse(&file->tree, text, reader->directory) == 0 &&
+	if (text_parse(&file->tree, text, reader->directory) == 0 &&
 	    (file->text = strdup(text)) != NULL) {
 		STAILQ_INSERT_TAIL(&reader->files->list, file, entry);
 		return;

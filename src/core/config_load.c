@@ -61,13 +61,13 @@ void load_value(struct loader *loader, const struct config_file *file, const cha
     struct option_section *section, const struct option_row *row, const config_setting_t *setting)
 {
 	struct option_origin where = load_origin(loader, file, setting);
-	char why[768];
+	struct error error;
 
-	if (option_set(section, row, setting, &where, why, sizeof(why)) == 0) {
+	if (option_set(section, row, setting, &where, &error) == 0) {
 		note_item_lines(loader, file, section, row, setting);
 	} else if (!is_wrapped(loader, setting, &where)) {
 		where = error_origin(loader, file, row, setting);
-		errors_add(loader->errors, &where, "%s%s: %s", prefix, row->key, why);
+		errors_add(loader->errors, &where, "%s%s: %s", prefix, row->key, error.text);
 	}
 }
 
@@ -75,12 +75,13 @@ bool load_expects_group(struct loader *loader, const struct config_file *file,
     const config_setting_t *setting, const char *prefix)
 {
 	struct option_origin where = load_origin(loader, file, setting);
-	char why[256];
+	struct error error;
 
 	if (config_setting_is_group(setting))
 		return true;
-	option_refuse(setting, why, sizeof(why), "a group, { ... }");
-	errors_add(loader->errors, &where, "%s%s: %s", prefix, config_setting_name(setting), why);
+	option_refuse(&error, setting, "a group, { ... }");
+	errors_add(
+	    loader->errors, &where, "%s%s: %s", prefix, config_setting_name(setting), error.text);
 	return false;
 }
 

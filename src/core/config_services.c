@@ -127,13 +127,14 @@ static bool resolve_kind(struct loader *loader, struct instance_config *instance
 	struct option_origin where = instance->origin;
 	const config_setting_t *setting = find_type(loader, instance, &where);
 	const char *type = setting == NULL ? instance->name : config_setting_get_string(setting);
-	char path[PREFIX_SIZE], why[256];
+	char path[PREFIX_SIZE];
+	struct error error;
 
 	snprintf(
 	    path, sizeof(path), "services.%s%s", instance->name, setting == NULL ? "" : ".type");
 	if (type == NULL) {
-		option_refuse(setting, why, sizeof(why), "a string");
-		errors_add(loader->errors, &where, "%s: %s", path, why);
+		option_refuse(&error, setting, "a string");
+		errors_add(loader->errors, &where, "%s: %s", path, error.text);
 		return false;
 	}
 	for (const struct config_kind *const *kind = loader->kinds; *kind != NULL; kind++)
@@ -265,18 +266,18 @@ static struct option_origin key_origin(const struct instance_config *instance, c
 
 /* Adds what the check finds, if there is one and it finds anything. */
 static void check_whole(struct strings *errors, const struct instance_config *instance,
-    int (*check)(
-	const struct instance_config *instance, const char **key, char *why, size_t why_size))
+    int (*check)(const struct instance_config *instance, struct error *error))
 {
-	const char *key = NULL;
-	char why[512] = "";
+	struct error error;
 	struct option_origin where;
+	const char *key;
 
-	if (check == NULL || check(instance, &key, why, sizeof(why)) == 0)
+	if (check == NULL || check(instance, &error) == 0)
 		return;
+	key = error.key;
 	where = key_origin(instance, &key);
 	errors_add(errors, &where, "services.%s%s%s: %s", instance->name, key == NULL ? "" : ".",
-	    key == NULL ? "" : key, why);
+	    key == NULL ? "" : key, error.text);
 }
 
 /* Warns only if we are root or user is root: otherwise it is not known who will start the daemon. */

@@ -1,4 +1,8 @@
-/* A pipe is as good as a file: it is read to its end, once. */
+/*
+ * A pipe is as good as a file: it is read to its end, once.
+ * libconfig 1.5 does not check its allocations. So text_parse() allocates more than libconfig will need, and frees
+ * that at once: when memory is short, a config is refused, and nothing crashes.
+ */
 #include "core/config_text.h"
 
 #include <errno.h>
@@ -12,6 +16,8 @@
 #include "core/log.h"
 
 #define FILE_SIZE_MAX ((size_t)16 << 20)
+#define PARSER_SIZE (64 * 1024) /* of libconfig's buffers and stacks */
+#define BYTE_SIZE 64            /* of the tree, for a byte of text; `a=1;` makes the most */
 
 static char *read_all(int fd, size_t *length)
 {
@@ -94,4 +100,22 @@ char *text_line(const char *text, int line, char *to, size_t size)
 	while (length > 0 && (text[length - 1] == ' ' || text[length - 1] == '\t'))
 		length--;
 	return log_escape(to, size, text, length);
+}
+
+int text_parse(config_t *tree, const char *text, const char *include_directory)
+{
+	/* volatile: or the compiler leaves both calls out */
+	void *volatile memory = malloc(PARSER_SIZE + BYTE_SIZE * strlen(text));
+
+	memset(tree, 0, sizeof(*tree)); /* what config_destroy() takes for an empty one */
+	free(memory);
+	if (memory == NULL)
+		return -1;
+	config_init(tree);
+	if (*include_directory != '\0')
+		config_set_include_dir(tree, include_directory);
+	if (config_read_string(tree, text) == CONFIG_TRUE)
+		return 0;
+	errno = EINVAL;
+	return -1;
 }

@@ -1,4 +1,4 @@
-/* The text is always terminated, and errno is what it was, or the error's. */
+/* A text that does not fit is cut, and always terminated. Its arguments may be the error's own text. */
 #include "core/error.h"
 
 #include <errno.h>
@@ -6,17 +6,40 @@
 #include <stdio.h>
 #include <string.h>
 
+static int error_write(struct error *error, int code, const char *key, const char *format,
+    va_list args) __attribute__((format(printf, 4, 0)));
+
+static int error_write(
+    struct error *error, int code, const char *key, const char *format, va_list args)
+{
+	char text[ERROR_TEXT_MAX];
+	int saved = errno;
+
+	vsnprintf(text, sizeof(text), format, args);
+	memcpy(error->text, text, strlen(text) + 1);
+	error->code = code;
+	error->key = key;
+	errno = code != 0 ? code : saved;
+	return -1;
+}
+
 int error_set(struct error *error, const char *format, ...)
 {
-	int saved = errno;
 	va_list args;
 
-	error->code = 0;
-	error->key = NULL;
 	va_start(args, format);
-	vsnprintf(error->text, sizeof(error->text), format, args);
+	error_write(error, 0, NULL, format, args);
 	va_end(args);
-	errno = saved;
+	return -1;
+}
+
+int error_code(struct error *error, int code, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	error_write(error, code, NULL, format, args);
+	va_end(args);
 	return -1;
 }
 
@@ -25,10 +48,8 @@ int error_errno(struct error *error, const char *format, ...)
 	size_t length;
 	va_list args;
 
-	error->code = errno;
-	error->key = NULL;
 	va_start(args, format);
-	vsnprintf(error->text, sizeof(error->text), format, args);
+	error_write(error, errno, NULL, format, args);
 	va_end(args);
 	length = strlen(error->text);
 	snprintf(error->text + length, sizeof(error->text) - length, ": %s", strerror(error->code));
@@ -36,11 +57,19 @@ int error_errno(struct error *error, const char *format, ...)
 	return -1;
 }
 
+int error_key(struct error *error, const char *key, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	error_write(error, 0, key, format, args);
+	va_end(args);
+	return -1;
+}
+
 int error_memory(struct error *error)
 {
-	error_set(error, "out of memory");
-	errno = error->code = ENOMEM;
-	return -1;
+	return error_code(error, ENOMEM, "out of memory");
 }
 
 int error_prefix(struct error *error, const char *format, ...)
@@ -52,7 +81,7 @@ int error_prefix(struct error *error, const char *format, ...)
 
 	memcpy(rest, error->text, sizeof(rest));
 	va_start(args, format);
-	vsnprintf(error->text, sizeof(error->text), format, args);
+	error_write(error, error->code, error->key, format, args);
 	va_end(args);
 	length = strlen(error->text);
 	snprintf(error->text + length, sizeof(error->text) - length, "%s", rest);

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/error.h"
 #include "core/logfile.h"
 
 #define LINE_MAX_BYTES 2048 /* below PIPE_BUF: written whole or not at all */
@@ -53,9 +54,9 @@ static const char *const target_names[] = { "stderr", "syslog", NULL };
 static const int level_priorities[] = { LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 
 const struct option_row log_rows[] = {
-	OPTION(struct log_settings, level, choice, .fallback = "\"info\"", .choices = level_names,
+	OPTION_DEFAULT(struct log_settings, level, choice, LOG_LEVEL_INFO, .choices = level_names,
 	    .help = "Messages of this level and of the more severe ones are logged."),
-	OPTION(struct log_settings, target, choice_or_path, .fallback = "\"stderr\"",
+	OPTION(struct log_settings, target, choice_or_path, .fallback = OPTION_TEXT("stderr"),
 	    .choices = target_names,
 	    .help = "Where the log goes: standard error, the syslog daemon, or a file, which "
 		    "SIGUSR1 reopens."),
@@ -153,17 +154,16 @@ static void use_syslog(void)
 	the_log.is_stream = is_stream;
 }
 
-static int use_file(const char *path, const char *user, char *why, size_t why_size)
+static int use_file(const char *path, const char *user, struct error *error)
 {
 	struct logfile file;
 	char *copy;
 
-	if (logfile_open(&file, path, user, why, why_size) == -1)
+	if (logfile_open(&file, path, user, error) == -1)
 		return -1;
 	if ((copy = strdup(path)) == NULL) {
-		snprintf(why, why_size, "out of memory");
 		logfile_close(&file);
-		return -1;
+		return error_memory(error);
 	}
 	leave_note(path);
 	use_sink(SINK_FILE, file.fd);
@@ -177,19 +177,19 @@ static bool is_open_file(const char *target)
 	return the_log.sink == SINK_FILE && strcmp(the_log.path, target) == 0;
 }
 
-int log_open(const char *target, const char *user, char *why, size_t why_size)
+int log_open(const char *target, const char *user, struct error *error)
 {
 	if (strcmp(target, "stderr") == 0) {
 		use_stderr();
 	} else if (strcmp(target, "syslog") == 0) {
 		use_syslog();
 	} else if (is_open_file(target)) {
-		if (log_reopen(why, why_size) == -1)
+		if (log_reopen(error) == -1)
 			log_warning("log: cannot reopen %s, lines go on to the file that was open: "
 				    "%s",
-			    target, why);
+			    target, error->text);
 	} else {
-		return use_file(target, user, why, why_size);
+		return use_file(target, user, error);
 	}
 	return 0;
 }
@@ -199,11 +199,11 @@ int log_probe(const char *target)
 	return *target != '/' || is_open_file(target) ? 0 : logfile_probe(target);
 }
 
-int log_reopen(char *why, size_t why_size)
+int log_reopen(struct error *error)
 {
 	if (the_log.sink != SINK_FILE)
 		return 0;
-	the_log.stale = logfile_reopen(&the_log.file, the_log.path, why, why_size) == -1;
+	the_log.stale = logfile_reopen(&the_log.file, the_log.path, error) == -1;
 	if (the_log.stale)
 		return -1;
 	if (the_log.file.fd != the_log.fd)

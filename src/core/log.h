@@ -24,14 +24,14 @@ extern const struct option_row log_rows[];
 
 /*
  * Sends lines to the target from now on, and says so where they went until now; root opens a file for the
- * user (see logfile.h). A file that is open already is reopened if it was rotated. 0, or -1 with errno, why,
+ * user (see logfile.h). A file that is open already is reopened if it was rotated. 0, or -1 with an error
  * and the old target kept. Syslog need not be there yet. Before the first call lines go to stderr.
  */
-int log_open(const char *target, const char *user, char *why, size_t why_size);
+int log_open(const char *target, const char *user, struct error *error);
 /* Whether log_open() would work, as far as that can be seen without a trace. 0, or -1 with errno. */
 int log_probe(const char *target);
-/* Opens the target's file again (after a rotation); -1 with errno and why, and the old one kept. */
-int log_reopen(char *why, size_t why_size);
+/* Opens the target's file again (after a rotation); -1 with an error, and the old one kept. */
+int log_reopen(struct error *error);
 /* Whether that failed the last time, so that lines still go to the old file. */
 bool log_is_stale(void);
 /* "stderr", "syslog" or the file's path. */

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/error.h"
 #include "core/path.h"
 #include "core/privilege.h"
 #include "core/trust.h"
@@ -28,38 +29,31 @@ static int open_or_make(int directory, const char *name, int flags, int make, bo
 	return fd;
 }
 
-static void describe_open_error(int error, char *why, size_t why_size)
+/* With what to do about it, for an errno of open(2). */
+static int fail_open(struct error *error)
 {
 	const char *hint = "";
 
-	if (error == ENXIO)
+	if (errno == ENXIO)
 		hint = " (a FIFO that nobody reads, or a socket)";
-	else if (error == EROFS)
+	else if (errno == EROFS)
 		hint = " (under systemd, ReadWritePaths= of the unit says where it may write)";
-	else if (error == EACCES && geteuid() != 0 && privilege_was_root())
+	else if (errno == EACCES && geteuid() != 0 && privilege_was_root())
 		hint = " (echod is no longer root, its user must be able to open the file)";
-	snprintf(why, why_size, "%s%s", strerror(error), hint);
+	return error_code(error, errno, "%s%s", strerror(errno), hint);
 }
 
-static int open_directory(const char *path)
+static int open_as_user(struct logfile *file, const char *path, struct error *error)
 {
-	char *directory = path_directory(path);
-	int fd = directory == NULL ? -1 : open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-	free(directory);
-	return fd;
-}
-
-static int open_as_we_are(struct logfile *file, const char *path, char *why, size_t why_size)
-{
+	char *directory;
 	bool made;
 
 	file->fd = open_or_make(AT_FDCWD, path, 0, 0, &made);
-	if (file->fd == -1) {
-		describe_open_error(errno, why, why_size);
-		return -1;
-	}
-	file->directory = open_directory(path);
+	if (file->fd == -1)
+		return fail_open(error);
+	if ((directory = path_directory(path)) != NULL)
+		file->directory = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	free(directory);
 	snprintf(file->name, sizeof(file->name), "%s", strrchr(path, '/') + 1);
 	return 0;
 }
@@ -73,78 +67,63 @@ static bool is_own_file(int fd, uid_t user)
 	       (st.st_uid == 0 || st.st_uid == user);
 }
 
-/* Takes over trust->directory. */
-static int open_in(struct logfile *file, const struct trust *trust, uid_t user, gid_t group,
-    char *why, size_t why_size)
-{
-	bool made;
-
-	file->directory = trust->directory;
-	snprintf(file->name, sizeof(file->name), "%s", trust->name);
-	file->fd = open_or_make(trust->directory, trust->name, trust->follow, O_EXCL, &made);
-	if (file->fd == -1 && errno == ELOOP) {
-		snprintf(why, why_size,
-		    "it is a symbolic link that others can have made: root does not follow it");
-	} else if (file->fd == -1) {
-		describe_open_error(errno, why, why_size);
-	} else if (trust->follow != 0 && !made && !is_own_file(file->fd, user)) {
-		errno = EPERM;
-		snprintf(why, why_size,
-		    "users other than root can write to its directory, and it is not a regular "
-		    "file of root's, or has a second name");
-	} else if (made && user != 0 && fchown(file->fd, user, group) == -1) {
-		snprintf(why, why_size, "fchown: %s", strerror(errno));
-	} else {
-		return 0;
-	}
-	return -1;
-}
-
 static int open_as_root(
-    struct logfile *file, const char *path, const char *user, char *why, size_t why_size)
+    struct logfile *file, const char *path, const char *user, struct error *error)
 {
 	struct trust trust;
 	uid_t uid = 0;
 	gid_t gid = 0;
-	int saved;
+	bool made;
 
-	if (user != NULL && privilege_ids(user, &uid, &gid, why, why_size) == -1)
+	if (user != NULL && privilege_ids(user, &uid, &gid, error) == -1)
 		return -1;
 	if (trust_walk(path, &trust) == -1) {
-		describe_open_error(errno, why, why_size);
-		if (errno == ELOOP && *trust.doubt != '\0')
-			snprintf(why, why_size,
-			    "there is a symbolic link on its path that others can have made, for "
-			    "they can write to %s: root does not follow it",
-			    trust.doubt);
-		return -1;
+		if (errno != ELOOP || *trust.doubt == '\0')
+			return fail_open(error);
+		return error_code(error, ELOOP,
+		    "there is a symbolic link on its path that others can have made, for they can "
+		    "write to %s: root does not follow it",
+		    trust.doubt);
 	}
-	if (open_in(file, &trust, uid, gid, why, why_size) == 0)
+	file->directory = trust.directory;
+	snprintf(file->name, sizeof(file->name), "%s", trust.name);
+	file->fd = open_or_make(trust.directory, trust.name, trust.follow, O_EXCL, &made);
+	if (file->fd == -1 && errno == ELOOP)
+		error_code(error, ELOOP,
+		    "it is a symbolic link that others can have made: root does not follow it");
+	else if (file->fd == -1)
+		fail_open(error);
+	else if (trust.follow != 0 && !made && !is_own_file(file->fd, uid))
+		error_code(error, EPERM,
+		    "users other than root can write to its directory, and it is not a regular "
+		    "file of root's, or has a second name");
+	else if (made && uid != 0 && fchown(file->fd, uid, gid) == -1)
+		error_errno(error, "fchown");
+	else
 		return 0;
-	saved = errno;
 	logfile_close(file);
-	errno = saved;
+	errno = error->code;
 	return -1;
 }
 
-int logfile_open(
-    struct logfile *file, const char *path, const char *user, char *why, size_t why_size)
+int logfile_open(struct logfile *file, const char *path, const char *user, struct error *error)
 {
 	int result = -1;
 
 	*file = (struct logfile){ .fd = -1, .directory = -1 };
-	if (privilege_lend(user, why, why_size) == -1)
+	if (privilege_lend(user, error) == -1)
 		return -1;
 	errno = EACCES; /* without a user, root opens it below */
 	if (geteuid() != 0)
-		result = open_as_we_are(file, path, why, why_size);
+		result = open_as_user(file, path, error);
 	privilege_return();
 	if (result == -1 && errno == EACCES && geteuid() == 0)
-		result = open_as_root(file, path, user, why, why_size);
+		result = open_as_root(file, path, user, error);
 	return result;
 }
 
-static bool is_to_be_reopened(int fd, const char *path)
+/* Whether the path leads to another file than the open one, or to none; only a regular file is ever rotated. */
+static bool is_rotated(int fd, const char *path)
 {
 	struct stat open, there;
 
@@ -154,14 +133,14 @@ static bool is_to_be_reopened(int fd, const char *path)
 	       open.st_ino != there.st_ino;
 }
 
-int logfile_reopen(struct logfile *file, const char *path, char *why, size_t why_size)
+int logfile_reopen(struct logfile *file, const char *path, struct error *error)
 {
 	struct logfile fresh;
 	bool made;
 
-	if (!is_to_be_reopened(file->fd, path))
+	if (!is_rotated(file->fd, path))
 		return 0;
-	if (logfile_open(&fresh, path, NULL, why, why_size) == 0) {
+	if (logfile_open(&fresh, path, NULL, error) == 0) {
 		logfile_close(file);
 		*file = fresh;
 		return 0;

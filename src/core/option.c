@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/config_tree.h"
+#include "core/config_text.h"
 #include "core/suggest.h"
 
 void *option_field(const struct option_section *section, const struct option_row *row)
@@ -17,29 +17,11 @@ void *option_field(const struct option_section *section, const struct option_row
 	return (char *)section->fields + row->offset;
 }
 
-static size_t index_of(const struct option_section *section, const struct option_row *row)
-{
-	return (size_t)(row - section->rows);
-}
-
-static void clear_field(struct option_section *section, const struct option_row *row)
-{
-	if (row->type->clear != NULL)
-		row->type->clear(option_field(section, row));
-	memset(option_field(section, row), 0, row->type->size);
-	section->origins[index_of(section, row)] = (struct option_origin){ 0 };
-}
-
-static int set_defaults(struct option_section *section)
-{
-	static const struct option_origin built_in = { 0 };
-
-	for (const struct option_row *row = section->rows; row->key != NULL; row++)
-		if (row->fallback != NULL &&
-		    option_set_text(section, row, row->fallback, &built_in) == -1)
-			return -1;
-	return 0;
-}
+/* A field of any type, outside of a section. */
+union option_value {
+	max_align_t alignment;
+	char bytes[OPTION_SIZE_MAX];
+};
 
 int option_section_init(struct option_section *section, const struct option_row *rows, size_t size)
 {
@@ -50,21 +32,31 @@ int option_section_init(struct option_section *section, const struct option_row 
 	section->rows = rows;
 	section->fields = calloc(1, size);
 	section->origins = calloc(count + 1, sizeof(*section->origins));
-	if (section->fields == NULL || section->origins == NULL || set_defaults(section) == -1) {
-		int saved = errno;
+	if (section->fields == NULL || section->origins == NULL)
+		goto fail;
+	for (const struct option_row *row = rows; row->key != NULL; row++) {
+		void *field = (char *)section->fields + row->offset;
 
-		option_section_clear(section);
-		errno = saved;
-		return -1;
+		if (row->fallback == NULL)
+			continue;
+		if (row->type->copy == NULL)
+			memcpy(field, row->fallback, row->type->size);
+		else if (row->type->copy(row, field, row->fallback) == -1)
+			goto fail;
 	}
 	return 0;
+fail:
+	option_section_clear(section);
+	errno = ENOMEM;
+	return -1;
 }
 
 void option_section_clear(struct option_section *section)
 {
-	if (section->fields != NULL && section->origins != NULL)
+	if (section->fields != NULL)
 		for (const struct option_row *row = section->rows; row->key != NULL; row++)
-			clear_field(section, row);
+			if (row->type->clear != NULL)
+				row->type->clear(row, (char *)section->fields + row->offset);
 	free(section->fields);
 	free(section->origins);
 	*section = (struct option_section){ 0 };
@@ -84,44 +76,46 @@ void option_suggest(struct suggestion *suggestion, const struct option_row *rows
 		suggest_offer(suggestion, rows->key);
 }
 
-int option_set(struct option_section *section, const struct option_row *row,
-    const struct config_setting_t *setting, const struct option_origin *origin, char *why,
-    size_t why_size)
+/* Takes over what the value owns. */
+static void replace_value(struct option_section *section, const struct option_row *row,
+    const void *value, const struct option_origin *origin)
 {
-	void *value = calloc(1, row->type->size);
+	void *field = option_field(section, row);
 
-	if (value == NULL) {
-		snprintf(why, why_size, "out of memory");
+	if (row->type->clear != NULL)
+		row->type->clear(row, field);
+	memcpy(field, value, row->type->size);
+	section->origins[row - section->rows] = *origin;
+}
+
+int option_set(struct option_section *section, const struct option_row *row,
+    const struct config_setting_t *setting, const struct option_origin *origin, struct error *error)
+{
+	union option_value value = { 0 };
+
+	if (row->type->parse(row, setting, &value, error) == -1)
 		return -1;
-	}
-	if (row->type->parse(row, setting, value, why, why_size) == -1) {
-		free(value);
-		return -1;
-	}
-	clear_field(section, row);
-	memcpy(option_field(section, row), value, row->type->size);
-	section->origins[index_of(section, row)] = *origin;
-	free(value);
+	replace_value(section, row, &value, origin);
 	return 0;
 }
 
 bool option_accepts(const struct option_row *row, const struct config_setting_t *setting)
 {
-	void *value = calloc(1, row->type->size);
-	char why[256];
-	bool accepts =
-	    value != NULL && row->type->parse(row, setting, value, why, sizeof(why)) == 0;
+	union option_value value = { 0 };
+	struct error error;
 
-	if (accepts && row->type->clear != NULL)
-		row->type->clear(value);
-	free(value);
-	return accepts;
+	if (row->type->parse(row, setting, &value, &error) == -1)
+		return false;
+	if (row->type->clear != NULL)
+		row->type->clear(row, &value);
+	return true;
 }
 
 int option_set_text(struct option_section *section, const struct option_row *row, const char *text,
     const struct option_origin *origin)
 {
-	char *source, why[256];
+	struct error error = { 0 };
+	char *source;
 	config_t tree;
 	int result = -1;
 
@@ -129,13 +123,10 @@ int option_set_text(struct option_section *section, const struct option_row *row
 		errno = ENOMEM;
 		return -1;
 	}
-	if (config_tree_parse(&tree, source, "") == 0) {
-		errno = 0;
-		result = option_set(
-		    section, row, config_lookup(&tree, "value"), origin, why, sizeof(why));
+	if (text_parse(&tree, source, "") == 0) {
+		result = option_set(section, row, config_lookup(&tree, "value"), origin, &error);
+		errno = error.code != 0 ? error.code : EINVAL;
 	}
-	if (result == -1 && errno != ENOMEM)
-		errno = EINVAL;
 	config_destroy(&tree);
 	free(source);
 	return result;
@@ -144,7 +135,7 @@ int option_set_text(struct option_section *section, const struct option_row *row
 const struct option_origin *option_origin(
     const struct option_section *section, const struct option_row *row)
 {
-	return &section->origins[index_of(section, row)];
+	return &section->origins[row - section->rows];
 }
 
 const struct option_origin *option_origin_of(const struct option_section *section, const char *key)
@@ -173,33 +164,27 @@ char *option_format(const struct option_section *section, const struct option_ro
 	return text;
 }
 
-/* Every type can print, so printing is what compares them all. */
-bool option_same(
+bool option_equal(
     const struct option_section *a, const struct option_section *b, const struct option_row *row)
 {
-	char *text_a = option_format(a, row), *text_b = option_format(b, row);
-	bool same = text_a != NULL && text_b != NULL && strcmp(text_a, text_b) == 0;
+	const void *x = option_field(a, row), *y = option_field(b, row);
 
-	free(text_a);
-	free(text_b);
-	return same;
+	return row->type->equal != NULL ? row->type->equal(row, x, y)
+					: memcmp(x, y, row->type->size) == 0;
 }
 
 int option_copy(
     struct option_section *to, const struct option_section *from, const struct option_row *row)
 {
-	char *text;
-	int result;
+	const void *field = option_field(from, row);
+	union option_value value = { 0 };
 
-	if (!option_is_set(from, row)) {
-		clear_field(to, row);
-		return 0;
-	}
-	if ((text = option_format(from, row)) == NULL)
+	if (row->type->copy == NULL)
+		memcpy(&value, field, row->type->size);
+	else if (row->type->copy(row, &value, field) == -1)
 		return -1;
-	result = option_set_text(to, row, text, option_origin(from, row));
-	free(text);
-	return result;
+	replace_value(to, row, &value, option_origin(from, row));
+	return 0;
 }
 
 void option_explain(const struct option_row *row, const char *path, FILE *out)
@@ -211,11 +196,14 @@ void option_explain(const struct option_row *row, const char *path, FILE *out)
 	else
 		snprintf(shape, sizeof(shape), "%s", row->type->name);
 	fprintf(out, "%s: %s; ", path, shape);
-	if (row->fallback != NULL)
-		fprintf(out, "default %s\n", row->fallback);
-	else
+	if (row->fallback != NULL) {
+		fputs("default ", out);
+		row->type->print(row, row->fallback, out);
+		putc('\n', out);
+	} else {
 		fputs(
 		    row->flags & OPTION_REQUIRED ? "must be given\n" : "not set by default\n", out);
+	}
 	if (row->help != NULL)
 		fprintf(out, "    %s\n", row->help);
 	if (row->flags & OPTION_RESTART)

@@ -14,11 +14,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "core/error.h"
 #include "core/strings.h"
 
 struct config_setting_t;
-struct suggestion;
 struct option_row;
+struct suggestion;
 
 /* Where a value came from; file is NULL for a built-in default. The text belongs to the config. */
 struct option_origin {
@@ -26,27 +27,31 @@ struct option_origin {
 	int line;
 };
 
+#define OPTION_SIZE_MAX 64
+
 struct option_type {
 	const char *name; /* "duration", for --explain and the manual */
-	size_t size;      /* of the field, bytes */
+	size_t size;      /* of the field, bytes; at most OPTION_SIZE_MAX */
 	/*
-	 * Reads a setting into the field, which is zeroed before. 0, or -1 with `why` filled with
-	 * what was expected and what was found ("expected an integer from 1 to 65535, got
-	 * \"abc\"").
+	 * Parses a setting into the field, which is zeroed before. 0, or -1 with an error that says what was expected
+	 * and what was found ("expected an integer from 1 to 65535, got \"abc\"").
 	 */
 	int (*parse)(const struct option_row *row, const struct config_setting_t *setting,
-	    void *field, char *why, size_t why_size);
+	    void *field, struct error *error);
 	/* Writes the value as the file would have it. */
 	void (*print)(const struct option_row *row, const void *field, FILE *out);
-	/* Frees what the field owns and leaves it as zeroes; NULL when it owns nothing. */
-	void (*clear)(void *field);
+	/* A field that owns nothing has none of these three: its bytes are the value. */
+	bool (*equal)(const struct option_row *row, const void *a, const void *b);
+	/* Fills `to`, which is zeroed before. 0, or -1 with errno ENOMEM and nothing to be cleared. */
+	int (*copy)(const struct option_row *row, void *to, const void *from);
+	/* Frees what the field owns and leaves it as zeroes. */
+	void (*clear)(const struct option_row *row, void *field);
 	/* What a value of the row looks like ("an integer from 1 to 9"); NULL = the type's name. */
 	void (*describe)(const struct option_row *row, char *to, size_t size);
 	const struct option_item *item; /* of a list, see option_list.h */
 };
 
-/* Field types in C: bool, int64_t, int64_t ms, int64_t bytes, mode_t, int (index), char *, struct strings.
- */
+/* Field types in C: bool, int64_t, int64_t ms, int64_t bytes, mode_t, int (index), char *, char *, struct strings. */
 extern const struct option_type option_bool, option_integer, option_duration, option_size,
     option_mode, option_choice, option_string, option_choice_or_path, option_strings;
 
@@ -59,9 +64,10 @@ enum option_flags {
 struct option_row {
 	const char *key;
 	const struct option_type *type;
-	size_t offset;              /* of the field in the struct that the section fills */
-	int64_t min, max;           /* of a number, in the field's unit; both 0 = no bounds */
-	const char *fallback;       /* the default in the file's syntax; NULL = the zero value */
+	size_t offset;    /* of the field in the struct that the section fills */
+	int64_t min, max; /* of a number, in the field's unit; both 0 = no bounds */
+	const void
+	    *fallback; /* the default, a value of the field's type; NULL = all zeroes, not set */
 	const char *const *choices; /* of an option_choice(_or_path), NULL-terminated */
 	unsigned flags;
 	const char *unit; /* "seconds", "bytes"; NULL = none */
@@ -74,6 +80,14 @@ struct option_row {
 		.key = #field_, .type = &option_##kind_, .offset = offsetof(type_, field_), \
 		__VA_ARGS__                                                                 \
 	}
+/* The same with a default, of the field's type: OPTION_DEFAULT(struct x, depth, integer, 3, .max = 9). */
+#define OPTION_DEFAULT(type_, field_, kind_, default_, ...)                                       \
+	{                                                                                         \
+		.key = #field_, .type = &option_##kind_, .offset = offsetof(type_, field_),       \
+		.fallback = &(const __typeof__(((type_ *)NULL)->field_)){ default_ }, __VA_ARGS__ \
+	}
+/* The default of a string: OPTION(struct x, name, string, .fallback = OPTION_TEXT("a")). */
+#define OPTION_TEXT(default_) (&(const char *const){ default_ })
 #define OPTION_END          \
 	{                   \
 		.key = NULL \
@@ -87,8 +101,7 @@ struct option_section {
 };
 
 /*
- * Allocates fields (zeroed, `size` bytes) and origins and sets every default. 0, or -1 with errno
- * ENOMEM, or EINVAL for a row whose default its own type refuses.
+ * Allocates fields (`size` bytes) and origins, and sets every default. 0, or -1 with errno ENOMEM.
  */
 int option_section_init(struct option_section *section, const struct option_row *rows, size_t size);
 /* Frees all of it; zeroes are fine, too. */
@@ -100,13 +113,10 @@ const struct option_row *option_find(const struct option_row *rows, const char *
 /* Offers all keys of the rows as what a misspelt one may have meant. */
 void option_suggest(struct suggestion *suggestion, const struct option_row *rows);
 
-/*
- * Sets one field from a setting. 0, and what stood there is replaced; or -1 with `why` filled and
- * everything as it was.
- */
+/* Replaces the value of one field by that of a setting. 0, or -1 with an error and everything as it was. */
 int option_set(struct option_section *section, const struct option_row *row,
-    const struct config_setting_t *setting, const struct option_origin *origin, char *why,
-    size_t why_size);
+    const struct config_setting_t *setting, const struct option_origin *origin,
+    struct error *error);
 
 /* Whether the row accepts the setting; sets nothing. */
 bool option_accepts(const struct option_row *row, const struct config_setting_t *setting);
@@ -130,7 +140,7 @@ bool option_is_set(const struct option_section *section, const struct option_row
 char *option_format(const struct option_section *section, const struct option_row *row);
 
 /* Whether both sections hold the same value for the row. */
-bool option_same(
+bool option_equal(
     const struct option_section *a, const struct option_section *b, const struct option_row *row);
 
 /* Gives `to` the value and the origin that `from` has. 0, or -1 with errno ENOMEM. */
@@ -142,10 +152,10 @@ void option_explain(const struct option_row *row, const char *path, FILE *out);
 
 /*
  * For those who write a type (and a list of strings can be left to option_strings, its printing to
- * option_string). Fills `why` with "expected …, got …", the latter from the setting;
- * always -1, so that a parser can return it.
+ * option_string). Sets the error to "expected EXPECTED, got …", the latter from the
+ * setting; always -1.
  */
-int option_refuse(const struct config_setting_t *setting, char *why, size_t why_size,
-    const char *expected, ...) __attribute__((format(printf, 4, 5)));
+int option_refuse(
+    struct error *error, const struct config_setting_t *setting, const char *expected);
 
 #endif

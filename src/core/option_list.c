@@ -1,120 +1,147 @@
 /* Lists for option types further right: net/ has addresses and networks. A list owns its items. */
 #include "core/option_list.h"
 
+#include <errno.h>
 #include <libconfig.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/log.h"
 
-/* What every such field begins with. */
-struct list {
+/* What every such field is, with items of its own type. */
+struct __attribute__((may_alias)) list {
 	char *items;
 	size_t count;
 };
 
-static int parse_item(
-    const struct option_item *type, void *item, const char *text, char *why, size_t why_size)
+static void *item_at(const struct option_item *type, const struct list *list, size_t index)
 {
-	char shown[160], expected[160];
-
-	if (type->parse(item, text, expected, sizeof(expected)) == 0)
-		return 0;
-	log_escape(shown, sizeof(shown), text, strlen(text));
-	snprintf(why, why_size, "\"%s\": %s", shown, expected);
-	return -1;
+	return list->items + index * type->size;
 }
 
-/* An array may go over many lines. */
-static void note_line(const struct option_item *type, void *item,
-    const struct config_setting_t *setting, size_t index)
+static char *text_of(const struct option_item *type, const void *item)
 {
-	if (type->line == NULL)
-		return;
-	if (config_setting_is_aggregate(setting))
-		setting = config_setting_get_elem(setting, (unsigned)index);
-	*type->line(item) = (int)config_setting_source_line(setting);
+	return *(char *const *)((const char *)item + type->text);
 }
 
-static int parse_strings(const struct option_item *type, struct list *list,
-    const struct config_setting_t *setting, const struct strings *strings, char *why,
-    size_t why_size)
+static int *line_of(const struct option_item *type, void *item)
 {
-	list->items = calloc(strings->count, type->size);
-	if (list->items == NULL && strings->count > 0) {
-		snprintf(why, why_size, "out of memory");
-		return -1;
-	}
-	for (; list->count < strings->count; list->count++) {
-		void *item = list->items + list->count * type->size;
-
-		if (parse_item(type, item, strings->items[list->count], why, why_size) == -1)
-			return -1;
-		note_line(type, item, setting, list->count);
-	}
-	return 0;
+	return (int *)((char *)item + type->line);
 }
 
 int option_list_parse(const struct option_row *row, const struct config_setting_t *setting,
-    void *field, char *why, size_t why_size)
+    void *field, struct error *error)
 {
 	const struct option_item *type = row->type->item;
-	struct list list = { 0 };
+	bool many = config_setting_is_aggregate(setting);
 	struct strings strings = { 0 };
-	int result = option_strings.parse(row, setting, &strings, why, why_size);
+	struct list *list = field;
+	char shown[160];
 
-	if (result == 0)
-		result = parse_strings(type, &list, setting, &strings, why, why_size);
+	if (option_strings.parse(row, setting, &strings, error) == -1)
+		return -1;
+	if (strings.count > 0 && (list->items = calloc(strings.count, type->size)) == NULL) {
+		error_memory(error);
+		goto fail;
+	}
+	for (; list->count < strings.count; list->count++) {
+		const char *text = strings.items[list->count];
+		void *item = item_at(type, list, list->count);
+
+		if (type->parse(item, text, error) == -1) {
+			log_escape(shown, sizeof(shown), text, strlen(text));
+			error_prefix(error, "\"%s\": ", shown);
+			goto fail;
+		}
+		/* An array may go over many lines. */
+		*line_of(type, item) = (int)config_setting_source_line(
+		    many ? config_setting_get_elem(setting, (unsigned)list->count) : setting);
+	}
 	strings_clear(&strings);
-	if (result == -1)
-		option_list_clear(type, &list);
-	memcpy(field, &list, sizeof(list));
-	return result;
+	return 0;
+fail:
+	strings_clear(&strings);
+	option_list_clear(row, field);
+	return -1;
 }
 
 void option_list_print(const struct option_row *row, const void *field, FILE *out)
 {
 	const struct option_item *type = row->type->item;
-	struct list list;
+	const struct list *list = field;
 
-	memcpy(&list, field, sizeof(list));
 	fputs("[ ", out);
-	for (size_t i = 0; i < list.count; i++) {
+	for (size_t i = 0; i < list->count; i++) {
+		char *text = text_of(type, item_at(type, list, i));
+
 		fputs(i == 0 ? "" : ", ", out);
-		option_string.print(row, type->text(list.items + i * type->size), out);
+		option_string.print(row, &text, out);
 	}
-	fputs(list.count == 0 ? "]" : " ]", out);
+	fputs(list->count == 0 ? "]" : " ]", out);
 }
 
-void option_list_clear(const struct option_item *type, void *field)
+bool option_list_equal(const struct option_row *row, const void *a, const void *b)
 {
-	struct list list;
+	const struct option_item *type = row->type->item;
+	const struct list *x = a, *y = b;
+	size_t i = 0;
 
-	memcpy(&list, field, sizeof(list));
-	for (size_t i = 0; i < list.count; i++)
-		type->clear(list.items + i * type->size);
-	free(list.items);
-	memset(field, 0, sizeof(list));
+	if (x->count != y->count)
+		return false;
+	while (i < x->count &&
+	       strcmp(text_of(type, item_at(type, x, i)), text_of(type, item_at(type, y, i))) == 0)
+		i++;
+	return i == x->count;
+}
+
+int option_list_copy(const struct option_row *row, void *to, const void *from)
+{
+	const struct option_item *type = row->type->item;
+	const struct list *list = from;
+	struct list *copy = to;
+	struct error error;
+
+	if (list->count > 0 && (copy->items = calloc(list->count, type->size)) == NULL)
+		return -1;
+	for (; copy->count < list->count; copy->count++) {
+		void *item = item_at(type, list, copy->count),
+		     *new = item_at(type, copy, copy->count);
+
+		if (type->parse(new, text_of(type, item), &error) == -1) {
+			option_list_clear(row, to);
+			errno = ENOMEM;
+			return -1;
+		}
+		*line_of(type, new) = *line_of(type, item);
+	}
+	return 0;
+}
+
+void option_list_clear(const struct option_row *row, void *field)
+{
+	const struct option_item *type = row->type->item;
+	struct list *list = field;
+
+	for (size_t i = 0; i < list->count; i++)
+		type->clear(item_at(type, list, i));
+	free(list->items);
+	*list = (struct list){ 0 };
 }
 
 void option_list_set_line(const struct option_row *row, void *field, size_t index, int line)
 {
-	const struct option_item *type = row->type->item;
-	struct list list;
+	const struct list *list = field;
 
-	memcpy(&list, field, sizeof(list));
-	if (type->line != NULL && index < list.count)
-		*type->line(list.items + index * type->size) = line;
+	*line_of(row->type->item, item_at(row->type->item, list, index)) = line;
 }
 
 int option_list_line(const struct option_row *row, const void *field, const char *text)
 {
 	const struct option_item *type = row->type->item;
-	struct list list;
+	const struct list *list = field;
 
-	memcpy(&list, field, sizeof(list));
-	for (size_t i = 0; type->line != NULL && i < list.count; i++)
-		if (*type->text(list.items + i * type->size) == text)
-			return *type->line(list.items + i * type->size);
+	for (size_t i = 0; i < list->count; i++)
+		if (text_of(type, item_at(type, list, i)) == text)
+			return *line_of(type, item_at(type, list, i));
 	return 0;
 }

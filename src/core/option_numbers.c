@@ -23,16 +23,6 @@ static const struct unit size_units[] = { { "T", INT64_C(1) << 40 }, { "G", 1 <<
 static const char duration_shape[] = "a duration in seconds or such as \"500ms\", \"30s\", \"5m\"";
 static const char size_shape[] = "a size in bytes or such as \"64K\", \"1M\", \"1G\"";
 
-static int refuse_shape(void (*describe)(const struct option_row *, char *, size_t),
-    const struct option_row *row, const struct config_setting_t *setting, char *why,
-    size_t why_size)
-{
-	char shape[320];
-
-	describe(row, shape, sizeof(shape));
-	return option_refuse(setting, why, why_size, "%s", shape);
-}
-
 /* libconfig's 64-bit getter gives 0 for a 32-bit value, and the other way round. */
 static bool read_integer(const struct config_setting_t *setting, int64_t *value)
 {
@@ -53,7 +43,7 @@ static bool read_quantity(const char *text, const struct unit *unit, int64_t *va
 {
 	char *end;
 
-	if (!isdigit((unsigned char)*text))
+	if (text == NULL || !isdigit((unsigned char)*text))
 		return false;
 	errno = 0;
 	*value = strtoll(text, &end, 10);
@@ -71,9 +61,16 @@ static bool has_bounds(const struct option_row *row)
 	return row->min != 0 || row->max != 0;
 }
 
-static bool in_bounds(const struct option_row *row, int64_t value)
+/* 0, or -1 with an error that describes the type. */
+static int check_bounds(const struct option_row *row, const struct config_setting_t *setting,
+    int64_t value, struct error *error)
 {
-	return !has_bounds(row) || (value >= row->min && value <= row->max);
+	char shape[320];
+
+	if (!has_bounds(row) || (value >= row->min && value <= row->max))
+		return 0;
+	row->type->describe(row, shape, sizeof(shape));
+	return option_refuse(error, setting, shape);
 }
 
 /* "NOUN from 1 to 9", the bounds in the words of a type. */
@@ -97,41 +94,42 @@ static void print_number(int64_t value, FILE *out)
 	fprintf(out, "%" PRId64 "%s", value, value < INT_MIN || value > INT_MAX ? "L" : "");
 }
 
-/* Integers. */
+/* --- integers --- */
 
-static void show_integer(int64_t value, char *to, size_t size)
+static void integer_show(int64_t value, char *to, size_t size)
 {
 	snprintf(to, size, "%" PRId64, value);
 }
 
-static void describe_integer(const struct option_row *row, char *to, size_t size)
+static void integer_describe(const struct option_row *row, char *to, size_t size)
 {
 	char range[96];
 
-	describe_range(row, "an integer", show_integer, range, sizeof(range));
+	describe_range(row, "an integer", integer_show, range, sizeof(range));
 	snprintf(to, size, "%s%s%s", range, row->unit != NULL ? " " : "",
 	    row->unit != NULL ? row->unit : "");
 }
 
-static int parse_integer(const struct option_row *row, const struct config_setting_t *setting,
-    void *field, char *why, size_t why_size)
+static int integer_parse(const struct option_row *row, const struct config_setting_t *setting,
+    void *field, struct error *error)
 {
-	int64_t *value = field;
+	char shape[320];
 
-	if (!read_integer(setting, value) || !in_bounds(row, *value))
-		return refuse_shape(describe_integer, row, setting, why, why_size);
-	return 0;
+	if (read_integer(setting, field))
+		return check_bounds(row, setting, *(int64_t *)field, error);
+	integer_describe(row, shape, sizeof(shape));
+	return option_refuse(error, setting, shape);
 }
 
-static void print_integer(const struct option_row *row, const void *field, FILE *out)
+static void integer_print(const struct option_row *row, const void *field, FILE *out)
 {
 	(void)row;
 	print_number(*(const int64_t *)field, out);
 }
 
-/* Durations. */
+/* --- durations --- */
 
-static void show_duration(int64_t ms, char *to, size_t size)
+static void duration_show(int64_t ms, char *to, size_t size)
 {
 	if (ms % 1000 == 0)
 		snprintf(to, size, "%" PRId64 " s", ms / 1000);
@@ -139,32 +137,31 @@ static void show_duration(int64_t ms, char *to, size_t size)
 		snprintf(to, size, "%" PRId64 " ms", ms);
 }
 
-static void describe_duration(const struct option_row *row, char *to, size_t size)
+static void duration_describe(const struct option_row *row, char *to, size_t size)
 {
 	if (has_bounds(row))
-		describe_range(row, "a duration", show_duration, to, size);
+		describe_range(row, "a duration", duration_show, to, size);
 	else
 		snprintf(to, size, "%s", duration_shape);
 }
 
-static int parse_duration(const struct option_row *row, const struct config_setting_t *setting,
-    void *field, char *why, size_t why_size)
+static int duration_parse(const struct option_row *row, const struct config_setting_t *setting,
+    void *field, struct error *error)
 {
-	const char *text = config_setting_get_string(setting);
 	int64_t *ms = field;
 
 	if (read_integer(setting, ms)) {
 		if (__builtin_mul_overflow(*ms, INT64_C(1000), ms))
 			*ms = -1;
-	} else if (text == NULL || !read_quantity(text, duration_units, ms)) {
-		return option_refuse(setting, why, why_size, "%s", duration_shape);
+	} else if (!read_quantity(config_setting_get_string(setting), duration_units, ms)) {
+		return option_refuse(error, setting, duration_shape);
 	}
-	if (*ms < 0 || !in_bounds(row, *ms))
-		return refuse_shape(describe_duration, row, setting, why, why_size);
-	return 0;
+	if (*ms < 0 && !has_bounds(row))
+		return option_refuse(error, setting, duration_shape);
+	return check_bounds(row, setting, *ms, error);
 }
 
-static void print_duration(const struct option_row *row, const void *field, FILE *out)
+static void duration_print(const struct option_row *row, const void *field, FILE *out)
 {
 	int64_t ms = *(const int64_t *)field;
 
@@ -175,9 +172,9 @@ static void print_duration(const struct option_row *row, const void *field, FILE
 		fprintf(out, "\"%" PRId64 "ms\"", ms);
 }
 
-/* Sizes. */
+/* --- sizes --- */
 
-static void show_size(int64_t bytes, char *to, size_t size)
+static void size_show(int64_t bytes, char *to, size_t size)
 {
 	const struct unit *unit = size_units;
 
@@ -189,38 +186,37 @@ static void show_size(int64_t bytes, char *to, size_t size)
 		snprintf(to, size, "%" PRId64, bytes);
 }
 
-static void describe_size(const struct option_row *row, char *to, size_t size)
+static void size_describe(const struct option_row *row, char *to, size_t size)
 {
 	char range[96];
 
-	describe_range(row, "a size", show_size, range, sizeof(range));
+	describe_range(row, "a size", size_show, range, sizeof(range));
 	if (has_bounds(row))
 		snprintf(to, size, "%s bytes", range);
 	else
 		snprintf(to, size, "%s", size_shape);
 }
 
-static int parse_size(const struct option_row *row, const struct config_setting_t *setting,
-    void *field, char *why, size_t why_size)
+static int size_parse(const struct option_row *row, const struct config_setting_t *setting,
+    void *field, struct error *error)
 {
-	const char *text = config_setting_get_string(setting);
 	int64_t *bytes = field;
 
 	if (!read_integer(setting, bytes) &&
-	    (text == NULL || !read_quantity(text, size_units, bytes)))
-		return option_refuse(setting, why, why_size, "%s", size_shape);
-	if (*bytes < 0 || !in_bounds(row, *bytes))
-		return refuse_shape(describe_size, row, setting, why, why_size);
-	return 0;
+	    !read_quantity(config_setting_get_string(setting), size_units, bytes))
+		return option_refuse(error, setting, size_shape);
+	if (*bytes < 0 && !has_bounds(row))
+		return option_refuse(error, setting, size_shape);
+	return check_bounds(row, setting, *bytes, error);
 }
 
-static void print_size(const struct option_row *row, const void *field, FILE *out)
+static void size_print(const struct option_row *row, const void *field, FILE *out)
 {
 	int64_t bytes = *(const int64_t *)field;
 	char text[32];
 
 	(void)row;
-	show_size(bytes, text, sizeof(text));
+	size_show(bytes, text, sizeof(text));
 	if (isdigit((unsigned char)text[strlen(text) - 1]))
 		print_number(bytes, out);
 	else
@@ -230,23 +226,23 @@ static void print_size(const struct option_row *row, const void *field, FILE *ou
 const struct option_type option_integer = {
 	.name = "integer",
 	.size = sizeof(int64_t),
-	.parse = parse_integer,
-	.print = print_integer,
-	.describe = describe_integer,
+	.parse = integer_parse,
+	.print = integer_print,
+	.describe = integer_describe,
 };
 
 const struct option_type option_duration = {
 	.name = "duration",
 	.size = sizeof(int64_t),
-	.parse = parse_duration,
-	.print = print_duration,
-	.describe = describe_duration,
+	.parse = duration_parse,
+	.print = duration_print,
+	.describe = duration_describe,
 };
 
 const struct option_type option_size = {
 	.name = "size",
 	.size = sizeof(int64_t),
-	.parse = parse_size,
-	.print = print_size,
-	.describe = describe_size,
+	.parse = size_parse,
+	.print = size_print,
+	.describe = size_describe,
 };

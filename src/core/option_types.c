@@ -1,6 +1,5 @@
-/* The types that are not numbers, and the words for what a type does not take. */
+/* The types that are not numbers, and the error for a value that a type does not accept. */
 #include <libconfig.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
@@ -9,94 +8,106 @@
 #include "core/option.h"
 #include "core/suggest.h"
 
-static void show_found(const struct config_setting_t *setting, char *to, size_t size)
+int option_refuse(struct error *error, const struct config_setting_t *setting, const char *expected)
 {
-	char shown[80];
+	char found[96], shown[80];
 	const char *text;
 
 	switch (config_setting_type(setting)) {
 	case CONFIG_TYPE_INT:
+		snprintf(found, sizeof(found), "%d", config_setting_get_int(setting));
+		break;
 	case CONFIG_TYPE_INT64:
-		snprintf(to, size, "%lld",
-		    config_setting_type(setting) == CONFIG_TYPE_INT
-			? config_setting_get_int(setting)
-			: config_setting_get_int64(setting));
+		snprintf(found, sizeof(found), "%lld", config_setting_get_int64(setting));
 		break;
 	case CONFIG_TYPE_FLOAT:
-		snprintf(to, size, "%g", config_setting_get_float(setting));
+		snprintf(found, sizeof(found), "%g", config_setting_get_float(setting));
 		break;
 	case CONFIG_TYPE_BOOL:
-		snprintf(to, size, "%s", config_setting_get_bool(setting) ? "true" : "false");
+		snprintf(found, sizeof(found), "%s",
+		    config_setting_get_bool(setting) ? "true" : "false");
 		break;
 	case CONFIG_TYPE_STRING:
 		text = config_setting_get_string(setting);
-		snprintf(to, size, "\"%s\"", log_escape(shown, sizeof(shown), text, strlen(text)));
+		snprintf(found, sizeof(found), "\"%s\"",
+		    log_escape(shown, sizeof(shown), text, strlen(text)));
 		break;
 	default:
-		snprintf(to, size, "%s",
+		snprintf(found, sizeof(found), "%s",
 		    config_setting_is_group(setting)   ? "a group"
 		    : config_setting_is_array(setting) ? "an array"
 						       : "a list");
 	}
+	return error_set(error, "expected %s, got %s", expected, found);
 }
 
-int option_refuse(
-    const struct config_setting_t *setting, char *why, size_t why_size, const char *expected, ...)
-{
-	char wanted[384], found[96];
-	va_list args;
+/* --- modes: libconfig would read 0660 as decimal, so they are strings --- */
 
-	va_start(args, expected);
-	vsnprintf(wanted, sizeof(wanted), expected, args);
-	va_end(args);
-	show_found(setting, found, sizeof(found));
-	snprintf(why, why_size, "expected %s, got %s", wanted, found);
-	return -1;
-}
-
-/* Modes: libconfig would read 0660 as decimal, so they are strings. */
-
-static int parse_mode(const struct option_row *row, const struct config_setting_t *setting,
-    void *field, char *why, size_t why_size)
+static int mode_parse(const struct option_row *row, const struct config_setting_t *setting,
+    void *field, struct error *error)
 {
 	const char *text = config_setting_get_string(setting);
 	size_t length = text == NULL ? 0 : strlen(text);
 
 	(void)row;
 	if (length < 3 || length > 4 || strspn(text, "01234567") != length)
-		return option_refuse(setting, why, why_size,
-		    "a mode in octal and in double quotes, such as \"0660\"");
+		return option_refuse(
+		    error, setting, "a mode in octal and in double quotes, such as \"0660\"");
 	*(mode_t *)field = (mode_t)strtoul(text, NULL, 8);
 	return 0;
 }
 
-static void print_mode(const struct option_row *row, const void *field, FILE *out)
+static void mode_print(const struct option_row *row, const void *field, FILE *out)
 {
 	(void)row;
 	fprintf(out, "\"%04o\"", (unsigned)*(const mode_t *)field);
 }
 
-/* Booleans. */
+/* --- booleans --- */
 
-static int parse_bool(const struct option_row *row, const struct config_setting_t *setting,
-    void *field, char *why, size_t why_size)
+static int bool_parse(const struct option_row *row, const struct config_setting_t *setting,
+    void *field, struct error *error)
 {
 	(void)row;
 	if (config_setting_type(setting) != CONFIG_TYPE_BOOL)
-		return option_refuse(setting, why, why_size, "true or false");
+		return option_refuse(error, setting, "true or false");
 	*(bool *)field = config_setting_get_bool(setting) == CONFIG_TRUE;
 	return 0;
 }
 
-static void print_bool(const struct option_row *row, const void *field, FILE *out)
+static void bool_print(const struct option_row *row, const void *field, FILE *out)
 {
 	(void)row;
 	fputs(*(const bool *)field ? "true" : "false", out);
 }
 
-/* Choices. */
+/* --- choices --- */
 
-static void describe_choice(const struct option_row *row, char *to, size_t size)
+/* The index of the text among the row's choices, or -1. */
+static int find_choice(const struct option_row *row, const char *text)
+{
+	for (int i = 0; text != NULL && row->choices[i] != NULL; i++)
+		if (strcmp(row->choices[i], text) == 0)
+			return i;
+	return -1;
+}
+
+/* As option_refuse(), with the choice that a misspelt text may have meant. */
+static int refuse_choice(
+    const struct option_row *row, const struct config_setting_t *setting, struct error *error)
+{
+	const char *text = config_setting_get_string(setting);
+	const char *meant = text == NULL ? NULL : suggest_name(text, row->choices);
+	char shape[320];
+
+	row->type->describe(row, shape, sizeof(shape));
+	option_refuse(error, setting, shape);
+	if (meant != NULL)
+		error_set(error, "%s; did you mean \"%s\"?", error->text, meant);
+	return -1;
+}
+
+static void choice_describe(const struct option_row *row, char *to, size_t size)
 {
 	size_t at = 0;
 
@@ -107,91 +118,45 @@ static void describe_choice(const struct option_row *row, char *to, size_t size)
 	}
 }
 
-static int parse_choice(const struct option_row *row, const struct config_setting_t *setting,
-    void *field, char *why, size_t why_size)
+static int choice_parse(const struct option_row *row, const struct config_setting_t *setting,
+    void *field, struct error *error)
 {
-	const char *text = config_setting_get_string(setting);
-	const char *near = text == NULL ? NULL : suggest_name(text, row->choices);
-	char shape[320];
+	int *choice = field;
 
-	for (int i = 0; text != NULL && row->choices[i] != NULL; i++)
-		if (strcmp(row->choices[i], text) == 0) {
-			*(int *)field = i;
-			return 0;
-		}
-	describe_choice(row, shape, sizeof(shape));
-	option_refuse(setting, why, why_size, "%s", shape);
-	if (near != NULL)
-		snprintf(why + strlen(why), why_size - strlen(why), "; did you mean \"%s\"?", near);
-	return -1;
+	*choice = find_choice(row, config_setting_get_string(setting));
+	return *choice == -1 ? refuse_choice(row, setting, error) : 0;
 }
 
-static void print_choice(const struct option_row *row, const void *field, FILE *out)
+static void choice_print(const struct option_row *row, const void *field, FILE *out)
 {
 	fprintf(out, "\"%s\"", row->choices[*(const int *)field]);
 }
 
-/* Strings. */
+/* --- strings --- */
 
-/* The setting's text, or NULL with `why`. */
+/* The setting's text, or NULL with an error. */
 static const char *read_string(const struct option_row *row, const struct config_setting_t *setting,
-    const char *expected, char *why, size_t why_size)
+    const char *expected, struct error *error)
 {
 	const char *text = config_setting_get_string(setting);
+	char shape[80];
 
-	if (text == NULL)
-		option_refuse(setting, why, why_size, "%s", expected);
-	else if (*text == '\0' && !(row->flags & OPTION_EMPTY))
-		option_refuse(setting, why, why_size, "%s that is not empty", expected);
-	else
+	if (text != NULL && (*text != '\0' || row->flags & OPTION_EMPTY))
 		return text;
+	snprintf(shape, sizeof(shape), "%s%s", expected, text == NULL ? "" : " that is not empty");
+	option_refuse(error, setting, shape);
 	return NULL;
 }
 
-static int parse_string(const struct option_row *row, const struct config_setting_t *setting,
-    void *field, char *why, size_t why_size)
+static int string_parse(const struct option_row *row, const struct config_setting_t *setting,
+    void *field, struct error *error)
 {
-	const char *text = read_string(row, setting, "a string", why, why_size);
+	const char *text = read_string(row, setting, "a string", error);
 
 	if (text == NULL)
 		return -1;
-	if ((*(char **)field = strdup(text)) == NULL) {
-		snprintf(why, why_size, "out of memory");
-		return -1;
-	}
-	return 0;
-}
-
-/* One of the choices, or an absolute path. */
-
-static void describe_choice_or_path(const struct option_row *row, char *to, size_t size)
-{
-	size_t at = 0;
-
-	for (size_t i = 0; row->choices[i] != NULL && at < size; i++)
-		at += (size_t)snprintf(
-		    to + at, size - at, "%s\"%s\"", i == 0 ? "" : ", ", row->choices[i]);
-	if (at < size)
-		snprintf(to + at, size - at, " or an absolute path");
-}
-
-static int parse_choice_or_path(const struct option_row *row,
-    const struct config_setting_t *setting, void *field, char *why, size_t why_size)
-{
-	const char *text = config_setting_get_string(setting);
-	const char *near = text == NULL ? NULL : suggest_name(text, row->choices);
-	bool known = text != NULL && *text == '/';
-	char shape[320];
-
-	for (size_t i = 0; text != NULL && row->choices[i] != NULL; i++)
-		known |= strcmp(row->choices[i], text) == 0;
-	if (known)
-		return parse_string(row, setting, field, why, why_size);
-	describe_choice_or_path(row, shape, sizeof(shape));
-	option_refuse(setting, why, why_size, "%s", shape);
-	if (near != NULL)
-		snprintf(why + strlen(why), why_size - strlen(why), "; did you mean \"%s\"?", near);
-	return -1;
+	*(char **)field = strdup(text);
+	return *(char **)field == NULL ? error_memory(error) : 0;
 }
 
 static void print_quoted(const char *text, FILE *out)
@@ -210,7 +175,7 @@ static void print_quoted(const char *text, FILE *out)
 	putc('"', out);
 }
 
-static void print_string(const struct option_row *row, const void *field, FILE *out)
+static void string_print(const struct option_row *row, const void *field, FILE *out)
 {
 	const char *text = *(char *const *)field;
 
@@ -218,49 +183,83 @@ static void print_string(const struct option_row *row, const void *field, FILE *
 	print_quoted(text == NULL ? "" : text, out);
 }
 
-static void clear_string(void *field)
+static bool string_equal(const struct option_row *row, const void *a, const void *b)
 {
-	char **text = field;
+	const char *x = *(char *const *)a, *y = *(char *const *)b;
 
-	free(*text);
-	*text = NULL;
+	(void)row;
+	return x == NULL || y == NULL ? x == y : strcmp(x, y) == 0;
 }
 
-static int add_string(const struct option_row *row, const struct config_setting_t *setting,
-    const char *expected, struct strings *strings, char *why, size_t why_size)
+static int string_copy(const struct option_row *row, void *to, const void *from)
 {
-	const char *text = read_string(row, setting, expected, why, why_size);
+	const char *text = *(char *const *)from;
 
-	if (text == NULL)
-		return -1;
-	if (strings_add(strings, text) == -1) {
-		snprintf(why, why_size, "out of memory");
-		return -1;
-	}
-	return 0;
+	(void)row;
+	*(char **)to = text == NULL ? NULL : strdup(text);
+	return *(char **)to == NULL && text != NULL ? -1 : 0;
 }
 
-static int parse_strings(const struct option_row *row, const struct config_setting_t *setting,
-    void *field, char *why, size_t why_size)
+static void string_clear(const struct option_row *row, void *field)
+{
+	(void)row;
+	free(*(char **)field);
+	*(char **)field = NULL;
+}
+
+/* --- one of the choices, or an absolute path --- */
+
+static void choice_or_path_describe(const struct option_row *row, char *to, size_t size)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; row->choices[i] != NULL && at < size; i++)
+		at += (size_t)snprintf(
+		    to + at, size - at, "%s\"%s\"", i == 0 ? "" : ", ", row->choices[i]);
+	if (at < size)
+		snprintf(to + at, size - at, " or an absolute path");
+}
+
+static int choice_or_path_parse(const struct option_row *row,
+    const struct config_setting_t *setting, void *field, struct error *error)
+{
+	const char *text = config_setting_get_string(setting);
+
+	if ((text != NULL && *text == '/') || find_choice(row, text) != -1)
+		return string_parse(row, setting, field, error);
+	return refuse_choice(row, setting, error);
+}
+
+/* --- lists of strings --- */
+
+static void strings_free(const struct option_row *row, void *field)
+{
+	(void)row;
+	strings_clear(field);
+}
+
+static int strings_parse(const struct option_row *row, const struct config_setting_t *setting,
+    void *field, struct error *error)
 {
 	bool many = config_setting_is_array(setting) || config_setting_is_list(setting);
 	int count = many ? config_setting_length(setting) : 1;
+	const char *expected =
+	    many ? "an array with each item a string" : "a string or an array of strings";
 
 	for (int i = 0; i < count; i++) {
-		const config_setting_t *item =
-		    many ? config_setting_get_elem(setting, (unsigned)i) : setting;
-		const char *expected =
-		    many ? "an array with each item a string" : "a string or an array of strings";
+		const char *text =
+		    read_string(row, many ? config_setting_get_elem(setting, (unsigned)i) : setting,
+			expected, error);
 
-		if (add_string(row, item, expected, field, why, why_size) == -1) {
-			strings_clear(field);
-			return -1;
-		}
+		if (text != NULL && strings_add(field, text) == 0)
+			continue;
+		strings_clear(field);
+		return text == NULL ? -1 : error_memory(error);
 	}
 	return 0;
 }
 
-static void print_strings(const struct option_row *row, const void *field, FILE *out)
+static void strings_print(const struct option_row *row, const void *field, FILE *out)
 {
 	const struct strings *strings = field;
 
@@ -273,54 +272,80 @@ static void print_strings(const struct option_row *row, const void *field, FILE 
 	fputs(" ]", out);
 }
 
-static void clear_strings(void *field)
+static bool strings_equal(const struct option_row *row, const void *a, const void *b)
 {
-	strings_clear(field);
+	const struct strings *x = a, *y = b;
+	size_t i = 0;
+
+	(void)row;
+	if (x->count != y->count)
+		return false;
+	while (i < x->count && strcmp(x->items[i], y->items[i]) == 0)
+		i++;
+	return i == x->count;
+}
+
+static int strings_copy(const struct option_row *row, void *to, const void *from)
+{
+	struct strings *strings = to;
+
+	(void)row;
+	strings_append(strings, from);
+	if (!strings->lost)
+		return 0;
+	strings_clear(strings);
+	return -1;
 }
 
 const struct option_type option_bool = {
 	.name = "true or false",
 	.size = sizeof(bool),
-	.parse = parse_bool,
-	.print = print_bool,
+	.parse = bool_parse,
+	.print = bool_print,
 };
 
 const struct option_type option_mode = {
 	.name = "mode in octal, as a string",
 	.size = sizeof(mode_t),
-	.parse = parse_mode,
-	.print = print_mode,
+	.parse = mode_parse,
+	.print = mode_print,
 };
 
 const struct option_type option_choice = {
 	.name = "choice",
 	.size = sizeof(int),
-	.parse = parse_choice,
-	.print = print_choice,
-	.describe = describe_choice,
+	.parse = choice_parse,
+	.print = choice_print,
+	.describe = choice_describe,
 };
 
 const struct option_type option_string = {
 	.name = "string",
 	.size = sizeof(char *),
-	.parse = parse_string,
-	.print = print_string,
-	.clear = clear_string,
+	.parse = string_parse,
+	.print = string_print,
+	.equal = string_equal,
+	.copy = string_copy,
+	.clear = string_clear,
 };
 
 const struct option_type option_choice_or_path = {
 	.name = "string",
 	.size = sizeof(char *),
-	.parse = parse_choice_or_path,
-	.print = print_string,
-	.clear = clear_string,
-	.describe = describe_choice_or_path,
+	.parse = choice_or_path_parse,
+	.print = string_print,
+	.equal = string_equal,
+	.copy = string_copy,
+	.clear = string_clear,
+	.describe = choice_or_path_describe,
 };
 
 const struct option_type option_strings = {
 	.name = "string or array of strings",
 	.size = sizeof(struct strings),
-	.parse = parse_strings,
-	.print = print_strings,
-	.clear = clear_strings,
+	.parse = strings_parse,
+	.print = strings_print,
+	.equal = strings_equal,
+	.copy = strings_copy,
+	.clear = strings_free,
 };

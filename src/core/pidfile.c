@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/error.h"
 #include "core/log.h"
 #include "core/path.h"
 #include "core/privilege.h"
@@ -36,15 +37,7 @@ static int check_way(const char *path, struct trust *trust)
 	return result;
 }
 
-static int pidfile_refuse(int fd, char *why, size_t why_size, const char *text)
-{
-	snprintf(why, why_size, "%s", text);
-	if (fd != -1)
-		close(fd);
-	return -1;
-}
-
-static int open_and_lock(const char *path, char *why, size_t why_size)
+static int open_and_lock(const char *path, struct error *error)
 {
 	struct stat ours;
 	int fd;
@@ -52,45 +45,52 @@ static int open_and_lock(const char *path, char *why, size_t why_size)
 	for (int i = 0; i < TRIES; i++) {
 		fd = open(
 		    path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0600);
-		if (fd == -1 || fstat(fd, &ours) == -1)
-			return pidfile_refuse(fd, why, why_size,
+		if (fd == -1)
+			return error_code(error, errno, "%s",
 			    errno == ELOOP ? "it is a symbolic link" : strerror(errno));
-		if (!S_ISREG(ours.st_mode) || ours.st_nlink > 1 || ours.st_uid != geteuid())
-			return pidfile_refuse(fd, why, why_size,
+		if (fstat(fd, &ours) == -1 || !S_ISREG(ours.st_mode) || ours.st_nlink > 1 ||
+		    ours.st_uid != geteuid()) {
+			error_set(error,
 			    "it is there, but not as a file of echod's own user with one name: remove it");
+			goto fail;
+		}
 		if (ours.st_mode & 0077) {
 			/* We did not create it with this mode, and anybody may hold a lock on it. */
-			if (unlink(path) == -1)
-				return pidfile_refuse(fd, why, why_size, strerror(errno));
+			if (unlink(path) == -1) {
+				error_code(error, errno, "%s", strerror(errno));
+				goto fail;
+			}
 		} else if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
-			return pidfile_refuse(fd, why, why_size, "another echod that runs has it");
+			error_set(error, "another echod that runs has it");
+			goto fail;
 		} else if (path_names(path, fd)) {
 			return fd;
 		}
 		close(fd);
 	}
-	return pidfile_refuse(-1, why, why_size, "it is removed again and again");
+	return error_set(error, "it is removed again and again");
+fail:
+	close(fd);
+	return -1;
 }
 
-int pidfile_open(const char *path, const char *user, char *why, size_t why_size)
+int pidfile_open(const char *path, const char *user, struct error *error)
 {
 	struct trust trust = { 0 };
 	int fd;
 
 	if (geteuid() == 0 && check_way(path, &trust) == -1)
-		return pidfile_refuse(-1, why, why_size, strerror(errno));
+		return error_code(error, errno, "%s", strerror(errno));
 	if (*trust.doubt == '\0')
-		return open_and_lock(path, why, why_size);
-	if (user == NULL) {
-		snprintf(why, why_size,
+		return open_and_lock(path, error);
+	if (user == NULL)
+		return error_set(error,
 		    "root does not write where other users can lead it: %s; choose a directory of root's, "
 		    "or set user",
 		    trust.doubt);
+	if (privilege_lend(user, error) == -1)
 		return -1;
-	}
-	if (privilege_lend(user, why, why_size) == -1)
-		return -1;
-	fd = open_and_lock(path, why, why_size);
+	fd = open_and_lock(path, error);
 	privilege_return();
 	return fd;
 }

@@ -2,13 +2,13 @@
 #ifndef ECHOD_CORE_PIDFILE_H
 #define ECHOD_CORE_PIDFILE_H
 
-#include <stddef.h>
+struct error;
 
 /*
  * Creates and locks the file, before privileges are dropped: as root if only root can write to the directories on
- * its path, otherwise as the user (NULL = none is configured: refused). Returns the descriptor, or -1 with why.
+ * its path, otherwise as the user (NULL = none is configured: refused). Returns the descriptor, or -1 with an error.
  */
-int pidfile_open(const char *path, const char *user, char *why, size_t why_size);
+int pidfile_open(const char *path, const char *user, struct error *error);
 
 /* 0, or -1 with errno. */
 int pidfile_write(int fd);

@@ -5,11 +5,11 @@
 #include <grp.h>
 #include <limits.h>
 #include <pwd.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
+
+#include "core/error.h"
 
 #if defined(__has_feature)
 #define HAS_LEAK_SANITIZER __has_feature(address_sanitizer)
@@ -19,58 +19,28 @@
 #define HAS_LEAK_SANITIZER false
 #endif
 
-static int refuse(char *why, size_t why_size, const char *call, const char *user)
-{
-	int saved = errno;
-
-	snprintf(why, why_size, "cannot become %s: %s: %s", user, call, strerror(saved));
-	errno = saved;
-	return -1;
-}
-
-/* The user's entry, or NULL with errno and why. */
-static const struct passwd *find_user(const char *user, char *why, size_t why_size)
+/* The user's entry, or NULL with an error. */
+static const struct passwd *find_user(const char *user, struct error *error)
 {
 	const struct passwd *pw;
 
 	errno = 0;
 	pw = getpwnam(user);
-	if (pw == NULL && errno != 0) {
-		refuse(why, why_size, "getpwnam", user);
-	} else if (pw == NULL) {
-		errno = ENOENT;
-		snprintf(why, why_size, "user: there is no user %s", user);
-	}
+	if (pw == NULL && errno != 0)
+		error_errno(error, "cannot become %s: getpwnam", user);
+	else if (pw == NULL)
+		error_code(error, ENOENT, "user: there is no user %s", user);
 	return pw;
 }
 
-int privilege_ids(const char *user, uid_t *uid, gid_t *gid, char *why, size_t why_size)
+int privilege_ids(const char *user, uid_t *uid, gid_t *gid, struct error *error)
 {
-	const struct passwd *pw = find_user(user, why, why_size);
+	const struct passwd *pw = find_user(user, error);
 
 	if (pw == NULL)
 		return -1;
 	*uid = pw->pw_uid;
 	*gid = pw->pw_gid;
-	return 0;
-}
-
-static int become(const char *user, char *why, size_t why_size)
-{
-	const struct passwd *pw = find_user(user, why, why_size);
-
-	if (pw == NULL)
-		return -1;
-	if (initgroups(user, pw->pw_gid) == -1)
-		return refuse(why, why_size, "initgroups", user);
-	if (setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) == -1)
-		return refuse(why, why_size, "setresgid", user);
-	if (setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) == -1)
-		return refuse(why, why_size, "setresuid", user);
-	if (pw->pw_uid != 0 && (setuid(0) != -1 || seteuid(0) != -1)) {
-		errno = EPERM;
-		return refuse(why, why_size, "the way back to root is still open", user);
-	}
 	return 0;
 }
 
@@ -84,13 +54,12 @@ static void hide_memory(void)
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
-int privilege_seal(char *why, size_t why_size)
+int privilege_seal(struct error *error)
 {
 	hide_memory();
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
 		return 0;
-	snprintf(why, why_size, "cannot set no_new_privs: %s", strerror(errno));
-	return -1;
+	return error_errno(error, "cannot set no_new_privs");
 }
 
 /* The identity of root, while it acts as the user. */
@@ -107,35 +76,48 @@ bool privilege_was_root(void)
 	return root.dropped || root.away || geteuid() == 0;
 }
 
-int privilege_drop(const char *user, char *why, size_t why_size)
-{
-	if (user == NULL || geteuid() != 0)
-		return 0;
-	root.dropped = true;
-	if (become(user, why, why_size) == -1)
-		return -1;
-	hide_memory(); /* with fs.suid_dumpable = 1, the change of user has shown it */
-	return 0;
-}
-
-int privilege_lend(const char *user, char *why, size_t why_size)
+int privilege_drop(const char *user, struct error *error)
 {
 	const struct passwd *pw;
 
 	if (user == NULL || geteuid() != 0)
 		return 0;
-	if ((pw = find_user(user, why, why_size)) == NULL)
+	root.dropped = true;
+	if ((pw = find_user(user, error)) == NULL)
+		return -1;
+	if (initgroups(user, pw->pw_gid) == -1)
+		return error_errno(error, "cannot become %s: initgroups", user);
+	if (setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) == -1)
+		return error_errno(error, "cannot become %s: setresgid", user);
+	if (setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) == -1)
+		return error_errno(error, "cannot become %s: setresuid", user);
+	if (pw->pw_uid != 0 && (setuid(0) != -1 || seteuid(0) != -1)) {
+		errno = EPERM;
+		return error_errno(
+		    error, "cannot become %s: the way back to root is still open", user);
+	}
+	hide_memory(); /* with fs.suid_dumpable = 1, the change of user has shown it */
+	return 0;
+}
+
+int privilege_lend(const char *user, struct error *error)
+{
+	const struct passwd *pw;
+
+	if (user == NULL || geteuid() != 0)
+		return 0;
+	if ((pw = find_user(user, error)) == NULL)
 		return -1;
 	root.group = getegid();
 	root.group_count = getgroups(NGROUPS_MAX, root.groups);
 	if (root.group_count == -1)
-		return refuse(why, why_size, "getgroups", user);
+		return error_errno(error, "cannot become %s: getgroups", user);
 	if (initgroups(user, pw->pw_gid) == -1)
-		return refuse(why, why_size, "initgroups", user);
+		return error_errno(error, "cannot become %s: initgroups", user);
 	root.away = true;
 	if (setegid(pw->pw_gid) == 0 && seteuid(pw->pw_uid) == 0)
 		return 0;
-	refuse(why, why_size, "seteuid", user);
+	error_errno(error, "cannot become %s: seteuid", user);
 	privilege_return();
 	return -1;
 }

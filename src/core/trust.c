@@ -16,6 +16,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "core/error.h"
 #include "core/path.h"
 
 #define OVERFLOW_ID 65534u
@@ -201,56 +202,48 @@ int trust_walk(const char *path, struct trust *trust)
 }
 
 /* Checks the last name, too. Any user may own a pipe or device that was passed to us, see is_proc(). */
-static int check_last(const char *path, struct trust *trust, char *why, size_t why_size)
+static int check_last(const char *path, const struct trust *trust, struct error *error)
 {
 	struct stat st;
 
 	if (fstatat(trust->directory, trust->name, &st, trust->follow ? AT_SYMLINK_NOFOLLOW : 0) ==
-	    -1) {
-		snprintf(why, why_size, "%s", strerror(errno));
-		return -1;
-	}
-	if (*trust->doubt != '\0') {
-		snprintf(why, why_size,
+	    -1)
+		return error_code(error, errno, "%s", strerror(errno));
+	if (*trust->doubt != '\0')
+		return error_code(error, EPERM,
 		    "users other than root can write to %s on its path, and root must not rely on "
 		    "what they may put there (chown root and chmod go-w the directory)",
 		    trust->doubt);
-	} else if (others_write(trust->directory, trust->name, &st) && !is_proc(trust->directory)) {
-		snprintf(why, why_size,
+	if (others_write(trust->directory, trust->name, &st) && !is_proc(trust->directory))
+		return error_code(error, EPERM,
 		    "users other than root can write to it (owner %u, group %u, mode %04o), and root "
 		    "must not rely on it (chown root:root %s; chmod go-w %s)",
 		    (unsigned)st.st_uid, (unsigned)st.st_gid, (unsigned)st.st_mode & 07777, path,
 		    path);
-	} else {
-		return 0;
-	}
-	errno = EPERM;
-	return -1;
+	return 0;
 }
 
-int trust_check(const char *path, char *why, size_t why_size)
+int trust_check(const char *path, struct error *error)
 {
 	char *absolute = path_absolute(path);
 	struct trust trust;
-	int result = -1, saved;
+	int result = -1;
 
-	if (absolute == NULL || trust_walk(absolute, &trust) == -1) {
-		saved = errno;
-		if (absolute != NULL && *trust.doubt != '\0' && saved == ELOOP) {
-			snprintf(why, why_size,
-			    "there is a symbolic link on its path, behind %s, that users other "
-			    "than root can have made",
-			    trust.doubt);
-			saved = EPERM;
-		} else {
-			snprintf(why, why_size, "%s", strerror(saved));
-		}
-	} else {
-		result = check_last(absolute, &trust, why, why_size);
-		saved = errno;
+	if (absolute == NULL) {
+		error_code(error, errno, "%s", strerror(errno));
+	} else if (trust_walk(absolute, &trust) == 0) {
+		result = check_last(absolute, &trust, error);
 		close(trust.directory);
+	} else if (*trust.doubt != '\0' && errno == ELOOP) {
+		error_code(error, EPERM,
+		    "there is a symbolic link on its path, behind %s, that users other than root "
+		    "can have made",
+		    trust.doubt);
+	} else {
+		error_code(error, errno, "%s", strerror(errno));
 	}
 	free(absolute);
-	errno = saved;
+	if (result == -1)
+		errno = error->code;
 	return result;
 }

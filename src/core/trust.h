@@ -6,7 +6,8 @@
 #define ECHOD_CORE_TRUST_H
 
 #include <limits.h>
-#include <stddef.h>
+
+struct error;
 
 /* Where a path ends. */
 struct trust {
@@ -25,9 +26,9 @@ struct trust {
 int trust_walk(const char *path, struct trust *trust);
 
 /*
- * Checks that only root and our own user can write to a file or directory, or replace it. 0, or -1 with errno and
- * why; EPERM: other users can.
+ * Checks that only root and our own user can write to a file or directory, or replace it. 0, or -1 with an
+ * error; EPERM: other users can.
  */
-int trust_check(const char *path, char *why, size_t why_size);
+int trust_check(const char *path, struct error *error);
 
 #endif

@@ -36,13 +36,13 @@ static int refuse_locked(int fd, const char *directory, struct error *error)
  */
 static int lock_directory(const char *directory, struct error *error)
 {
-	char path[4096], doubt[1024];
+	char path[4096];
 	int fd;
 
 	if (mkdir(directory, 0700) == -1 && errno != EEXIST)
 		return error_errno(error, "cannot make storage %s", directory);
-	if (geteuid() == 0 && trust_check(directory, doubt, sizeof(doubt)) == -1)
-		return error_set(error, "cannot use storage %s: %s", directory, doubt);
+	if (geteuid() == 0 && trust_check(directory, error) == -1)
+		return error_prefix(error, "cannot use storage %s: ", directory);
 	snprintf(path, sizeof(path), "%s/" LOCK_FILE, directory);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd == -1)

@@ -75,48 +75,32 @@ static int parse_prefix(struct in6_addr *prefix, const char *text, size_t length
 	return AF_INET;
 }
 
-static void explain_host_bits(
-    const struct in6_addr *prefix, int family, long length, char *why, size_t why_size)
-{
-	char right[INET6_ADDRSTRLEN];
-
-	inet_ntop(family, family == AF_INET ? &prefix->s6_addr[12] : &prefix->s6_addr[0], right,
-	    sizeof(right));
-	snprintf(why, why_size, "bits are set behind the prefix: write %s/%ld", right, length);
-}
-
-int network_parse(struct network *network, const char *text, char *why, size_t why_size)
+int network_parse(struct network *network, const char *text, struct error *error)
 {
 	const char *slash = strchrnul(text, '/');
 	int family = parse_prefix(&network->prefix, text, (size_t)(slash - text));
 	long max = family == AF_INET ? 32 : 128;
 	long length = *slash == '/' ? decimal_parse(slash + 1, max) : max;
+	char right[INET6_ADDRSTRLEN];
 
 	network->text = NULL;
-	if (family == AF_UNSPEC) {
-		snprintf(why, why_size, "expected an IPv4 or IPv6 address or ADDRESS/LENGTH");
-		return -1;
-	}
-	if (length == -1) {
-		snprintf(why, why_size, "the length behind / must be a number from 0 to %ld", max);
-		return -1;
-	}
+	if (family == AF_UNSPEC)
+		return error_set(error, "expected an IPv4 or IPv6 address or ADDRESS/LENGTH");
+	if (length == -1)
+		return error_set(error, "the length behind / must be a number from 0 to %ld", max);
 	network->length = (uint8_t)(length + 128 - max);
 	if (family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&network->prefix) &&
-	    network->length < MAPPED_BITS) {
-		snprintf(why, why_size,
-		    "an IPv4-mapped network has a length of 96 or more: write it as IPv4");
-		return -1;
-	}
+	    network->length < MAPPED_BITS)
+		return error_set(
+		    error, "an IPv4-mapped network has a length of 96 or more: write it as IPv4");
 	if (!clear_host_bits(&network->prefix, network->length)) {
-		explain_host_bits(&network->prefix, family, length, why, why_size);
-		return -1;
+		inet_ntop(family, &network->prefix.s6_addr[family == AF_INET ? 12 : 0], right,
+		    sizeof(right));
+		return error_set(
+		    error, "bits are set behind the prefix: write %s/%ld", right, length);
 	}
-	if ((network->text = strdup(text)) == NULL) {
-		snprintf(why, why_size, "out of memory");
-		return -1;
-	}
-	return 0;
+	network->text = strdup(text);
+	return network->text == NULL ? error_memory(error) : 0;
 }
 
 void network_clear(struct network *network)
@@ -181,45 +165,32 @@ bool access_allows(
 	return access_decide(allow, deny, peer).allowed;
 }
 
-static int parse_item(void *item, const char *text, char *why, size_t why_size)
+static int network_parse_item(void *item, const char *text, struct error *error)
 {
-	return network_parse(item, text, why, why_size);
+	return network_parse(item, text, error);
 }
 
-static void clear_item(void *item)
+static void network_clear_item(void *item)
 {
 	network_clear(item);
 }
 
-static char *const *item_text(const void *item)
-{
-	return &((const struct network *)item)->text;
-}
-
-static int *item_line(void *item)
-{
-	return &((struct network *)item)->line;
-}
-
 static const struct option_item network_item = {
 	.size = sizeof(struct network),
-	.parse = parse_item,
-	.clear = clear_item,
-	.text = item_text,
-	.line = item_line,
+	.text = offsetof(struct network, text),
+	.line = offsetof(struct network, line),
+	.parse = network_parse_item,
+	.clear = network_clear_item,
 };
-
-static void clear_networks(void *field)
-{
-	option_list_clear(&network_item, field);
-}
 
 const struct option_type option_networks = {
 	.name = "a network or an array of them",
 	.size = sizeof(struct networks),
 	.parse = option_list_parse,
 	.print = option_list_print,
-	.clear = clear_networks,
+	.equal = option_list_equal,
+	.copy = option_list_copy,
+	.clear = option_list_clear,
 	.item = &network_item,
 };
 
@@ -245,7 +216,7 @@ static void describe_prefixes(const struct option_row *row, char *to, size_t siz
 }
 
 static int parse_prefixes(const struct option_row *row, const struct config_setting_t *setting,
-    void *field, char *why, size_t why_size)
+    void *field, struct error *error)
 {
 	const char *text = config_setting_get_string(setting);
 	const char *slash = text == NULL ? NULL : strchr(text, '/');
@@ -255,7 +226,7 @@ static int parse_prefixes(const struct option_row *row, const struct config_sett
 
 	if (ipv4 == -1 || ipv6 == -1) {
 		describe_prefixes(row, shape, sizeof(shape));
-		return option_refuse(setting, why, why_size, "%s", shape);
+		return option_refuse(error, setting, shape);
 	}
 	*(struct prefixes *)field =
 	    (struct prefixes){ .ipv4 = (uint8_t)ipv4, .ipv6 = (uint8_t)ipv6 };

@@ -32,16 +32,19 @@ struct networks {
 extern const struct option_type option_networks;
 
 /*
- * "10.0.0.0/8", "::1/128", "192.0.2.1". 0, or -1 with `why` filled with what was expected; for a
+ * "10.0.0.0/8", "::1/128", "192.0.2.1". 0, or -1 with an error that says what was expected; for a
  * set host bit that is the right prefix.
  */
-int network_parse(struct network *network, const char *text, char *why, size_t why_size);
+int network_parse(struct network *network, const char *text, struct error *error);
 void network_clear(struct network *network);
 
 /* How many leading bits of an address identify its source: all addresses that share them count together. */
 struct prefixes {
 	uint8_t ipv4, ipv6; /* 1 to 32, 1 to 128 */
 };
+
+/* For a default: OPTION_DEFAULT(struct x, y, prefixes, PREFIX_LENGTHS(24, 56)). */
+#define PREFIX_LENGTHS(ipv4_, ipv6_) .ipv4 = (ipv4_), .ipv6 = (ipv6_)
 
 /* The option type of prefix lengths, "IPV4/IPV6" such as "24/56"; the field is a struct prefixes. */
 extern const struct option_type option_prefixes;

@@ -259,48 +259,34 @@ struct address address_without_zone(const struct address *address, char host[ADD
 	return plain;
 }
 
-static int parse_item(void *item, const char *text, char *why, size_t why_size)
+static int address_parse_item(void *item, const char *text, struct error *error)
 {
 	const char *expected;
 
-	if (address_parse(item, text, &expected) == 0)
-		return 0;
-	snprintf(why, why_size, "%s", expected);
-	return -1;
+	return address_parse(item, text, &expected) == 0 ? 0 : error_set(error, "%s", expected);
 }
 
-static void clear_item(void *item)
+static void address_clear_item(void *item)
 {
 	address_clear(item);
 }
 
-static char *const *item_text(const void *item)
-{
-	return &((const struct address *)item)->text;
-}
-
-static int *item_line(void *item)
-{
-	return &((struct address *)item)->line;
-}
-
-static const struct option_item address_item = { .size = sizeof(struct address),
-	.parse = parse_item,
-	.clear = clear_item,
-	.text = item_text,
-	.line = item_line };
-
-static void clear_addresses(void *field)
-{
-	option_list_clear(&address_item, field);
-}
+static const struct option_item address_item = {
+	.size = sizeof(struct address),
+	.text = offsetof(struct address, text),
+	.line = offsetof(struct address, line),
+	.parse = address_parse_item,
+	.clear = address_clear_item,
+};
 
 const struct option_type option_addresses = {
 	.name = "an address or an array of them",
 	.size = sizeof(struct addresses),
 	.parse = option_list_parse,
 	.print = option_list_print,
-	.clear = clear_addresses,
+	.equal = option_list_equal,
+	.copy = option_list_copy,
+	.clear = option_list_clear,
 	.item = &address_item,
 };
 

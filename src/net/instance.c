@@ -17,8 +17,8 @@ static const char *const reply_ports_names[] = { "unprivileged", "any", NULL };
 #define DAY_MS (24 * 60 * MINUTE_MS)
 
 const struct option_row instance_rows[] = {
-	OPTION(struct instance_settings, enabled, bool, .fallback = "true",
-	    .help = "Whether to run the instance."),
+	OPTION_DEFAULT(
+	    struct instance_settings, enabled, bool, true, .help = "Whether to run the instance."),
 	OPTION(struct instance_settings, type, string,
 	    .help = "The service; without this key, the name of the group."),
 	OPTION(struct instance_settings, listen, addresses,
@@ -29,41 +29,38 @@ const struct option_row instance_rows[] = {
 	OPTION(struct instance_settings, deny, networks,
 	    .help = "Networks whose clients are turned away; the longest prefix wins, deny wins a "
 		    "tie."),
-	OPTION(struct instance_settings, backlog, integer, .min = 1, .max = 65535,
-	    .fallback = "1024",
+	OPTION_DEFAULT(struct instance_settings, backlog, integer, 1024, .min = 1, .max = 65535,
 	    .help = "How many connections the kernel queues until they are accepted."),
-	OPTION(struct instance_settings, ipv6_only, bool, .fallback = "false",
-	    .flags = OPTION_RESTART,
+	OPTION_DEFAULT(struct instance_settings, ipv6_only, bool, false, .flags = OPTION_RESTART,
 	    .help =
 		"Whether [::] serves IPv6 clients only; otherwise it serves IPv4 clients, too."),
-	OPTION(struct instance_settings, socket_mode, mode, .fallback = "\"0660\"",
-	    .flags = OPTION_RESTART,
+	OPTION_DEFAULT(struct instance_settings, socket_mode, mode, 0660, .flags = OPTION_RESTART,
 	    .help = "The mode of Unix sockets that have a path, in octal."),
-	OPTION(struct instance_settings, max_connections, integer, .min = 1, .max = 1000000,
-	    .fallback = "4096", .help = "Limit on the number of clients of this instance."),
-	OPTION(struct instance_settings, on_limit, choice, .fallback = "\"reject\"",
+	OPTION_DEFAULT(struct instance_settings, max_connections, integer, 4096, .min = 1,
+	    .max = 1000000, .help = "Limit on the number of clients of this instance."),
+	OPTION_DEFAULT(struct instance_settings, on_limit, choice, ON_LIMIT_REJECT,
 	    .choices = on_limit_names,
 	    .help = "What happens to a new client when max_connections is reached: it is rejected, "
 		    "or it waits in the kernel's queue until another client leaves."),
-	OPTION(struct instance_settings, max_per_source, integer, .min = 0, .max = 1000000,
-	    .fallback = "0",
+	OPTION_DEFAULT(struct instance_settings, max_per_source, integer, 0, .min = 0,
+	    .max = 1000000,
 	    .help = "Limit on the number of clients from one source network, see source_prefix; an "
 		    "IPv6 /48 gets four times as many. 0 = the value under limits."),
-	OPTION(struct instance_settings, source_prefix, prefixes, .fallback = "\"32/56\"",
+	OPTION_DEFAULT(struct instance_settings, source_prefix, prefixes, PREFIX_LENGTHS(32, 56),
 	    .help = "How many leading bits of an IPv4 and an IPv6 address identify a source "
 		    "network for max_per_source and connect_rate."),
-	OPTION(struct instance_settings, connect_rate, integer, .min = 0, .max = 1000000000,
-	    .fallback = "500", .unit = "connections a second",
+	OPTION_DEFAULT(struct instance_settings, connect_rate, integer, 500, .min = 0,
+	    .max = 1000000000, .unit = "connections a second",
 	    .help = "Limit on new clients per second from one source network; after a pause, up to "
 		    "max_per_source at once if that is more. 0 = no limit. Clients on Unix sockets "
 		    "are exempt."),
-	OPTION(struct instance_settings, idle_timeout, duration, .min = 0, .max = 365 * DAY_MS,
-	    .fallback = "300", .unit = "seconds",
+	OPTION_DEFAULT(struct instance_settings, idle_timeout, duration, 300 * 1000, .min = 0,
+	    .max = 365 * DAY_MS, .unit = "seconds",
 	    .help = "A client that neither sends nor receives a byte for this long is closed; 0 = "
 		    "never."),
 	/* The maximum is that of TCP_KEEPIDLE. */
-	OPTION(struct instance_settings, keepalive, duration, .min = 0, .max = 32767 * 1000,
-	    .fallback = "300", .unit = "seconds",
+	OPTION_DEFAULT(struct instance_settings, keepalive, duration, 300 * 1000, .min = 0,
+	    .max = 32767 * 1000, .unit = "seconds",
 	    .help = "How long a TCP client is silent before the kernel sends it up to three "
 		    "probes, 30 seconds apart. Fractions of a second are rounded up; 0 = never."),
 	OPTION_END,
@@ -71,28 +68,27 @@ const struct option_row instance_rows[] = {
 
 const struct option_row line_rows[] = {
 	/* The maximum keeps one answer below the output at which a client counts as a slow reader. */
-	OPTION(struct line_settings, max_line, size, .min = 16, .max = 512 * 1024,
-	    .fallback = "\"64K\"", .unit = "bytes",
-	    .help = "Maximum length of a line, without its end."),
-	OPTION(struct line_settings, line_timeout, duration, .min = 0, .max = DAY_MS,
-	    .fallback = "10", .unit = "seconds",
+	OPTION_DEFAULT(struct line_settings, max_line, size, 64 << 10, .min = 16, .max = 512 * 1024,
+	    .unit = "bytes", .help = "Maximum length of a line, without its end."),
+	OPTION_DEFAULT(struct line_settings, line_timeout, duration, 10 * 1000, .min = 0,
+	    .max = DAY_MS, .unit = "seconds",
 	    .help = "Limit on the time from the first byte of a line to its end; 0 = no limit."),
-	OPTION(struct line_settings, telnet, bool, .fallback = "true",
+	OPTION_DEFAULT(struct line_settings, telnet, bool, true,
 	    .help = "Whether to remove telnet commands from what TCP clients send."),
 	OPTION_END,
 };
 
 const struct option_row datagram_rows[] = {
-	OPTION(struct datagram_settings, reply_ports, choice, .fallback = "\"unprivileged\"",
+	OPTION_DEFAULT(struct datagram_settings, reply_ports, choice, REPLY_PORTS_UNPRIVILEGED,
 	    .choices = reply_ports_names,
 	    .help = "Source ports whose datagrams get a reply: the ports from 1024 up that no "
 		    "server of a well-known protocol uses, or any."),
-	OPTION(struct datagram_settings, reply_rate, integer, .min = 0, .max = 1000000000,
-	    .fallback = "1000", .unit = "replies a second",
+	OPTION_DEFAULT(struct datagram_settings, reply_rate, integer, 1000, .min = 0,
+	    .max = 1000000000, .unit = "replies a second",
 	    .help = "Limit on replies per second to one source network, see reply_prefix; a reply "
 		    "of more than 1472 bytes counts as several. 0 = no limit. Loopback and Unix "
 		    "peers are exempt."),
-	OPTION(struct datagram_settings, reply_prefix, prefixes, .fallback = "\"24/56\"",
+	OPTION_DEFAULT(struct datagram_settings, reply_prefix, prefixes, PREFIX_LENGTHS(24, 56),
 	    .help = "How many leading bits of an IPv4 and an IPv6 address identify a source "
 		    "network for reply_rate; an IPv6 /48 gets at most four times the rate."),
 	OPTION_END,

@@ -16,12 +16,12 @@ static const struct option_row rows[] = {
 	OPTION(struct beacon_conf, send_to, addresses, .flags = OPTION_REQUIRED,
 	    .help = "The destinations: udp://HOST:PORT (including broadcast and multicast), "
 		    "unixgram:///path, unixgram://@name."),
-	OPTION(struct beacon_conf, interval, duration, .min = 100, .max = INT64_C(86400000),
-	    .fallback = "5", .unit = "seconds", .help = "The time between two datagrams."),
+	OPTION_DEFAULT(struct beacon_conf, interval, duration, 5 * 1000, .min = 100,
+	    .max = INT64_C(86400000), .unit = "seconds", .help = "The time between two datagrams."),
 	OPTION(struct beacon_conf, payload, string, .flags = OPTION_EMPTY,
 	    .help = "The content of the datagram; without this key, the time, such as "
 		    "1431473025.72, and a line feed."),
-	OPTION(struct beacon_conf, ttl, integer, .min = 0, .max = 255, .fallback = "2",
+	OPTION_DEFAULT(struct beacon_conf, ttl, integer, 2, .min = 0, .max = 255,
 	    .help = "Time-to-live of multicast datagrams: 0 = this machine, 1 = its links; each "
 		    "router subtracts one."),
 	OPTION(struct beacon_conf, interface, string,
@@ -30,7 +30,7 @@ static const struct option_row rows[] = {
 	OPTION_END,
 };
 
-static size_t write_time(char *to, size_t size)
+static size_t beacon_write_time(char *to, size_t size)
 {
 	struct timespec now;
 
@@ -39,19 +39,19 @@ static size_t write_time(char *to, size_t size)
 	    to, size, "%lld.%02ld\n", (long long)now.tv_sec, now.tv_nsec / 10000000);
 }
 
-static size_t payload(const struct instance *instance, char *to, size_t size)
+static size_t beacon_payload(const struct instance *instance, char *to, size_t size)
 {
 	const struct beacon_conf *conf = instance->conf;
 	size_t length;
 
 	if (conf->payload == NULL)
-		return write_time(to, size);
+		return beacon_write_time(to, size);
 	length = strlen(conf->payload);
 	memcpy(to, conf->payload, length);
 	return length;
 }
 
-static struct sender_settings settings_of(const struct instance *instance)
+static struct sender_settings beacon_settings_of(const struct instance *instance)
 {
 	const struct beacon_conf *conf = instance->conf;
 
@@ -59,32 +59,30 @@ static struct sender_settings settings_of(const struct instance *instance)
 		.interval = conf->interval,
 		.ttl = (int)conf->ttl,
 		.interface = conf->interface,
-		.payload = payload };
+		.payload = beacon_payload };
 }
 
-static int start(struct instance *instance, char *why, size_t why_size)
+static int beacon_start(struct instance *instance, struct error *error)
 {
-	const struct sender_settings settings = settings_of(instance);
+	const struct sender_settings settings = beacon_settings_of(instance);
 
 	instance->state = sender_new(instance, &settings);
-	if (instance->state == NULL)
-		snprintf(why, why_size, "out of memory");
-	return instance->state == NULL ? -1 : 0;
+	return instance->state == NULL ? error_memory(error) : 0;
 }
 
-static void reload(struct instance *instance)
+static void beacon_reload(struct instance *instance)
 {
-	const struct sender_settings settings = settings_of(instance);
+	const struct sender_settings settings = beacon_settings_of(instance);
 
 	sender_configure(instance->state, &settings);
 }
 
-static void stop(struct instance *instance)
+static void beacon_stop(struct instance *instance)
 {
 	sender_free(instance->state);
 }
 
-static void report(const struct instance *instance, struct report *report)
+static void beacon_report(const struct instance *instance, struct report *report)
 {
 	const struct beacon_conf *conf = instance->conf;
 	uint64_t troubles = 0;
@@ -104,34 +102,27 @@ static void report(const struct instance *instance, struct report *report)
 	report->number(report, "unreachable", troubles);
 }
 
-static int check(const struct instance_config *config, const char **key, char *why, size_t why_size)
+static int beacon_check(const struct instance_config *config, struct error *error)
 {
 	const struct beacon_conf *conf = config->parts[PART_OWN].fields;
 
-	*key = "payload";
-	if (conf->payload != NULL && strlen(conf->payload) > SENDER_PAYLOAD_MAX) {
-		snprintf(why, why_size, "expected at most %d bytes, got %zu", SENDER_PAYLOAD_MAX,
-		    strlen(conf->payload));
-		return -1;
-	}
-	*key = "send_to";
+	if (conf->payload != NULL && strlen(conf->payload) > SENDER_PAYLOAD_MAX)
+		return error_key(error, "payload", "expected at most %d bytes, got %zu",
+		    SENDER_PAYLOAD_MAX, strlen(conf->payload));
 	if (conf->send_to.count == 0)
-		snprintf(why, why_size,
+		return error_key(error, "send_to",
 		    "expected an address such as \"udp://192.0.2.1:9100\", got none");
 	for (size_t i = 0; i < conf->send_to.count; i++) {
 		const struct address *address = &conf->send_to.items[i];
 		const char *reason = sender_refuses(address, conf->interface);
 
-		if (reason == NULL)
-			continue;
-		*key = address->text;
-		snprintf(why, why_size, "\"%s\": %s", address->text, reason);
-		return -1;
+		if (reason != NULL)
+			return error_key(error, address->text, "\"%s\": %s", address->text, reason);
 	}
-	return conf->send_to.count == 0 ? -1 : 0;
+	return 0;
 }
 
-static const char *interface(const void *conf)
+static const char *beacon_interface(const void *conf)
 {
 	return ((const struct beacon_conf *)conf)->interface;
 }
@@ -144,10 +135,10 @@ const struct service_ops service_beacon = {
 	    SERVICE_OWN(rows, struct beacon_conf)),
 	.transports_why = "it sends to the addresses in send_to",
 	.handlers = &handlers,
-	.interface = interface,
-	.check = check,
-	.start = start,
-	.reload = reload,
-	.stop = stop,
-	.report = report,
+	.interface = beacon_interface,
+	.check = beacon_check,
+	.start = beacon_start,
+	.reload = beacon_reload,
+	.stop = beacon_stop,
+	.report = beacon_report,
 };

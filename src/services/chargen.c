@@ -24,18 +24,16 @@ static void draw_pattern(char *to)
 	}
 }
 
-static int start(struct instance *instance, char *why, size_t why_size)
+static int chargen_start(struct instance *instance, struct error *error)
 {
 	instance->state = malloc(PATTERN_LENGTH);
-	if (instance->state == NULL) {
-		snprintf(why, why_size, "out of memory");
-		return -1;
-	}
+	if (instance->state == NULL)
+		return error_memory(error);
 	draw_pattern(instance->state);
 	return 0;
 }
 
-static void stop(struct instance *instance)
+static void chargen_stop(struct instance *instance)
 {
 	free(instance->state);
 }
@@ -69,6 +67,6 @@ const struct service_ops service_chargen = {
 	.transports = SERVICE_STREAM,
 	.transports_why = "over UDP it would answer a forged request with a flood (CVE-1999-0103)",
 	.handlers = &handlers,
-	.start = start,
-	.stop = stop,
+	.start = chargen_start,
+	.stop = chargen_stop,
 };

@@ -188,20 +188,18 @@ static void control_close(struct stream *stream)
 }
 
 /* An abstract name would let every user of the machine in. */
-static int check(const struct instance_config *config, const char **key, char *why, size_t why_size)
+static int control_check(const struct instance_config *config, struct error *error)
 {
 	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
 
 	for (size_t i = 0; i < settings->listen.count; i++) {
 		const struct address *address = &settings->listen.items[i];
 
-		if (address->path[0] != '@')
-			continue;
-		*key = address->text;
-		snprintf(why, why_size,
-		    "expected unix:///path, got \"%s\": an abstract name has no owner and no mode",
-		    address->text);
-		return -1;
+		if (address->path[0] == '@')
+			return error_key(error, address->text,
+			    "expected unix:///path, got \"%s\": an abstract name has no owner and "
+			    "no mode",
+			    address->text);
 	}
 	return 0;
 }
@@ -228,5 +226,5 @@ const struct service_ops service_control = {
 	.transports = SERVICE_UNIX,
 	.transports_why = "who reaches it commands the daemon, and a path has an owner and a mode",
 	.handlers = &handlers,
-	.check = check,
+	.check = control_check,
 };

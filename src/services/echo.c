@@ -12,7 +12,7 @@ enum { MODE_STREAM, MODE_ONCE };
 static const char *const modes[] = { "stream", "once", NULL };
 
 static const struct option_row rows[] = {
-	OPTION(struct echo_conf, mode, choice, .fallback = "\"stream\"", .choices = modes,
+	OPTION_DEFAULT(struct echo_conf, mode, choice, MODE_STREAM, .choices = modes,
 	    .help = "How to serve streams: echo until the client closes the connection; or read "
 		    "once, reply and close."),
 	OPTION_END,
@@ -43,7 +43,7 @@ static const struct handlers handlers[] = {
 	[MODE_ONCE] = { .data = echo_once, .datagram = echo_datagram },
 };
 
-static const struct handlers *choose(const void *conf)
+static const struct handlers *echo_choose(const void *conf)
 {
 	return &handlers[((const struct echo_conf *)conf)->mode];
 }
@@ -52,5 +52,5 @@ const struct service_ops service_echo = {
 	.kind = SERVICE_KIND("echo", "Sends back the bytes that it receives (RFC 862).",
 	    SERVICE_DATAGRAMS, SERVICE_OWN(rows, struct echo_conf)),
 	.transports = SERVICE_BOTH,
-	.choose = choose,
+	.choose = echo_choose,
 };

@@ -21,11 +21,11 @@ static const struct option_row rows[] = {
 	OPTION(struct exec_conf, command, strings, .flags = OPTION_REQUIRED,
 	    .help = "The program (an absolute path, or a name found in the usual directories) and "
 		    "its arguments; no shell interprets them."),
-	OPTION(struct exec_conf, max_children, integer, .min = 1, .max = 100000, .fallback = "50",
+	OPTION_DEFAULT(struct exec_conf, max_children, integer, 50, .min = 1, .max = 100000,
 	    .help = "Limit on the number of running programs; on_limit decides whether further "
 		    "clients are rejected or wait."),
-	OPTION(struct exec_conf, timeout, duration, .min = 0, .max = INT64_C(365) * 86400 * 1000,
-	    .fallback = "0", .unit = "seconds",
+	OPTION_DEFAULT(struct exec_conf, timeout, duration, 0, .min = 0,
+	    .max = INT64_C(365) * 86400 * 1000, .unit = "seconds",
 	    .help = "Limit on the run time of a program; 0 = no limit."),
 	OPTION_END,
 };
@@ -95,31 +95,27 @@ static void exec_report(const struct instance *instance, struct report *report)
 
 /* --- the config --- */
 
-static int check(const struct instance_config *config, const char **key, char *why, size_t why_size)
+static int exec_check(const struct instance_config *config, struct error *error)
 {
 	const struct exec_conf *conf = config->parts[PART_OWN].fields;
 	const char *program = conf->command.count == 0 ? "" : conf->command.items[0];
 
-	*key = "command";
 	if (*program == '/' || (*program != '\0' && strchr(program, '/') == NULL))
 		return 0;
-	snprintf(why, why_size,
+	return error_key(error, "command",
 	    "expected a program first, an absolute path or a name without a slash, got \"%s\"",
 	    program);
-	return -1;
 }
 
-static int verify(
-    const struct instance_config *config, const char **key, char *why, size_t why_size)
+static int exec_verify(const struct instance_config *config, struct error *error)
 {
 	const struct exec_conf *conf = config->parts[PART_OWN].fields;
+	const char *program = conf->command.items[0];
 	char path[PATH_MAX];
 
-	*key = "command";
-	if (program_find(conf->command.items[0], path, sizeof(path)) == 0)
+	if (program_find(program, path, sizeof(path)) == 0)
 		return 0;
-	snprintf(why, why_size, "%s: %s", conf->command.items[0], strerror(errno));
-	return -1;
+	return error_key(error, "command", "%s: %s", program, strerror(errno));
 }
 
 static const struct handlers handlers = {
@@ -142,7 +138,7 @@ const struct service_ops service_exec = {
 	.transports = SERVICE_STREAM,
 	.exposes = "lets everybody who reaches it run the program",
 	.handlers = &handlers,
-	.check = check,
-	.verify = verify,
+	.check = exec_check,
+	.verify = exec_verify,
 	.report = exec_report,
 };

@@ -226,30 +226,24 @@ static void file_close(struct stream *stream)
 
 /* --- the config --- */
 
-static int check(const struct instance_config *config, const char **key, char *why, size_t why_size)
+static int file_check(const struct instance_config *config, struct error *error)
 {
 	const struct file_conf *conf = config->parts[PART_OWN].fields;
 
-	*key = "path";
 	if (conf->path != NULL && *conf->path == '/')
 		return 0;
-	snprintf(why, why_size, "expected an absolute path, got \"%s\"",
+	return error_key(error, "path", "expected an absolute path, got \"%s\"",
 	    conf->path == NULL ? "" : conf->path);
-	return -1;
 }
 
-static int verify(
-    const struct instance_config *config, const char **key, char *why, size_t why_size)
+static int file_verify(const struct instance_config *config, struct error *error)
 {
 	const struct file_conf *conf = config->parts[PART_OWN].fields;
 	int64_t size;
 	int fd = open_file(conf->path, &size);
 
-	*key = "path";
-	if (fd == -1) {
-		snprintf(why, why_size, "%s: %s", conf->path, describe(errno));
-		return -1;
-	}
+	if (fd == -1)
+		return error_key(error, "path", "%s: %s", conf->path, describe(errno));
 	close(fd);
 	return 0;
 }
@@ -270,6 +264,6 @@ const struct service_ops service_file = {
 	    SERVICE_OWN(rows, struct file_conf)),
 	.transports = SERVICE_STREAM,
 	.handlers = &handlers,
-	.check = check,
-	.verify = verify,
+	.check = file_check,
+	.verify = file_verify,
 };

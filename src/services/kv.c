@@ -28,23 +28,23 @@ static const char *const syncs[] = { "always", "interval", NULL };
 
 static const struct option_row kv_rows[] = {
 	OPTION(struct kv_conf, storage, string, .flags = OPTION_RESTART | OPTION_EMPTY,
-	    .fallback = "\"\"",
+	    .fallback = OPTION_TEXT(""),
 	    .help = "The absolute path of the directory that holds the store; it is created if it "
 		    "is missing. If empty, the store is in memory only."),
-	OPTION(struct kv_conf, sync, choice, .flags = OPTION_RESTART, .fallback = "\"always\"",
+	OPTION_DEFAULT(struct kv_conf, sync, choice, SYNC_ALWAYS, .flags = OPTION_RESTART,
 	    .choices = syncs,
 	    .help = "When to reply to a change: when it is on the disk, or at once, in which case "
 		    "it is on the disk within sync_interval."),
-	OPTION(struct kv_conf, sync_interval, duration, .flags = OPTION_RESTART, .min = 10,
-	    .max = 3600 * 1000, .fallback = "1", .unit = "seconds",
+	OPTION_DEFAULT(struct kv_conf, sync_interval, duration, 1000, .flags = OPTION_RESTART,
+	    .min = 10, .max = 3600 * 1000, .unit = "seconds",
 	    .help = "With sync = \"interval\", a crash loses the changes of at most this time."),
-	OPTION(struct kv_conf, max_memory, size, .min = 0, .max = INT64_MAX, .fallback = "\"64M\"",
+	OPTION_DEFAULT(struct kv_conf, max_memory, size, 64 << 20, .min = 0, .max = INT64_MAX,
 	    .unit = "bytes",
 	    .help = "Limit on the memory of keys, values and their index; a SET that would exceed "
 		    "it is refused. 0 = no limit."),
-	OPTION(struct kv_conf, max_key, size, .min = 1, .max = 65535, .fallback = "250",
-	    .unit = "bytes", .help = "Maximum length of a key."),
-	OPTION(struct kv_conf, max_value, size, .min = 1, .max = 512 * 1024, .fallback = "\"64K\"",
+	OPTION_DEFAULT(struct kv_conf, max_key, size, 250, .min = 1, .max = 65535, .unit = "bytes",
+	    .help = "Maximum length of a key."),
+	OPTION_DEFAULT(struct kv_conf, max_value, size, 64 << 10, .min = 1, .max = 512 * 1024,
 	    .unit = "bytes",
 	    .help = "Maximum length of a value; it must also fit into a line (max_line) with the "
 		    "command and the key."),
@@ -93,24 +93,18 @@ static bool is_durable(const struct kv_conf *conf)
 	return *conf->storage != '\0';
 }
 
-static int kv_check(
-    const struct instance_config *config, const char **key, char *why, size_t why_size)
+static int kv_check(const struct instance_config *config, struct error *error)
 {
 	const struct kv_conf *conf = config->parts[PART_OWN].fields;
 
 	if (!is_durable(conf))
 		return 0;
-	if (*conf->storage != '/') {
-		*key = "storage";
-		snprintf(why, why_size, "expected an absolute path, got \"%s\"", conf->storage);
-		return -1;
-	}
-	if (conf->max_key > JOURNAL_KEY_MAX) {
-		*key = "max_key";
-		snprintf(why, why_size, "expected at most %d with storage, got %" PRId64,
+	if (*conf->storage != '/')
+		return error_key(
+		    error, "storage", "expected an absolute path, got \"%s\"", conf->storage);
+	if (conf->max_key > JOURNAL_KEY_MAX)
+		return error_key(error, "max_key", "expected at most %d with storage, got %" PRId64,
 		    JOURNAL_KEY_MAX, conf->max_key);
-		return -1;
-	}
 	return 0;
 }
 
@@ -168,22 +162,20 @@ static void kv_set_limits(const struct instance *instance, struct kv *kv)
 	kv->limits = (struct call_limits){ (size_t)conf->max_key, (size_t)conf->max_value };
 }
 
-static int kv_start(struct instance *instance, char *why, size_t why_size)
+static int kv_start(struct instance *instance, struct error *error)
 {
 	struct kv *kv = calloc(1, sizeof(*kv));
 	struct engine_settings settings = kv_engine_settings(instance);
 	struct engine_host host = { .work_in = kv_work_in, .committed = kv_committed, .arg = kv };
-	struct error error;
 
-	error_memory(&error);
+	error_memory(error);
 	if (kv != NULL)
-		kv->engine = store_new(&settings, &host, &error);
+		kv->engine = store_new(&settings, &host, error);
 	if (kv != NULL && kv->engine != NULL) {
-		error_memory(&error);
+		error_memory(error);
 		kv->work = errand_new(instance->loop, kv->engine->fd, kv_work, kv);
 	}
 	if (kv == NULL || kv->work == NULL) {
-		snprintf(why, why_size, "%s", error.text);
 		if (kv != NULL)
 			kv_free(kv);
 		return -1;

@@ -20,20 +20,18 @@ static const struct option_row rows[] = {
 	OPTION_END,
 };
 
-static int start(struct instance *instance, char *why, size_t why_size)
+static int receiver_start(struct instance *instance, struct error *error)
 {
 	struct log_class *lines = calloc(1, sizeof(*lines));
 
 	instance->state = lines;
-	if (lines == NULL) {
-		snprintf(why, why_size, "out of memory");
-		return -1;
-	}
+	if (lines == NULL)
+		return error_memory(error);
 	lines->rate = LINES_PER_SECOND;
 	return 0;
 }
 
-static void stop(struct instance *instance)
+static void receiver_stop(struct instance *instance)
 {
 	free(instance->state);
 }
@@ -54,7 +52,7 @@ static ssize_t receiver_datagram(
 	return -1;
 }
 
-static const char *interface(const void *conf)
+static const char *receiver_interface(const void *conf)
 {
 	return ((const struct receiver_conf *)conf)->interface;
 }
@@ -67,7 +65,7 @@ const struct service_ops service_receiver = {
 		SERVICE_OWN(rows, struct receiver_conf)),
 	.transports = SERVICE_DATAGRAM,
 	.handlers = &handlers,
-	.interface = interface,
-	.start = start,
-	.stop = stop,
+	.interface = receiver_interface,
+	.start = receiver_start,
+	.stop = receiver_stop,
 };

@@ -50,7 +50,7 @@ void service_stop(struct instance *instance)
 }
 
 static int check_transport(const struct service_ops *ops, enum transport transport,
-    const char *address, char *why, size_t why_size)
+    const char *address, struct error *error)
 {
 	static const struct {
 		unsigned transports;
@@ -65,8 +65,7 @@ static int check_transport(const struct service_ops *ops, enum transport transpo
 		return 0;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (kinds[i].transports == ops->transports)
-			snprintf(why, why_size,
-			    "expected %s, got \"%s\": %s is a service for %s only%s%s",
+			error_set(error, "expected %s, got \"%s\": %s is a service for %s only%s%s",
 			    kinds[i].expected, address, ops->kind.type, kinds[i].name,
 			    ops->transports_why == NULL ? "" : ": ",
 			    ops->transports_why == NULL ? "" : ops->transports_why);
@@ -75,103 +74,73 @@ static int check_transport(const struct service_ops *ops, enum transport transpo
 
 /* Only services that answer nothing may join groups, and a link-local address needs an interface. */
 static int check_scope(
-    const struct instance_config *config, const struct address *address, char *why, size_t why_size)
+    const struct instance_config *config, const struct address *address, struct error *error)
 {
+	const char *text = address->text;
 	bool is_group = multicast_names_group(address);
 
 	if (is_group && address->transport != TRANSPORT_UDP)
-		snprintf(why, why_size,
-		    "\"%s\" is a multicast group: only datagrams, udp://, are sent to one",
-		    address->text);
-	else if (is_group && !service_handlers(config)->receives)
-		snprintf(why, why_size, "\"%s\" is a multicast group: only a receiver joins one",
-		    address->text);
-	else if (!multicast_needs_interface(address))
+		return error_set(error,
+		    "\"%s\" is a multicast group: only datagrams, udp://, are sent to one", text);
+	if (is_group && !service_handlers(config)->receives)
+		return error_set(
+		    error, "\"%s\" is a multicast group: only a receiver joins one", text);
+	if (!multicast_needs_interface(address))
 		return 0;
-	else if (!is_group)
-		snprintf(why, why_size,
+	if (!is_group)
+		return error_set(error,
 		    "\"%s\" is a link-local address and needs its interface: write it behind a "
 		    "%%, [%s%%eth0]",
-		    address->text, address->host);
-	else if (*service_interface(config) == '\0')
-		snprintf(why, why_size,
+		    text, address->host);
+	if (*service_interface(config) == '\0')
+		return error_set(error,
 		    "\"%s\" is a link-local group and needs an interface: add the key interface",
-		    address->text);
-	else
-		return 0;
-	return -1;
-}
-
-static int check_listen(const struct service_ops *ops, const struct instance_config *config,
-    const char **key, char *why, size_t why_size)
-{
-	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
-
-	if (ops->transports == 0) {
-		if (settings->listen.count == 0)
-			return 0;
-		snprintf(why, why_size, "expected none: %s listens to nobody, %s", ops->kind.type,
-		    ops->transports_why);
-		return -1;
-	}
-	if (settings->enabled && settings->listen.count == 0) {
-		snprintf(why, why_size,
-		    "expected an address such as \"tcp://127.0.0.1:5566\", got none");
-		return -1;
-	}
-	for (size_t i = 0; i < settings->listen.count; i++) {
-		const struct address *address = &settings->listen.items[i];
-
-		*key = address->text;
-		if (check_transport(ops, address->transport, address->text, why, why_size) == -1 ||
-		    check_scope(config, address, why, why_size) == -1)
-			return -1;
-	}
+		    text);
 	return 0;
 }
 
-int service_check_endpoint(const struct instance_config *config, const struct endpoint *endpoint,
-    char *why, size_t why_size)
+int service_check(const struct instance_config *config, struct error *error)
+{
+	const struct service_ops *ops = service_of(config->kind);
+	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
+	const char *interface = service_interface(config);
+
+	if (ops->transports == 0 && settings->listen.count > 0)
+		return error_key(error, "listen", "expected none: %s listens to nobody, %s",
+		    ops->kind.type, ops->transports_why);
+	if (ops->transports != 0 && settings->enabled && settings->listen.count == 0)
+		return error_key(error, "listen",
+		    "expected an address such as \"tcp://127.0.0.1:5566\", got none");
+	for (size_t i = 0; i < settings->listen.count; i++) {
+		const struct address *address = &settings->listen.items[i];
+
+		if (check_transport(ops, address->transport, address->text, error) == -1 ||
+		    check_scope(config, address, error) == -1) {
+			error->key = address->text;
+			return -1;
+		}
+	}
+	if (strlen(interface) >= IF_NAMESIZE)
+		return error_key(error, "interface",
+		    "expected the name of an interface, at most %d bytes, got \"%.64s\"",
+		    IF_NAMESIZE - 1, interface);
+	return ops->check != NULL ? ops->check(config, error) : 0;
+}
+
+int service_check_endpoint(
+    const struct instance_config *config, const struct endpoint *endpoint, struct error *error)
 {
 	const struct service_ops *ops = service_of(config->kind);
 	char text[ADDRESS_TEXT_MAX];
 
-	endpoint_format(endpoint, text, sizeof(text));
 	if (ops->transports == 0)
-		snprintf(
-		    why, why_size, "%s listens to nobody, %s", ops->kind.type, ops->transports_why);
-	else if (endpoint_is_group(endpoint) && !service_handlers(config)->receives)
-		snprintf(
-		    why, why_size, "\"%s\" is a multicast group: only a receiver joins one", text);
-	else
-		return check_transport(ops, endpoint->transport, text, why, why_size);
-	return -1;
-}
-
-static int check_interface(const struct instance_config *config, char *why, size_t why_size)
-{
-	const char *name = service_interface(config);
-
-	if (strlen(name) < IF_NAMESIZE)
-		return 0;
-	snprintf(why, why_size,
-	    "expected the name of an interface, at most %d bytes, got \"%.64s\"", IF_NAMESIZE - 1,
-	    name);
-	return -1;
-}
-
-int service_check(
-    const struct instance_config *config, const char **key, char *why, size_t why_size)
-{
-	const struct service_ops *ops = service_of(config->kind);
-
-	*key = "listen";
-	if (check_listen(ops, config, key, why, why_size) == -1)
-		return -1;
-	*key = "interface";
-	if (check_interface(config, why, why_size) == -1)
-		return -1;
-	return ops->check != NULL ? ops->check(config, key, why, why_size) : 0;
+		return error_set(
+		    error, "%s listens to nobody, %s", ops->kind.type, ops->transports_why);
+	endpoint_format(endpoint, text, sizeof(text));
+	if (endpoint_is_group(endpoint) && !service_handlers(config)->receives)
+		return error_set(
+		    error, "\"%s\" is a multicast group: only a receiver joins one", text);
+	return check_transport(ops, endpoint->transport, text, error);
 }
 
 /* Why an address that everybody may use is unwise; NULL = it is not. */
@@ -189,7 +158,7 @@ static const char *exposure(
 	return NULL;
 }
 
-int service_warn(const struct instance_config *config, const char **key, char *why, size_t why_size)
+int service_warn(const struct instance_config *config, struct error *error)
 {
 	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
 
@@ -198,11 +167,9 @@ int service_warn(const struct instance_config *config, const char **key, char *w
 		const char *what = exposure(config, address->transport,
 		    address_is_loopback(address), address_is_public(address));
 
-		if (what == NULL)
-			continue;
-		*key = address->text;
-		snprintf(why, why_size, "%s %s; restrict it with allow", address->text, what);
-		return -1;
+		if (what != NULL)
+			return error_key(error, address->text, "%s %s; restrict it with allow",
+			    address->text, what);
 	}
 	return 0;
 }
@@ -222,24 +189,22 @@ int service_verify(const struct instance_config *config, const char *user, struc
 {
 	const struct service_ops *ops = service_of(config->kind);
 	bool lends = user != NULL && geteuid() == 0;
-	const char *key = NULL;
-	char why[256];
+	struct error error;
 	size_t part;
 	int result;
 
 	if (ops->verify == NULL)
 		return 0;
-	if (privilege_lend(user, why, sizeof(why)) == -1) {
-		errors_add(errors, &config->origin, "services.%s: %s", config->name, why);
-		return -1;
-	}
-	result = ops->verify(config, &key, why, sizeof(why));
+	if (privilege_lend(user, &error) == -1)
+		return errors_add(
+		    errors, &config->origin, "services.%s: %s", config->name, error.text);
+	result = ops->verify(config, &error);
 	privilege_return();
 	if (result == -1) {
-		const struct option_row *row = config_kind_row(config->kind, key, &part);
+		const struct option_row *row = config_kind_row(config->kind, error.key, &part);
 
 		errors_add(errors, option_origin(&config->parts[part], row),
-		    "services.%s.%s: %s%s%s", config->name, key, why,
+		    "services.%s.%s: %s%s%s", config->name, error.key, error.text,
 		    lends ? ", for the user " : "", lends ? user : "");
 	}
 	return result;

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "core/config.h"
+#include "core/error.h"
 #include "core/log.h"
 #include "core/option.h"
 #include "core/space.h"
@@ -38,14 +39,12 @@ struct service_ops {
 	const char *(*interface)(const void *conf);
 	/* The directory that only this instance may use; NULL = it has none. */
 	const char *(*storage)(const void *conf);
-	/* What no single option sees. 0, or -1 with the key (or the item of a list) and why. */
-	int (*check)(
-	    const struct instance_config *config, const char **key, char *why, size_t why_size);
-	/* Whether what the config names (a file, a program) is there: see service_verify(). */
-	int (*verify)(
-	    const struct instance_config *config, const char **key, char *why, size_t why_size);
-	/* Once per instance, before its first listener serves; sets instance->state. */
-	int (*start)(struct instance *instance, char *why, size_t why_size);
+	/* Checks what no single option can. 0, or -1 with an error and its key. */
+	int (*check)(const struct instance_config *config, struct error *error);
+	/* Whether what the config names (a file, a program) is there, see service_verify(). Its error has a key. */
+	int (*verify)(const struct instance_config *config, struct error *error);
+	/* Once per instance, before its first listener serves; sets instance->state. 0, or -1 with an error. */
+	int (*start)(struct instance *instance, struct error *error);
 	/* Its last client and program have gone. */
 	void (*stop)(struct instance *instance);
 	/* A reload has put another instance->conf in force. */
@@ -80,25 +79,23 @@ const char *service_interface(const struct instance_config *config);
 void service_stop(struct instance *instance);
 
 /* The check of every kind: addresses to listen on, of a transport that the service has. */
-int service_check(
-    const struct instance_config *config, const char **key, char *why, size_t why_size);
+int service_check(const struct instance_config *config, struct error *error);
 
 /* Warns of what is valid but unwise: a store, a program or answers to datagrams for everybody. */
-int service_warn(
-    const struct instance_config *config, const char **key, char *why, size_t why_size);
+int service_warn(const struct instance_config *config, struct error *error);
 
 /*
  * Whether the user that root will become (NULL = we stay who we are) can use what the instance needs besides its
- * addresses: a program, a file. 0, or -1 with the mistake added.
+ * addresses: a program, a file. 0, or -1 with an error added.
  */
 int service_verify(const struct instance_config *config, const char *user, struct strings *errors);
 
-/* Logs the same of an address that no key says. */
+/* Logs the same warning for an address that no key gives: of a socket from the service manager. */
 void service_warn_endpoint(const struct instance_config *config, const struct endpoint *endpoint);
 
-/* Whether it can be asked there, at an address that no key says. 0, or -1 with why. */
-int service_check_endpoint(const struct instance_config *config, const struct endpoint *endpoint,
-    char *why, size_t why_size);
+/* Whether the service can listen at an address that no key gives. 0, or -1 with an error. */
+int service_check_endpoint(
+    const struct instance_config *config, const struct endpoint *endpoint, struct error *error);
 
 /* Takes white space off both ends; the bytes stay where they are. */
 void strip(const char **bytes, size_t *length);

@@ -36,13 +36,11 @@ static const char canonical[] = "{\"type\": \"time\"}";
 static const char unknown_request[] = "{\"error\": \"unknown request\"}";
 static const char invalid_json[] = "{\"error\": \"invalid JSON\"}";
 
-static int start(struct instance *instance, char *why, size_t why_size)
+static int time_start(struct instance *instance, struct error *error)
 {
 	json_memory_watch();
 	instance->state = calloc(1, sizeof(struct second));
-	if (instance->state == NULL)
-		snprintf(why, why_size, "out of memory");
-	return instance->state == NULL ? -1 : 0;
+	return instance->state == NULL ? error_memory(error) : 0;
 }
 
 /* The time zone may have changed. */
@@ -51,7 +49,7 @@ static void time_reload(struct instance *instance)
 	((struct second *)instance->state)->at = 0;
 }
 
-static void stop(struct instance *instance)
+static void time_stop(struct instance *instance)
 {
 	free(instance->state);
 }
@@ -304,7 +302,7 @@ const struct service_ops service_time = {
 		SERVICE_LINES, SERVICE_DATAGRAMS),
 	.transports = SERVICE_BOTH,
 	.handlers = &handlers,
-	.start = start,
+	.start = time_start,
 	.reload = time_reload,
-	.stop = stop,
+	.stop = time_stop,
 };

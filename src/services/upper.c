@@ -12,7 +12,7 @@ enum { MODE_STREAM, MODE_LINE, MODE_ONCE };
 static const char *const modes[] = { "stream", "line", "once", NULL };
 
 static const struct option_row rows[] = {
-	OPTION(struct upper_conf, mode, choice, .fallback = "\"stream\"", .choices = modes,
+	OPTION_DEFAULT(struct upper_conf, mode, choice, MODE_STREAM, .choices = modes,
 	    .help = "How to serve streams: convert bytes as they arrive; convert lines; or read "
 		    "once, strip, convert, reply and close."),
 	OPTION_END,
@@ -98,7 +98,7 @@ static const struct handlers handlers[] = {
 	[MODE_ONCE] = { .data = upper_once, .datagram = upper_datagram },
 };
 
-static const struct handlers *choose(const void *conf)
+static const struct handlers *upper_choose(const void *conf)
 {
 	return &handlers[((const struct upper_conf *)conf)->mode];
 }
@@ -108,5 +108,5 @@ const struct service_ops service_upper = {
 	    "Sends back what it receives, with the letters a to z in upper case.", SERVICE_LINES,
 	    SERVICE_DATAGRAMS, SERVICE_OWN(rows, struct upper_conf)),
 	.transports = SERVICE_BOTH,
-	.choose = choose,
+	.choose = upper_choose,
 };

@@ -96,7 +96,7 @@ void free(void *pointer)
 }
 
 /*
- * libconfig does not look at what malloc gives it, which is why core/config_tree.c finds out first whether
+ * libconfig does not look at what malloc gives it, which is why core/config_text.c finds out first whether
  * there is enough. Its own calls succeed here.
  */
 int config_read_string(config_t *tree, const char *text)

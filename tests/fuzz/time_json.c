@@ -31,11 +31,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct instance instance = { 0 };
 	size_t room = 64 + 6 * size;
-	char *answer = malloc(room), *again = malloc(room), why[64];
+	char *answer = malloc(room), *again = malloc(room);
+	struct error error;
 	json_t *value;
 	ssize_t length;
 
-	require(service_time.start(&instance, why, sizeof(why)) == 0);
+	require(service_time.start(&instance, &error) == 0);
 	length = ask(&instance, data, size, answer, room);
 	if (length == -1) {
 		require(size == 0 || is_answer(data, size));

@@ -74,9 +74,9 @@ START_TEST(good_texts)
 {
 	struct network network;
 	struct in6_addr prefix;
-	char why[128] = "";
+	struct error error = { 0 };
 
-	ck_assert_msg(network_parse(&network, good[_i].text, why, sizeof(why)) == 0, "%s", why);
+	ck_assert_msg(network_parse(&network, good[_i].text, &error) == 0, "%s", error.text);
 	ck_assert_int_eq(inet_pton(AF_INET6, good[_i].prefix, &prefix), 1);
 	ck_assert_mem_eq(&network.prefix, &prefix, sizeof(prefix));
 	ck_assert_uint_eq(network.length, good[_i].length);
@@ -89,11 +89,10 @@ END_TEST
 START_TEST(bad_texts)
 {
 	struct network network;
-	char why[128] = "";
+	struct error error = { 0 };
 
-	ck_assert_msg(
-	    network_parse(&network, bad[_i].text, why, sizeof(why)) == -1, "%s", bad[_i].text);
-	ck_assert_str_eq(why, bad[_i].why);
+	ck_assert_msg(network_parse(&network, bad[_i].text, &error) == -1, "%s", bad[_i].text);
+	ck_assert_str_eq(error.text, bad[_i].why);
 	ck_assert_ptr_null(network.text);
 }
 END_TEST
@@ -113,17 +112,19 @@ static struct peer peer_of(const char *text)
 	return peer;
 }
 
+static const struct option_row row = { .key = "allow", .type = &option_networks };
+
 static void parse_list(struct networks *networks, const char *list)
 {
-	char *copy = strdup(list), *rest = copy, *text, why[128];
+	char *copy = strdup(list), *rest = copy, *text;
+	struct error error;
 
 	networks->count = 0;
 	networks->items = calloc(strlen(list) + 1, sizeof(*networks->items));
 	while ((text = strsep(&rest, " ")) != NULL)
 		if (*text != '\0')
-			ck_assert_int_eq(network_parse(&networks->items[networks->count++], text,
-					     why, sizeof(why)),
-			    0);
+			ck_assert_int_eq(
+			    network_parse(&networks->items[networks->count++], text, &error), 0);
 	free(copy);
 }
 
@@ -197,8 +198,8 @@ START_TEST(who_may_come)
 	parse_list(&allow, rules[_i].allow);
 	parse_list(&deny, rules[_i].deny);
 	ck_assert_int_eq(access_allows(&allow, &deny, &peer), rules[_i].allowed);
-	option_networks.clear(&allow);
-	option_networks.clear(&deny);
+	option_networks.clear(&row, &allow);
+	option_networks.clear(&row, &deny);
 }
 END_TEST
 
@@ -216,14 +217,12 @@ START_TEST(not_ip)
 	ck_assert(!sockaddr_key(&local, &key));
 	peer.family = AF_UNSPEC;
 	ck_assert(!access_allows(&allow, &deny, &peer));
-	option_networks.clear(&allow);
-	option_networks.clear(&deny);
+	option_networks.clear(&row, &allow);
+	option_networks.clear(&row, &deny);
 }
 END_TEST
 
-static const struct option_row row = { .key = "allow", .type = &option_networks };
-
-static int parse_option(const char *text, struct networks *to, char *why, size_t why_size)
+static int parse_option(const char *text, struct networks *to, struct error *error)
 {
 	config_t config;
 	int result;
@@ -231,7 +230,7 @@ static int parse_option(const char *text, struct networks *to, char *why, size_t
 	config_init(&config);
 	ck_assert_int_eq(config_read_string(&config, text), CONFIG_TRUE);
 	memset(to, 0, sizeof(*to));
-	result = option_networks.parse(&row, config_lookup(&config, "allow"), to, why, why_size);
+	result = option_networks.parse(&row, config_lookup(&config, "allow"), to, error);
 	config_destroy(&config);
 	return result;
 }
@@ -239,24 +238,25 @@ static int parse_option(const char *text, struct networks *to, char *why, size_t
 START_TEST(option)
 {
 	struct networks networks;
-	char why[256] = "", *printed;
+	struct error error = { 0 };
+	char *printed;
 	size_t size;
 	FILE *out = open_memstream(&printed, &size);
 
 	ck_assert_int_eq(
-	    parse_option("allow = [ \"10.0.0.0/8\", \"::1\" ];", &networks, why, sizeof(why)), 0);
+	    parse_option("allow = [ \"10.0.0.0/8\", \"::1\" ];", &networks, &error), 0);
 	option_networks.print(&row, &networks, out);
-	option_networks.clear(&networks);
+	option_networks.clear(&row, &networks);
 	ck_assert_uint_eq(networks.count, 0);
-	ck_assert_int_eq(parse_option("allow = \"::1\";", &networks, why, sizeof(why)), 0);
+	ck_assert_int_eq(parse_option("allow = \"::1\";", &networks, &error), 0);
 	option_networks.print(&row, &networks, out);
-	option_networks.clear(&networks);
+	option_networks.clear(&row, &networks);
 	fclose(out);
 	ck_assert_str_eq(printed, "[ \"10.0.0.0/8\", \"::1\" ][ \"::1\" ]");
 	free(printed);
 	ck_assert_int_eq(
-	    parse_option("allow = [ \"::1\", \"10.0.0.1/8\" ];", &networks, why, sizeof(why)), -1);
-	ck_assert_str_eq(why, "\"10.0.0.1/8\": " HOST_BITS "10.0.0.0/8");
+	    parse_option("allow = [ \"::1\", \"10.0.0.1/8\" ];", &networks, &error), -1);
+	ck_assert_str_eq(error.text, "\"10.0.0.1/8\": " HOST_BITS "10.0.0.0/8");
 	ck_assert_ptr_null(networks.items);
 }
 END_TEST
@@ -285,29 +285,29 @@ START_TEST(which_rule_decides)
 	static struct networks allow, deny;
 	const struct peer peer = peer_of(decisions[_i].peer);
 	struct access_decision decision;
-	char why[512];
+	struct error error;
 
 	ck_assert_int_eq(parse_option("allow = [ \"10.0.0.0/8\",\n\"10.1.1.0/24\",\n"
 				      "\"192.0.2.0/24\" ];",
-			     &allow, why, sizeof(why)),
+			     &allow, &error),
 	    0);
 	ck_assert_int_eq(parse_option("allow =\n[\n\n\"10.1.0.0/16\",\n\"192.0.2.0/24\",\n"
 				      "\"::/0\" ];",
-			     &deny, why, sizeof(why)),
+			     &deny, &error),
 	    0);
 	decision = access_decide(&allow, &deny, &peer);
 	ck_assert(decision.allowed == decisions[_i].allowed);
 	ck_assert_int_eq(line_of(decision.allow), decisions[_i].allow);
 	ck_assert_int_eq(line_of(decision.deny), decisions[_i].deny);
 	ck_assert(access_allows(&allow, &deny, &peer) == decision.allowed);
-	option_networks.clear(&allow);
-	option_networks.clear(&deny);
+	option_networks.clear(&row, &allow);
+	option_networks.clear(&row, &deny);
 }
 END_TEST
 
 static const struct option_row prefixes_row = { .key = "reply_prefix", .type = &option_prefixes };
 
-static int parse_lengths(const char *value, struct prefixes *to, char *why, size_t why_size)
+static int parse_lengths(const char *value, struct prefixes *to, struct error *error)
 {
 	char text[128];
 	config_t config;
@@ -316,8 +316,8 @@ static int parse_lengths(const char *value, struct prefixes *to, char *why, size
 	snprintf(text, sizeof(text), "reply_prefix = %s;", value);
 	config_init(&config);
 	ck_assert_int_eq(config_read_string(&config, text), CONFIG_TRUE);
-	result = option_prefixes.parse(
-	    &prefixes_row, config_lookup(&config, "reply_prefix"), to, why, why_size);
+	result =
+	    option_prefixes.parse(&prefixes_row, config_lookup(&config, "reply_prefix"), to, error);
 	config_destroy(&config);
 	return result;
 }
@@ -335,13 +335,14 @@ START_TEST(good_prefixes)
 	};
 
 	for (int i = 0; i < COUNT(good_lengths); i++) {
-		char why[256] = "", *printed;
+		struct error error = { 0 };
+		char *printed;
 		struct prefixes prefixes;
 		size_t size;
 		FILE *out = open_memstream(&printed, &size);
 
-		ck_assert_msg(parse_lengths(good_lengths[i].text, &prefixes, why, sizeof(why)) == 0,
-		    "%s", why);
+		ck_assert_msg(
+		    parse_lengths(good_lengths[i].text, &prefixes, &error) == 0, "%s", error.text);
 		ck_assert_uint_eq(prefixes.ipv4, good_lengths[i].ipv4);
 		ck_assert_uint_eq(prefixes.ipv6, good_lengths[i].ipv6);
 		option_prefixes.print(&prefixes_row, &prefixes, out);
@@ -363,11 +364,11 @@ START_TEST(bad_prefixes)
 
 	for (int i = 0; i < COUNT(bad_lengths); i++) {
 		struct prefixes prefixes;
-		char why[256] = "";
+		struct error error = { 0 };
 
-		ck_assert_msg(parse_lengths(bad_lengths[i], &prefixes, why, sizeof(why)) == -1,
-		    "%s", bad_lengths[i]);
-		ck_assert_mem_eq(why, expected, strlen(expected));
+		ck_assert_msg(
+		    parse_lengths(bad_lengths[i], &prefixes, &error) == -1, "%s", bad_lengths[i]);
+		ck_assert_mem_eq(error.text, expected, strlen(expected));
 	}
 }
 END_TEST

@@ -471,7 +471,7 @@ END_TEST
 
 static const struct option_row row = { .key = "listen", .type = &option_addresses };
 
-static int parse_option(const char *text, struct addresses *to, char *why, size_t why_size)
+static int parse_option(const char *text, struct addresses *to, struct error *error)
 {
 	config_t config;
 	int result;
@@ -479,24 +479,25 @@ static int parse_option(const char *text, struct addresses *to, char *why, size_
 	config_init(&config);
 	ck_assert_int_eq(config_read_string(&config, text), CONFIG_TRUE);
 	memset(to, 0, sizeof(*to));
-	result = option_addresses.parse(&row, config_lookup(&config, "listen"), to, why, why_size);
+	result = option_addresses.parse(&row, config_lookup(&config, "listen"), to, error);
 	config_destroy(&config);
 	return result;
 }
 
 static void check_option(const char *text, const char *expected)
 {
-	char why[256] = "", *printed;
+	struct error error = { 0 };
+	char *printed;
 	struct addresses addresses;
 	size_t size;
 	FILE *out = open_memstream(&printed, &size);
 
-	ck_assert_msg(parse_option(text, &addresses, why, sizeof(why)) == 0, "%s", why);
+	ck_assert_msg(parse_option(text, &addresses, &error) == 0, "%s", error.text);
 	option_addresses.print(&row, &addresses, out);
 	fclose(out);
 	ck_assert_str_eq(printed, expected);
 	free(printed);
-	option_addresses.clear(&addresses);
+	option_addresses.clear(&row, &addresses);
 	ck_assert_ptr_null(addresses.items);
 	ck_assert_uint_eq(addresses.count, 0);
 }
@@ -513,15 +514,14 @@ END_TEST
 START_TEST(option_bad)
 {
 	struct addresses addresses;
-	char why[256];
+	struct error error;
 
-	ck_assert_int_eq(parse_option("listen = [ \"tcp://*:1\", \"tcp://x\\n\" ];", &addresses,
-			     why, sizeof(why)),
-	    -1);
-	ck_assert_str_eq(why, "\"tcp://x\\n\": the port is missing: write tcp://HOST:PORT");
+	ck_assert_int_eq(
+	    parse_option("listen = [ \"tcp://*:1\", \"tcp://x\\n\" ];", &addresses, &error), -1);
+	ck_assert_str_eq(error.text, "\"tcp://x\\n\": the port is missing: write tcp://HOST:PORT");
 	ck_assert_ptr_null(addresses.items);
-	ck_assert_int_eq(parse_option("listen = 80;", &addresses, why, sizeof(why)), -1);
-	ck_assert_ptr_nonnull(strstr(why, "expected a string or an array of strings"));
+	ck_assert_int_eq(parse_option("listen = 80;", &addresses, &error), -1);
+	ck_assert_ptr_nonnull(strstr(error.text, "expected a string or an array of strings"));
 }
 END_TEST
 

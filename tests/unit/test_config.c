@@ -32,41 +32,37 @@ struct store {
 static const char *const syncs[] = { "always", "interval", NULL };
 
 static const struct option_row base_rows[] = {
-	OPTION(struct base, enabled, bool, .fallback = "true", .help = "Whether it runs."),
+	OPTION_DEFAULT(struct base, enabled, bool, true, .help = "Whether it runs."),
 	OPTION(struct base, type, string, .help = "Its type."),
 	OPTION(struct base, listen, strings, .flags = OPTION_REQUIRED, .help = "Addresses."),
-	OPTION(struct base, max_connections, integer, .min = 1, .max = 100000, .fallback = "100",
+	OPTION_DEFAULT(struct base, max_connections, integer, 100, .min = 1, .max = 100000,
 	    .unit = "clients", .help = "Clients at a time."),
-	OPTION(struct base, idle_timeout, duration, .fallback = "\"1500ms\""),
-	OPTION(struct base, socket_mode, mode, .fallback = "\"0660\""),
+	OPTION_DEFAULT(struct base, idle_timeout, duration, 1500),
+	OPTION_DEFAULT(struct base, socket_mode, mode, 0660),
 	OPTION_END,
 };
 static const struct option_row line_rows[] = {
-	OPTION(struct lines, max_line, size, .min = 16, .max = 1 << 20, .fallback = "\"64K\"",
+	OPTION_DEFAULT(struct lines, max_line, size, 64 << 10, .min = 16, .max = 1 << 20,
 	    .help = "Longest line."),
 	OPTION_END,
 };
 static const struct option_row store_rows[] = {
 	OPTION(struct store, storage, string, .flags = OPTION_RESTART, .help = "A directory."),
-	OPTION(struct store, max_key, integer, .min = 1, .max = 65535, .fallback = "250",
-	    .help = "Longest key."),
-	OPTION(struct store, max_value, size, .min = 1, .max = INT64_MAX, .fallback = "65536"),
-	OPTION(struct store, sync, choice, .choices = syncs, .fallback = "\"always\"",
-	    .flags = OPTION_RESTART),
+	OPTION_DEFAULT(
+	    struct store, max_key, integer, 250, .min = 1, .max = 65535, .help = "Longest key."),
+	OPTION_DEFAULT(struct store, max_value, size, 65536, .min = 1, .max = INT64_MAX),
+	OPTION_DEFAULT(struct store, sync, choice, 0, .choices = syncs, .flags = OPTION_RESTART),
 	OPTION_END,
 };
 
-static int check_store(
-    const struct instance_config *instance, const char **key, char *why, size_t why_size)
+static int check_store(const struct instance_config *instance, struct error *error)
 {
 	const struct lines *lines = instance->parts[1].fields;
 	const struct store *store = instance->parts[3].fields;
 
 	if (store->max_value <= lines->max_line)
 		return 0;
-	*key = "max_value";
-	snprintf(why, why_size, "more than a line holds");
-	return -1;
+	return error_key(error, "max_value", "more than a line holds");
 }
 
 #define PART(rows, type)                  \

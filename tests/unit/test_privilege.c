@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "core/error.h"
 #include "core/privilege.h"
 
 #define USER_ID 1234
@@ -123,7 +124,7 @@ int prctl(int option, ...)
 }
 
 static struct passwd user, root;
-static char why[256];
+static struct error error;
 
 static void setup(void)
 {
@@ -131,20 +132,20 @@ static void setup(void)
 	root = (struct passwd){ 0 };
 	memset(&world, 0, sizeof(world));
 	world.entry = &user;
-	why[0] = '\0';
+	memset(&error, 0, sizeof(error));
 }
 
 static void expect_dropped(const char *calls)
 {
-	ck_assert_int_eq(privilege_drop("user", why, sizeof(why)), 0);
+	ck_assert_int_eq(privilege_drop("user", &error), 0);
 	ck_assert_str_eq(world.calls, calls);
 }
 
 static void expect_refused(const char *calls, const char *text)
 {
-	ck_assert_int_eq(privilege_drop("user", why, sizeof(why)), -1);
+	ck_assert_int_eq(privilege_drop("user", &error), -1);
 	ck_assert_str_eq(world.calls, calls);
-	ck_assert_str_eq(why, text);
+	ck_assert_str_eq(error.text, text);
 }
 
 START_TEST(groups_group_user_and_no_way_back)
@@ -195,7 +196,7 @@ START_TEST(who_is_not_root_stays)
 	world.effective = USER_ID;
 	expect_dropped("");
 	world.effective = 0;
-	ck_assert_int_eq(privilege_drop(NULL, why, sizeof(why)), 0);
+	ck_assert_int_eq(privilege_drop(NULL, &error), 0);
 	ck_assert_str_eq(world.calls, "");
 }
 END_TEST
@@ -212,7 +213,7 @@ START_TEST(who_was_root)
 	expect_dropped("initgroups setresgid setresuid setuid seteuid ");
 	ck_assert_uint_eq(world.effective, USER_ID);
 	ck_assert(privilege_was_root());
-	ck_assert_int_eq(privilege_ids("user", &uid, &gid, why, sizeof(why)), 0);
+	ck_assert_int_eq(privilege_ids("user", &uid, &gid, &error), 0);
 	ck_assert(uid == USER_ID && gid == GROUP_ID);
 }
 END_TEST
@@ -229,17 +230,17 @@ END_TEST
 
 START_TEST(seal)
 {
-	ck_assert_int_eq(privilege_seal(why, sizeof(why)), 0);
+	ck_assert_int_eq(privilege_seal(&error), 0);
 	ck_assert_str_eq(world.calls, "prctl ");
 	world.failing = "prctl";
-	ck_assert_int_eq(privilege_seal(why, sizeof(why)), -1);
-	ck_assert_str_eq(why, "cannot set no_new_privs: Operation not permitted");
+	ck_assert_int_eq(privilege_seal(&error), -1);
+	ck_assert_str_eq(error.text, "cannot set no_new_privs: Operation not permitted");
 }
 END_TEST
 
 START_TEST(lend_and_return)
 {
-	ck_assert_int_eq(privilege_lend("user", why, sizeof(why)), 0);
+	ck_assert_int_eq(privilege_lend("user", &error), 0);
 	ck_assert_str_eq(world.calls, "getgroups initgroups setegid seteuid ");
 	ck_assert_uint_eq(world.effective, USER_ID);
 	world.calls[0] = '\0';
@@ -258,7 +259,7 @@ START_TEST(a_lending_that_fails)
 	static const char *const calls[] = { "getgroups ", "getgroups initgroups " };
 
 	world.failing = _i == 0 ? "getgroups" : "initgroups";
-	ck_assert_int_eq(privilege_lend("user", why, sizeof(why)), -1);
+	ck_assert_int_eq(privilege_lend("user", &error), -1);
 	ck_assert_str_eq(world.calls, calls[_i]);
 	ck_assert_uint_eq(world.effective, 0);
 	privilege_return();

@@ -14,12 +14,12 @@ static struct instance instance;
 
 static void start(void)
 {
-	char why[64];
+	struct error error;
 
 	setenv("TZ", "Asia/Kolkata", 1); /* an offset of half an hour */
 	tzset();
 	memset(&instance, 0, sizeof(instance));
-	ck_assert_int_eq(service_time.start(&instance, why, sizeof(why)), 0);
+	ck_assert_int_eq(service_time.start(&instance, &error), 0);
 }
 
 static void stop(void)
