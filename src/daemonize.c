@@ -88,7 +88,7 @@ static void leave_surroundings(void)
 	if (nowhere > STDERR_FILENO)
 		close(nowhere);
 	if (chdir("/") == -1)
-		log_warning("echod: cannot leave the directory: %s", strerror(errno));
+		log_warning("echod: cannot change to the root directory: %s", strerror(errno));
 }
 
 void daemonize_report(int report, int status)

@@ -287,7 +287,7 @@ static int serve(const struct command_line *line)
 	if (config == NULL)
 		return EX_CONFIG;
 	if (inherited_take(&inherited) == -1) {
-		fprintf(stderr, "echod: cannot take the sockets of the service manager: %s\n",
+		fprintf(stderr, "echod: cannot use the sockets of the service manager: %s\n",
 		    strerror(errno));
 		config_free(config);
 		return EXIT_FAILURE;

@@ -146,8 +146,8 @@ static void stop_timer_cb(evutil_socket_t fd, short events, void *arg)
 
 	(void)fd;
 	(void)events;
-	log_warning("echod: %zu clients and %zu programs are left after shutdown_timeout, they are "
-		    "cut off",
+	log_warning(
+	    "echod: %zu clients and %zu programs are left after shutdown_timeout and are closed",
 	    loop->streams + loop->refused, loop->children);
 	event_base_loopbreak(loop->base);
 }

@@ -59,8 +59,10 @@ static bool parse_filters(struct request *request, struct clients_query *query)
 		return false;
 	}
 	if (idle != NULL && (query->idle_over = parse_duration(idle)) == -1) {
-		request_misuse(
-		    request, "--idle-over: expected seconds, or such as 5m, got \"%.64s\"", idle);
+		request_misuse(request,
+		    "--idle-over: expected a number of seconds or a duration such as 5m, got "
+		    "\"%.64s\"",
+		    idle);
 		return false;
 	}
 	return true;
@@ -159,13 +161,13 @@ static json_t *kill_answer(struct request *request)
 
 	if (id == -1)
 		return request_misuse(
-		    request, "expected the id of a client, a number that \"clients\" lists");
+		    request, "expected the ID of a client, as shown by \"clients\"");
 	stream = stream_find(request->server->running.loop, (uint64_t)id);
 	if (stream == NULL)
 		return request_refuse(request, "no client has the id %" PRId64, id);
 	if (stream == request->client)
 		return request_refuse(
-		    request, "%" PRId64 " is this very connection; \"quit\" closes it", id);
+		    request, "%" PRId64 " is this very connection; use \"quit\" to close it", id);
 	stream_describe(stream, &client);
 	peer_format(&client.peer, peer, sizeof(peer));
 	request_log(request, "kills client %" PRId64 ", %s of %s", id, peer, client.service);

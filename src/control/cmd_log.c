@@ -15,7 +15,7 @@ static json_t *reopen_answer(struct request *request)
 
 	request_log(request, "reopen");
 	if (server_reopen_log(request->server, &error) == -1)
-		return request_refuse(request, "cannot reopen the log's file: %s", error.text);
+		return request_refuse(request, "cannot reopen the log file: %s", error.text);
 	return json_pack("{s:b}", "reopened", 1);
 }
 

@@ -131,7 +131,7 @@ static void show_dry_run(json_t *answer, struct evbuffer *out)
 	}
 	show_warnings(answer, out);
 	evbuffer_add_printf(out, "%s\n",
-	    changes ? "a reload would do that; nothing has been changed"
+	    changes ? "a reload would make these changes; nothing has been changed"
 		    : "a reload would change nothing");
 }
 

@@ -71,7 +71,7 @@ static void show_config(const json_t *config, struct evbuffer *out)
 static void show_loop(const json_t *loop, struct evbuffer *out)
 {
 	evbuffer_add_printf(out,
-	    "echod: a client's turn comes after %.2f ms (99 %%: %.2f ms, at most %.2f ms)\n",
+	    "echod: event-loop delay: median %.2f ms, 99th percentile %.2f ms, max %.2f ms\n",
 	    (double)json_number(loop, "lag_us") / 1e3,
 	    (double)json_number(loop, "lag_p99_us") / 1e3,
 	    (double)json_number(loop, "longest_lag_us") / 1e3);

@@ -160,15 +160,15 @@ static bool judge_rules(const struct question *q, json_t *findings)
 
 	if (q->suspect.peer.family == AF_UNIX)
 		add_finding(findings, section, "socket_mode", 0,
-		    "rules do not hold for Unix sockets: who may open one is said by "
-		    "services.%s.socket_mode",
+		    "access rules do not apply to Unix sockets; services.%s.socket_mode restricts "
+		    "access",
 		    name);
 	else if (d.allow == NULL && d.deny == NULL && d.allowed)
 		add_finding(
-		    findings, section, "allow", 0, "services.%s has no rule about it", name);
+		    findings, section, "allow", 0, "services.%s has no rule that matches", name);
 	else if (d.allow == NULL && d.deny == NULL)
 		add_finding(findings, section, "allow", 0,
-		    "services.%s.allow is given and has no network that it is in", name);
+		    "no network in services.%s.allow contains it", name);
 	else if (d.allowed)
 		add_rule(findings, q, "allow", d.allow, "");
 	else
@@ -257,7 +257,7 @@ static const char *judge_limits(const struct question *q, json_t *findings)
 		    (int64_t)q->server->running.loop->max_streams);
 	if (instance->handlers->full != NULL && instance->handlers->full(instance)) {
 		full = true;
-		add_fact(findings, "the service runs as many programs as max_children allows");
+		add_fact(findings, "the service runs max_children programs");
 	}
 	if (full)
 		return settings->on_limit == ON_LIMIT_QUEUE ? "waits" : "limited";
@@ -287,7 +287,8 @@ static json_t *judge_streams(const struct question *q)
 
 /* Why a guard before the rules drops it, but for the one that a key can switch off. */
 static const char *const guard_facts[DROP_REASONS] = {
-	[DROP_SOURCE] = "it is nobody's: port 0, unspecified, multicast or broadcast",
+	[DROP_SOURCE] =
+	    "it cannot be a sender: port 0, or an unspecified, multicast or broadcast address",
 	[DROP_OWN_PORT] = "its port is one that echod itself receives datagrams on",
 };
 
@@ -313,8 +314,8 @@ static bool judge_guards(const struct question *q, json_t *findings)
 		return false;
 	if (reason == DROP_RESPONDER)
 		add_finding(findings, own_section(q, PART_DATAGRAMS), "reply_ports", 0,
-		    "its port is below 1024 or a well-known responder's, and services.%s.reply_ports "
-		    "is not \"any\"",
+		    "its port is below 1024 or that of a well-known protocol, and "
+		    "services.%s.reply_ports is not \"any\"",
 		    q->instance->name);
 	else
 		add_fact(findings, guard_facts[reason]);

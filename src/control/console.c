@@ -393,7 +393,7 @@ static void help_show(json_t *answer, struct evbuffer *out)
 		evbuffer_add_printf(out, "%s %s: %s\n", json_string_of(command, "name"),
 		    json_string_of(command, "arguments"), json_string_of(command, "help"));
 	evbuffer_add_printf(out, "quit: close the connection\n");
-	evbuffer_add_printf(out, "With -j before it a command answers in JSON.\n");
+	evbuffer_add_printf(out, "Put -j before a command for a reply in JSON.\n");
 }
 
 static const struct command command_help = { .answer = help_answer, .show = help_show };

@@ -37,7 +37,7 @@ static int fail_open(struct error *error)
 	if (errno == ENXIO)
 		hint = " (a FIFO that nobody reads, or a socket)";
 	else if (errno == EROFS)
-		hint = " (under systemd, ReadWritePaths= of the unit says where it may write)";
+		hint = " (under systemd, the unit must permit it with ReadWritePaths=)";
 	else if (errno == EACCES && geteuid() != 0 && privilege_was_root())
 		hint = " (echod is no longer root, its user must be able to open the file)";
 	return error_code(error, errno, "%s%s", strerror(errno), hint);
@@ -81,8 +81,8 @@ static int open_as_root(
 		if (errno != ELOOP || *trust.doubt == '\0')
 			return fail_open(error);
 		return error_code(error, ELOOP,
-		    "there is a symbolic link on its path that others can have made, for they can "
-		    "write to %s: root does not follow it",
+		    "its path has a symbolic link that other users could have created, because "
+		    "they can write to %s: root does not follow it",
 		    trust.doubt);
 	}
 	file->directory = trust.directory;
@@ -90,13 +90,13 @@ static int open_as_root(
 	file->fd = open_or_make(trust.directory, trust.name, trust.follow, O_EXCL, &made);
 	if (file->fd == -1 && errno == ELOOP)
 		error_code(error, ELOOP,
-		    "it is a symbolic link that others can have made: root does not follow it");
+		    "root does not follow a symbolic link that another user could have created");
 	else if (file->fd == -1)
 		fail_open(error);
 	else if (trust.follow != 0 && !made && !is_own_file(file->fd, uid))
 		error_code(error, EPERM,
 		    "users other than root can write to its directory, and it is not a regular "
-		    "file of root's, or has a second name");
+		    "file of root with a single hard link");
 	else if (made && uid != 0 && fchown(file->fd, uid, gid) == -1)
 		error_errno(error, "fchown");
 	else

@@ -100,6 +100,6 @@ void notify_check(void)
 {
 	if (!built_with_systemd &&
 	    (getenv("NOTIFY_SOCKET") != NULL || getenv("LISTEN_FDS") != NULL))
-		log_warning("echod: the service manager is not told anything, and sockets that it "
-			    "has opened are not used: this echod was built without libsystemd");
+		log_warning("echod: built without libsystemd: the service manager gets no "
+			    "notifications, and the sockets that it has opened are not used");
 }

@@ -50,8 +50,8 @@ static int open_and_lock(const char *path, struct error *error)
 			    errno == ELOOP ? "it is a symbolic link" : strerror(errno));
 		if (fstat(fd, &ours) == -1 || !S_ISREG(ours.st_mode) || ours.st_nlink > 1 ||
 		    ours.st_uid != geteuid()) {
-			error_set(error,
-			    "it is there, but not as a file of echod's own user with one name: remove it");
+			error_set(error, "it exists, but is not a regular file of echod's user "
+					 "with a single hard link: remove it");
 			goto fail;
 		}
 		if (ours.st_mode & 0077) {
@@ -68,7 +68,7 @@ static int open_and_lock(const char *path, struct error *error)
 		}
 		close(fd);
 	}
-	return error_set(error, "it is removed again and again");
+	return error_set(error, "another process keeps removing it");
 fail:
 	close(fd);
 	return -1;
@@ -85,8 +85,8 @@ int pidfile_open(const char *path, const char *user, struct error *error)
 		return open_and_lock(path, error);
 	if (user == NULL)
 		return error_set(error,
-		    "root does not write where other users can lead it: %s; choose a directory of root's, "
-		    "or set user",
+		    "root does not write where other users control the path: %s; use a directory "
+		    "of root, or set user",
 		    trust.doubt);
 	if (privilege_lend(user, error) == -1)
 		return -1;

@@ -211,13 +211,13 @@ static int check_last(const char *path, const struct trust *trust, struct error 
 		return error_code(error, errno, "%s", strerror(errno));
 	if (*trust->doubt != '\0')
 		return error_code(error, EPERM,
-		    "users other than root can write to %s on its path, and root must not rely on "
-		    "what they may put there (chown root and chmod go-w the directory)",
+		    "users other than root can write to %s on its path, so root does not trust it "
+		    "(chown root and chmod go-w the directory)",
 		    trust->doubt);
 	if (others_write(trust->directory, trust->name, &st) && !is_proc(trust->directory))
 		return error_code(error, EPERM,
-		    "users other than root can write to it (owner %u, group %u, mode %04o), and root "
-		    "must not rely on it (chown root:root %s; chmod go-w %s)",
+		    "users other than root can write to it (owner %u, group %u, mode %04o), so "
+		    "root does not trust it (chown root:root %s; chmod go-w %s)",
 		    (unsigned)st.st_uid, (unsigned)st.st_gid, (unsigned)st.st_mode & 07777, path,
 		    path);
 	return 0;
@@ -236,8 +236,8 @@ int trust_check(const char *path, struct error *error)
 		close(trust.directory);
 	} else if (*trust.doubt != '\0' && errno == ELOOP) {
 		error_code(error, EPERM,
-		    "there is a symbolic link on its path, behind %s, that users other than root "
-		    "can have made",
+		    "users other than root could have created a symbolic link on its path, after "
+		    "%s",
 		    trust.doubt);
 	} else {
 		error_code(error, errno, "%s", strerror(errno));

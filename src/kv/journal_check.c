@@ -73,7 +73,7 @@ static size_t check_table(
 	size_t count = 0;
 	int code;
 
-	require_code(fd, mdb_stat(txn, table, &stat), "a table is not there");
+	require_code(fd, mdb_stat(txn, table, &stat), "a table is missing");
 	require_code(fd, mdb_cursor_open(txn, table, &cursor), "a table cannot be read");
 	while ((code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
 		require(fd, before.mv_data == NULL || mdb_cmp(txn, table, &before, &key) < 0,
@@ -406,6 +406,7 @@ int journal_check(const char *directory, bool used, struct error *error)
 	if (verdict == SOUND)
 		return 0;
 	return error_set(error, "storage %s: %s%s", directory, what,
-	    verdict == DAMAGED ? "; restore a backup, or move the directory away to begin anew"
-			       : "");
+	    verdict == DAMAGED
+		? "; restore a backup, or move the directory away to start with an empty store"
+		: "");
 }

@@ -40,7 +40,7 @@ static int lock_directory(const char *directory, struct error *error)
 	int fd;
 
 	if (mkdir(directory, 0700) == -1 && errno != EEXIST)
-		return error_errno(error, "cannot make storage %s", directory);
+		return error_errno(error, "cannot create storage %s", directory);
 	if (geteuid() == 0 && trust_check(directory, error) == -1)
 		return error_prefix(error, "cannot use storage %s: ", directory);
 	snprintf(path, sizeof(path), "%s/" LOCK_FILE, directory);

@@ -269,7 +269,7 @@ static void store_free(struct engine *engine)
 	if (store->committer != NULL &&
 	    committer_stop(store->committer, store->keyspace.open) == -1)
 		log_error("%s: the last changes are lost%s", store->label,
-		    store->always ? ", but for what has been answered" : "");
+		    store->always ? ", except those confirmed to clients" : "");
 	if (engine->fd != -1)
 		close(engine->fd);
 	keyspace_clear(&store->keyspace);
@@ -365,7 +365,7 @@ struct engine *store_new(
 	store->keyspace.undoable = durable && settings->always;
 	store->keyspace.table = table_new(0);
 	if (store->keyspace.table == NULL)
-		error_errno(error, "cannot make the table");
+		error_errno(error, "cannot create the table");
 	else if (!durable || store_open(store, settings, error) == 0) {
 		store_configure(&store->engine, settings);
 		return &store->engine;

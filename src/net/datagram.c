@@ -196,7 +196,7 @@ static void count_unsent(struct listener *listener, const struct msghdr *reply, 
 	char peer[ADDRESS_TEXT_MAX];
 
 	instance->counters.drops[DROP_UNSENT]++;
-	log_limited(&instance->drop_lines, LOG_LEVEL_INFO, "%s %s: the answer was not taken: %s",
+	log_limited(&instance->drop_lines, LOG_LEVEL_INFO, "%s %s: cannot send the reply: %s",
 	    instance->name,
 	    sockaddr_format(reply->msg_name, reply->msg_namelen, peer, sizeof(peer)),
 	    strerror(error));

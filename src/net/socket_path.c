@@ -155,7 +155,7 @@ static const char *file_type(const char *path)
 	return S_ISLNK(st.st_mode)   ? "a symbolic link"
 	       : S_ISDIR(st.st_mode) ? "a directory"
 	       : S_ISREG(st.st_mode) ? "a regular file"
-				     : "a file that is no socket";
+				     : "a file that is not a socket";
 }
 
 const char *socket_path_explain(const char *path, int error, char *to, size_t size)
@@ -187,8 +187,8 @@ const char *socket_path_explain(const char *path, int error, char *to, size_t si
 		break;
 	case EACCES:
 		if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_uid != geteuid())
-			snprintf(
-			    to, size, "%s: a socket of user %d is there", reason, (int)st.st_uid);
+			snprintf(to, size, "%s: a socket of user %d exists there", reason,
+			    (int)st.st_uid);
 		else
 			snprintf(to, size, "%s: user %d may not make files in %s", reason,
 			    (int)geteuid(), directory);

@@ -181,7 +181,7 @@ static struct stream *stream_new(struct instance *instance, int fd, const struct
 static void out_of_memory(struct instance *instance, int fd)
 {
 	log_limited(&instance->closed_lines, LOG_LEVEL_ERROR,
-	    "%s: out of memory for a client, it is closed", instance->name);
+	    "%s: out of memory for a client, which is closed", instance->name);
 	instance->counters.closed[CLOSE_LIMIT]++;
 	instance->counters.refused[LIMIT_MEMORY]++;
 	close(fd);

@@ -49,8 +49,8 @@ static json_t *config_status(const struct server *server, json_t *problems)
 
 	if (reloads->failed_at != 0)
 		add_problem(problems,
-		    "the last reload failed, the configuration before it is in "
-		    "force%s%s%s",
+		    "the last reload failed, and the previous configuration remains in "
+		    "effect%s%s%s",
 		    reloads->errors.count > 0 ? ": " : "",
 		    reloads->errors.count > 0 ? reloads->errors.items[0] : "",
 		    reloads->errors.count > 1 ? " (and more)" : "");
@@ -71,7 +71,7 @@ static json_t *clients_status(const struct loop *loop, json_t *problems)
 	if (loop->streams >= loop->max_streams)
 		add_problem(problems, "limits.max_connections is reached");
 	if (loop->pause != 0)
-		add_problem(problems, "out of file descriptors, accepting pauses");
+		add_problem(problems, "out of file descriptors, no clients are accepted for now");
 	return json_pack("{s:I, s:I, s:I, s:I}", "now", (json_int_t)loop->streams, "limit",
 	    (json_int_t)loop->max_streams, "leaving", (json_int_t)leaving, "programs",
 	    (json_int_t)loop->children);
@@ -80,7 +80,8 @@ static json_t *clients_status(const struct loop *loop, json_t *problems)
 static json_t *lag_status(const struct pulse_facts *pulse, json_t *problems)
 {
 	if (pulse->p99 > LATE_US)
-		add_problem(problems, "the loop is late: of a hundred requests one waits %.0f ms",
+		add_problem(problems,
+		    "the event loop is slow: one of a hundred requests waits %.0f ms",
 		    (double)pulse->p99 / 1e3);
 	return json_pack("{s:I, s:I, s:I, s:I}", "lag_us", (json_int_t)pulse->median, "lag_p99_us",
 	    (json_int_t)pulse->p99, "lag_max_us", (json_int_t)pulse->max, "longest_lag_us",
@@ -217,7 +218,7 @@ static json_t *service_status(const struct instance *instance, json_t *problems)
 	json_t *service;
 
 	if (limit != LIMIT_NONE && limit != LIMIT_ALL_CLIENTS)
-		add_problem(problems, "%s: the limit of its clients is reached", instance->name);
+		add_problem(problems, "%s: the limit max_connections is reached", instance->name);
 	service = json_pack("{s:s, s:s, s:o, s:{s:I, s:I}, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
 	    instance->name, "type", instance->config->kind->type, "addresses",
 	    addresses_status(instance, problems), "clients", "now",

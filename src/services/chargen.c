@@ -65,7 +65,7 @@ const struct service_ops service_chargen = {
 	.kind = SERVICE_KIND(
 	    "chargen", "Sends lines of characters for as long as the client reads (RFC 864)."),
 	.transports = SERVICE_STREAM,
-	.transports_why = "over UDP it would answer a forged request with a flood (CVE-1999-0103)",
+	.transports_why = "over UDP, a forged request would cause a flood (CVE-1999-0103)",
 	.handlers = &handlers,
 	.start = chargen_start,
 	.stop = chargen_stop,

@@ -224,7 +224,7 @@ const struct service_ops service_control = {
 	    "Shows the state of the running daemon and changes it; echoctl is its client.",
 	    SERVICE_LINES),
 	.transports = SERVICE_UNIX,
-	.transports_why = "who reaches it commands the daemon, and a path has an owner and a mode",
+	.transports_why = "its clients control the daemon, and only a path has an owner and a mode",
 	.handlers = &handlers,
 	.check = control_check,
 };

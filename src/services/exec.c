@@ -103,8 +103,7 @@ static int exec_check(const struct instance_config *config, struct error *error)
 	if (*program == '/' || (*program != '\0' && strchr(program, '/') == NULL))
 		return 0;
 	return error_key(error, "command",
-	    "expected a program first, an absolute path or a name without a slash, got \"%s\"",
-	    program);
+	    "expected a program, an absolute path or a name without a slash, got \"%s\"", program);
 }
 
 static int exec_verify(const struct instance_config *config, struct error *error)
@@ -136,7 +135,7 @@ const struct service_ops service_exec = {
 	    SERVICE_OWN(rows, struct exec_conf)),
 	.kind.runs_programs = true,
 	.transports = SERVICE_STREAM,
-	.exposes = "lets everybody who reaches it run the program",
+	.exposes = "lets everybody who can connect run the program",
 	.handlers = &handlers,
 	.check = exec_check,
 	.verify = exec_verify,

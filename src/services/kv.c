@@ -213,7 +213,7 @@ static void kv_report(const struct instance *instance, struct report *report)
 	report->number(report, "memory_bytes", stats.table.memory);
 	report->number(report, "memory_limit_bytes", limit);
 	if (limit != 0 && stats.table.memory > limit - limit / 20)
-		report->problem(report, "its memory is full or nearly so");
+		report->problem(report, "its memory is full or nearly full");
 	if (stats.durable) {
 		report->number(report, "commits_total", stats.commits);
 		report->number(report, "commit_failures_total", stats.failures);
@@ -232,7 +232,7 @@ const struct service_ops service_kv = {
 	    SERVICE_KIND("kv", "A key-value store with a protocol of lines: SET, GET, DEL, QUIT.",
 		SERVICE_LINES, SERVICE_OWN(kv_rows, struct kv_conf)),
 	.transports = SERVICE_STREAM,
-	.exposes = "lets everybody who reaches it read and change the store",
+	.exposes = "lets everybody who can connect read and change the store",
 	.handlers = &kv_lines_handlers,
 	.storage = kv_storage,
 	.check = kv_check,
