@@ -6,10 +6,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-struct state {
-	uint64_t v0, v1, v2, v3;
-};
-
 int siphash_key_random(struct siphash_key *key)
 {
 	ssize_t got;
@@ -21,67 +17,52 @@ int siphash_key_random(struct siphash_key *key)
 	return got == -1 ? -1 : 0;
 }
 
-static inline uint64_t rotate_left(uint64_t word, int bits)
-{
-	return word << bits | word >> (64 - bits);
-}
-
-static inline void sip_round(struct state *s)
-{
-	s->v0 += s->v1;
-	s->v2 += s->v3;
-	s->v1 = rotate_left(s->v1, 13) ^ s->v0;
-	s->v3 = rotate_left(s->v3, 16) ^ s->v2;
-	s->v0 = rotate_left(s->v0, 32);
-
-	s->v2 += s->v1;
-	s->v0 += s->v3;
-	s->v1 = rotate_left(s->v1, 17) ^ s->v2;
-	s->v3 = rotate_left(s->v3, 21) ^ s->v0;
-	s->v2 = rotate_left(s->v2, 32);
-}
-
-static inline void absorb(struct state *s, uint64_t word)
-{
-	s->v3 ^= word;
-	sip_round(s);
-	s->v0 ^= word;
-}
-
-static inline uint64_t load_word(const uint8_t *bytes)
-{
-	uint64_t word;
-
-	memcpy(&word, bytes, sizeof(word));
-	return le64toh(word);
-}
-
-/* The last zero to seven bytes, with the length modulo 256 on top. */
-static inline uint64_t last_word(const uint8_t *bytes, size_t length)
-{
-	uint64_t word = (uint64_t)length << 56;
-
-	for (size_t i = 0; i < length % 8; i++)
-		word |= (uint64_t)bytes[i] << (8 * i);
-	return word;
-}
+/* Macros, as in the authors' own code: the rounds are all there is. */
+#define ROTATE(word, bits) ((word) << (bits) | (word) >> (64 - (bits)))
+#define ROUND                                             \
+	do {                                              \
+		v0 += v1, v2 += v3;                       \
+		v1 = ROTATE(v1, 13), v3 = ROTATE(v3, 16); \
+		v1 ^= v0, v3 ^= v2;                       \
+		v0 = ROTATE(v0, 32);                      \
+		v2 += v1, v0 += v3;                       \
+		v1 = ROTATE(v1, 17), v3 = ROTATE(v3, 21); \
+		v1 ^= v2, v3 ^= v0;                       \
+		v2 = ROTATE(v2, 32);                      \
+	} while (0)
 
 uint64_t siphash13(const struct siphash_key *key, const void *bytes, size_t length)
 {
-	const uint8_t *at = bytes;
-	struct state s = {
-		.v0 = key->k0 ^ 0x736f6d6570736575,
-		.v1 = key->k1 ^ 0x646f72616e646f6d,
-		.v2 = key->k0 ^ 0x6c7967656e657261,
-		.v3 = key->k1 ^ 0x7465646279746573,
-	};
+	uint64_t v0 = key->k0 ^ 0x736f6d6570736575, v1 = key->k1 ^ 0x646f72616e646f6d;
+	uint64_t v2 = key->k0 ^ 0x6c7967656e657261, v3 = key->k1 ^ 0x7465646279746573;
+	const uint8_t *at = bytes, *end = at + length - length % 8;
+	unsigned rest = length % 8;
+	uint64_t word;
 
-	for (size_t words = length / 8; words > 0; words--, at += 8)
-		absorb(&s, load_word(at));
-	absorb(&s, last_word(at, length));
+	for (; at < end; at += 8) {
+		memcpy(&word, at, sizeof(word));
+		word = le64toh(word);
+		v3 ^= word;
+		ROUND;
+		v0 ^= word;
+	}
+	/* The last zero to seven bytes, with the length modulo 256 on top. */
+	word = 0;
+	if (length >= 8 && rest > 0) {
+		memcpy(&word, end + rest - 8, sizeof(word));
+		word = le64toh(word) >> (64 - 8 * rest);
+	} else {
+		for (unsigned i = 0; i < rest; i++)
+			word |= (uint64_t)at[i] << (8 * i);
+	}
+	word |= (uint64_t)length << 56;
+	v3 ^= word;
+	ROUND;
+	v0 ^= word;
 
-	s.v2 ^= 0xff;
-	for (int i = 0; i < 3; i++)
-		sip_round(&s);
-	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
+	v2 ^= 0xff;
+	ROUND;
+	ROUND;
+	ROUND;
+	return v0 ^ v1 ^ v2 ^ v3;
 }

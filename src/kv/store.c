@@ -93,16 +93,11 @@ static void schedule_commit(struct store *store, bool first)
 	store->asked |= now;
 }
 
-static bool has_changes(const struct batch *batch)
-{
-	return batch != NULL && batch->changes > 0;
-}
-
 static void store_submit(struct engine *engine, const struct call *call, struct kv_result *result)
 {
 	struct store *store = (struct store *)engine;
 	struct keyspace *keyspace = &store->keyspace;
-	bool first = !has_changes(keyspace->open);
+	bool first = keyspace->open == NULL || keyspace->open->changes == 0;
 
 	keyspace->changed = false;
 	keyspace->refusal = KV_OK;
@@ -148,7 +143,9 @@ static void submit_batch(struct store *store)
 	struct keyspace *keyspace = &store->keyspace;
 	int64_t due = store->open_since + fill_time(store), now = clock_ms();
 
-	if (keyspace->undoing || store->committing != NULL || !has_changes(keyspace->open))
+	if (keyspace->open == NULL || keyspace->open->changes == 0)
+		return;
+	if (keyspace->undoing || store->committing != NULL)
 		return; /* until there is a completion */
 	if (now < due && keyspace->open->size <= BATCH_HIGH) {
 		remind(store, due - now);

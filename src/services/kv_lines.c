@@ -3,6 +3,7 @@
  * in three steps: all are read, all their keys are prepared, and each is run. The prefetches of the second step are
  * what makes pipelined requests fast.
  */
+#include <endian.h>
 #include <event2/buffer.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -39,10 +40,21 @@ struct kv_run {
 /* Takes the first word off the bytes, and the white space behind it. */
 static struct slice next_word(struct slice *rest)
 {
+	const uint64_t ones = 0x0101010101010101;
 	struct slice word = { rest->bytes, 0 };
+	uint64_t eight, low;
 	size_t n = 0;
 
-	/* Few bytes are below a blank; is_space() is for those. */
+	/* Eight bytes at once: the lowest bit that is set belongs to the first byte that is at most a blank. */
+	for (; rest->length - n >= sizeof(eight); n += sizeof(eight)) {
+		memcpy(&eight, rest->bytes + n, sizeof(eight));
+		eight = le64toh(eight);
+		low = (eight - ones * (' ' + 1)) & ~eight & ones * 0x80;
+		if (low != 0) {
+			n += (size_t)__builtin_ctzll(low) / 8;
+			break;
+		}
+	}
 	while (
 	    n < rest->length && ((unsigned char)rest->bytes[n] > ' ' || !is_space(rest->bytes[n])))
 		n++;
@@ -146,16 +158,20 @@ static enum verdict run_call(struct kv_run *r, const struct call *call)
 static enum verdict kv_lines(struct stream *stream, struct evbuffer *out, struct lines_run *run)
 {
 	const struct instance *instance = stream_instance(stream);
-	struct kv_run r = { .stream = stream, .instance = instance, .kv = instance->state };
-	struct engine *engine = r.kv->engine;
+	struct kv *kv = instance->state;
+	struct kv_run r; /* an initializer would clear the replies' buffer */
 	struct call calls[LINES_PER_RUN];
 	const char *errors[LINES_PER_RUN];
 	enum verdict verdict = VERDICT_CONTINUE;
 
+	r.stream = stream;
+	r.instance = instance;
+	r.kv = kv;
+	r.held = false;
 	replies_begin(&r.replies, out);
 	for (size_t i = 0; i < run->count; i++)
-		errors[i] = read_line(&run->lines[i], &r.kv->limits, &calls[i]);
-	engine->ops->prepare(engine, calls, run->count);
+		errors[i] = read_line(&run->lines[i], &kv->limits, &calls[i]);
+	kv->engine->ops->prepare(kv->engine, calls, run->count);
 	while (verdict == VERDICT_CONTINUE && run->taken < run->count &&
 	       replies_end(&r.replies) <= STREAM_OUTPUT_HIGH) {
 		size_t i = run->taken++;
