@@ -65,7 +65,7 @@ static void print_usage(FILE *to)
 	    "  -s SOCKET  the socket of the daemon's control service\n"
 	    "  -j         print JSON\n"
 	    "  -V         print the version\n"
-	    "  -h         print this help; behind a command, print what it takes\n"
+	    "  -h         print this help; after a command, print its options and arguments\n"
 	    "\n"
 	    "An ADDRESS is written as in the configuration: tcp://127.0.0.1:5566, udp://[::1]:5566,\n"
 	    "unix:///path, unixgram://@name. See echoctl(1).\n",
