@@ -18,22 +18,11 @@
 #include "core/process.h"
 #include "core/standard.h"
 
-static void pass_on_stop(int signals, pid_t child)
-{
-	struct signalfd_siginfo info;
-
-	if (read(signals, &info, sizeof(info)) != sizeof(info))
-		return;
-	kill(child, (int)info.ssi_signo);
-	signal((int)info.ssi_signo, SIG_DFL);
-	raise((int)info.ssi_signo);
-	process_take_signals(); /* the pending signal ends us here */
-}
-
-/* What the child reports, or how it died. */
+/* The status that the child reports, or with which it died. */
 static int await_report(int report, pid_t child)
 {
 	struct pollfd ready[2] = { { .fd = report, .events = POLLIN }, { .events = POLLIN } };
+	struct signalfd_siginfo info;
 	unsigned char status;
 	sigset_t stops;
 	ssize_t n;
@@ -43,9 +32,14 @@ static int await_report(int report, pid_t child)
 	sigaddset(&stops, SIGTERM);
 	sigaddset(&stops, SIGINT);
 	ready[1].fd = signalfd(-1, &stops, SFD_CLOEXEC); /* poll(2) ignores a -1 */
-	while (poll(ready, 2, -1) == -1 || ready[0].revents == 0)
-		if (ready[1].revents != 0)
-			pass_on_stop(ready[1].fd, child);
+	while (poll(ready, 2, -1) == -1 || ready[0].revents == 0) {
+		if (ready[1].revents == 0 || read(ready[1].fd, &info, sizeof(info)) != sizeof(info))
+			continue;
+		kill(child, (int)info.ssi_signo);
+		signal((int)info.ssi_signo, SIG_DFL);
+		raise((int)info.ssi_signo);
+		process_take_signals(); /* the pending signal ends us here */
+	}
 	do
 		n = recv(report, &status, 1, 0);
 	while (n == -1 && errno == EINTR);
@@ -78,25 +72,21 @@ int daemonize(int *status)
 	return report[1];
 }
 
-/* Lets go of the terminal, and of a directory that could not be unmounted otherwise. */
-static void leave_surroundings(void)
-{
-	int nowhere = standard_open_nowhere();
-
-	for (int fd = STDIN_FILENO; nowhere != -1 && fd <= STDERR_FILENO; fd++)
-		dup2(nowhere, fd);
-	if (nowhere > STDERR_FILENO)
-		close(nowhere);
-	if (chdir("/") == -1)
-		log_warning("echod: cannot change to the root directory: %s", strerror(errno));
-}
-
 void daemonize_report(int report, int status)
 {
 	unsigned char byte = (unsigned char)status;
+	int nowhere;
 
-	if (status == EXIT_SUCCESS)
-		leave_surroundings();
+	if (status == EXIT_SUCCESS) {
+		/* Frees the terminal, and the directory, which could not be unmounted otherwise. */
+		nowhere = standard_open_nowhere();
+		for (int fd = STDIN_FILENO; nowhere != -1 && fd <= STDERR_FILENO; fd++)
+			dup2(nowhere, fd);
+		if (nowhere > STDERR_FILENO)
+			close(nowhere);
+		if (chdir("/") == -1)
+			log_warning("echod: cannot change to the root directory: %s", strerror(errno));
+	}
 	send(report, &byte, 1, MSG_NOSIGNAL);
 	close(report);
 }

@@ -14,6 +14,7 @@
 #include "build.h"
 #include "control/console.h"
 #include "core/config.h"
+#include "core/error.h"
 #include "core/inherited.h"
 #include "core/log.h"
 #include "core/path.h"
@@ -34,7 +35,7 @@ enum task { TASK_SERVE, TASK_CHECK, TASK_PRINT, TASK_EXPLAIN };
 struct command_line {
 	enum task task;
 	const char *config_file;
-	char *pid_file;  /* absolute */
+	const char *pid_file;
 	const char *key; /* to be explained */
 	int verbosity;
 	bool detach;
@@ -55,13 +56,7 @@ static const char usage[] =
     "\n"
     "See echod(8) and echod.conf(5).\n";
 
-static void print_version(void)
-{
-	puts("echod " PACKAGE_VERSION);
-	puts(built_with_systemd ? "features: systemd" : "features: none");
-}
-
-/* Whether there is something to do; otherwise *status is what to exit with. */
+/* Whether there is something to do; otherwise *status is the exit status. */
 static bool parse_command_line(struct command_line *line, int argc, char **argv, int *status)
 {
 	static const struct option long_options[] = {
@@ -92,13 +87,8 @@ static bool parse_command_line(struct command_line *line, int argc, char **argv,
 			line->detach = true;
 			break;
 		case 'p':
-			free(line->pid_file);
-			if ((line->pid_file = path_absolute(optarg)) != NULL)
-				break;
-			fprintf(stderr, "echod: -p %s: cannot find the current directory: %s\n",
-			    optarg, strerror(errno));
-			*status = EXIT_FAILURE;
-			return false;
+			line->pid_file = optarg;
+			break;
 		case 'v':
 			line->verbosity++;
 			break;
@@ -106,7 +96,8 @@ static bool parse_command_line(struct command_line *line, int argc, char **argv,
 			line->verbosity--;
 			break;
 		case 'V':
-			print_version();
+			puts("echod " PACKAGE_VERSION);
+			puts(built_with_systemd ? "features: systemd" : "features: none");
 			return false;
 		case 'h':
 			fputs(usage, stdout);
@@ -117,12 +108,11 @@ static bool parse_command_line(struct command_line *line, int argc, char **argv,
 			return false;
 		}
 	}
-	if (optind < argc || (line->detach && line->task != TASK_SERVE)) {
-		fputs(usage, stderr);
-		*status = EXIT_USAGE;
-		return false;
-	}
-	return true;
+	if (optind == argc && !(line->detach && line->task != TASK_SERVE))
+		return true;
+	fputs(usage, stderr);
+	*status = EXIT_USAGE;
+	return false;
 }
 
 static void print_errors(const struct strings *errors)
@@ -144,20 +134,11 @@ static struct config *read_config(const char *file)
 	return config;
 }
 
-/* False, with every collision on standard error, if one start cannot bind all addresses and open all stores. */
-static bool is_bindable(const struct config *config)
-{
-	struct strings errors = { 0 };
-	bool bindable = collisions_find(config, NULL, &errors) == 0;
-
-	print_errors(&errors);
-	strings_clear(&errors);
-	return bindable;
-}
-
 static int check_config(const char *file, bool print)
 {
 	struct config *config = read_config(file);
+	struct strings errors = { 0 };
+	bool bindable;
 
 	if (config == NULL)
 		return EX_CONFIG;
@@ -168,16 +149,16 @@ static int check_config(const char *file, bool print)
 			    &config->instances[i], config->main->user, &config->warnings);
 	for (size_t i = 0; i < config->warnings.count; i++)
 		fprintf(stderr, "echod: warning: %s\n", config->warnings.items[i]);
-	if (!is_bindable(config)) {
-		config_free(config);
-		return EX_CONFIG;
-	}
-	if (print)
+	/* Whether one start can bind all addresses and open all stores. */
+	bindable = collisions_find(config, NULL, &errors) == 0;
+	print_errors(&errors);
+	strings_clear(&errors);
+	if (bindable && print)
 		config_print(config, stdout);
-	else
+	else if (bindable)
 		printf("echod: %s: OK\n", file);
 	config_free(config);
-	return EXIT_SUCCESS;
+	return bindable ? EXIT_SUCCESS : EX_CONFIG;
 }
 
 /* Prints an unknown key on standard error, like every error. */
@@ -200,89 +181,49 @@ static int explain_key(const char *key)
 	return known ? EXIT_SUCCESS : EXIT_USAGE;
 }
 
-/* Uses standard error, too, where the caller waits: the log may be a full file or a missing syslog by then. */
-static void refuse_pid_file(const char *path, const char *why)
+/*
+ * Starts the server, reports that to the waiting parent (-1 = there is none), serves, and frees the server. The pid
+ * file, if one is wanted, has its number once everything is bound.
+ */
+static int run_server(struct server *server, const char *pid_path, int report)
 {
-	log_error("echod: %s: %s", path, why);
-	if (strcmp(log_target(), "stderr") != 0)
-		fprintf(stderr, "echod: %s: %s\n", path, why);
-}
-
-/* With the pid file, if one is wanted; its number is there once everything is bound. */
-static int start_server(struct server *server, const char *pid_path, int *pid_file)
-{
+	int pid_file = -1, status = EXIT_FAILURE;
 	struct error error;
-	int status;
 
-	if (pid_path != NULL) {
-		*pid_file = pidfile_open(pid_path, server->running.config->main->user, &error);
-		if (*pid_file == -1) {
-			log_error("echod: %s: %s", pid_path, error.text);
-			return EXIT_FAILURE;
-		}
+	if (pid_path == NULL ||
+	    (pid_file = pidfile_open(pid_path, server->running.config->main->user, &error)) != -1)
+		status = server_start(server);
+	else
+		log_error("echod: %s: %s", pid_path, error.text);
+	if (status == EXIT_SUCCESS && pid_file != -1 && pidfile_write(pid_file) == -1) {
+		status = EXIT_FAILURE;
+		error_errno(&error, "echod: %s", pid_path);
+		log_error("%s", error.text);
+		/* The log may be a full file or a missing syslog by now, and the caller waits. */
+		if (strcmp(log_target(), "stderr") != 0)
+			fprintf(stderr, "%s\n", error.text);
 	}
-	status = server_start(server);
-	if (status == EXIT_SUCCESS && *pid_file != -1 && pidfile_write(*pid_file) == -1) {
-		refuse_pid_file(pid_path, strerror(errno));
-		return EXIT_FAILURE;
-	}
-	return status;
-}
-
-/* Starts, tells the waiting parent (if there is one), and serves; frees the server. */
-static int start_and_run(struct server *server, const struct command_line *line, int report)
-{
-	int pid_file = -1, status = start_server(server, line->pid_file, &pid_file);
-
 	if (report != -1)
 		daemonize_report(report, status);
 	if (status == EXIT_SUCCESS)
 		status = server_run(server);
 	server_free(server);
-	if (pid_file !=
-	    -1) /* after server_free(): while a store is open, no other echod may start */
-		pidfile_remove(line->pid_file, pid_file);
+	if (pid_file != -1) /* last: while a store is open, no other echod may start */
+		pidfile_remove(pid_path, pid_file);
 	return status;
 }
 
-/* Frees the config. */
-static int serve_config(
-    const struct command_line *line, struct config *config, struct inherited *inherited)
-{
-	struct host host;
-	struct server *server;
-	int report = -1, status;
-
-	/* Until the configured target is open. Finds out whether standard error is the journal. */
-	log_open("stderr", NULL, NULL);
-	if (line->detach && (report = daemonize(&status)) < 0) {
-		config_free(config);
-		if (report == -2)
-			return status;
-		fprintf(stderr, "echod: cannot detach: %s\n", strerror(errno));
-		return EXIT_FAILURE;
-	}
-	console_init(&host);
-	server =
-	    server_new(&host, config, line->config_file, inherited, line->verbosity, line->detach);
-	if (server == NULL) {
-		config_free(config);
-		fprintf(stderr, "echod: cannot start: %s\n", strerror(errno));
-		return EXIT_FAILURE;
-	}
-	status = start_and_run(server, line, report);
-	log_close();
-	return status;
-}
-
-static int serve(const struct command_line *line)
+/* The paths are absolute: places of values are shown to people who may be in another directory. */
+static int serve(const struct command_line *line, const char *config_file, const char *pid_file)
 {
 	struct inherited inherited;
+	struct host host;
+	struct server *server;
 	struct config *config;
-	int status;
+	int report = -1, status = EXIT_FAILURE;
 
 	process_let_stop(); /* reading blocks if the file is a pipe without a writer */
-	config = read_config(line->config_file);
+	config = read_config(config_file);
 	process_hold_signals();
 	if (config == NULL)
 		return EX_CONFIG;
@@ -293,51 +234,50 @@ static int serve(const struct command_line *line)
 		return EXIT_FAILURE;
 	}
 	process_close_strays();
-	status = serve_config(line, config, &inherited);
-	inherited_clear(&inherited);
-	return status;
-}
-
-/* The places of values are shown to people who may be in another directory. */
-static int serve_by_absolute_path(const struct command_line *line)
-{
-	struct command_line absolute = *line;
-	char *file = path_absolute(line->config_file);
-	int status;
-
-	if (file == NULL) {
-		fprintf(stderr, "echod: %s: %s\n", line->config_file, strerror(errno));
-		return EXIT_FAILURE;
+	/* Until the configured target is open. Finds out whether standard error is the journal. */
+	log_open("stderr", NULL, NULL);
+	if (line->detach && (report = daemonize(&status)) < 0) {
+		if (report == -1)
+			fprintf(stderr, "echod: cannot detach: %s\n", strerror(errno));
+	} else {
+		console_init(&host);
+		server = server_new(
+		    &host, config, config_file, &inherited, line->verbosity, line->detach);
+		if (server != NULL) {
+			config = NULL;
+			status = run_server(server, pid_file, report);
+			log_close();
+		} else {
+			fprintf(stderr, "echod: cannot start: %s\n", strerror(errno));
+		}
 	}
-	absolute.config_file = file;
-	status = serve(&absolute);
-	free(file);
+	config_free(config);
+	inherited_clear(&inherited);
 	return status;
 }
 
 static int perform_task(const struct command_line *line)
 {
+	char *config_file, *pid_file = NULL;
+	int status = EXIT_FAILURE;
+
 	if (line->task != TASK_SERVE)
 		process_take_signals();
-	switch (line->task) {
-	case TASK_CHECK:
-	case TASK_PRINT:
-		return check_config(line->config_file, line->task == TASK_PRINT);
-	case TASK_EXPLAIN:
+	if (line->task == TASK_EXPLAIN)
 		return explain_key(line->key);
-	case TASK_SERVE:
-		break;
-	}
-	return serve_by_absolute_path(line);
-}
-
-/* Half a configuration on a disk that is full is not "ok". */
-static int check_output(int status)
-{
-	if (standard_flush() == 0)
-		return status;
-	fprintf(stderr, "echod: cannot write the output: %s\n", strerror(errno));
-	return status == EXIT_SUCCESS ? EXIT_FAILURE : status;
+	if (line->task != TASK_SERVE)
+		return check_config(line->config_file, line->task == TASK_PRINT);
+	config_file = path_absolute(line->config_file);
+	if (config_file == NULL)
+		fprintf(stderr, "echod: %s: %s\n", line->config_file, strerror(errno));
+	else if (line->pid_file != NULL && (pid_file = path_absolute(line->pid_file)) == NULL)
+		fprintf(stderr, "echod: -p %s: cannot find the current directory: %s\n",
+		    line->pid_file, strerror(errno));
+	else
+		status = serve(line, config_file, pid_file);
+	free(config_file);
+	free(pid_file);
+	return status;
 }
 
 int main(int argc, char **argv)
@@ -351,6 +291,9 @@ int main(int argc, char **argv)
 	mallopt(M_MXFAST, 0);
 	if (parse_command_line(&line, argc, argv, &status))
 		status = perform_task(&line);
-	free(line.pid_file);
-	return check_output(status);
+	/* Half a configuration on a disk that is full is not "ok". */
+	if (standard_flush() == 0)
+		return status;
+	fprintf(stderr, "echod: cannot write the output: %s\n", strerror(errno));
+	return status == EXIT_SUCCESS ? EXIT_FAILURE : status;
 }

@@ -277,61 +277,33 @@ static int plan_address(struct reload_plan *plan, struct plan_entry *entry,
 	return status;
 }
 
-static void plan_addresses(struct reload_plan *plan, struct plan_entry *entry)
-{
-	const struct option_section *section = &entry->config->parts[PART_INSTANCE];
-	const struct instance_settings *settings = section->fields;
-	struct error error;
-
-	for (size_t i = 0; i < settings->listen.count; i++) {
-		const struct address *address = &settings->listen.items[i];
-		int status = plan_address(plan, entry, address, &error);
-		struct option_origin origin;
-
-		if (status == 0)
-			continue;
-		plan->status = status;
-		origin = *option_origin_of(section, "listen");
-		if (address->line != 0)
-			origin.line = address->line;
-		errors_add(plan->errors, &origin, "services.%s.listen: %s", entry->config->name,
-		    error.text);
-	}
-}
-
 /* --- sockets that we were started with --- */
 
-/* Its listener: the one that adopted it at the start, or one that adopts it now. NULL with the error. */
-static struct listener *adopt(struct reload_plan *plan, struct plan_entry *entry,
-    struct inherited_socket *inherited, struct error *error)
-{
-	struct loop *loop = plan->running->loop;
-	struct instance *instance;
-	struct listener *listener;
-
-	TAILQ_FOREACH (instance, &loop->instances, entry)
-		TAILQ_FOREACH (listener, &instance->listeners, entry)
-			if (listener->inherited == inherited) {
-				listener->kept = true;
-				return listener;
-			}
-	entry->adopts = true;
-	return listener_adopt(
-	    loop, inherited, service_interface(entry->config), error->text, sizeof(error->text));
-}
-
+/* Plans the listener that adopted it at the start, or one that adopts it now. */
 static int plan_inherited(struct reload_plan *plan, struct plan_entry *entry,
     struct inherited_socket *inherited, struct error *error)
 {
-	struct listener *listener;
+	struct loop *loop = plan->running->loop;
+	struct listener *listener, *found = NULL;
+	struct instance *instance;
 
 	if (reserve_listeners(entry, 1, error) == -1)
 		return -1;
-	listener = adopt(plan, entry, inherited, error);
-	if (listener == NULL)
-		return -1;
-	entry->listeners[entry->count++] = listener;
-	return service_check_endpoint(entry->config, &listener->wanted, error);
+	TAILQ_FOREACH (instance, &loop->instances, entry)
+		TAILQ_FOREACH (listener, &instance->listeners, entry)
+			if (listener->inherited == inherited)
+				found = listener;
+	if (found != NULL) {
+		found->kept = true;
+	} else {
+		entry->adopts = true;
+		found = listener_adopt(loop, inherited, service_interface(entry->config),
+		    error->text, sizeof(error->text));
+		if (found == NULL)
+			return -1;
+	}
+	entry->listeners[entry->count++] = found;
+	return service_check_endpoint(entry->config, &found->wanted, error);
 }
 
 /* Clients would wait for ever in the queue of a socket that no service has. */
@@ -367,20 +339,34 @@ void plan_check_inherited(struct reload_plan *plan)
 void plan_listeners(struct reload_plan *plan, struct plan_entry *entry)
 {
 	const struct inherited *inherited = plan->running->inherited;
+	const struct option_section *section = &entry->config->parts[PART_INSTANCE];
+	const struct instance_settings *settings = section->fields;
+	const char *name = entry->config->name;
 	struct error error;
 
-	if (!inherited_has(inherited, entry->config->name)) {
-		plan_addresses(plan, entry);
+	/* Sockets that we were started with replace `listen`. */
+	if (inherited_has(inherited, name)) {
+		for (size_t i = 0; i < inherited->count; i++) {
+			if (strcmp(inherited->items[i].name, name) != 0 ||
+			    plan_inherited(plan, entry, &inherited->items[i], &error) == 0)
+				continue;
+			plan->status = EX_CONFIG;
+			errors_add(plan->errors, &entry->config->origin,
+			    "services.%s: a socket from the service manager: %s", name, error.text);
+		}
 		return;
 	}
-	/* They take the place of what `listen` says. */
-	for (size_t i = 0; i < inherited->count; i++) {
-		if (strcmp(inherited->items[i].name, entry->config->name) != 0 ||
-		    plan_inherited(plan, entry, &inherited->items[i], &error) == 0)
+	for (size_t i = 0; i < settings->listen.count; i++) {
+		const struct address *address = &settings->listen.items[i];
+		int status = plan_address(plan, entry, address, &error);
+		struct option_origin origin;
+
+		if (status == 0)
 			continue;
-		plan->status = EX_CONFIG;
-		errors_add(plan->errors, &entry->config->origin,
-		    "services.%s: a socket from the service manager: %s", entry->config->name,
-		    error.text);
+		plan->status = status;
+		origin = *option_origin_of(section, "listen");
+		if (address->line != 0)
+			origin.line = address->line;
+		errors_add(plan->errors, &origin, "services.%s.listen: %s", name, error.text);
 	}
 }

@@ -41,14 +41,20 @@ struct reload_plan *reload_make_plan(struct reload *reload)
 	    running, reload->next, reload->names, reload->dry_run, &reload->errors, &status);
 }
 
-static void reload_apply(struct reload *reload)
+/* The first reload of the queue has what it needs, or cannot get it. */
+static void reload_finish(void *arg)
 {
+	struct reload *reload = arg;
 	struct reloads *reloads = reload->reloads;
 	struct reload_plan *plan = NULL;
 
-	if (reload->next != NULL && reload->names != NULL)
-		plan = reload_make_plan(reload);
-	strings_clear(&reloads->errors);
+	reload->failed = reload->next == NULL || reload->names == NULL;
+	if (!reload->dry_run) {
+		if (!reload->failed)
+			plan = reload_make_plan(reload);
+		reload->failed = plan == NULL;
+		strings_clear(&reloads->errors);
+	}
 	if (plan != NULL) {
 		reload_plan_commit(plan);
 		reload->next = NULL;
@@ -59,27 +65,15 @@ static void reload_apply(struct reload *reload)
 		reloads->done++;
 		reloads->loaded_at = clock_seconds();
 		log_info("reload: done");
-	} else {
-		reload->failed = true;
+	} else if (!reload->dry_run) {
 		log_errors("reload", &reload->errors);
 		strings_append(&reloads->errors, &reload->errors);
 		reloads->failed++;
 		reloads->failed_at = clock_seconds();
 		log_error("reload: failed, the running configuration stays");
 	}
-	reloads_notify_ready(reloads);
-}
-
-/* The first reload of the queue has what it needs, or cannot get it. */
-static void reload_finish(void *arg)
-{
-	struct reload *reload = arg;
-	struct reloads *reloads = reload->reloads;
-
 	if (!reload->dry_run)
-		reload_apply(reload);
-	else
-		reload->failed = reload->next == NULL || reload->names == NULL;
+		reloads_notify_ready(reloads);
 	if (reload->done != NULL)
 		reload->done(reload, reload->arg);
 	TAILQ_REMOVE(&reloads->queue, reload, entry);

@@ -358,18 +358,6 @@ static void watchdog_cb(evutil_socket_t fd, short events, void *arg)
 	notify_alive();
 }
 
-/* By the loop: when it hangs, the service manager hears nothing and starts us again. */
-static int feed_watchdog(struct server *server)
-{
-	int64_t ms = notify_watchdog();
-	const struct timeval interval = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
-
-	if (ms == 0)
-		return 0;
-	server->watchdog = event_new(server->running.loop->base, -1, EV_PERSIST, watchdog_cb, NULL);
-	return server->watchdog == NULL ? -1 : event_add(server->watchdog, &interval);
-}
-
 /* Includes the last commits of all stores; signals that arrive meanwhile stay pending in the loop. */
 static void server_close(struct server *server)
 {
@@ -389,6 +377,10 @@ static void server_close(struct server *server)
 
 int server_run(struct server *server)
 {
+	int64_t watchdog_ms = notify_watchdog();
+	const struct timeval interval = { .tv_sec = watchdog_ms / 1000,
+		.tv_usec = watchdog_ms % 1000 * 1000 };
+	struct loop *loop = server->running.loop;
 	size_t services, addresses;
 
 	if (server->phase == SERVER_STOPS) { /* before it had started */
@@ -397,14 +389,18 @@ int server_run(struct server *server)
 	}
 	running_count(&server->running, &services, &addresses);
 	log_info("echod: ready (%zu services, %zu addresses)", services, addresses);
-	if (feed_watchdog(server) == -1) {
-		log_error("echod: out of memory for the watchdog's timer");
-		return EXIT_FAILURE;
+	/* By the loop: when it hangs, the service manager hears nothing and starts us again. */
+	if (watchdog_ms != 0) {
+		server->watchdog = event_new(loop->base, -1, EV_PERSIST, watchdog_cb, NULL);
+		if (server->watchdog == NULL || event_add(server->watchdog, &interval) == -1) {
+			log_error("echod: out of memory for the watchdog's timer");
+			return EXIT_FAILURE;
+		}
 	}
 	reloads_notify_ready(&server->reloads);
 	pulse_start(server->pulse);
-	children_reap(server->running.loop); /* children that ended before SIGCHLD had a handler */
-	if (event_base_dispatch(server->running.loop->base) == -1) {
+	children_reap(loop); /* children that ended before SIGCHLD had a handler */
+	if (event_base_dispatch(loop->base) == -1) {
 		log_error("echod: the event loop failed: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
