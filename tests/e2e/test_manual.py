@@ -70,6 +70,13 @@ def test_every_service_stands_in_the_manual(service):
     assert re.search(rf"^\.(?:Ss|It|Sh).*\b{service}\b", KEYS_MANUAL, re.M)
 
 
+def test_every_verb_of_kv_stands_in_the_manual_and_no_other():
+    rows = (harness.SOURCE_TREE / "src/kv/commands.c").read_text()
+    section = KEYS_MANUAL.split("\n.Ss kv\n")[1].split("\n.Ss ")[0]
+    verbs = re.findall(r"^\.It ([A-Z]+)\b.* Ta ", section, re.M)
+    assert sorted(verbs) == sorted(re.findall(r'\bNAME\("(\w+)"\)', rows)) and len(verbs) > 3
+
+
 def test_no_key_of_the_manual_is_unknown():
     for key in re.findall(r"^\.It Cm (\w+)\n", KEYS_MANUAL, re.M):
         subprocess.run([ECHOD, "--explain", key], capture_output=True, check=True)
