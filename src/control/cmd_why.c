@@ -251,7 +251,7 @@ static const char *judge_limits(const struct question *q, json_t *findings)
 	instance_limit_key(instance, LIMIT_CLIENTS, path, sizeof(path));
 	full = judge_limit(findings, own, path, "max_connections", (int64_t)instance->stream_count,
 	    settings->max_connections);
-	if (!instance->handlers->administers)
+	if (!(instance->handlers->flags & HANDLERS_ADMINISTER))
 		full |= judge_limit(findings, limits_section(q), "limits.max_connections",
 		    "max_connections", (int64_t)q->server->running.loop->streams,
 		    (int64_t)q->server->running.loop->max_streams);

@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 
+#include "net/instance.h"
 #include "net/loop.h"
 #include "net/stream.h"
 

@@ -144,11 +144,12 @@ struct guard_rules datagram_rules(const struct instance *instance)
 	const struct datagram_settings *settings = instance->datagrams;
 
 	if (settings == NULL)
-		return (struct guard_rules){ .receiver = instance->handlers->receives };
+		return (struct guard_rules){ .receiver =
+						 (instance->handlers->flags & HANDLERS_RECEIVE) };
 	return (struct guard_rules){ .any_port = settings->reply_ports == REPLY_PORTS_ANY,
 		.reply_rate = settings->reply_rate,
 		.reply_prefix = settings->reply_prefix,
-		.receiver = instance->handlers->receives };
+		.receiver = (instance->handlers->flags & HANDLERS_RECEIVE) };
 }
 
 /* The whole way of one request; DROP_NOT when its reply, if the service gives any, is ready to be sent. */
@@ -175,7 +176,7 @@ static enum drop_reason serve(struct exchange *x)
 		return DROP_DENIED;
 	length = instance->handlers->datagram(
 	    instance, &request, x->reply->msg_iov->iov_base, BUFFER_SIZE);
-	if (instance->handlers->receives)
+	if ((instance->handlers->flags & HANDLERS_RECEIVE))
 		return DROP_NOT;
 	if (length == -1)
 		return DROP_ANSWER;
@@ -251,7 +252,7 @@ static bool receive_one(
 	counters->bytes_in += x.length;
 	reason = serve(&x);
 	counters->drops[reason]++;
-	return reason == DROP_NOT && !listener->instance->handlers->receives;
+	return reason == DROP_NOT && !(listener->instance->handlers->flags & HANDLERS_RECEIVE);
 }
 
 /*

@@ -169,7 +169,8 @@ enum limit instance_limit(const struct instance *instance)
 	if (handlers->full != NULL && handlers->full(instance))
 		return LIMIT_PROGRAMS;
 	/* An administrator gets in even when the server is full: to find out why. */
-	if (!handlers->administers && instance->loop->streams >= instance->loop->max_streams)
+	if (!(handlers->flags & HANDLERS_ADMINISTER) &&
+	    instance->loop->streams >= instance->loop->max_streams)
 		return LIMIT_ALL_CLIENTS;
 	return LIMIT_NONE;
 }

@@ -83,11 +83,11 @@ static void resume_cb(evutil_socket_t fd, short events, void *arg)
 	loop_has_room(loop);
 }
 
-static void answer_cb(evutil_socket_t fd, short events, void *arg)
+static void flush_cb(evutil_socket_t fd, short events, void *arg)
 {
 	(void)fd;
 	(void)events;
-	streams_answer(arg);
+	streams_flush(arg);
 }
 
 /* 0, or -1 when there is no memory for that. */
@@ -135,7 +135,7 @@ struct loop *loop_new(size_t max_streams)
 	if (loop == NULL)
 		return NULL;
 	TAILQ_INIT(&loop->instances);
-	TAILQ_INIT(&loop->answered);
+	TAILQ_INIT(&loop->pending_writes);
 	TAILQ_INIT(&loop->waiting);
 	LIST_INIT(&loop->walks);
 	LIST_INIT(&loop->programs);
@@ -147,11 +147,11 @@ struct loop *loop_new(size_t max_streams)
 	if (loop->base != NULL) {
 		loop->deadlines = deadlines_new(loop->base, stream_check);
 		loop->resume = evtimer_new(loop->base, resume_cb, loop);
-		loop->answer = event_new(loop->base, -1, EV_PERSIST, answer_cb, loop);
+		loop->flush = event_new(loop->base, -1, EV_PERSIST, flush_cb, loop);
 		loop->trim = evtimer_new(loop->base, trim_cb, loop);
 	}
 	if (loop->own_ports == NULL || loop->batch == NULL || loop->deadlines == NULL ||
-	    loop->resume == NULL || loop->answer == NULL || loop->trim == NULL) {
+	    loop->resume == NULL || loop->flush == NULL || loop->trim == NULL) {
 		loop_free(loop);
 		return NULL;
 	}
@@ -170,7 +170,7 @@ void loop_free(struct loop *loop)
 		return;
 	deadlines_free(loop->deadlines);
 	free_event(loop->resume);
-	free_event(loop->answer);
+	free_event(loop->flush);
 	free_event(loop->trim);
 	if (loop->base != NULL) {
 		event_base_loop(loop->base, EVLOOP_NONBLOCK);

@@ -24,7 +24,7 @@ struct listener;
 struct stream;
 
 TAILQ_HEAD(instance_list, instance);
-TAILQ_HEAD(answered_list, stream);
+TAILQ_HEAD(stream_queue, stream);
 LIST_HEAD(program_list, child);
 TAILQ_HEAD(waiting_list, listener);
 
@@ -43,10 +43,11 @@ struct loop {
 	size_t children;              /* programs that run for clients of all instances */
 	struct program_list programs; /* all of them, see net/child.c */
 	uint64_t last_id;
-	struct answered_list answered; /* streams whose output leaves at the end of this turn, */
-	struct event *answer;          /* when this runs */
-	size_t touched;                /* bytes of others, since the first of them */
-	const struct stream *judged;   /* in stream_check(); NULL once that stream has ended */
+	struct stream_queue
+	    pending_writes;          /* streams whose output leaves at the end of this turn, */
+	struct event *flush;         /* when this runs */
+	size_t bytes_since_flush;    /* moved for all clients */
+	const struct stream *judged; /* in stream_check(); NULL once that stream has ended */
 	struct clients_left clients_left;
 	struct client_walk_list walks; /* that are under way */
 	const struct host *host;       /* answers the control service; its owner set it */

@@ -14,6 +14,7 @@
 
 #include "core/strings.h"
 #include "net/endpoint.h"
+#include "net/instance.h"
 #include "net/stream.h"
 
 #define SEARCH_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -17,6 +17,7 @@
 #include "core/strings.h"
 #include "net/child.h"
 #include "net/endpoint.h"
+#include "net/instance.h"
 #include "net/loop.h"
 #include "net/program.h"
 #include "net/stream.h"

@@ -1,14 +1,11 @@
 /*
- * The way of a byte on a stream: read event -> readable_cb -> the service -> the output buffer, and at
- * the end of the turn -> the socket. Bufferevents are made as fast as a bare epoll loop by three measures:
+ * The life of a stream, and the way of its bytes: readable -> turn_run() -> the service -> the output, and at the end of
+ * the loop's turn -> the socket. Two measures make bufferevents as fast as a bare epoll loop, besides channel.c's:
  *
- * 1. Replies are written without waiting for the socket. EV_WRITE stays disabled and is enabled only for
- *    what it did not take, which saves two epoll_ctl calls and a turn of the loop per reply.
- * 2. The bufferevent's read event calls us, not libevent's reader, which asks FIONREAD before each read
- *    and then takes 4096 bytes at most (#798). One recv, into memory that grows with what comes.
- * 3. Short replies of many clients leave together, at the end of the turn or when too much of others would
- *    come between: who is woken by the first of them finds the others, too, and need not be woken again.
- *    Waking is what costs most.
+ * 1. Replies are written without waiting for the socket. EV_WRITE is enabled only for what the socket did not take, which
+ *    saves two epoll_ctl calls and a turn of the loop per reply.
+ * 2. Short replies of many clients leave together, at the end of the turn or after FLUSH_AFTER bytes of other clients.
+ *    A client that is woken by the first of them finds the others, too, and waking is what costs most.
  */
 #include "net/stream.h"
 
@@ -17,85 +14,167 @@
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_struct.h>
 #include <event2/event.h>
-#include <event2/event_struct.h>
+#include <inttypes.h>
 #include <limits.h>
-#include <sys/socket.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "core/clock.h"
+#include "net/client.h"
+#include "net/endpoint.h"
+#include "net/framing.h"
+#include "net/instance.h"
 #include "net/loop.h"
+#include "net/replies.h"
 #include "net/stream_parts.h"
+#include "net/turn.h"
 
-#define READ_SMALL (4096 - 64)   /* with libevent's header a page */
-#define READ_LARGE (64 * 1024)   /* the bound of a turn; 64 less would cut such messages in two */
+#define REFUSED_MAX 128 /* clients that linger with a refusal */
+#define LIMIT_KEY_MAX 192
+
 #define INPUT_HIGH (128u * 1024) /* waiting to be served, unless a single line may be longer */
-#define OUTPUT_LOW (64u * 1024)  /* a client that was paused is read again */
+#define OUTPUT_LOW (64u * 1024)  /* the service is asked for more */
 #define OUTPUT_MAX (1024u * 1024)
 #define WRITE_PER_EVENT (256u * 1024)
 #define COPY_MAX (16u * 1024) /* shorter pieces share a chunk of the output */
 
-/* Short replies wait until so much of others has been touched: a cache full, and a millisecond's work. */
-#define WAIT_MAX (16u * 1024)
-#define BEHIND_MAX (128u * 1024)
-#define TOUCHED 4096u /* of a client, besides what it has sent */
+/* Short replies wait until so much of other clients was moved: a cache full, and a millisecond's work. */
+#define COALESCE_MAX (16u * 1024)
+#define FLUSH_AFTER (128u * 1024)
+#define MOVED_BESIDES 4096u /* of a client, besides what it has sent */
 
-/* Tells the bufferevent what to wait for; 0, or -1 when epoll refuses. */
-static int wait_for(struct stream *s, bool reading, bool writing)
+/* --- the end --- */
+
+/* In the log, and in the list of recent clients. */
+static void record_closed(struct instance *instance, const struct client *client, bool refused)
 {
-	short on = 0, off = 0;
+	enum log_level level = close_reason_is_bad((enum close_reason)client->reason)
+				   ? LOG_LEVEL_INFO
+				   : LOG_LEVEL_DEBUG;
+	char peer[ADDRESS_TEXT_MAX], key[LIMIT_KEY_MAX] = "";
 
-	if (writing && !s->writing)
+	/* A monitor's connections to the control service would fill the list. */
+	if (!(instance->handlers->flags & HANDLERS_ADMINISTER))
+		*clients_left_add(&instance->loop->clients_left, refused) = *client;
+	instance->counters.closed[client->reason]++;
+	if (!log_enabled(level))
+		return;
+	if (client->limit != LIMIT_NONE)
+		instance_limit_key(instance, (enum limit)client->limit, key, sizeof(key));
+	log_limited(&instance->closed_lines, level,
+	    "%s %s: closed: %s (%" PRIu64 " B in, %" PRIu64 " B out, %" PRId64 " ms)%s%s",
+	    instance->name, peer_format(&client->peer, peer, sizeof(peer)),
+	    close_reason_name((enum close_reason)client->reason), client->bytes_in,
+	    client->bytes_out, client->left - client->opened, *key == '\0' ? "" : ": over ", key);
+}
+
+static void leave_pending_writes(struct stream *s)
+{
+	if (s->to_flush)
+		TAILQ_REMOVE(&s->instance->loop->pending_writes, s, flush_entry);
+	s->to_flush = false;
+}
+
+void stream_end(struct stream *s, enum close_reason reason)
+{
+	struct instance *instance = s->instance;
+	struct loop *loop = instance->loop;
+	struct client client;
+
+	stream_describe(s, &client);
+	client.left = clock_ms();
+	client.reason = reason;
+	client.limit = s->limit;
+	if (s->handlers->close != NULL && !s->refused)
+		s->handlers->close(s);
+	record_closed(instance, &client, s->refused);
+	deadline_cancel(loop->deadlines, &s->deadline);
+	if (loop->judged == s)
+		loop->judged = NULL;
+	client_walks_pass_stream(loop, s);
+	leave_pending_writes(s);
+	TAILQ_REMOVE(&instance->streams, s, entry);
+	if (s->handlers->framing != NULL)
+		s->handlers->framing->close(stream_framing_state(s));
+	promises_free(s->promises);
+	s->channel.ops->close(&s->channel);
+	if (loop->left != NULL)
+		event_active(loop->left, 0, 0);
+	if (s->refused) {
+		loop->refused--;
+	} else {
+		source_leave(&instance->sources, &s->peer);
+		instance->stream_count--;
+		loop_left(loop);
+	}
+	free(s);
+}
+
+static void reset_connection(struct stream *s)
+{
+	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
+
+	setsockopt(s->channel.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	stream_end(s, CLOSE_RESET);
+}
+
+/* All is sent. Waits for the client's EOF, lest unread input resets the connection. */
+static void linger(struct stream *s)
+{
+	if (s->eof) {
+		stream_end(s, s->reason);
+	} else if (s->phase != PHASE_LINGERING) {
+		s->phase = PHASE_LINGERING;
 		s->moved = clock_ms();
-	if (reading && !s->reading && s->line_since != 0)
-		s->line_since = clock_ms(); /* while we did not read, the line could not end */
-	if (reading != s->reading)
-		*(reading ? &on : &off) |= EV_READ;
-	/* libevent waits for no room once the output is empty, and keeps it to itself if it then cannot again. */
-	if (writing != s->writing || (writing && !event_pending(&s->bev->ev_write, EV_WRITE, NULL)))
-		*(writing ? &on : &off) |= EV_WRITE;
-	s->reading = reading;
-	s->writing = writing;
-	if (off != 0 && bufferevent_disable(s->bev, off) == -1)
-		return -1;
-	return on == 0 ? 0 : bufferevent_enable(s->bev, on);
+		s->channel.ops->finish(&s->channel);
+		stream_schedule_check(s, s->moved);
+	}
 }
 
-/* One extent of memory, the usual case: send(2) costs less than the writev(2) of evbuffer_write(). */
-static ssize_t send_extent(
-    struct evbuffer *out, int fd, const struct evbuffer_iovec *extent, size_t most)
-{
-	size_t length = extent->iov_len < most ? extent->iov_len : most;
-	ssize_t n = send(fd, extent->iov_base, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+/* --- output --- */
 
-	if (n > 0)
-		evbuffer_drain(out, (size_t)n);
-	return n;
+static size_t output_length(const struct stream *s)
+{
+	return evbuffer_get_length(bufferevent_get_output(s->channel.bev));
 }
 
-static size_t write_at_most(const struct stream *s)
+size_t stream_waiting(const struct stream *s)
 {
-	return s->peer.family == AF_UNIX ? STREAM_UNIX_PIECE : SSIZE_MAX;
+	return output_length(s) + promises_waiting(s->promises);
 }
 
-/* Writes what the socket takes at once. 0, or -1 when the connection is gone. */
-static int write_now(struct stream *s, struct evbuffer *out)
+bool stream_has_room(const struct stream *s)
 {
-	struct evbuffer_iovec extent[2];
-	size_t most = write_at_most(s);
-	int fd = bufferevent_getfd(s->bev);
+	return stream_waiting(s) <= STREAM_OUTPUT_HIGH;
+}
+
+/* Writes what the socket takes, at most about so much. 0, or -1 when the stream has ended. */
+static int write_output(struct stream *s, size_t most)
+{
+	size_t piece = s->peer.family == AF_UNIX ? STREAM_UNIX_PIECE : SSIZE_MAX, sent = 0;
 	ssize_t n;
 
-	if (evbuffer_get_length(out) == 0)
+	if (piece > most)
+		piece = most;
+	do {
+		if (output_length(s) == 0)
+			return 0;
+		n = s->channel.ops->send(&s->channel, piece);
+		if (n <= 0)
+			break;
+		sent += (size_t)n;
+		s->looked = false;
+		s->bytes_out += (size_t)n;
+		s->instance->counters.bytes_out += (size_t)n;
+	} while (n == (ssize_t)piece && sent < most);
+	if (n > 0 || (n == -1 && (errno == EAGAIN || errno == EINTR)))
 		return 0;
-	/* The bufferevent keeps the front of its output frozen: only it may take bytes away. */
-	evbuffer_unfreeze(out, 1);
-	do
-		if (!s->handlers->sends_files && evbuffer_peek(out, -1, NULL, extent, 2) == 1)
-			n = send_extent(out, fd, &extent[0], most);
-		else
-			n = evbuffer_write_atmost(out, fd, (ev_ssize_t)most);
-	while (n == (ssize_t)most && evbuffer_get_length(out) > 0);
-	evbuffer_freeze(out, 1);
-	return n == -1 && errno != EAGAIN && errno != EINTR ? -1 : 0;
+	if (n == 0)
+		reset_connection(s); /* a file was cut short, and must not be taken for whole */
+	else /* a client that resets after our goodbye has still been given its reason */
+		stream_end(s, s->phase == PHASE_LINGERING ? s->reason : CLOSE_RESET);
+	return -1;
 }
 
 /* A half line of any length that is allowed must not keep its own end out. */
@@ -106,371 +185,319 @@ static size_t input_high(const struct stream *s)
 	return line > INPUT_HIGH ? line : INPUT_HIGH;
 }
 
-void stream_flush(struct stream *s)
+/* Sends what there is to send, and decides what the stream waits for next; may end the stream. */
+static void flush(struct stream *s)
 {
-	struct evbuffer *out = bufferevent_get_output(s->bev);
-	size_t left;
-	bool readable;
+	struct channel *channel = &s->channel;
+	size_t left, waiting;
+	bool read, write;
 
-	if (s->held) {
-		stream_count_gone(s);
-		wait_for(s, s->reading, false); /* see readable_cb */
+	if (!channel->writing && write_output(s, SSIZE_MAX) == -1)
 		return;
-	}
-	if (!s->writing && write_now(s, out) == -1) {
-		stream_end(s, CLOSE_RESET);
-		return;
-	}
-	left = evbuffer_get_length(out);
-	stream_count_gone(s);
+	left = output_length(s);
+	waiting = stream_waiting(s);
 	if (left > OUTPUT_MAX) {
 		stream_end(s, CLOSE_SLOW_READER);
 		return;
 	}
-	readable = s->closing || (left <= STREAM_OUTPUT_HIGH && s->unread <= input_high(s));
-	if (wait_for(s, readable && !s->eof, left > 0 || s->producing) == -1) {
+	read = !s->eof && (s->phase >= PHASE_CLOSING ||
+			      (waiting <= STREAM_OUTPUT_HIGH && s->unread <= input_high(s)));
+	write = left > 0 || s->producing;
+	if (write && !channel->writing)
+		s->moved = clock_ms();
+	if (read && !channel->reading && s->line_since != 0)
+		s->line_since = clock_ms(); /* while we did not read, the line could not end */
+	if (channel_poll(channel, read, write) == -1) {
 		stream_end(s, CLOSE_RESET);
 		return;
 	}
-	if (s->more && left <= STREAM_OUTPUT_HIGH) /* after the other clients of this turn */
-		bufferevent_trigger(
-		    s->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
-	if (left == 0 && s->closing) {
-		stream_linger(s);
-		return;
-	}
-	if (s->writing || s->line_since != 0 || stream_is_unpolled(s))
-		stream_file_deadline(s, s->active);
+	if ((s->more || channel->ops->has_more(channel)) && waiting <= STREAM_OUTPUT_HIGH)
+		channel_again(channel); /* after the other clients of this turn */
+	if (waiting == 0 && s->phase >= PHASE_CLOSING)
+		linger(s);
+	else if (write || s->line_since != 0 || stream_is_unpolled(s))
+		stream_schedule_check(s, s->active);
 }
 
-void stream_begin_close(struct stream *s, enum close_reason reason)
+void streams_flush(struct loop *loop)
 {
-	struct evbuffer *in = bufferevent_get_input(s->bev);
+	struct stream *s;
 
-	if (!s->draining)
+	loop->bytes_since_flush = 0;
+	while ((s = TAILQ_FIRST(&loop->pending_writes)) != NULL) {
+		leave_pending_writes(s);
+		flush(s);
+	}
+}
+
+static void flush_later(struct stream *s)
+{
+	struct loop *loop = s->instance->loop;
+
+	if (s->to_flush)
+		return;
+	if (TAILQ_EMPTY(&loop->pending_writes))
+		event_active(loop->flush, EV_SIGNAL, 0);
+	TAILQ_INSERT_TAIL(&loop->pending_writes, s, flush_entry);
+	s->to_flush = true;
+}
+
+/* For callbacks of the loop, which is where other streams may end: so much more input has been served. */
+static void flush_if_due(struct loop *loop, size_t served)
+{
+	loop->bytes_since_flush += served + MOVED_BESIDES;
+	if (loop->bytes_since_flush > FLUSH_AFTER)
+		streams_flush(loop);
+}
+
+/* --- verdicts --- */
+
+/* Input is dropped from now on. */
+static void begin_closing(struct stream *s, enum close_reason reason)
+{
+	struct evbuffer *in = bufferevent_get_input(s->channel.bev);
+
+	if (s->phase == PHASE_SERVING)
 		s->reason = reason;
-	s->closing = true;
+	s->phase = PHASE_CLOSING;
 	s->more = s->producing = false;
 	s->line_since = 0;
 	s->unread = 0;
 	evbuffer_drain(in, evbuffer_get_length(in));
 }
 
-static void reset_connection(struct stream *s)
+void stream_close(struct stream *s, enum close_reason reason)
 {
-	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
-
-	setsockopt(bufferevent_getfd(s->bev), SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	stream_end(s, CLOSE_RESET);
+	begin_closing(s, reason);
+	flush(s);
 }
 
-void stream_settle(struct stream *s, enum verdict verdict)
+/* Does what a handler's verdict says, and sends what there is to send; may end the stream. */
+static void apply_verdict(struct stream *s, enum verdict verdict)
 {
-	switch (verdict) {
-	case VERDICT_CONTINUE:
-		break;
-	case VERDICT_CLOSE:
-		stream_begin_close(s, CLOSE_QUIT);
-		break;
-	case VERDICT_PROTOCOL:
-		stream_begin_close(s, CLOSE_PROTOCOL);
-		break;
-	case VERDICT_HOLD:
-		s->held = true;
-		break;
-	case VERDICT_ABORT:
+	if (verdict == VERDICT_ABORT) {
 		reset_connection(s);
 		return;
 	}
-	stream_flush(s);
+	if (verdict == VERDICT_CLOSE)
+		begin_closing(s, CLOSE_QUIT);
+	else if (verdict == VERDICT_PROTOCOL)
+		begin_closing(s, CLOSE_PROTOCOL);
+	flush(s);
 }
 
-static enum verdict serve_lines(struct stream *s, struct evbuffer *in, struct evbuffer *out)
+/* After a turn: a short reply waits for those of other clients. */
+static void apply_turn(struct stream *s, enum verdict verdict)
 {
-	struct lines_turn turn;
-	enum verdict verdict =
-	    lines_serve(&s->lines, s, s->handlers, s->instance->lines, s->telnet, in, out, &turn);
-
-	s->more = turn.more;
-	s->held = turn.held;
-	if (!turn.half_line || turn.more)
-		s->line_since = 0;
-	else if (turn.complete || s->line_since == 0)
-		s->line_since = s->active;
-	return verdict;
-}
-
-static enum verdict serve_data(struct stream *s, struct evbuffer *in, struct evbuffer *out)
-{
-	if (evbuffer_get_length(in) > 0 && s->handlers->data != NULL)
-		return s->handlers->data(s, in, out);
-	/* A service that does not listen. */
-	evbuffer_drain(in, evbuffer_get_length(in));
-	return VERDICT_CONTINUE;
-}
-
-/* The input ends here, and all of it is answered but a line without an end. */
-static enum verdict serve_end(struct stream *s, struct evbuffer *in, struct evbuffer *out)
-{
-	enum verdict verdict = VERDICT_CONTINUE;
-
-	if (s->eof && handlers_frame(s->handlers))
-		verdict = lines_finish(&s->lines, s, s->handlers, s->telnet, in, out);
-	if (verdict == VERDICT_ABORT)
-		return verdict;
-	if (s->handlers->eof != NULL && (!s->draining || s->handlers->finishes) &&
-	    (verdict = s->handlers->eof(s, out)) != VERDICT_CLOSE)
-		return verdict;
-	if (!s->draining)
-		s->reason = CLOSE_CLIENT_EOF;
-	s->draining = true;
-	return VERDICT_CLOSE;
-}
-
-/* Whether the service has taken all that it can take. */
-static bool is_used_up(const struct stream *s, struct evbuffer *in)
-{
-	return handlers_frame(s->handlers) ? !s->more : evbuffer_get_length(in) == 0;
-}
-
-void streams_answer(struct loop *loop)
-{
-	struct stream *s;
-
-	loop->touched = 0;
-	while ((s = TAILQ_FIRST(&loop->answered)) != NULL) {
-		stream_forget_answered(s);
-		stream_flush(s);
-	}
-}
-
-static void answer_later(struct stream *s)
-{
-	struct loop *loop = s->instance->loop;
-
-	if (s->answered)
-		return;
-	if (TAILQ_EMPTY(&loop->answered))
-		event_active(loop->answer, EV_SIGNAL, 0);
-	TAILQ_INSERT_TAIL(&loop->answered, s, answered_entry);
-	s->answered = true;
-}
-
-/* For callbacks of the loop, which is where others may end: so much more input has been served. */
-static void answer_in_time(struct loop *loop, size_t served)
-{
-	loop->touched += served + TOUCHED;
-	if (loop->touched > BEHIND_MAX)
-		streams_answer(loop);
-}
-
-/* One turn: the service gets what has come, and answers. */
-static void turn(struct stream *s)
-{
-	struct evbuffer *in = bufferevent_get_input(s->bev);
-	struct evbuffer *out = bufferevent_get_output(s->bev);
-	size_t before = evbuffer_get_length(out);
-	enum verdict verdict;
-
-	verdict = handlers_frame(s->handlers) ? serve_lines(s, in, out) : serve_data(s, in, out);
-	if (verdict == VERDICT_CONTINUE && !s->held && is_used_up(s, in) && (s->eof || s->draining))
-		verdict = serve_end(s, in, out);
-	s->unread = evbuffer_get_length(in);
-	s->bytes_made += evbuffer_get_length(out) - before;
-	if (verdict == VERDICT_CONTINUE && !s->held && evbuffer_get_length(out) <= WAIT_MAX)
-		answer_later(s);
+	if (verdict == VERDICT_CONTINUE && output_length(s) <= COALESCE_MAX)
+		flush_later(s);
 	else
-		stream_settle(s, verdict);
+		apply_verdict(s, verdict);
 }
 
-/*
- * Reads once into the input: 0 at the client's EOF, -1 with errno, or the number of bytes. A client whose
- * last read filled its buffer gets a larger one.
- */
-static ssize_t read_now(struct stream *s, struct evbuffer *in)
+/* --- events --- */
+
+void stream_readable_cb(evutil_socket_t fd, short events, void *bev)
 {
-	size_t size = s->bulk ? READ_LARGE : READ_SMALL;
-	struct evbuffer_iovec space;
-	ssize_t n = -1;
-
-	errno = ENOMEM;
-	evbuffer_unfreeze(in, 0);
-	if (evbuffer_reserve_space(in, (ev_ssize_t)size, &space, 1) == 1) {
-		n = recv(bufferevent_getfd(s->bev), space.iov_base, size, MSG_DONTWAIT);
-		space.iov_len = n > 0 ? (size_t)n : 0;
-		evbuffer_commit_space(in, &space, 1);
-	}
-	evbuffer_freeze(in, 0);
-	s->bulk = n >= READ_SMALL;
-	return n;
-}
-
-static void take_input(struct stream *s, struct evbuffer *in, size_t come)
-{
-	s->bytes_in += come;
-	s->instance->counters.bytes_in += come;
-	s->unread += come;
-	if (s->closing) { /* dropped input does not postpone the idle timeout */
-		evbuffer_drain(in, s->unread);
-		s->unread = 0;
-	} else {
-		s->active = clock_ms();
-		turn(s);
-	}
-}
-
-static void take_eof(struct stream *s)
-{
-	s->eof = true;
-	if (s->closing)
-		stream_flush(s);
-	else if (!s->more)
-		turn(s);
-}
-
-/* A client that resets after our goodbye has still been given its reason. */
-static void lose_connection(struct stream *s)
-{
-	stream_end(s, s->lingering ? (enum close_reason)s->reason : CLOSE_RESET);
-}
-
-size_t stream_read(struct stream *s)
-{
-	struct evbuffer *in = bufferevent_get_input(s->bev);
-	ssize_t n = read_now(s, in);
-
-	if (n > 0)
-		take_input(s, in, (size_t)n);
-	else if (n == 0)
-		take_eof(s);
-	else if (errno != EAGAIN && errno != EINTR)
-		lose_connection(s);
-	return n > 0 ? (size_t)n : 0;
-}
-
-/* The socket is readable. */
-static void readable_cb(evutil_socket_t fd, short events, void *arg)
-{
-	struct bufferevent *bev = arg;
-	struct stream *s = bev->cbarg;
+	struct stream *s = ((struct bufferevent *)bev)->cbarg;
 	struct loop *loop = s->instance->loop;
+	bool is_check = loop->judged == s; /* others must not end then */
+	ssize_t n = s->channel.ops->receive(&s->channel);
 
 	(void)fd;
 	(void)events;
-	if (s->held) /* most clients wait for their answer, and cost no epoll_ctl then */
-		wait_for(s, false, false);
-	else
-		answer_in_time(loop, stream_read(s));
+	if (n > 0) {
+		s->bytes_in += (size_t)n;
+		s->instance->counters.bytes_in += (size_t)n;
+		if (s->phase < PHASE_CLOSING) {
+			s->active = clock_ms();
+			apply_turn(s, turn_run(s));
+		} else { /* dropped input does not postpone the idle timeout */
+			struct evbuffer *in = bufferevent_get_input(s->channel.bev);
+
+			evbuffer_drain(in, evbuffer_get_length(in));
+		}
+	} else if (n == 0) {
+		s->eof = true;
+		if (s->phase >= PHASE_CLOSING)
+			flush(s);
+		else if (!s->more)
+			apply_turn(s, turn_run(s));
+	} else if (errno != EAGAIN && errno != EINTR) {
+		stream_end(s, s->phase == PHASE_LINGERING ? s->reason : CLOSE_RESET);
+	}
+	if (!is_check)
+		flush_if_due(loop, n > 0 ? (size_t)n : 0);
 }
 
-/* The next turn of a stream that has more, see stream_flush(). */
-static void more_cb(struct bufferevent *bev, void *arg)
+/* The next turn of a stream that has more. */
+static void again_cb(struct bufferevent *bev, void *arg)
 {
 	struct stream *s = arg;
 	struct loop *loop = s->instance->loop;
 
 	(void)bev;
-	if (!s->closing && !s->held)
-		turn(s);
-	answer_in_time(loop, READ_LARGE);
+	if (s->phase < PHASE_CLOSING)
+		apply_turn(s, turn_run(s));
+	flush_if_due(loop, CHANNEL_READ_LARGE);
 }
 
-/* The output is short: the service may say more. What it adds to is asked again when that has left. */
-static enum verdict produce(struct stream *s, struct evbuffer *out)
+/* The socket takes more. If the output is short, the service may add to it, and is asked again when that was sent. */
+static void writable_cb(evutil_socket_t fd, short events, void *bev)
 {
-	size_t before = evbuffer_get_length(out), added;
-	enum verdict verdict = s->handlers->room(s, out);
+	struct stream *s = ((struct bufferevent *)bev)->cbarg;
+	struct evbuffer *out = bufferevent_get_output(bev);
+	enum verdict verdict = VERDICT_CONTINUE;
+	size_t before;
 
-	added = evbuffer_get_length(out) - before;
-	s->bytes_made += added;
-	s->producing = added > 0;
-	return verdict;
+	(void)fd;
+	(void)events;
+	if (write_output(s, WRITE_PER_EVENT) == -1)
+		return;
+	s->active = s->moved = clock_ms();
+	before = evbuffer_get_length(out);
+	if (s->handlers->writable != NULL && s->phase < PHASE_CLOSING && before <= OUTPUT_LOW) {
+		verdict = s->handlers->writable(s, out);
+		s->producing = evbuffer_get_length(out) > before;
+	}
+	apply_verdict(s, verdict);
 }
 
-/* The socket took some of the output, or would take some: go on with the service, or with the input. */
-static void write_cb(struct bufferevent *bev, void *arg)
+/* --- the beginning --- */
+
+/* NULL when out of memory; the descriptor is the caller's then. */
+static struct stream *stream_new(
+    struct instance *instance, struct listener *listener, int fd, const struct peer *peer)
 {
-	struct stream *s = arg;
+	static const struct channel_callbacks callbacks = { stream_readable_cb, writable_cb,
+		again_cb };
+	const struct handlers *handlers = instance->handlers;
+	size_t unit = sizeof(max_align_t),
+	       size = sizeof(struct stream) + handlers->conn_size + unit;
+	struct stream *s;
+
+	if (handlers->framing != NULL)
+		size += handlers->framing->state_size;
+	s = calloc(1, size);
+	if (s == NULL)
+		return NULL;
+	if (channel_open(&s->channel, instance->loop->base, fd, &callbacks, s) == -1) {
+		free(s);
+		return NULL;
+	}
+	s->channel.sends_files = handlers->flags & HANDLERS_SEND_FILES;
+	s->instance = instance;
+	s->listener = listener;
+	s->handlers = handlers;
+	s->opened = s->active = clock_ms();
+	s->id = ++instance->loop->last_id;
+	s->peer = *peer;
+	if (handlers->framing != NULL)
+		handlers->framing->open(stream_framing_state(s), instance->lines, peer->family);
+	TAILQ_INSERT_TAIL(&instance->streams, s, entry);
+	return s;
+}
+
+void stream_open(
+    struct instance *instance, struct listener *listener, int fd, const struct peer *peer)
+{
+	struct stream *s = stream_new(instance, listener, fd, peer);
 	enum verdict verdict = VERDICT_CONTINUE;
 
-	s->active = s->moved = clock_ms();
-	if (s->handlers->room != NULL && !s->closing && !s->held)
-		verdict = produce(s, bufferevent_get_output(bev));
-	stream_settle(s, verdict);
+	if (s == NULL) {
+		source_leave(&instance->sources, peer);
+		log_limited(&instance->closed_lines, LOG_LEVEL_ERROR,
+		    "%s: out of memory for a client, which is closed", instance->name);
+		instance->counters.closed[CLOSE_LIMIT]++;
+		instance->counters.refused[LIMIT_MEMORY]++;
+		close(fd);
+		return;
+	}
+	instance->counters.accepted++;
+	instance->stream_count++;
+	instance->loop->streams++;
+	stream_schedule_check(s, s->opened);
+	s->producing = s->handlers->writable != NULL;
+	if (s->handlers->open != NULL)
+		verdict = s->handlers->open(s, bufferevent_get_output(s->channel.bev));
+	apply_verdict(s, verdict);
 }
 
-/* Writing failed. */
-static void event_cb(struct bufferevent *bev, short events, void *arg)
+void stream_turn_away(struct instance *instance, int fd, const struct peer *peer,
+    enum close_reason reason, enum limit limit)
 {
-	struct stream *s = arg;
+	const int64_t now = clock_ms();
+	struct client client = { .peer = *peer,
+		.opened = now,
+		.active = now,
+		.left = now,
+		.reason = reason,
+		.limit = limit };
 
-	(void)bev;
-	if (events & BEV_EVENT_EOF)
-		reset_connection(s); /* a file was cut short, and must not be taken for whole */
-	else
-		lose_connection(s);
+	close(fd);
+	snprintf(client.service, sizeof(client.service), "%s", instance->name);
+	record_closed(instance, &client, true);
 }
 
-void stream_attach(struct stream *s)
+void stream_refuse(struct instance *instance, struct listener *listener, int fd,
+    const struct peer *peer, enum limit limit)
 {
-	bufferevent_setcb(s->bev, more_cb, write_cb, event_cb, s);
-	/* In the place of libevent's own (measure 2); its finalizer wants the bufferevent as argument. */
-	event_assign(&s->bev->ev_read, s->instance->loop->base, bufferevent_getfd(s->bev),
-	    EV_READ | EV_PERSIST | EV_FINALIZE, readable_cb, s->bev);
-	bufferevent_setwatermark(s->bev, EV_WRITE, OUTPUT_LOW, 0);
-	bufferevent_set_max_single_write(
-	    s->bev, write_at_most(s) < WRITE_PER_EVENT ? write_at_most(s) : WRITE_PER_EVENT);
-	bufferevent_disable(s->bev, EV_WRITE); /* enabled by default */
+	const struct refusals *refusals = instance->handlers->refusals;
+	struct stream *s = NULL;
+
+	instance->counters.refused[limit]++;
+	if (instance->loop->refused < REFUSED_MAX)
+		s = stream_new(instance, listener, fd, peer);
+	if (s == NULL) {
+		stream_turn_away(instance, fd, peer, CLOSE_LIMIT, limit);
+		return;
+	}
+	s->refused = true;
+	s->limit = (uint8_t)limit;
+	instance->loop->refused++;
+	if (refusals != NULL && refusals->over_limit != NULL)
+		evbuffer_add(bufferevent_get_output(s->channel.bev), refusals->over_limit,
+		    strlen(refusals->over_limit));
+	stream_close(s, CLOSE_LIMIT);
 }
 
-/* Reads what the kernel has received before the drain: the client sent it in time. */
-static void drain_input(struct stream *s)
-{
-	struct evbuffer *in = bufferevent_get_input(s->bev);
-	ssize_t n;
-
-	s->bulk = true;
-	s->undrained = false;
-	n = read_now(s, in);
-	take_input(s, in, n > 0 ? (size_t)n : 0);
-}
+/* --- what others ask for --- */
 
 void stream_drain(struct stream *s, enum close_reason reason)
 {
-	if (s->draining || s->closing)
+	ssize_t n;
+
+	if (s->phase != PHASE_SERVING)
 		return;
-	s->draining = true;
+	s->phase = PHASE_DRAINING;
 	s->reason = reason;
-	s->undrained = s->held;
-	if (!s->held)
-		drain_input(s);
-}
-
-struct evbuffer *stream_held_output(struct stream *s)
-{
-	struct evbuffer *out = bufferevent_get_output(s->bev);
-
-	evbuffer_unfreeze(out, 1);
-	return out;
-}
-
-void stream_release(struct stream *s, enum verdict verdict)
-{
-	struct evbuffer *out = bufferevent_get_output(s->bev);
-
-	if (!s->held)
-		return;
-	evbuffer_freeze(out, 1);
-	s->bytes_made = s->bytes_gone + evbuffer_get_length(out);
-	s->held = false;
+	/* The client sent in time what the kernel has received before the drain. */
+	s->channel.large_read = true;
+	n = s->channel.ops->receive(&s->channel);
+	if (n > 0) {
+		s->bytes_in += (size_t)n;
+		s->instance->counters.bytes_in += (size_t)n;
+	}
 	s->active = clock_ms();
-	stream_file_deadline(s, s->active); /* none was set while the stream was held */
-	if (s->closing || verdict != VERDICT_CONTINUE)
-		stream_settle(s, verdict);
-	else if (s->undrained)
-		drain_input(s);
-	else
-		turn(s);
+	apply_turn(s, turn_run(s));
+}
+
+bool stream_settle_promises(
+    struct stream *s, uint64_t committed, uint64_t through, const char *failure)
+{
+	struct evbuffer *out = bufferevent_get_output(s->channel.bev);
+	const struct promises *before = s->promises;
+
+	if (promises_settle(&s->promises, out, committed, through, failure) == -1) {
+		reset_connection(s);
+		return false;
+	}
+	if (before != NULL && s->promises == NULL) {
+		s->active = clock_ms();
+		stream_schedule_check(s, s->active); /* none was due while the client waited */
+	}
+	flush_later(s);
+	return s->promises != NULL;
 }
 
 int stream_move(struct evbuffer *to, struct evbuffer *bytes)
@@ -486,25 +513,23 @@ int stream_move(struct evbuffer *to, struct evbuffer *bytes)
 
 void stream_send(struct stream *s, struct evbuffer *bytes, enum verdict verdict)
 {
-	if (s->closing)
+	if (s->phase >= PHASE_CLOSING)
 		return;
 	s->active = clock_ms();
-	if (bytes != NULL)
-		s->bytes_made += evbuffer_get_length(bytes);
-	if (bytes != NULL && stream_move(bufferevent_get_output(s->bev), bytes) == -1)
+	if (bytes != NULL && stream_move(bufferevent_get_output(s->channel.bev), bytes) == -1)
 		verdict = VERDICT_ABORT;
-	stream_settle(s, verdict);
+	apply_verdict(s, verdict);
 }
 
 void stream_resume(struct stream *s)
 {
-	if (s->closing || s->held)
+	if (s->phase >= PHASE_CLOSING)
 		return;
-	s->active = clock_ms(); /* the service continues with pending input */
-	turn(s);
+	s->active = clock_ms(); /* the service goes on with input that was left */
+	apply_turn(s, turn_run(s));
 }
 
-bool stream_has_room(const struct stream *s)
+void stream_kill(struct stream *s)
 {
-	return evbuffer_get_length(bufferevent_get_output(s->bev)) <= STREAM_OUTPUT_HIGH;
+	stream_end(s, CLOSE_DENIED);
 }

@@ -1,21 +1,28 @@
 /*
- * A stream: one client on a TCP or Unix socket, from its accept to its one close reason. Owns the
- * bufferevent and the descriptor; only this module ends a stream, services say verdicts.
+ * A stream: one client on a TCP or Unix socket, from its accept to its one close reason. It owns its channel. Only this
+ * module ends a stream; services return verdicts.
  */
 #ifndef ECHOD_NET_STREAM_H
 #define ECHOD_NET_STREAM_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
-#include "net/instance.h"
+#include "net/close_reason.h"
+#include "net/handlers.h"
 
 struct client;
 struct deadline;
+struct evbuffer;
+struct instance;
+struct listener;
+struct loop;
 struct peer;
 struct ucred;
 
-/* Past it a client is not read until it has read; a line service stops answering for the turn. */
+/* With more waiting to be sent, a client is not read, and its messages are not answered in this turn. */
 #define STREAM_OUTPUT_HIGH (128u * 1024)
 
 /* The kernel reports a piece on a Unix socket as read only when the client has read all of it. */
@@ -53,16 +60,16 @@ void streams_count_sources(struct instance *instance);
 void streams_recheck(struct instance *instance);
 
 /*
- * Lets the replies go that VERDICT_HOLD kept back, and reads on; or what else the verdict says. May end
- * the stream before it returns.
+ * Replies that were promised: those of commits up to `committed` are kept, all others up to `through` are replaced by
+ * `failure`. What is known then is sent at the end of the turn. Returns whether the client waits for later commits; false
+ * also when there was no memory, and the stream has ended.
  */
-void stream_release(struct stream *stream, enum verdict verdict);
-/* The output of a held stream, to be changed as one likes until its release. */
-struct evbuffer *stream_held_output(struct stream *stream);
+bool stream_settle_promises(
+    struct stream *stream, uint64_t committed, uint64_t through, const char *failure);
 
 /*
- * For a service that speaks outside of its handlers: moves the bytes (NULL = none) behind the output and
- * settles the verdict, which may end the stream (and call the close handler) before this returns.
+ * For a service that speaks outside of its handlers: moves the bytes (NULL = none) behind the output and applies the
+ * verdict, which may end the stream (and call the close handler) before this returns.
  */
 void stream_send(struct stream *stream, struct evbuffer *bytes, enum verdict verdict);
 /*
@@ -70,9 +77,9 @@ void stream_send(struct stream *stream, struct evbuffer *bytes, enum verdict ver
  * chunk of memory of its own, thousands of times its size. 0, or -1 when out of memory.
  */
 int stream_move(struct evbuffer *to, struct evbuffer *bytes);
-/* Hands over input that the data handler has left lying; it too may end the stream. */
+/* Calls the `bytes` handler for the input that it has left; may end the stream, too. */
 void stream_resume(struct stream *stream);
-/* Whether the client keeps up with its output; if not, the room handler is called once it has. */
+/* Whether the client keeps up with its output; if not, the `writable` handler is called once it does. */
 bool stream_has_room(const struct stream *stream);
 
 /* What the service kept for this client: conn_size bytes, zeroed at the start. */
@@ -95,7 +102,7 @@ int stream_credentials(const struct stream *stream, struct ucred *credentials);
 void stream_kill(struct stream *stream);
 
 /* Sends what streams have answered in this turn of the loop; may end any of them. */
-void streams_answer(struct loop *loop);
+void streams_flush(struct loop *loop);
 
 /* The deadlines' check of a stream. */
 void stream_check(struct deadline *deadline, int64_t now_ms);

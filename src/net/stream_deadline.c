@@ -3,12 +3,13 @@
  * deadline ends a stream only after the kernel's queues have shown that the client did nothing in time: what it
  * sent while the process or the loop stood still counts.
  */
-#include <event2/bufferevent.h>
+#include <event2/event.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
 
+#include "net/instance.h"
 #include "net/loop.h"
 #include "net/stream.h"
 #include "net/stream_parts.h"
@@ -20,7 +21,7 @@
 #define GRACE_MS 1000  /* the most that a late check adds to a deadline, besides how late it is */
 
 /* Takes the deadline if it is the earliest so far. */
-static void take_earlier(
+static void note_earlier(
     int64_t *due, enum close_reason *reason, int64_t when, enum close_reason what_for)
 {
 	if (when < *due) {
@@ -37,40 +38,38 @@ static int64_t next_deadline(const struct stream *s, enum close_reason *reason)
 	int64_t due = INT64_MAX;
 
 	*reason = s->reason;
-	if (s->held)
-		return due; /* stream_release() sets it */
-	if (s->lingering)
+	if (s->phase == PHASE_LINGERING)
 		return s->moved + LINGER_MS;
-	if (s->writing)
-		take_earlier(&due, reason, s->moved + STALL_MS, CLOSE_SLOW_READER);
-	if (idle != 0)
-		take_earlier(&due, reason, s->active + idle, CLOSE_IDLE);
-	if (line != 0 && s->line_since != 0 && s->reading)
-		take_earlier(&due, reason, s->line_since + line, CLOSE_IDLE);
+	if (s->channel.writing)
+		note_earlier(&due, reason, s->moved + STALL_MS, CLOSE_SLOW_READER);
+	if (idle != 0 && s->promises == NULL)
+		note_earlier(&due, reason, s->active + idle, CLOSE_IDLE);
+	if (line != 0 && s->line_since != 0 && s->channel.reading)
+		note_earlier(&due, reason, s->line_since + line, CLOSE_IDLE);
 	return due;
 }
 
 bool stream_is_unpolled(const struct stream *s)
 {
-	return !s->reading && !s->writing && !s->held;
+	return !s->channel.reading && !s->channel.writing;
 }
 
 static bool has_hung_up(const struct stream *s)
 {
-	struct pollfd client = { .fd = bufferevent_getfd(s->bev) };
+	struct pollfd client = { .fd = s->channel.fd };
 
 	return poll(&client, 1, 0) == 1 && (client.revents & (POLLHUP | POLLERR));
 }
 
-void stream_file_deadline(struct stream *s, int64_t now)
+void stream_schedule_check(struct stream *s, int64_t now)
 {
 	int64_t idle = s->instance->settings->idle_timeout, check = INT64_MAX;
 	enum close_reason reason;
 	int64_t due = next_deadline(s, &reason);
 
-	if (s->writing || stream_is_unpolled(s))
+	if (s->channel.writing || stream_is_unpolled(s))
 		check = now + CHECK_MS;
-	else if (idle != 0 && !s->held && !s->lingering)
+	else if (idle != 0 && s->promises == NULL && s->phase != PHASE_LINGERING)
 		check = s->active + idle / 2; /* two checks show whether the client reads */
 	if (check > now && check < due)
 		due = check;
@@ -90,7 +89,7 @@ static int queue_length(const struct stream *s, unsigned long queue)
 {
 	int length = 0;
 
-	return ioctl(bufferevent_getfd(s->bev), queue, &length) == -1 ? 0 : length;
+	return ioctl(s->channel.fd, queue, &length) == -1 ? 0 : length;
 }
 
 /*
@@ -100,9 +99,9 @@ static int queue_length(const struct stream *s, unsigned long queue)
  */
 static void check_output(struct stream *s, int64_t now)
 {
-	bool moved = stream_count_gone(s);
 	int queued = queue_length(s, SIOCOUTQ);
-	uint32_t acked = (uint32_t)(s->bytes_gone - (uint64_t)queued);
+	uint32_t acked = (uint32_t)(s->bytes_out - (uint64_t)queued);
+	bool moved = false;
 
 	if (s->looked ? acked != s->acked : queued > 0 && is_due(s, now))
 		moved = true; /* no earlier check to compare with: the daemon stood still */
@@ -120,11 +119,16 @@ static void check_input(struct stream *s, int64_t now)
 {
 	struct loop *loop = s->instance->loop;
 	int64_t there = queue_length(s, SIOCINQ), n;
+	uint64_t before;
 
 	do { /* one more read at the end: it may return EOF */
-		n = (int64_t)stream_read(s);
+		before = s->bytes_in;
+		stream_readable_cb(s->channel.fd, EV_READ, s->channel.bev);
+		if (loop->judged != s)
+			return;
+		n = (int64_t)(s->bytes_in - before);
 		there -= n;
-	} while (n > 0 && there >= 0 && loop->judged == s && s->reading && is_due(s, now));
+	} while (n > 0 && there >= 0 && s->channel.reading && is_due(s, now));
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -153,12 +157,10 @@ static void put_off_deadlines(struct stream *s, int64_t now)
 /* Closing with unread input would send a reset, and the client would lose what is on its way to it. */
 static void stream_expire(struct stream *s, enum close_reason reason)
 {
-	if (s->closing || s->writing || queue_length(s, SIOCINQ) == 0) {
+	if (s->phase >= PHASE_CLOSING || s->channel.writing || queue_length(s, SIOCINQ) == 0)
 		stream_end(s, reason);
-		return;
-	}
-	stream_begin_close(s, reason);
-	stream_flush(s);
+	else
+		stream_close(s, reason);
 }
 
 void stream_check(struct deadline *deadline, int64_t now)
@@ -168,14 +170,14 @@ void stream_check(struct deadline *deadline, int64_t now)
 	enum close_reason reason;
 
 	loop->judged = s;
-	if (!s->held && !s->lingering)
+	if (s->phase != PHASE_LINGERING)
 		check_output(s, now);
-	if (s->reading && is_due(s, now))
+	if (s->channel.reading && is_due(s, now))
 		check_input(s, now);
 	if (loop->judged == NULL)
 		return; /* check_input() ended the stream */
-	if (is_due(s, now) && !s->closing && !s->writing && s->handlers->busy != NULL &&
-	    s->handlers->busy(s))
+	if (is_due(s, now) && s->phase < PHASE_CLOSING && !s->channel.writing &&
+	    s->handlers->busy != NULL && s->handlers->busy(s))
 		s->active = now;
 	loop->judged = NULL;
 	put_off_deadlines(s, now);
@@ -184,5 +186,5 @@ void stream_check(struct deadline *deadline, int64_t now)
 	else if (stream_is_unpolled(s) && has_hung_up(s))
 		stream_end(s, CLOSE_RESET);
 	else
-		stream_file_deadline(s, now);
+		stream_schedule_check(s, now);
 }

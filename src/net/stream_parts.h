@@ -1,69 +1,90 @@
 /*
- * The inside of a stream, for its three files only: stream.c moves its bytes, stream_life.c creates and ends it, and
- * stream_deadline.c ends it when it takes too long.
+ * The inside of a stream, for its own files: stream.c is its life, turn.c serves its input, stream_deadline.c ends it
+ * when it takes too long, and stream_list.c is for those who look at all of them.
  */
 #ifndef ECHOD_NET_STREAM_PARTS_H
 #define ECHOD_NET_STREAM_PARTS_H
 
+#include <event2/util.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
+#include "net/channel.h"
+#include "net/close_reason.h"
 #include "net/deadline.h"
-#include "net/instance.h"
-#include "net/lines.h"
+#include "net/handlers.h"
 #include "net/peer.h"
 
-struct bufferevent;
+struct listener;
+struct promises;
+
+/*
+ * Where a stream is in its life; it is in instance->streams all the while.
+ *
+ *             what happens                       deadlines
+ *   SERVING   messages are served                idle_timeout, line_timeout; STALL_MS for output that stands still
+ *   DRAINING  what has arrived is answered       the same
+ *   CLOSING   what is answered is sent; input    idle_timeout, STALL_MS; none while a commit is awaited
+ *             is dropped
+ *   LINGERING the client's EOF is awaited        LINGER_MS
+ */
+enum stream_phase { PHASE_SERVING, PHASE_DRAINING, PHASE_CLOSING, PHASE_LINGERING };
 
 struct stream {
 	TAILQ_ENTRY(stream) entry;
-	TAILQ_ENTRY(stream) answered_entry; /* of the loop's list */
+	TAILQ_ENTRY(stream) flush_entry; /* of loop->pending_writes */
 	struct deadline deadline;
 	struct instance *instance;
 	struct listener *listener;
 	const struct handlers *handlers;
-	struct bufferevent *bev;
-	struct lines lines;
-	size_t unread;      /* length of the input when the last turn ended */
-	int64_t opened;     /* ms */
-	int64_t active;     /* ms, when a byte came or went */
-	int64_t line_since; /* ms, when the half-sent line began; 0 = there is none */
-	int64_t moved;      /* ms, last progress of pending output; when lingering, since when */
-	uint64_t id, bytes_in, bytes_made, bytes_gone;
+	struct channel channel;
+	struct promises *promises; /* replies that wait for a commit; NULL = there are none */
+	size_t unread;             /* length of the input when the last turn ended */
+	int64_t opened;            /* ms */
+	int64_t active;            /* ms, the last byte in or out */
+	int64_t line_since;        /* ms, when the half-sent line began; 0 = there is none */
+	int64_t moved; /* ms, last progress of pending output; when lingering, since when */
+	uint64_t id, bytes_in, bytes_out;
 	struct peer peer;
-	uint8_t reason;               /* enum close_reason, once it is closing */
-	uint8_t limit;                /* enum limit that it is refused for */
-	uint32_t acked;               /* bytes_gone without the kernel's queue, at the last check */
-	bool looked : 1;              /* `acked` is valid: nothing was sent since */
-	bool telnet : 1, refused : 1; /* what it is */
-	bool reading : 1, writing : 1; /* what the bufferevent waits for */
-	bool bulk : 1;                 /* the last read was full: the next one takes more */
-	bool producing : 1;            /* the service may have more to say once there is room */
-	bool more : 1;                 /* complete lines wait in the input for the next turn */
-	bool held : 1;                 /* by VERDICT_HOLD: nothing is read or sent */
-	bool answered : 1;             /* its output leaves at the end of the turn */
-	bool eof : 1;                  /* from the client */
-	bool draining : 1;             /* closes once its input is answered, for `reason` */
-	bool undrained : 1; /* held when the drain began: the kernel's queue is not read yet */
-	bool closing : 1;   /* closes once its output is sent; input is dropped */
-	bool lingering : 1; /* the output is sent: waits for the client's EOF */
-	max_align_t state[];
+	uint8_t phase;       /* enum stream_phase */
+	uint8_t reason;      /* enum close_reason, from DRAINING on */
+	uint8_t limit;       /* enum limit that it is refused for */
+	uint32_t acked;      /* bytes_out without the kernel's queue, at the last check */
+	bool looked : 1;     /* `acked` is valid: nothing was sent since */
+	bool refused : 1;    /* begins with PHASE_CLOSING, and is in no one's count */
+	bool eof : 1;        /* from the client */
+	bool more : 1;       /* whole messages wait in the input for the next turn */
+	bool producing : 1;  /* the service may have more to say once there is room */
+	bool to_flush : 1;   /* in loop->pending_writes */
+	max_align_t state[]; /* of the service, then of the framing */
 };
 
-/* --- stream_life.c --- */
+/* What the framing keeps for this stream. */
+static inline void *stream_framing_state(struct stream *s)
+{
+	size_t units = (s->handlers->conn_size + sizeof(max_align_t) - 1) / sizeof(max_align_t);
+
+	return s->state + units;
+}
+
+/* Bytes that the client has not been sent yet, with those that wait for a commit. */
+size_t stream_waiting(const struct stream *s);
+
+/* --- stream.c --- */
+
+/* The read event's callback; a deadline's check reads by it, too. May end the stream. */
+void stream_readable_cb(evutil_socket_t fd, short events, void *bev);
 
 /* The end, whatever the reason; the stream is no more when it returns. */
 void stream_end(struct stream *s, enum close_reason reason);
 
-/* Takes it off the loop's list of those whose output leaves at the end of the turn. */
-void stream_forget_answered(struct stream *s);
+/* From now on input is dropped, and the stream ends once its output is sent. May end it. */
+void stream_close(struct stream *s, enum close_reason reason);
 
-/* All is sent: says so to the client, and waits for its EOF lest unread input resets the connection. */
-void stream_linger(struct stream *s);
-
-/* Counts the output that was sent since the last call; false = none was. */
-bool stream_count_gone(struct stream *s);
+/* Answers what the client has sent, then closes; may end the stream. */
+void stream_drain(struct stream *s, enum close_reason reason);
 
 /* --- stream_deadline.c --- */
 
@@ -71,26 +92,6 @@ bool stream_count_gone(struct stream *s);
 bool stream_is_unpolled(const struct stream *s);
 
 /* Schedules the next stream_check(): at the next deadline, or sooner where a check has to look for progress. */
-void stream_file_deadline(struct stream *s, int64_t now);
-
-/* --- stream.c --- */
-
-/* Reads once and serves what was read. Returns the number of bytes, 0 at EOF and on errors. May end the stream. */
-size_t stream_read(struct stream *s);
-
-/* Sets a new stream's bufferevent up. */
-void stream_attach(struct stream *s);
-
-/* Does what a handler's verdict says, and sends what there is to send; may end the stream. */
-void stream_settle(struct stream *s, enum verdict verdict);
-
-/* Sends what there is to send, and settles what the stream waits for next; may end the stream. */
-void stream_flush(struct stream *s);
-
-/* From now on input is dropped, and the stream ends once its output is sent. */
-void stream_begin_close(struct stream *s, enum close_reason reason);
-
-/* Answers what the client has sent, then closes; may end the stream. */
-void stream_drain(struct stream *s, enum close_reason reason);
+void stream_schedule_check(struct stream *s, int64_t now);
 
 #endif

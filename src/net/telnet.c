@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "net/replies.h"
+
 enum {
 	TELNET_SE = 240,
 	TELNET_BRK = 243,
@@ -24,7 +26,7 @@ enum state { STATE_DATA, STATE_IAC, STATE_OPTION, STATE_SUBNEGOTIATION, STATE_SU
 struct telnet {
 	enum state state;
 	bool erased;
-	bool lost;          /* out of memory: an answer or a typed byte is missing */
+	bool lost;          /* out of memory: a typed byte is missing */
 	unsigned char verb; /* DO, DONT, WILL or WONT, while its option is awaited */
 	uint8_t refused_do[256 / 8], refused_will[256 / 8];
 	struct evbuffer *typed;
@@ -77,7 +79,7 @@ static bool first_time(uint8_t set[256 / 8], unsigned char option)
 }
 
 /* Refuses an option once, so that two polite ends don't refuse each other for ever. */
-static void refuse_option(struct telnet *telnet, unsigned char option, struct evbuffer *out)
+static void refuse_option(struct telnet *telnet, unsigned char option, struct replies *replies)
 {
 	unsigned char answer[3] = { TELNET_IAC, 0, option };
 
@@ -93,11 +95,11 @@ static void refuse_option(struct telnet *telnet, unsigned char option, struct ev
 	} else {
 		return;
 	}
-	telnet->lost |= evbuffer_add(out, answer, sizeof(answer)) == -1;
+	replies_add(replies, answer, sizeof(answer));
 }
 
 /* The byte behind an IAC. */
-static enum state take_verb(struct telnet *telnet, unsigned char byte, struct evbuffer *out)
+static enum state consume_verb(struct telnet *telnet, unsigned char byte, struct replies *replies)
 {
 	switch (byte) {
 	case TELNET_IAC:
@@ -118,22 +120,22 @@ static enum state take_verb(struct telnet *telnet, unsigned char byte, struct ev
 		evbuffer_drain(telnet->typed, evbuffer_get_length(telnet->typed));
 		return STATE_DATA;
 	case TELNET_AYT:
-		telnet->lost |= evbuffer_add(out, "[yes]", 5) == -1;
+		replies_text(replies, "[yes]");
 		return STATE_DATA;
 	default:
 		return STATE_DATA;
 	}
 }
 
-static enum state take_byte(struct telnet *telnet, unsigned char byte, struct evbuffer *out)
+static enum state consume_byte(struct telnet *telnet, unsigned char byte, struct replies *replies)
 {
 	switch (telnet->state) {
 	case STATE_DATA:
 		return STATE_IAC;
 	case STATE_IAC:
-		return take_verb(telnet, byte, out);
+		return consume_verb(telnet, byte, replies);
 	case STATE_OPTION:
-		refuse_option(telnet, byte, out);
+		refuse_option(telnet, byte, replies);
 		return STATE_DATA;
 	case STATE_SUBNEGOTIATION:
 		return byte == TELNET_IAC ? STATE_SUBNEGOTIATION_IAC : STATE_SUBNEGOTIATION;
@@ -144,12 +146,12 @@ static enum state take_byte(struct telnet *telnet, unsigned char byte, struct ev
 }
 
 size_t telnet_command(
-    struct telnet *telnet, const unsigned char *bytes, size_t length, struct evbuffer *out)
+    struct telnet *telnet, const unsigned char *bytes, size_t length, struct replies *replies)
 {
-	size_t taken = 0;
+	size_t consumed = 0;
 
 	do
-		telnet->state = take_byte(telnet, bytes[taken++], out);
-	while (taken < length && telnet->state != STATE_DATA);
-	return telnet->lost ? 0 : taken;
+		telnet->state = consume_byte(telnet, bytes[consumed++], replies);
+	while (consumed < length && telnet->state != STATE_DATA);
+	return telnet->lost ? 0 : consumed;
 }

@@ -1,6 +1,6 @@
 /*
- * Telnet (RFC 854) as far as a line service meets it: commands are taken out of the bytes, every option is
- * refused, and a line that was typed around a command is kept until its end comes.
+ * Telnet (RFC 854) as far as a line service meets it: commands are removed from the bytes, every option is refused, and
+ * the part of a line before a command is kept until the line ends.
  */
 #ifndef ECHOD_NET_TELNET_H
 #define ECHOD_NET_TELNET_H
@@ -12,6 +12,7 @@ struct evbuffer;
 
 #define TELNET_IAC 0xff
 
+struct replies;
 struct telnet;
 
 /* NULL when out of memory. */
@@ -22,11 +23,11 @@ void telnet_free(struct telnet *telnet);
 bool telnet_in_command(const struct telnet *telnet);
 
 /*
- * Takes the rest of one command off the front of the bytes (the first of which is an IAC, or continues a
- * command that was cut) and writes the answer to `out`. Returns how many bytes it took; 0 = out of memory.
+ * Consumes the rest of one command from the front of the bytes (the first of which is an IAC, or continues a
+ * command that was cut) and adds the answer. Returns how many bytes it consumed; 0 = out of memory.
  */
 size_t telnet_command(
-    struct telnet *telnet, const unsigned char *bytes, size_t length, struct evbuffer *out);
+    struct telnet *telnet, const unsigned char *bytes, size_t length, struct replies *replies);
 
 /* Whether a command since the last call asked to drop the half-typed line (IP, BRK, SUSP). */
 bool telnet_erased(struct telnet *telnet);

@@ -38,7 +38,7 @@ static void chargen_stop(struct instance *instance)
 	free(instance->state);
 }
 
-static enum verdict chargen_room(struct stream *stream, struct evbuffer *out)
+static enum verdict chargen_writable(struct stream *stream, struct evbuffer *out)
 {
 	const char *pattern = stream_instance(stream)->state;
 
@@ -58,7 +58,7 @@ static enum verdict chargen_eof(struct stream *stream, struct evbuffer *out)
 
 static const struct handlers handlers = {
 	.eof = chargen_eof,
-	.room = chargen_room,
+	.writable = chargen_writable,
 };
 
 const struct service_ops service_chargen = {

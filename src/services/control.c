@@ -10,7 +10,9 @@
 #include <strings.h>
 
 #include "net/errand.h"
+#include "net/frame_lines.h"
 #include "net/loop.h"
+#include "net/replies.h"
 #include "services/host.h"
 #include "services/service.h"
 
@@ -97,7 +99,7 @@ static void work(void *arg)
 	enum verdict verdict;
 
 	if (!has_work(session) || !stream_has_room(session->stream))
-		return; /* control_room() sees to it */
+		return; /* control_writable() sees to it */
 	verdict = step(session);
 	if (session->stream == NULL) {
 		session_free(session);
@@ -135,29 +137,36 @@ static enum verdict control_eof(struct stream *stream, struct evbuffer *out)
 	return has_work(session) ? VERDICT_CONTINUE : VERDICT_CLOSE;
 }
 
-static enum verdict control_line(
-    struct stream *stream, struct evbuffer *out, char *bytes, size_t length)
+static enum verdict control_lines(struct stream *stream, struct run *run)
 {
 	struct session *session = session_of(stream);
-	const char *line = bytes;
+	const struct message *message;
 
-	strip(&line, &length);
-	if (session->ending)
-		return VERDICT_CONTINUE; /* behind a quit */
-	if (length == strlen("quit") && strncasecmp(line, "quit", length) == 0)
-		return control_eof(stream, out);
-	if (evbuffer_get_length(session->waiting) + length >= WAITING_MAX) {
-		evbuffer_add_printf(out, "ERROR: too many requests wait for their answers\n");
-		return VERDICT_PROTOCOL;
+	while (!session->ending && (message = run_next(run)) != NULL) {
+		const char *line = message->bytes;
+		size_t length = message->length;
+
+		strip(&line, &length);
+		if (length == strlen("quit") && strncasecmp(line, "quit", length) == 0) {
+			session->ending = true;
+			break;
+		}
+		if (evbuffer_get_length(session->waiting) + length >= WAITING_MAX) {
+			replies_text(
+			    run->replies, "ERROR: too many requests wait for their answers\n");
+			return VERDICT_PROTOCOL;
+		}
+		if (evbuffer_add(session->waiting, line, length) == -1 ||
+		    evbuffer_add(session->waiting, "\n", 1) == -1)
+			return VERDICT_ABORT;
+		errand_next_turn(session->work);
 	}
-	if (evbuffer_add(session->waiting, line, length) == -1 ||
-	    evbuffer_add(session->waiting, "\n", 1) == -1)
-		return VERDICT_ABORT;
-	errand_next_turn(session->work);
-	return VERDICT_CONTINUE;
+	if (session->ending)
+		run->consumed = run->count; /* nothing behind a quit is served */
+	return session->ending && !has_work(session) ? VERDICT_CLOSE : VERDICT_CONTINUE;
 }
 
-static enum verdict control_room(struct stream *stream, struct evbuffer *out)
+static enum verdict control_writable(struct stream *stream, struct evbuffer *out)
 {
 	struct session *session = session_of(stream);
 
@@ -204,19 +213,23 @@ static int control_check(const struct instance_config *config, struct error *err
 	return 0;
 }
 
+static const struct refusals refusals = {
+	.over_limit = "ERROR: too many connections\n",
+	.long_line = "ERROR: line too long\n",
+	.sniffed = SNIFFED_TEXTS("ERROR: this is the echod control port, not ", "\n"),
+};
+
 static const struct handlers handlers = {
+	.flags = HANDLERS_FINISH | HANDLERS_ADMINISTER,
 	.conn_size = sizeof(struct place),
+	.framing = &framing_lines,
+	.refusals = &refusals,
 	.open = control_open,
-	.line = control_line,
+	.messages = control_lines,
 	.eof = control_eof,
-	.finishes = true,
-	.room = control_room,
+	.writable = control_writable,
 	.busy = control_busy,
 	.close = control_close,
-	.administers = true,
-	.long_line = "ERROR: line too long\n",
-	.refusal = "ERROR: too many connections\n",
-	.foreign = FOREIGN_TEXTS("ERROR: this is the echod control port, not ", "\n"),
 };
 
 const struct service_ops service_control = {

@@ -11,7 +11,7 @@ static ssize_t discard_datagram(
 	return -1;
 }
 
-/* Without a data handler, what comes over a stream is dropped. */
+/* Without a `bytes` handler, what a stream receives is dropped. */
 static const struct handlers handlers = { .datagram = discard_datagram };
 
 const struct service_ops service_discard = {

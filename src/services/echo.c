@@ -18,7 +18,7 @@ static const struct option_row rows[] = {
 	OPTION_END,
 };
 
-static enum verdict echo_data(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
+static enum verdict echo_bytes(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
 {
 	(void)stream;
 	return stream_move(out, in) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
@@ -26,7 +26,7 @@ static enum verdict echo_data(struct stream *stream, struct evbuffer *in, struct
 
 static enum verdict echo_once(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
 {
-	return echo_data(stream, in, out) == VERDICT_ABORT ? VERDICT_ABORT : VERDICT_CLOSE;
+	return echo_bytes(stream, in, out) == VERDICT_ABORT ? VERDICT_ABORT : VERDICT_CLOSE;
 }
 
 static ssize_t echo_datagram(
@@ -39,8 +39,8 @@ static ssize_t echo_datagram(
 }
 
 static const struct handlers handlers[] = {
-	[MODE_STREAM] = { .data = echo_data, .datagram = echo_datagram },
-	[MODE_ONCE] = { .data = echo_once, .datagram = echo_datagram },
+	[MODE_STREAM] = { .bytes = echo_bytes, .datagram = echo_datagram },
+	[MODE_ONCE] = { .bytes = echo_once, .datagram = echo_datagram },
 };
 
 static const struct handlers *echo_choose(const void *conf)

@@ -50,7 +50,7 @@ static enum verdict exec_open(struct stream *stream, struct evbuffer *out)
 	return client->relay == NULL ? VERDICT_CLOSE : VERDICT_CONTINUE;
 }
 
-static enum verdict exec_data(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
+static enum verdict exec_bytes(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
 {
 	(void)out;
 	relay_give(relay_of(stream), in);
@@ -64,7 +64,7 @@ static enum verdict exec_eof(struct stream *stream, struct evbuffer *out)
 	return VERDICT_CONTINUE;
 }
 
-static enum verdict exec_room(struct stream *stream, struct evbuffer *out)
+static enum verdict exec_writable(struct stream *stream, struct evbuffer *out)
 {
 	(void)out;
 	relay_resume(relay_of(stream));
@@ -118,12 +118,12 @@ static int exec_verify(const struct instance_config *config, struct error *error
 }
 
 static const struct handlers handlers = {
+	.flags = HANDLERS_FINISH,
 	.conn_size = sizeof(struct exec_client),
 	.open = exec_open,
-	.data = exec_data,
+	.bytes = exec_bytes,
 	.eof = exec_eof,
-	.finishes = true,
-	.room = exec_room,
+	.writable = exec_writable,
 	.busy = exec_busy,
 	.close = exec_close,
 	.full = is_full,

@@ -176,7 +176,7 @@ static enum verdict file_eof(struct stream *stream, struct evbuffer *out)
 	return VERDICT_CONTINUE;
 }
 
-static enum verdict file_room(struct stream *stream, struct evbuffer *out)
+static enum verdict file_writable(struct stream *stream, struct evbuffer *out)
 {
 	struct file_client *client = stream_state(stream);
 	bool is_unix = stream_peer(stream)->family == AF_UNIX;
@@ -248,14 +248,13 @@ static int file_verify(const struct instance_config *config, struct error *error
 	return 0;
 }
 
-/* Without a data handler, what the client says is dropped. */
+/* Without a `bytes` handler, what the client sends is dropped. */
 static const struct handlers handlers = {
+	.flags = HANDLERS_FINISH | HANDLERS_SEND_FILES,
 	.conn_size = sizeof(struct file_client),
 	.open = file_open,
 	.eof = file_eof,
-	.finishes = true,
-	.sends_files = true,
-	.room = file_room,
+	.writable = file_writable,
 	.close = file_close,
 };
 

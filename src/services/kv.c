@@ -13,6 +13,7 @@
 #include "kv/store.h"
 #include "net/errand.h"
 #include "net/instance.h"
+#include "net/stream.h"
 #include "services/kv.h"
 #include "services/service.h"
 
@@ -138,8 +139,21 @@ static void kv_work_in(void *arg, int64_t ms)
 static void kv_committed(void *arg, uint64_t commit, bool ok)
 {
 	struct kv *kv = arg;
+	struct kv_client *client, *next;
 
-	holds_settle(&kv->holds, commit, ok, kv_lines_failure);
+	if (ok)
+		kv->committed = commit;
+	for (client = LIST_FIRST(&kv->waiters); client != NULL; client = next) {
+		struct stream *stream = client->stream;
+
+		next = LIST_NEXT(client, entry);
+		LIST_REMOVE(client, entry);
+		client->stream = NULL;
+		if (!stream_settle_promises(stream, kv->committed, commit, kv_lines_failure))
+			continue; /* the stream may have ended, and the client with it */
+		client->stream = stream;
+		LIST_INSERT_HEAD(&kv->waiters, client, entry);
+	}
 }
 
 static struct engine_settings kv_engine_settings(const struct instance *instance)

@@ -8,21 +8,29 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "kv/call.h"
 #include "kv/command.h"
 #include "net/handlers.h"
-#include "services/kv_hold.h"
 
 struct engine;
 struct errand;
 struct instance;
+struct stream;
+
+/* A client's state. */
+struct kv_client {
+	LIST_ENTRY(kv_client) entry; /* of kv->waiters */
+	struct stream *stream;       /* NULL = it does not wait */
+};
 
 struct kv {
 	struct engine *engine;
 	struct errand *work; /* of the engine */
 	struct call_limits limits;
-	struct holds holds;
+	LIST_HEAD(kv_waiters, kv_client) waiters; /* clients that wait for a commit */
+	uint64_t committed;                       /* the last commit that is durable */
 	/* Calls that were refused for lack of memory: */
 	uint64_t refused;        /* since the start */
 	bool is_full;            /* the last one was refused; then: */

@@ -11,29 +11,14 @@
 
 #include "core/space.h"
 #include "kv/engine.h"
+#include "net/frame_lines.h"
 #include "net/instance.h"
+#include "net/replies.h"
 #include "net/stream.h"
 #include "services/kv.h"
-#include "services/kv_replies.h"
 #include "services/service.h"
 
-#define FAILURE "ERROR: storage failed"
-
-const char kv_lines_failure[] = FAILURE "\n";
-
-/* A client's state. */
-struct kv_client {
-	struct hold *hold;
-};
-
-/* Requests of one client that are served together, and their replies. */
-struct kv_run {
-	struct stream *stream;
-	const struct instance *instance;
-	struct kv *kv;
-	struct replies replies;
-	bool held; /* some reply waits for a commit */
-};
+const char kv_lines_failure[] = "ERROR: storage failed\n";
 
 /* --- from a line to a call --- */
 
@@ -68,7 +53,7 @@ static struct slice next_word(struct slice *rest)
 
 /* NULL, or the error: the line is no call then, and call->command is NULL. */
 static const char *read_line(
-    const struct line *line, const struct call_limits *limits, struct call *call)
+    const struct message *line, const struct call_limits *limits, struct call *call)
 {
 	struct slice rest = { line->bytes, line->length }, name, words[CALL_ARGS + 2];
 	const struct command *command;
@@ -94,97 +79,81 @@ static const char *read_line(
 
 /* --- from a result to a line --- */
 
-/* Holds back the reply that began there until the commit it rests on is reported. */
-static enum verdict hold_back(struct kv_run *r, uint64_t commit, size_t begin)
-{
-	struct kv_client *client = stream_state(r->stream);
-
-	if (hold_reply(&r->kv->holds, &client->hold, r->stream, commit, begin,
-		replies_end(&r->replies)) == -1)
-		return VERDICT_ABORT;
-	r->held = true;
-	return VERDICT_CONTINUE;
-}
-
-static void reply_error(struct kv_run *r, const char *error)
-{
-	replies_text(&r->replies, "ERROR: ");
-	replies_text(&r->replies, error);
-	replies_text(&r->replies, "\n");
-}
-
-static enum verdict reply(struct kv_run *r, const struct call *call, const struct kv_result *result)
+/* Adds the reply; one that rests on a commit is promised. */
+static void kv_lines_reply(struct stream *stream, struct kv *kv, struct replies *replies,
+    const struct call *call, const struct kv_result *result)
 {
 	static const char *const failures[] = {
-		[KV_NOT_FOUND] = "NOT_FOUND",
-		[KV_FULL] = "ERROR: store is full",
-		[KV_UNAVAILABLE] = FAILURE,
+		[KV_NOT_FOUND] = "NOT_FOUND\n",
+		[KV_FULL] = "ERROR: store is full\n",
+		[KV_UNAVAILABLE] = kv_lines_failure,
 	};
-	size_t begin = replies_end(&r->replies);
+	const char *text = call->command->done;
 	char number[24];
 
-	if (result->status != KV_OK) {
-		replies_text(&r->replies, failures[result->status]);
-	} else if (result->kind == KV_BYTES) {
-		replies_add(&r->replies, result->bytes.bytes, result->bytes.length);
-	} else if (result->kind == KV_INTEGER) {
-		snprintf(number, sizeof(number), "%" PRId64, result->integer);
-		replies_text(&r->replies, number);
+	if (result->status != KV_OK)
+		text = failures[result->status];
+	else if (result->kind != KV_NOTHING)
+		text = NULL;
+	if (result->commit != 0) {
+		struct kv_client *client = stream_state(stream);
+
+		if (client->stream == NULL)
+			LIST_INSERT_HEAD(&kv->waiters, client, entry);
+		client->stream = stream;
+		if (text != NULL)
+			replies_promise(replies, result->commit, text);
+		else
+			replies_promise_begin(replies, result->commit);
+	} else if (text != NULL) {
+		replies_text(replies, text);
+	}
+	if (text != NULL)
+		return;
+	if (result->kind == KV_BYTES) {
+		replies_add(replies, result->bytes.bytes, result->bytes.length);
 	} else {
-		replies_text(&r->replies, call->command->done);
+		snprintf(number, sizeof(number), "%" PRId64, result->integer);
+		replies_text(replies, number);
 	}
-	replies_add(&r->replies, "\n", 1);
-	return result->commit == 0 ? VERDICT_CONTINUE : hold_back(r, result->commit, begin);
+	replies_add(replies, "\n", 1);
+	if (result->commit != 0)
+		replies_promise_end(replies);
 }
 
-static enum verdict run_call(struct kv_run *r, const struct call *call)
-{
-	struct engine *engine = r->kv->engine;
-	struct kv_result result;
-
-	if (call->command->flags & COMMAND_LOCAL) { /* QUIT */
-		result = (struct kv_result){ .status = KV_OK };
-		reply(r, call, &result);
-		return VERDICT_CLOSE;
-	}
-	engine->ops->submit(engine, call, &result);
-	if (call->command->flags & COMMAND_GROWS && (result.status == KV_FULL || r->kv->is_full))
-		kv_note_growth(r->instance, call, result.status);
-	return reply(r, call, &result);
-}
-
-/* --- the streams --- */
-
-static enum verdict kv_lines(struct stream *stream, struct evbuffer *out, struct lines_run *run)
+static enum verdict kv_lines_messages(struct stream *stream, struct run *run)
 {
 	const struct instance *instance = stream_instance(stream);
 	struct kv *kv = instance->state;
-	struct kv_run r; /* an initializer would clear the replies' buffer */
-	struct call calls[LINES_PER_RUN];
-	const char *errors[LINES_PER_RUN];
-	enum verdict verdict = VERDICT_CONTINUE;
+	struct engine *engine = kv->engine;
+	struct replies *replies = run->replies;
+	struct call calls[RUN_MAX];
+	const char *errors[RUN_MAX];
 
-	r.stream = stream;
-	r.instance = instance;
-	r.kv = kv;
-	r.held = false;
-	replies_begin(&r.replies, out);
 	for (size_t i = 0; i < run->count; i++)
-		errors[i] = read_line(&run->lines[i], &kv->limits, &calls[i]);
-	kv->engine->ops->prepare(kv->engine, calls, run->count);
-	while (verdict == VERDICT_CONTINUE && run->taken < run->count &&
-	       replies_end(&r.replies) <= STREAM_OUTPUT_HIGH) {
-		size_t i = run->taken++;
+		errors[i] = read_line(&run->messages[i], &kv->limits, &calls[i]);
+	engine->ops->prepare(engine, calls, run->count);
+	while (run->consumed < run->count && replies_waiting(replies) <= STREAM_OUTPUT_HIGH) {
+		size_t i = run->consumed++;
+		const struct call *call = &calls[i];
+		struct kv_result result;
 
-		if (errors[i] != NULL)
-			reply_error(&r, errors[i]);
-		else
-			verdict = run_call(&r, &calls[i]);
+		if (errors[i] != NULL) {
+			replies_text(replies, "ERROR: ");
+			replies_text(replies, errors[i]);
+			replies_text(replies, "\n");
+		} else if (call->command->flags & COMMAND_LOCAL) { /* QUIT */
+			replies_text(replies, call->command->done);
+			return VERDICT_CLOSE;
+		} else {
+			engine->ops->submit(engine, call, &result);
+			if (call->command->flags & COMMAND_GROWS &&
+			    (result.status == KV_FULL || kv->is_full))
+				kv_note_growth(instance, call, result.status);
+			kv_lines_reply(stream, kv, replies, call, &result);
+		}
 	}
-	replies_flush(&r.replies);
-	run->held = r.held;
-	/* A reply that is lost would let every later one be taken for another's. */
-	return r.replies.lost ? VERDICT_ABORT : verdict;
+	return VERDICT_CONTINUE;
 }
 
 static enum verdict kv_lines_open(struct stream *stream, struct evbuffer *out)
@@ -197,15 +166,21 @@ static void kv_lines_close(struct stream *stream)
 {
 	struct kv_client *client = stream_state(stream);
 
-	hold_forget(client->hold);
+	if (client->stream != NULL)
+		LIST_REMOVE(client, entry);
 }
+
+static const struct refusals refusals = {
+	.over_limit = "ERROR: too many connections\n",
+	.long_line = "ERROR: line too long\n",
+	.sniffed = SNIFFED_TEXTS("ERROR: this is the echod key-value port, not ", "\n"),
+};
 
 const struct handlers kv_lines_handlers = {
 	.conn_size = sizeof(struct kv_client),
+	.framing = &framing_lines,
+	.refusals = &refusals,
 	.open = kv_lines_open,
-	.lines = kv_lines,
+	.messages = kv_lines_messages,
 	.close = kv_lines_close,
-	.long_line = "ERROR: line too long\n",
-	.refusal = "ERROR: too many connections\n",
-	.foreign = FOREIGN_TEXTS("ERROR: this is the echod key-value port, not ", "\n"),
 };

@@ -57,7 +57,8 @@ static const char *receiver_interface(const void *conf)
 	return ((const struct receiver_conf *)conf)->interface;
 }
 
-static const struct handlers handlers = { .datagram = receiver_datagram, .receives = true };
+static const struct handlers handlers = { .datagram = receiver_datagram,
+	.flags = HANDLERS_RECEIVE };
 
 const struct service_ops service_receiver = {
 	.kind =

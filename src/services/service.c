@@ -82,7 +82,7 @@ static int check_scope(
 	if (is_group && address->transport != TRANSPORT_UDP)
 		return error_set(error,
 		    "\"%s\" is a multicast group: only datagrams, udp://, are sent to one", text);
-	if (is_group && !service_handlers(config)->receives)
+	if (is_group && !(service_handlers(config)->flags & HANDLERS_RECEIVE))
 		return error_set(
 		    error, "\"%s\" is a multicast group: only a receiver joins one", text);
 	if (!multicast_needs_interface(address))
@@ -137,7 +137,7 @@ int service_check_endpoint(
 		return error_set(
 		    error, "%s listens to nobody, %s", ops->kind.type, ops->transports_why);
 	endpoint_format(endpoint, text, sizeof(text));
-	if (endpoint_is_group(endpoint) && !service_handlers(config)->receives)
+	if (endpoint_is_group(endpoint) && !(service_handlers(config)->flags & HANDLERS_RECEIVE))
 		return error_set(
 		    error, "\"%s\" is a multicast group: only a receiver joins one", text);
 	return check_transport(ops, endpoint->transport, text, error);

@@ -3,7 +3,6 @@
  * request is known by its bytes; all others go through jansson, and both write their answer by the same
  * function.
  */
-#include <event2/buffer.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,8 @@
 #include <time.h>
 
 #include "core/json_memory.h"
+#include "net/frame_lines.h"
+#include "net/replies.h"
 #include "services/service.h"
 
 #define DEPTH_MAX 32
@@ -271,28 +272,40 @@ static ssize_t time_datagram(
 	return answered == 0 ? -1 : answered;
 }
 
-/* Numbers can come back longer than they came, but not six times as long. */
-static enum verdict time_line(
-    struct stream *stream, struct evbuffer *out, char *line, size_t length)
+static enum verdict time_lines(struct stream *stream, struct run *run)
 {
-	struct evbuffer_iovec space;
-	size_t size = ANSWER_MAX + 6 * length;
-	ssize_t answered;
+	struct second *second = stream_instance(stream)->state;
+	struct message *line;
 
-	if (evbuffer_reserve_space(out, (ev_ssize_t)size, &space, 1) != 1)
-		return VERDICT_ABORT;
-	answered = answer(stream_instance(stream)->state, line, length, space.iov_base, size - 1);
-	if (answered <= 0)
-		return answered == 0 ? VERDICT_CONTINUE : VERDICT_ABORT;
-	((char *)space.iov_base)[answered] = '\n';
-	space.iov_len = (size_t)answered + 1;
-	return evbuffer_commit_space(out, &space, 1) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
+	while ((line = run_next(run)) != NULL) {
+		/* Numbers can come back longer than they came, but not six times as long. */
+		size_t size = ANSWER_MAX + 6 * line->length;
+		char few[1024], *reply = size <= sizeof(few) ? few : malloc(size);
+		ssize_t answered = -1;
+
+		if (reply != NULL)
+			answered = answer(second, line->bytes, line->length, reply, size - 1);
+		if (answered > 0) {
+			reply[answered] = '\n';
+			replies_add(run->replies, reply, (size_t)answered + 1);
+		}
+		if (reply != few)
+			free(reply);
+		if (answered == -1)
+			return VERDICT_ABORT;
+	}
+	return VERDICT_CONTINUE;
 }
 
-static const struct handlers handlers = {
-	.line = time_line,
+static const struct refusals refusals = {
 	.long_line = "{\"error\": \"invalid JSON\"}\n",
-	.foreign = FOREIGN_TEXTS("{\"error\": \"this is the echod time port, not ", "\"}\n"),
+	.sniffed = SNIFFED_TEXTS("{\"error\": \"this is the echod time port, not ", "\"}\n"),
+};
+
+static const struct handlers handlers = {
+	.framing = &framing_lines,
+	.refusals = &refusals,
+	.messages = time_lines,
 	.datagram = time_datagram,
 };
 

@@ -2,6 +2,8 @@
 #include <event2/buffer.h>
 #include <string.h>
 
+#include "net/frame_lines.h"
+#include "net/replies.h"
 #include "services/service.h"
 
 struct upper_conf {
@@ -29,7 +31,7 @@ static void to_upper(char *to, const char *from, size_t length)
 }
 
 /* Every extent in place, then all of it moves over without a copy. */
-static enum verdict upper_data(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
+static enum verdict upper_bytes(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
 {
 	struct evbuffer_iovec extent;
 	struct evbuffer_ptr at;
@@ -58,21 +60,18 @@ static enum verdict upper_once(struct stream *stream, struct evbuffer *in, struc
 	return evbuffer_add(out, stripped, length) == -1 ? VERDICT_ABORT : VERDICT_CLOSE;
 }
 
-/* The last line, which has no end, is answered too. */
-static enum verdict upper_tail(
-    struct stream *stream, struct evbuffer *out, char *line, size_t length)
+static enum verdict upper_lines(struct stream *stream, struct run *run)
 {
-	(void)stream;
-	to_upper(line, line, length);
-	return evbuffer_add(out, line, length) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
-}
+	struct message *line;
 
-static enum verdict upper_line(
-    struct stream *stream, struct evbuffer *out, char *line, size_t length)
-{
-	if (upper_tail(stream, out, line, length) == VERDICT_ABORT)
-		return VERDICT_ABORT;
-	return evbuffer_add(out, "\n", 1) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
+	(void)stream;
+	while ((line = run_next(run)) != NULL) {
+		to_upper(line->bytes, line->bytes, line->length);
+		replies_add(run->replies, line->bytes, line->length);
+		if (!run->is_tail)
+			replies_text(run->replies, "\n");
+	}
+	return VERDICT_CONTINUE;
 }
 
 static ssize_t upper_datagram(
@@ -88,14 +87,19 @@ static ssize_t upper_datagram(
 	return (ssize_t)length;
 }
 
+static const struct refusals refusals = {
+	.long_line = "ERROR: line too long\n",
+	.sniffed = SNIFFED_TEXTS("ERROR: this is the echod upper port, not ", "\n"),
+};
+
 static const struct handlers handlers[] = {
-	[MODE_STREAM] = { .data = upper_data, .datagram = upper_datagram },
-	[MODE_LINE] = { .line = upper_line,
-	    .tail = upper_tail,
-	    .long_line = "ERROR: line too long\n",
-	    .foreign = FOREIGN_TEXTS("ERROR: this is the echod upper port, not ", "\n"),
+	[MODE_STREAM] = { .bytes = upper_bytes, .datagram = upper_datagram },
+	[MODE_LINE] = { .flags = HANDLERS_TAIL,
+	    .framing = &framing_lines,
+	    .refusals = &refusals,
+	    .messages = upper_lines,
 	    .datagram = upper_datagram },
-	[MODE_ONCE] = { .data = upper_once, .datagram = upper_datagram },
+	[MODE_ONCE] = { .bytes = upper_once, .datagram = upper_datagram },
 };
 
 static const struct handlers *upper_choose(const void *conf)

@@ -2,62 +2,53 @@
  * Framing and telnet: however a stream is cut into reads, the lines and the answers to telnet's commands
  * are those of the stream in one piece.
  */
-#include "net/lines.h"
+#include "net/frame_lines.h"
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fuzz.h"
+#include "net/instance.h"
+#include "net/replies.h"
+#include "net/stream_parts.h"
+#include "net/turn.h"
 
+static struct event_base *base;
 static size_t max_line, run_max;
 
-static enum verdict say(struct evbuffer *out, const char *what, const char *line, size_t length)
-{
-	require(length <= max_line + 3); /* CR, CR NUL or CR NUL CR may be there */
-	evbuffer_add_printf(out, "%s %zu ", what, length);
-	evbuffer_add(out, line, length);
-	return length == 3 && memcmp(line, "bye", 3) == 0 ? VERDICT_CLOSE : VERDICT_CONTINUE;
-}
-
-static enum verdict take_line(
-    struct stream *stream, struct evbuffer *out, char *line, size_t length)
+/* Consumes no more of a run than it likes. */
+static enum verdict say_lines(struct stream *stream, struct run *run)
 {
 	(void)stream;
-	require(memchr(line, '\n', length) == NULL);
-	if (length == 4 && memcmp(line, "hold", 4) == 0)
-		return VERDICT_HOLD;
-	return say(out, "line", line, length);
-}
+	require(run->count > 0 && run->count <= RUN_MAX);
+	while (run->consumed < run->count && run->consumed < run_max) {
+		const struct message *line = &run->messages[run->consumed++];
+		char what[32];
 
-static enum verdict take_tail(
-    struct stream *stream, struct evbuffer *out, char *line, size_t length)
-{
-	(void)stream;
-	return say(out, "tail", line, length);
-}
-
-/* Takes no more of a run than it likes. */
-static enum verdict take_run(struct stream *stream, struct evbuffer *out, struct lines_run *run)
-{
-	enum verdict verdict = VERDICT_CONTINUE;
-
-	require(run->count > 0 && run->count <= LINES_PER_RUN);
-	while (verdict == VERDICT_CONTINUE && run->taken < run->count && run->taken < run_max) {
-		const struct line *line = &run->lines[run->taken++];
-
-		verdict = take_line(stream, out, line->bytes, line->length);
-		run->held |= verdict == VERDICT_HOLD;
-		if (verdict == VERDICT_HOLD)
-			verdict = VERDICT_CONTINUE;
+		require(run->is_tail || memchr(line->bytes, '\n', line->length) == NULL);
+		require(line->length <= max_line + 3); /* CR, CR NUL or CR NUL CR may be there */
+		snprintf(
+		    what, sizeof(what), "%s %zu ", run->is_tail ? "tail" : "line", line->length);
+		replies_text(run->replies, what);
+		replies_add(run->replies, line->bytes, line->length);
+		if (line->length == 3 && memcmp(line->bytes, "bye", 3) == 0)
+			return VERDICT_CLOSE;
 	}
-	return verdict;
+	return VERDICT_CONTINUE;
 }
 
-static const struct handlers handlers = {
-	.lines = take_run,
-	.tail = take_tail,
+static const struct refusals refusals = {
 	.long_line = "too long ",
-	.foreign = FOREIGN_TEXTS("not ", ""),
+	.sniffed = SNIFFED_TEXTS("not ", ""),
+};
+static const struct handlers handlers = {
+	.flags = HANDLERS_TAIL,
+	.framing = &framing_lines,
+	.refusals = &refusals,
+	.messages = say_lines,
 };
 
 /* The next piece as a chunk of memory of its own, as a read would add it. */
@@ -70,34 +61,43 @@ static void add_piece(struct evbuffer *in, const uint8_t *bytes, size_t length)
 	evbuffer_free(piece);
 }
 
-/* Plays the stream in pieces of these lengths, over and over, and returns all that was said. */
+/* Plays the bytes in pieces of these lengths, over and over, and returns all that was said. */
 static struct evbuffer *play(
-    struct input stream, bool telnet, const size_t *pieces, size_t piece_count)
+    struct input bytes, bool telnet, const size_t *pieces, size_t piece_count)
 {
-	const struct line_settings settings = { .max_line = (int64_t)max_line };
-	struct evbuffer *in = evbuffer_new(), *out = evbuffer_new(), *said = evbuffer_new();
+	struct line_settings settings = { .max_line = (int64_t)max_line, .telnet = telnet };
+	struct instance instance = { .lines = &settings };
+	struct stream *s = calloc(1, sizeof(*s) + 256);
+	struct evbuffer *said = evbuffer_new(), *in, *out;
 	enum verdict verdict = VERDICT_CONTINUE;
-	struct lines_turn turn;
-	struct lines lines = { 0 };
 
-	for (size_t i = 0; input_left(&stream) > 0 && verdict == VERDICT_CONTINUE; i++) {
+	s->instance = &instance;
+	s->handlers = &handlers;
+	s->channel.bev = bufferevent_socket_new(base, -1, 0);
+	in = bufferevent_get_input(s->channel.bev);
+	out = bufferevent_get_output(s->channel.bev);
+	evbuffer_unfreeze(in, 0);
+	evbuffer_unfreeze(out, 1);
+	framing_lines.open(stream_framing_state(s), &settings, AF_INET);
+	for (size_t i = 0; verdict == VERDICT_CONTINUE; i++) {
 		size_t length = pieces[i % piece_count];
-		const uint8_t *piece = input_bytes(&stream, &length);
 
-		add_piece(in, piece, length);
+		s->eof = input_left(&bytes) == 0;
+		if (!s->eof) {
+			const uint8_t *piece = input_bytes(&bytes, &length);
+
+			add_piece(in, piece, length);
+		}
 		do {
-			verdict =
-			    lines_serve(&lines, NULL, &handlers, &settings, telnet, in, out, &turn);
+			verdict = turn_run(s);
 			evbuffer_add_buffer(said, out);
-		} while (turn.more && verdict == VERDICT_CONTINUE);
+		} while (s->more && verdict == VERDICT_CONTINUE);
 	}
-	if (verdict == VERDICT_CONTINUE)
-		verdict = lines_finish(&lines, NULL, &handlers, telnet, in, out);
-	evbuffer_add_buffer(said, out);
 	evbuffer_add_printf(said, "verdict %d", verdict);
-	lines_clear(&lines);
-	evbuffer_free(in);
-	evbuffer_free(out);
+	framing_lines.close(stream_framing_state(s));
+	bufferevent_free(s->channel.bev);
+	event_base_loop(base, EVLOOP_NONBLOCK);
+	free(s);
 	return said;
 }
 
@@ -122,9 +122,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct evbuffer *whole, *cut;
 	bool telnet;
 
+	if (base == NULL)
+		base = event_base_new();
 	max_line = 16u + input_byte(&input);
 	telnet = input_byte(&input) & 1;
-	run_max = 1u + input_byte(&input) % LINES_PER_RUN;
+	run_max = 1u + input_byte(&input) % RUN_MAX;
 	for (int i = 0; i < 4; i++)
 		pieces[i] = 1u + input_byte(&input) % 64;
 	whole = play(input, telnet, &all, 1);

@@ -16,7 +16,8 @@
 static struct loop *loop;
 static struct instance *instances[3];
 static struct instance_settings settings = { .max_connections = 100 };
-static const struct handlers handlers = { .refusal = "no\n" };
+static const struct handlers handlers = { .refusals =
+					      &(const struct refusals){ .over_limit = "no\n" } };
 static int ends[CLIENTS];
 
 static void add_client(int i, struct instance *instance)

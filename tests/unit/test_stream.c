@@ -1,6 +1,6 @@
 /*
- * What verdicts do to a stream, seen from the client's end of a socketpair: replies that are held, a room
- * handler that is asked again, input that a service leaves lying, the one reason that each end has. And its
+ * What verdicts do to a stream, seen from the client's end of a socketpair: replies that wait for a commit, a
+ * writable handler that is called again, input that a service leaves lying, the one reason that each end has. And its
  * deadlines, on a clock that the test sets ahead.
  */
 #include <check.h>
@@ -16,9 +16,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "net/frame_lines.h"
 #include "net/instance.h"
 #include "net/loop.h"
+#include "net/replies.h"
 #include "net/stream.h"
+#include "net/stream_parts.h"
 
 static struct loop *loop;
 static struct instance *instance;
@@ -56,22 +59,31 @@ static void note_close(struct stream *stream)
 	opened = NULL;
 }
 
-/* "hold" is held, "bye" closes, "foul" is another protocol, "die" resets; all others are answered. */
-static enum verdict obey(struct stream *stream, struct evbuffer *out, char *line, size_t length)
+/* "wait" waits for commit 1, "bye" closes, "foul" is another protocol, "die" resets; all are answered. */
+static enum verdict obey(struct stream *stream, struct run *run)
 {
 	static const struct {
 		const char *word;
 		enum verdict verdict;
-	} words[] = { { "hold", VERDICT_HOLD }, { "bye", VERDICT_CLOSE },
-		{ "foul", VERDICT_PROTOCOL }, { "die", VERDICT_ABORT } };
+	} words[] = { { "bye", VERDICT_CLOSE }, { "foul", VERDICT_PROTOCOL },
+		{ "die", VERDICT_ABORT } };
+	enum verdict verdict = VERDICT_CONTINUE;
+	const struct message *line;
 
 	(void)stream;
-	evbuffer_add(out, line, length);
-	evbuffer_add(out, "\n", 1);
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (strlen(words[i].word) == length && memcmp(words[i].word, line, length) == 0)
-			return words[i].verdict;
-	return VERDICT_CONTINUE;
+	while (verdict == VERDICT_CONTINUE && (line = run_next(run)) != NULL) {
+		if (line->length == 4 && memcmp(line->bytes, "wait", 4) == 0) {
+			replies_promise(run->replies, 1, "wait\n");
+			continue;
+		}
+		replies_add(run->replies, line->bytes, line->length);
+		replies_text(run->replies, "\n");
+		for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+			if (strlen(words[i].word) == line->length &&
+			    memcmp(words[i].word, line->bytes, line->length) == 0)
+				verdict = words[i].verdict;
+	}
+	return verdict;
 }
 
 /* Says "x" fifty times, once each time that there is room, and then that it is done. */
@@ -122,18 +134,21 @@ static bool is_busy(struct stream *stream)
 	return busy;
 }
 
-static const struct handlers line_handlers = {
-	.open = note_open, .line = obey, .close = note_close, .refusal = "no\n"
-};
-static const struct handlers room_handlers = { .conn_size = sizeof(int), .room = say_fifty };
+static const struct refusals refusals = { .over_limit = "no\n" };
+static const struct handlers line_handlers = { .framing = &framing_lines,
+	.refusals = &refusals,
+	.open = note_open,
+	.messages = obey,
+	.close = note_close };
+static const struct handlers room_handlers = { .conn_size = sizeof(int), .writable = say_fifty };
 static const struct handlers data_handlers = {
-	.open = note_open, .data = take_one, .busy = is_busy, .close = note_close
+	.open = note_open, .bytes = take_one, .busy = is_busy, .close = note_close
 };
 static const struct handlers much_handlers = {
-	.open = note_open, .data = say_much, .close = note_close
+	.open = note_open, .bytes = say_much, .close = note_close
 };
 static const struct handlers last_handlers = {
-	.open = note_open, .data = say_much_and_close, .close = note_close
+	.open = note_open, .bytes = say_much_and_close, .close = note_close
 };
 
 static void setup(void)
@@ -236,44 +251,89 @@ static void say(const char *text)
 	ck_assert_int_eq(send(client, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
 }
 
-START_TEST(held_replies_wait_for_the_release)
+/* Commit 1 has worked, or has failed. */
+static void settle_commit(bool works)
+{
+	ck_assert(!stream_settle_promises(opened, works ? 1 : 0, 1, "failed\n"));
+}
+
+START_TEST(replies_wait_for_their_commit)
 {
 	connect_client(&line_handlers);
 	expect_bytes("hello\n");
-	say("hold\nalso\n");
+	say("wait\nalso\n");
 	expect_bytes("");
-	say("later\n"); /* is not even read */
+	say("later\n"); /* is read, and its reply waits behind the others */
 	expect_bytes("");
-	stream_release(opened, VERDICT_CONTINUE);
-	expect_bytes("hold\nalso\nlater\n");
+	settle_commit(_i == 0);
+	expect_bytes(_i == 0 ? "wait\nalso\nlater\n" : "failed\nalso\nlater\n");
 }
 END_TEST
 
-START_TEST(an_eof_is_noticed_after_the_release)
+START_TEST(an_eof_waits_for_the_commit)
 {
 	connect_client(&line_handlers);
 	expect_bytes("hello\n");
-	say("hold\n");
+	say("wait\n");
 	settle_loop();
 	shutdown(client, SHUT_WR);
 	expect_bytes("");
-	stream_release(opened, VERDICT_CONTINUE);
-	expect_bytes("hold\n");
+	settle_commit(true);
+	expect_bytes("wait\n");
 	expect_end(CLOSE_CLIENT_EOF);
 }
 END_TEST
 
-START_TEST(a_goodbye_behind_a_held_reply_is_held)
+START_TEST(a_goodbye_behind_a_waiting_reply_waits)
 {
 	connect_client(&line_handlers);
 	expect_bytes("hello\n");
-	say("hold\nbye\nnever\n");
+	say("wait\nbye\nnever\n");
 	expect_bytes("");
-	stream_release(opened, VERDICT_CONTINUE);
-	expect_bytes("hold\nbye\n");
+	settle_commit(true);
+	expect_bytes("wait\nbye\n");
 	expect_eof();
 	shutdown(client, SHUT_WR);
 	expect_end(CLOSE_QUIT);
+}
+END_TEST
+
+/* Replies that wait take memory: past a bound the client is not read, and what it has sent is served later. */
+START_TEST(waiting_replies_are_bounded)
+{
+	static char lines_sent[200 * 1024], answered[sizeof(lines_sent)];
+	size_t sent = 0, come = 0;
+	ssize_t n;
+
+	lines.max_line = 4096;
+	connect_client(&line_handlers);
+	expect_bytes("hello\n");
+	say("wait\n");
+	memset(lines_sent, 'x', sizeof(lines_sent));
+	for (size_t i = 1024; i <= sizeof(lines_sent); i += 1024)
+		lines_sent[i - 1] = '\n';
+	while ((n = send(client, lines_sent + sent, sizeof(lines_sent) - sent, MSG_DONTWAIT)) > 0 ||
+	       sent < 180 * 1024) {
+		sent += n > 0 ? (size_t)n : 0;
+		settle_loop();
+		if (n <= 0)
+			break;
+	}
+	ck_assert_uint_gt(stream_waiting(opened), STREAM_OUTPUT_HIGH - 2048);
+	ck_assert_uint_lt(stream_waiting(opened), STREAM_OUTPUT_HIGH + 2048);
+	settle_commit(true);
+	for (int i = 0; i < 20; i++) {
+		settle_loop();
+		while (
+		    (n = recv(client, answered + come, sizeof(answered) - come, MSG_DONTWAIT)) > 0)
+			come += (size_t)n;
+		n = send(client, lines_sent + sent, sizeof(lines_sent) - sent, MSG_DONTWAIT);
+		sent += n > 0 ? (size_t)n : 0;
+		if (come >= sizeof(lines_sent))
+			break;
+	}
+	ck_assert_mem_eq(answered, "wait\nxxx", 8);
+	ck_assert_mem_eq(answered + 5, lines_sent, sizeof(lines_sent) - 1024);
 }
 END_TEST
 
@@ -370,17 +430,17 @@ START_TEST(input_left_lying_comes_again_on_resume)
 }
 END_TEST
 
-START_TEST(what_was_sent_while_held_is_answered_by_a_drain)
+START_TEST(a_drain_waits_for_the_commit)
 {
 	connect_client(&line_handlers);
 	expect_bytes("hello\n");
-	say("hold\n");
+	say("wait\n");
 	settle_loop();
 	say("later\n");
 	streams_drain(instance, CLOSE_SHUTDOWN);
 	expect_bytes("");
-	stream_release(opened, VERDICT_CONTINUE);
-	expect_bytes("hold\nlater\n");
+	settle_commit(true);
+	expect_bytes("wait\nlater\n");
 	expect_eof();
 }
 END_TEST
@@ -408,14 +468,14 @@ static int seconds_to_live(int most)
 	return -1;
 }
 
-START_TEST(a_held_one_is_idle_after_its_release)
+START_TEST(a_client_that_waits_is_idle_after_the_commit)
 {
 	settings.idle_timeout = 5000;
 	connect_client(&line_handlers);
-	say("hold\n");
+	say("wait\n");
 	settle_loop();
 	ck_assert_int_eq(seconds_to_live(60), -1);
-	stream_release(opened, VERDICT_CONTINUE);
+	settle_commit(true);
 	ck_assert_int_ge(seconds_to_live(10), 5);
 	expect_end(CLOSE_IDLE);
 }
@@ -573,9 +633,9 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(verdicts, setup, teardown);
-	tcase_add_test(verdicts, held_replies_wait_for_the_release);
-	tcase_add_test(verdicts, an_eof_is_noticed_after_the_release);
-	tcase_add_test(verdicts, a_goodbye_behind_a_held_reply_is_held);
+	tcase_add_loop_test(verdicts, replies_wait_for_their_commit, 0, 2);
+	tcase_add_test(verdicts, an_eof_waits_for_the_commit);
+	tcase_add_test(verdicts, a_goodbye_behind_a_waiting_reply_waits);
 	tcase_add_test(verdicts, close_waits_for_the_client);
 	tcase_add_loop_test(verdicts, reasons, 0, 4);
 	tcase_add_test(verdicts, a_drained_stream_answers_what_was_sent);
@@ -583,10 +643,11 @@ int main(void)
 	tcase_add_test(verdicts, room_is_asked_until_it_is_done);
 	tcase_add_test(verdicts, input_left_lying_comes_again_on_resume);
 	tcase_add_test(verdicts, a_service_may_speak_by_itself);
-	tcase_add_test(verdicts, what_was_sent_while_held_is_answered_by_a_drain);
+	tcase_add_test(verdicts, waiting_replies_are_bounded);
+	tcase_add_test(verdicts, a_drain_waits_for_the_commit);
 	suite_add_tcase(suite, verdicts);
 	tcase_add_checked_fixture(deadlines, setup, teardown);
-	tcase_add_test(deadlines, a_held_one_is_idle_after_its_release);
+	tcase_add_test(deadlines, a_client_that_waits_is_idle_after_the_commit);
 	tcase_add_loop_test(deadlines, a_new_idle_timeout_holds_at_once, 0, 2);
 	tcase_add_loop_test(deadlines, a_new_line_timeout_holds_at_once, 0, 2);
 	tcase_add_test(deadlines, what_a_service_is_busy_with_is_not_idle);

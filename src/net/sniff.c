@@ -5,7 +5,7 @@
  * the methods that browsers know count, so that "SET note HTTP/1.1" stores a value, and the one header that every
  * request has: Host.
  */
-#include "net/foreign.h"
+#include "net/sniff.h"
 
 #include <string.h>
 #include <strings.h>
@@ -74,7 +74,7 @@ static bool is_host(struct word word)
 	       strncasecmp(word.bytes, "Host:", strlen("Host:")) == 0;
 }
 
-enum foreign_begin foreign_http_begins(const char *bytes, size_t length, bool first)
+enum sniffed_http sniff_http_begin(const char *bytes, size_t length, bool first)
 {
 	const char *at = bytes, *end = bytes + length;
 	struct word method;
@@ -82,15 +82,15 @@ enum foreign_begin foreign_http_begins(const char *bytes, size_t length, bool fi
 	skip_space(&at, end);
 	method = next_word(&at, end);
 	if (is_host(method))
-		return FOREIGN_BEGINS_HTTP;
+		return SNIFFED_HTTP;
 	if (method.bytes + method.length < end && is_known_method(method))
-		return FOREIGN_MAY_BE_HTTP;
+		return SNIFFED_MAYBE_HTTP;
 	/* A first word longer than a line is answered as a long line; the Host header that follows still ends it. */
-	return first && is_token(method) && at < end && *at == '/' ? FOREIGN_MAY_BE_HTTP
-								   : FOREIGN_BEGINS_OTHER;
+	return first && is_token(method) && at < end && *at == '/' ? SNIFFED_MAYBE_HTTP
+								   : SNIFFED_OTHER;
 }
 
-bool foreign_http_ends(const char *bytes, size_t length, bool first)
+bool sniff_http_end(const char *bytes, size_t length, bool first)
 {
 	const char *version;
 
@@ -117,7 +117,7 @@ static bool is_http(const char *line, size_t length, bool first)
 	method = next_word(&at, end);
 	if (is_host(method))
 		return true;
-	if (!foreign_http_ends(line, length, first))
+	if (!sniff_http_end(line, length, first))
 		return false;
 	target = next_word(&at, end);
 	next_word(&at, end); /* the version */
@@ -135,14 +135,14 @@ static bool is_resp(const char *line, size_t length)
 	return length == 1;
 }
 
-enum foreign foreign_by_greeting(const char *bytes)
+enum protocol sniff_greeting(const char *bytes)
 {
-	return memcmp(bytes, "\x16\x03", FOREIGN_GREETING) == 0 ? FOREIGN_TLS : FOREIGN_NOT;
+	return memcmp(bytes, "\x16\x03", SNIFF_GREETING) == 0 ? PROTOCOL_TLS : PROTOCOL_OURS;
 }
 
-enum foreign foreign_by_line(const char *line, size_t length, bool first)
+enum protocol sniff_line(const char *line, size_t length, bool first)
 {
 	if (is_http(line, length, first))
-		return FOREIGN_HTTP;
-	return first && is_resp(line, length) ? FOREIGN_RESP : FOREIGN_NOT;
+		return PROTOCOL_HTTP;
+	return first && is_resp(line, length) ? PROTOCOL_RESP : PROTOCOL_OURS;
 }

@@ -1,0 +1,156 @@
+/* Streams as others see them: all those of an instance or of the loop, and what is known of one of them. */
+#include "net/stream.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "net/access.h"
+#include "net/client.h"
+#include "net/instance.h"
+#include "net/listener.h"
+#include "net/loop.h"
+#include "net/stream_parts.h"
+
+void streams_drain(struct instance *instance, enum close_reason reason)
+{
+	struct stream *s, *next;
+
+	for (s = TAILQ_FIRST(&instance->streams); s != NULL; s = next) {
+		next = TAILQ_NEXT(s, entry);
+		stream_drain(s, reason);
+	}
+}
+
+void streams_leave(
+    struct instance *instance, const struct listener *listener, enum close_reason reason)
+{
+	struct stream *s, *next;
+
+	for (s = TAILQ_FIRST(&instance->streams); s != NULL; s = next) {
+		next = TAILQ_NEXT(s, entry);
+		if (s->listener != listener)
+			continue;
+		s->listener = NULL;
+		stream_drain(s, reason);
+	}
+}
+
+void streams_move(struct instance *instance, const struct listener *from, struct listener *to)
+{
+	struct stream *s;
+
+	TAILQ_FOREACH (s, &instance->streams, entry)
+		if (s->listener == from)
+			s->listener = to;
+}
+
+void streams_keepalive(const struct instance *instance, const struct listener *listener)
+{
+	const struct stream *s;
+
+	TAILQ_FOREACH (s, &instance->streams, entry)
+		if (s->listener == listener)
+			socket_set_keepalive(s->channel.fd, listener->options.keepalive);
+}
+
+void streams_abort(struct instance *instance, enum close_reason reason)
+{
+	struct stream *s;
+
+	while ((s = TAILQ_FIRST(&instance->streams)) != NULL)
+		stream_end(s, reason);
+}
+
+void streams_count_sources(struct instance *instance)
+{
+	const struct prefixes *prefixes = &instance->settings->source_prefix;
+	struct sources *sources = &instance->sources;
+	struct stream *s;
+
+	if (sources->prefixes.ipv4 == prefixes->ipv4 && sources->prefixes.ipv6 == prefixes->ipv6)
+		return;
+	sources_clear(sources);
+	sources->prefixes = *prefixes;
+	/* A client stays even if there is no memory to count it. */
+	TAILQ_FOREACH (s, &instance->streams, entry)
+		if (!s->refused)
+			source_enter(sources, &s->peer, INT32_MAX);
+}
+
+void streams_recheck(struct instance *instance)
+{
+	const struct instance_settings *settings = instance->settings;
+	int64_t now = clock_ms();
+	struct stream *s, *next;
+
+	for (s = TAILQ_FIRST(&instance->streams); s != NULL; s = next) {
+		next = TAILQ_NEXT(s, entry);
+		if (!access_allows(&settings->allow, &settings->deny, &s->peer))
+			stream_end(s, CLOSE_DENIED);
+		else
+			stream_schedule_check(s, now);
+	}
+}
+
+struct stream *stream_find(const struct loop *loop, uint64_t id)
+{
+	struct instance *instance;
+	struct stream *s;
+
+	TAILQ_FOREACH (instance, &loop->instances, entry)
+		TAILQ_FOREACH (s, &instance->streams, entry)
+			if (s->id == id)
+				return s;
+	return NULL;
+}
+
+struct stream *stream_next(const struct stream *s)
+{
+	return TAILQ_NEXT(s, entry);
+}
+
+/* --- one of them --- */
+
+void stream_describe(const struct stream *s, struct client *client)
+{
+	*client = (struct client){ .id = s->id,
+		.peer = s->peer,
+		.opened = s->opened,
+		.active = s->active,
+		.bytes_in = s->bytes_in,
+		.bytes_out = s->bytes_out,
+		.unsent = stream_waiting(s) };
+	snprintf(client->service, sizeof(client->service), "%s", s->instance->name);
+}
+
+int stream_credentials(const struct stream *s, struct ucred *credentials)
+{
+	socklen_t length = sizeof(*credentials);
+
+	return getsockopt(s->channel.fd, SOL_SOCKET, SO_PEERCRED, credentials, &length);
+}
+
+socklen_t stream_local(const struct stream *s, struct sockaddr_storage *local)
+{
+	socklen_t length = sizeof(*local);
+
+	if (getsockname(s->channel.fd, (struct sockaddr *)local, &length) == -1)
+		return 0;
+	return sockaddr_unmap((struct sockaddr *)local, length);
+}
+
+const struct peer *stream_peer(const struct stream *s)
+{
+	return &s->peer;
+}
+
+void *stream_state(struct stream *s)
+{
+	return s->state;
+}
+
+struct instance *stream_instance(const struct stream *s)
+{
+	return s->instance;
+}

@@ -1,0 +1,171 @@
+/*
+ * Messages are found where they lie in the input and handed over in runs: a service that sees many at once can be
+ * faster. Only a message that straddles two pieces of the input is moved.
+ */
+#include "net/turn.h"
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+
+#include "net/framing.h"
+#include "net/instance.h"
+#include "net/replies.h"
+#include "net/stream.h"
+#include "net/stream_parts.h"
+
+#define MESSAGES_PER_TURN 1024
+
+struct message *run_next(struct run *run)
+{
+	if (run->consumed == run->count || replies_waiting(run->replies) > STREAM_OUTPUT_HIGH)
+		return NULL;
+	return &run->messages[run->consumed++];
+}
+
+/* The message behind which the client has closed, and which has no end. */
+static enum verdict serve_tail(struct stream *s, struct evbuffer *in, struct evbuffer *out)
+{
+	const struct handlers *handlers = s->handlers;
+	static char nothing[1];
+	size_t length = evbuffer_get_length(in);
+	enum verdict verdict = VERDICT_CONTINUE;
+	struct frame_input input = { .at =
+					 length == 0 ? nothing : (char *)evbuffer_pullup(in, -1) };
+	struct replies replies;
+	struct message tail;
+	struct run run = { &tail, 1, 0, true, &replies };
+	enum frame frame;
+
+	if (input.at == NULL)
+		return VERDICT_ABORT;
+	input.end = input.at + length;
+	frame = handlers->framing->last(stream_framing_state(s), &input, &tail);
+	replies_begin(&replies, out, &s->promises);
+	if (frame == FRAME_MESSAGE)
+		verdict = handlers->messages(s, &run);
+	replies_flush(&replies);
+	return frame == FRAME_NO_MEMORY || replies.lost ? VERDICT_ABORT : verdict;
+}
+
+/* All input is consumed, but for a message without an end, and no more will be read. */
+static enum verdict end_input(struct stream *s)
+{
+	struct evbuffer *in = bufferevent_get_input(s->channel.bev);
+	struct evbuffer *out = bufferevent_get_output(s->channel.bev);
+	enum verdict verdict = VERDICT_CONTINUE;
+
+	if (s->eof && (s->handlers->flags & HANDLERS_TAIL))
+		verdict = serve_tail(s, in, out);
+	if (verdict == VERDICT_ABORT)
+		return verdict;
+	if (s->handlers->eof != NULL &&
+	    (s->phase == PHASE_SERVING || (s->handlers->flags & HANDLERS_FINISH))) {
+		verdict = s->handlers->eof(s, out);
+		if (verdict != VERDICT_CLOSE)
+			return verdict;
+	}
+	if (s->phase == PHASE_SERVING) {
+		s->phase = PHASE_DRAINING;
+		s->reason = CLOSE_CLIENT_EOF;
+	}
+	return VERDICT_CLOSE;
+}
+
+static enum verdict serve_bytes(struct stream *s)
+{
+	struct evbuffer *in = bufferevent_get_input(s->channel.bev);
+	enum verdict verdict = VERDICT_CONTINUE;
+
+	if (s->handlers->bytes == NULL)
+		evbuffer_drain(in, evbuffer_get_length(in));
+	else if (evbuffer_get_length(in) > 0)
+		verdict = s->handlers->bytes(s, in, bufferevent_get_output(s->channel.bev));
+	s->unread = evbuffer_get_length(in);
+	if (verdict == VERDICT_CONTINUE && s->unread == 0 && (s->eof || s->phase == PHASE_DRAINING))
+		verdict = end_input(s);
+	return verdict;
+}
+
+/* Points the framing at the first piece of the input, and at the one behind it; false when there is none. */
+static bool look_at_input(struct frame_input *input, struct evbuffer *in)
+{
+	struct evbuffer_iovec piece[2];
+	int pieces = evbuffer_get_length(in) == 0 ? 0 : evbuffer_peek(in, -1, NULL, piece, 2);
+
+	if (pieces < 1)
+		return false;
+	input->at = piece[0].iov_base;
+	input->end = input->at + piece[0].iov_len;
+	/* Behind the last byte there may be a piece that a read has reserved and not used. */
+	input->next = pieces < 2 ? NULL : piece[1].iov_base;
+	input->next_length = pieces < 2 ? 0 : piece[1].iov_len;
+	return true;
+}
+
+enum verdict turn_run(struct stream *s)
+{
+	const struct framing *framing = s->handlers->framing;
+	struct evbuffer *in = bufferevent_get_input(s->channel.bev);
+	enum verdict verdict = VERDICT_CONTINUE;
+	enum frame frame = FRAME_PARTIAL;
+	struct message messages[RUN_MAX];
+	struct frame_input input;
+	struct replies replies;
+	int steps = 0;
+	void *state;
+
+	if (framing == NULL)
+		return serve_bytes(s);
+	state = stream_framing_state(s);
+	replies_begin(&replies, bufferevent_get_output(s->channel.bev), &s->promises);
+	input.settings = s->instance->lines;
+	input.refusals = s->handlers->refusals;
+	input.replies = &replies;
+	input.ended = false;
+	s->more = replies_waiting(&replies) > STREAM_OUTPUT_HIGH;
+	while (verdict == VERDICT_CONTINUE && !s->more && look_at_input(&input, in)) {
+		const char *begin = input.at;
+
+		do {
+			struct run run = { .messages = messages, .replies = &replies };
+
+			do {
+				input.unserved = run.count;
+				input.needed = 0;
+				frame = input.at == input.end
+					    ? FRAME_PARTIAL
+					    : framing->next(state, &input, &messages[run.count]);
+				run.count += frame == FRAME_MESSAGE;
+			} while (++steps < MESSAGES_PER_TURN && frame == FRAME_MESSAGE &&
+				 run.count < RUN_MAX);
+			if (run.count > 0)
+				verdict = s->handlers->messages(s, &run);
+			if (run.consumed <
+			    run.count) /* the rest stays in the input for another turn */
+				input.at = messages[run.consumed].bytes;
+			s->more = run.consumed < run.count || steps >= MESSAGES_PER_TURN ||
+				  replies_waiting(&replies) > STREAM_OUTPUT_HIGH;
+		} while (verdict == VERDICT_CONTINUE && !s->more &&
+			 (frame == FRAME_MESSAGE || frame == FRAME_BARRIER));
+		if (verdict == VERDICT_CONTINUE && frame == FRAME_FOREIGN)
+			verdict = VERDICT_PROTOCOL;
+		replies.lost |= frame == FRAME_NO_MEMORY;
+		evbuffer_drain(in, (size_t)(input.at - begin));
+		if (frame == FRAME_PARTIAL && input.needed > 0 && !s->more)
+			replies.lost |= evbuffer_pullup(in, (ev_ssize_t)(input.end - input.at) +
+								(ev_ssize_t)input.needed) == NULL;
+		else if (input.at != input.end)
+			break;
+	}
+	replies_flush(&replies);
+	s->unread = evbuffer_get_length(in);
+	if (s->more || (s->unread == 0 && !framing->is_within(state)))
+		s->line_since = 0;
+	else if (input.ended || s->line_since == 0)
+		s->line_since = s->active;
+	if (replies.lost)
+		return VERDICT_ABORT;
+	if (verdict == VERDICT_CONTINUE && !s->more && (s->eof || s->phase == PHASE_DRAINING))
+		verdict = end_input(s);
+	return verdict;
+}
