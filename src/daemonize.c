@@ -85,7 +85,8 @@ void daemonize_report(int report, int status)
 		if (nowhere > STDERR_FILENO)
 			close(nowhere);
 		if (chdir("/") == -1)
-			log_warning("echod: cannot change to the root directory: %s", strerror(errno));
+			log_warning(
+			    "echod: cannot change to the root directory: %s", strerror(errno));
 	}
 	send(report, &byte, 1, MSG_NOSIGNAL);
 	close(report);

@@ -109,26 +109,18 @@ static void clients_show_head(const struct request *request, struct evbuffer *ou
 	    "IN", "OUT", left ? "LEFT" : "UNSENT");
 }
 
-static void show_end(const json_t *row, char *to, size_t size)
-{
-	char ago[32], unsent[32];
-
-	if (json_object_get(row, "reason") != NULL)
-		snprintf(to, size, "%s%s%s %s ago", json_string_of(row, "reason"),
-		    json_is_string(json_object_get(row, "limit")) ? ": " : "",
-		    json_string_of(row, "limit"),
-		    show_duration(json_number(row, "left_ms"), ago, sizeof(ago)));
-	else
-		snprintf(to, size, "%s",
-		    show_bytes((uint64_t)json_number(row, "unsent"), unsent, sizeof(unsent)));
-}
-
 static void clients_show_row(const json_t *row, struct evbuffer *out)
 {
-	char id[32], age[32], idle[32], in[32], sent[32], last[96];
+	char id[32], age[32], idle[32], in[32], sent[32], last[96], text[32];
+	const char *limit = json_string_of(row, "limit");
 
 	snprintf(id, sizeof(id), "%" PRId64, json_number(row, "id"));
-	show_end(row, last, sizeof(last));
+	if (json_object_get(row, "reason") != NULL)
+		snprintf(last, sizeof(last), "%s%s%s %s ago", json_string_of(row, "reason"),
+		    *limit == '\0' ? "" : ": ", limit,
+		    show_duration(json_number(row, "left_ms"), text, sizeof(text)));
+	else
+		show_bytes((uint64_t)json_number(row, "unsent"), last, sizeof(last));
 	evbuffer_add_printf(out, ROW, id, json_string_of(row, "service"),
 	    json_string_of(row, "peer"),
 	    show_duration(json_number(row, "age_ms"), age, sizeof(age)),

@@ -5,11 +5,6 @@
 #include "control/show.h"
 #include "observe/listeners.h"
 
-static json_t *listeners_answer(struct request *request)
-{
-	return json_pack("{s:o}", "listeners", listeners_gather(request->server));
-}
-
 static void listeners_show(json_t *answer, struct evbuffer *out)
 {
 	json_t *list = json_object_get(answer, "listeners"), *listener;
@@ -28,6 +23,6 @@ static void listeners_show(json_t *answer, struct evbuffer *out)
 }
 
 const struct command command_listeners = {
-	.answer = listeners_answer,
+	.gather = listeners_gather,
 	.show = listeners_show,
 };

@@ -22,11 +22,8 @@ static void show_warnings(const json_t *answer, struct evbuffer *out)
 	json_t *warnings = json_object_get(answer, "warnings"), *warning;
 	size_t i;
 
-	json_array_foreach (warnings, i, warning) {
-		evbuffer_add_printf(out, "warning: ");
-		show_text(json_string_value(warning), out);
-		evbuffer_add_printf(out, "\n");
-	}
+	json_array_foreach (warnings, i, warning)
+		show_between("warning: ", json_string_value(warning), "\n", out);
 }
 
 /* --- the dry run --- */
@@ -86,34 +83,6 @@ static json_t *describe_dry_run(struct request *request, struct reload *reload)
 	    "warnings", json_strings(&reload->next->warnings));
 }
 
-static void show_value(const json_t *value, struct evbuffer *out)
-{
-	bool restart = json_is_true(json_object_get(value, "restart"));
-	const char *before = json_string_of(value, "before");
-	const char *after = json_string_of(value, "after");
-
-	evbuffer_add_printf(
-	    out, "%s %s: ", restart ? "needs a restart:" : "changes", json_string_of(value, "key"));
-	show_text(*before == '\0' ? "unset" : before, out);
-	evbuffer_add_printf(out, " -> ");
-	show_text(*after == '\0' ? "unset" : after, out);
-	evbuffer_add_printf(out, " (");
-	show_place(value, out);
-	evbuffer_add_printf(out, ")\n");
-}
-
-static void show_step(const json_t *step, struct evbuffer *out)
-{
-	const char *address = json_string_of(step, "address");
-	int64_t clients = json_number(step, "clients");
-
-	evbuffer_add_printf(out, "%s %s%s%s", json_string_of(step, "step"),
-	    json_string_of(step, "service"), *address == '\0' ? "" : " ", address);
-	if (clients > 0)
-		evbuffer_add_printf(out, " and its %" PRId64 " clients", clients);
-	evbuffer_add_printf(out, "\n");
-}
-
 static void show_dry_run(json_t *answer, struct evbuffer *out)
 {
 	json_t *steps = json_object_get(answer, "steps"), *step;
@@ -122,12 +91,29 @@ static void show_dry_run(json_t *answer, struct evbuffer *out)
 	size_t i;
 
 	json_array_foreach (steps, i, step) {
-		show_step(step, out);
-		changes |= strcmp(json_string_of(step, "step"), step_names[PLAN_KEEPS]) != 0;
+		const char *name = json_string_of(step, "step");
+		const char *address = json_string_of(step, "address");
+		int64_t clients = json_number(step, "clients");
+
+		evbuffer_add_printf(out, "%s %s%s%s", name, json_string_of(step, "service"),
+		    *address == '\0' ? "" : " ", address);
+		if (clients > 0)
+			evbuffer_add_printf(out, " and its %" PRId64 " clients", clients);
+		evbuffer_add_printf(out, "\n");
+		changes |= strcmp(name, step_names[PLAN_KEEPS]) != 0;
 	}
 	json_array_foreach (values, i, value) {
-		show_value(value, out);
-		changes |= json_is_false(json_object_get(value, "restart"));
+		bool restart = json_is_true(json_object_get(value, "restart"));
+		const char *before = json_string_of(value, "before");
+		const char *after = json_string_of(value, "after");
+
+		evbuffer_add_printf(out, "%s %s: ", restart ? "needs a restart:" : "changes",
+		    json_string_of(value, "key"));
+		show_text(*before == '\0' ? "unset" : before, out);
+		show_between(" -> ", *after == '\0' ? "unset" : after, " (", out);
+		show_place(value, out);
+		evbuffer_add_printf(out, ")\n");
+		changes |= !restart;
 	}
 	show_warnings(answer, out);
 	evbuffer_add_printf(out, "%s\n",
@@ -161,31 +147,23 @@ static void reload_done_cb(struct reload *reload, void *arg)
 	errand_next_turn(request->work);
 }
 
-static int reload_begin(struct request *request)
-{
-	bool dry_run = request_option(request, "--dry-run") != NULL;
-	struct wait *wait;
-
-	if ((wait = calloc(1, sizeof(*wait))) == NULL)
-		return -1;
-	request->state = wait;
-	if (!dry_run)
-		request_log(request, "reload");
-	wait->reload = reload_request(&request->server->reloads, dry_run, reload_done_cb, request);
-	if (wait->reload != NULL)
-		return 0;
-	request_refuse(
-	    request, "%s", errno == ESHUTDOWN ? "the daemon is stopping" : strerror(errno));
-	return -1;
-}
-
 static json_t *reload_answer(struct request *request)
 {
-	struct wait *wait;
+	bool dry_run = request_option(request, "--dry-run") != NULL;
+	struct wait *wait = request->state;
 
-	if (request->state == NULL && reload_begin(request) == -1)
-		return NULL;
-	wait = request->state;
+	if (wait == NULL) {
+		if ((wait = calloc(1, sizeof(*wait))) == NULL)
+			return NULL;
+		request->state = wait;
+		if (!dry_run)
+			request_log(request, "reload");
+		wait->reload =
+		    reload_request(&request->server->reloads, dry_run, reload_done_cb, request);
+		if (wait->reload == NULL)
+			return request_refuse(request, "%s",
+			    errno == ESHUTDOWN ? "the daemon is stopping" : strerror(errno));
+	}
 	request->waits = wait->reload != NULL;
 	return json_incref(wait->answer);
 }
@@ -200,20 +178,14 @@ static void reload_end(struct request *request)
 	free(wait);
 }
 
-static void show_reloaded(json_t *answer, struct evbuffer *out)
-{
-	show_warnings(answer, out);
-	evbuffer_add_printf(out, "reloaded ");
-	show_text(json_string_of(answer, "reloaded"), out);
-	evbuffer_add_printf(out, "\n");
-}
-
 static void reload_show(json_t *answer, struct evbuffer *out)
 {
-	if (json_object_get(answer, "dry_run") != NULL)
+	if (json_object_get(answer, "dry_run") != NULL) {
 		show_dry_run(answer, out);
-	else
-		show_reloaded(answer, out);
+		return;
+	}
+	show_warnings(answer, out);
+	show_between("reloaded ", json_string_of(answer, "reloaded"), "\n", out);
 }
 
 const struct command command_reload = {

@@ -4,11 +4,6 @@
 #include "control/request.h"
 #include "observe/metrics.h"
 
-static json_t *stats_answer(struct request *request)
-{
-	return metrics_gather(request->server);
-}
-
 static void stats_show(json_t *answer, struct evbuffer *out)
 {
 	const char *name;
@@ -24,6 +19,6 @@ static void stats_show(json_t *answer, struct evbuffer *out)
 }
 
 const struct command command_stats = {
-	.answer = stats_answer,
+	.gather = metrics_gather,
 	.show = stats_show,
 };

@@ -53,28 +53,26 @@ static void items_end(const struct items *items)
 		evbuffer_add_printf(items->out, "\n");
 }
 
-static void show_config(const json_t *config, struct evbuffer *out)
+static void show_daemon(const json_t *status, struct evbuffer *out)
 {
-	char failed[32];
+	const json_t *config = json_object_get(status, "config");
+	json_t *problems = json_object_get(status, "problems"), *problem;
+	char uptime[32], failed[32];
+	size_t i;
 
-	evbuffer_add_printf(out, "echod: configuration ");
-	show_text(json_string_of(config, "file"), out);
+	evbuffer_add_printf(out, "echod: version %s, process %" PRId64 ", up %s: %s\n",
+	    json_string_of(status, "version"), json_number(status, "pid"),
+	    show_duration(json_number(status, "uptime_ms"), uptime, sizeof(uptime)),
+	    json_array_size(problems) == 0 ? "all is well" : "needs a look");
+	json_array_foreach (problems, i, problem)
+		show_between("echod: problem: ", json_string_value(problem), "\n", out);
+	show_between("echod: configuration ", json_string_of(config, "file"), "", out);
 	evbuffer_add_printf(out, ", in force since %s\n", json_string_of(config, "loaded"));
 	if (json_is_true(json_object_get(config, "reloading")))
 		evbuffer_add_printf(out, "echod: a reload is looking up host names\n");
-	if (json_is_null(json_object_get(config, "failed")))
-		return;
-	evbuffer_add_printf(
-	    out, "echod: a reload has failed at %s\n", json_show(config, "failed", failed, 32));
-}
-
-static void show_loop(const json_t *loop, struct evbuffer *out)
-{
-	evbuffer_add_printf(out,
-	    "echod: event-loop delay: median %.2f ms, 99th percentile %.2f ms, max %.2f ms\n",
-	    (double)json_number(loop, "lag_us") / 1e3,
-	    (double)json_number(loop, "lag_p99_us") / 1e3,
-	    (double)json_number(loop, "longest_lag_us") / 1e3);
+	if (!json_is_null(json_object_get(config, "failed")))
+		evbuffer_add_printf(out, "echod: a reload has failed at %s\n",
+		    json_show(config, "failed", failed, sizeof(failed)));
 }
 
 static void show_process(const json_t *status, struct evbuffer *out)
@@ -82,6 +80,7 @@ static void show_process(const json_t *status, struct evbuffer *out)
 	const json_t *clients = json_object_get(status, "clients");
 	const json_t *process = json_object_get(status, "process");
 	const json_t *log = json_object_get(status, "log");
+	const json_t *loop = json_object_get(status, "loop");
 	struct items items = { out, "echod", "", 0 };
 	char memory[32], cpu[32], target[512];
 
@@ -100,16 +99,22 @@ static void show_process(const json_t *status, struct evbuffer *out)
 	items_add(&items, "log level %s to %s", json_string_of(log, "level"), target);
 	items_add(&items, "%" PRId64 " lines lost", json_number(log, "lost"));
 	items_end(&items);
+	evbuffer_add_printf(out,
+	    "echod: event-loop delay: median %.2f ms, 99th percentile %.2f ms, max %.2f ms\n",
+	    (double)json_number(loop, "lag_us") / 1e3,
+	    (double)json_number(loop, "lag_p99_us") / 1e3,
+	    (double)json_number(loop, "longest_lag_us") / 1e3);
 }
 
 /* Reasons and how often; nothing when there is none. */
-static void show_counts(const char *who, const char *head, json_t *counts, struct evbuffer *out)
+static void show_counts(
+    const json_t *service, const char *key, const char *head, struct evbuffer *out)
 {
-	struct items items = { out, who, head, 0 };
+	struct items items = { out, json_string_of(service, "name"), head, 0 };
 	const char *name;
 	json_t *count;
 
-	json_object_foreach (counts, name, count)
+	json_object_foreach (json_object_get(service, key), name, count)
 		items_add(&items, "%s=%" JSON_INTEGER_FORMAT, name, json_integer_value(count));
 	items_end(&items);
 }
@@ -125,92 +130,58 @@ static bool cut_suffix(char *name, const char *suffix)
 	return there;
 }
 
-static void show_fact(struct items *items, const json_t *report, const char *key)
+/* What only the service knows of its state. */
+static void show_report(const json_t *service, struct evbuffer *out)
 {
+	json_t *report = json_object_get(service, "report"), *fact;
+	struct items items = { out, json_string_of(service, "name"), "", 0 };
 	char name[64], value[LINE_SIZE];
-
-	snprintf(name, sizeof(name), "%s", key);
-	if (cut_suffix(name, "_bytes"))
-		show_bytes((uint64_t)json_number(report, key), value, sizeof(value));
-	else
-		json_show(report, key, value, sizeof(value));
-	cut_suffix(name, "_total");
-	for (char *at = name; (at = strchr(at, '_')) != NULL;)
-		*at = ' ';
-	items_add(items, "%s %s", name, value);
-}
-
-static void show_report(const char *who, json_t *report, struct evbuffer *out)
-{
-	struct items items = { out, who, "", 0 };
 	const char *key;
-	json_t *value;
 
-	json_object_foreach (report, key, value)
-		show_fact(&items, report, key);
-	items_end(&items);
-}
-
-static void show_addresses(const char *who, json_t *addresses, struct evbuffer *out)
-{
-	struct items items = { out, who, "serves ", 0 };
-	json_t *address;
-	size_t i;
-
-	json_array_foreach (addresses, i, address)
-		items_add(&items, "%s", json_string_value(address));
-	items_end(&items);
-}
-
-static void show_totals(const char *who, const json_t *service, struct evbuffer *out)
-{
-	const json_t *clients = json_object_get(service, "clients");
-	int64_t in = json_number(service, "datagrams_in"), programs;
-	int64_t sent = json_number(service, "datagrams_out");
-	struct items items = { out, who, "", 0 };
-	char bytes[32];
-
-	items_add(&items, "%" PRId64 " of %" PRId64 " clients", json_number(clients, "now"),
-	    json_number(clients, "limit"));
-	items_add(&items, "%" PRId64 " accepted", json_number(service, "accepted"));
-	items_add(&items, "%s in",
-	    show_bytes((uint64_t)json_number(service, "bytes_in"), bytes, sizeof(bytes)));
-	items_add(&items, "%s out",
-	    show_bytes((uint64_t)json_number(service, "bytes_out"), bytes, sizeof(bytes)));
-	if ((programs = json_number(service, "programs")) > 0)
-		items_add(&items, "%" PRId64 " programs", programs);
-	if (in + sent > 0)
-		items_add(&items, "%" PRId64 " datagrams in, %" PRId64 " out", in, sent);
+	json_object_foreach (report, key, fact) {
+		snprintf(name, sizeof(name), "%s", key);
+		if (cut_suffix(name, "_bytes"))
+			show_bytes((uint64_t)json_integer_value(fact), value, sizeof(value));
+		else
+			json_show(report, key, value, sizeof(value));
+		cut_suffix(name, "_total");
+		for (char *at = name; (at = strchr(at, '_')) != NULL;)
+			*at = ' ';
+		items_add(&items, "%s %s", name, value);
+	}
 	items_end(&items);
 }
 
 static void show_service(const json_t *service, struct evbuffer *out)
 {
-	const char *name = json_string_of(service, "name");
-
-	show_addresses(name, json_object_get(service, "addresses"), out);
-	show_totals(name, service, out);
-	show_report(name, json_object_get(service, "report"), out);
-	show_counts(name, "closed: ", json_object_get(service, "closed"), out);
-	show_counts(name, "refused: ", json_object_get(service, "refused"), out);
-	show_counts(name, "errors: ", json_object_get(service, "errors"), out);
-}
-
-static void show_head(const json_t *status, struct evbuffer *out)
-{
-	json_t *problems = json_object_get(status, "problems"), *problem;
-	char uptime[32];
+	const json_t *clients = json_object_get(service, "clients");
+	json_t *addresses = json_object_get(service, "addresses"), *address;
+	int64_t in = json_number(service, "datagrams_in"), programs;
+	int64_t sent = json_number(service, "datagrams_out");
+	struct items serves = { out, json_string_of(service, "name"), "serves ", 0 };
+	struct items totals = { out, json_string_of(service, "name"), "", 0 };
+	char bytes[32];
 	size_t i;
 
-	evbuffer_add_printf(out, "echod: version %s, process %" PRId64 ", up %s: %s\n",
-	    json_string_of(status, "version"), json_number(status, "pid"),
-	    show_duration(json_number(status, "uptime_ms"), uptime, sizeof(uptime)),
-	    json_array_size(problems) == 0 ? "all is well" : "needs a look");
-	json_array_foreach (problems, i, problem) {
-		evbuffer_add_printf(out, "echod: problem: ");
-		show_text(json_string_value(problem), out);
-		evbuffer_add_printf(out, "\n");
-	}
+	json_array_foreach (addresses, i, address)
+		items_add(&serves, "%s", json_string_value(address));
+	items_end(&serves);
+	items_add(&totals, "%" PRId64 " of %" PRId64 " clients", json_number(clients, "now"),
+	    json_number(clients, "limit"));
+	items_add(&totals, "%" PRId64 " accepted", json_number(service, "accepted"));
+	items_add(&totals, "%s in",
+	    show_bytes((uint64_t)json_number(service, "bytes_in"), bytes, sizeof(bytes)));
+	items_add(&totals, "%s out",
+	    show_bytes((uint64_t)json_number(service, "bytes_out"), bytes, sizeof(bytes)));
+	if ((programs = json_number(service, "programs")) > 0)
+		items_add(&totals, "%" PRId64 " programs", programs);
+	if (in + sent > 0)
+		items_add(&totals, "%" PRId64 " datagrams in, %" PRId64 " out", in, sent);
+	items_end(&totals);
+	show_report(service, out);
+	show_counts(service, "closed", "closed: ", out);
+	show_counts(service, "refused", "refused: ", out);
+	show_counts(service, "errors", "errors: ", out);
 }
 
 static void status_show(json_t *status, struct evbuffer *out)
@@ -218,22 +189,15 @@ static void status_show(json_t *status, struct evbuffer *out)
 	json_t *services = json_object_get(status, "services"), *service;
 	size_t i;
 
-	show_head(status, out);
-	show_config(json_object_get(status, "config"), out);
+	show_daemon(status, out);
 	show_process(status, out);
-	show_loop(json_object_get(status, "loop"), out);
 	evbuffer_add_printf(out, "\n");
 	json_array_foreach (services, i, service)
 		show_service(service, out);
 }
 
-static json_t *status_answer(struct request *request)
-{
-	return status_gather(request->server);
-}
-
 const struct command command_status = {
-	.answer = status_answer,
+	.gather = status_gather,
 	.show = status_show,
 };
 

@@ -214,10 +214,8 @@ static void write_error(struct request *request, struct evbuffer *out)
 
 	if (request->error.text[0] == '\0')
 		request_refuse(request, "out of memory");
-	for (size_t i = 0; !request->json && i < details->count; i++) {
-		show_text(details->items[i], out);
-		evbuffer_add_printf(out, "\n");
-	}
+	for (size_t i = 0; !request->json && i < details->count; i++)
+		show_between("", details->items[i], "\n", out);
 	if (!request->json)
 		return;
 	object = json_pack("{s:o, s:o}", "error", json_text(request->error.text), "details",
@@ -229,18 +227,20 @@ static void write_error(struct request *request, struct evbuffer *out)
 
 static void write_answer(struct request *request, struct evbuffer *out)
 {
+	const struct command *command = request->command;
 	json_t *answer;
 
 	request->waits = false;
-	answer = request->command->answer(request);
+	answer =
+	    command->gather != NULL ? command->gather(request->server) : command->answer(request);
 	if (request->waits)
 		return;
 	if (answer == NULL)
 		write_error(request, out);
 	else if (request->json)
 		json_write_line(answer, out);
-	else if (request->command->show != NULL)
-		request->command->show(answer, out);
+	else
+		command->show(answer, out);
 	json_decref(answer);
 }
 
@@ -332,13 +332,10 @@ static enum control_progress console_go_on(struct control_task *task, struct evb
 		return CONTROL_WAITS;
 	if (more)
 		return CONTROL_MORE;
-	if (request->error.text[0] == '\0') {
+	if (request->error.text[0] == '\0')
 		evbuffer_add_printf(out, "OK\n");
-	} else {
-		evbuffer_add_printf(out, "ERROR: ");
-		show_text(request->error.text, out);
-		evbuffer_add_printf(out, "\n");
-	}
+	else
+		show_between("ERROR: ", request->error.text, "\n", out);
 	return CONTROL_DONE;
 }
 

@@ -55,11 +55,13 @@ struct request_list {
 
 /* What answers the command of a row in commands.def. */
 struct command {
-	/* The answer, an object; NULL after request_refuse(), when out of memory, or with request->waits. */
+	/* The answer, an object, if it needs nothing of the request; NULL when out of memory. */
+	json_t *(*gather)(const struct server *server);
+	/* Instead of that: the answer, an object; NULL after request_refuse(), when out of memory, or with request->waits. */
 	json_t *(*answer)(struct request *request);
-	void (*show)(json_t *answer, struct evbuffer *out); /* NULL = there is nothing to show */
-	const struct request_list *list;                    /* instead of both */
-	void (*end)(struct request *request);               /* called only if there is a state */
+	void (*show)(json_t *answer, struct evbuffer *out);
+	const struct request_list *list;      /* instead of all three */
+	void (*end)(struct request *request); /* called only if there is a state */
 };
 
 /* The value of an option that the row has; NULL = it is not given, "" = it takes no value. */

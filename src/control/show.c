@@ -58,6 +58,13 @@ void show_text(const char *text, struct evbuffer *out)
 	}
 }
 
+void show_between(const char *before, const char *text, const char *after, struct evbuffer *out)
+{
+	evbuffer_add(out, before, strlen(before));
+	show_text(text, out);
+	evbuffer_add(out, after, strlen(after));
+}
+
 void show_place(const json_t *object, struct evbuffer *out)
 {
 	if (!json_is_string(json_object_get(object, "file"))) {

@@ -22,6 +22,8 @@ const char *json_string_of(const json_t *object, const char *key);
 
 /* Adds text with everything but printable ASCII as \xHH: it stays one line, and moves no terminal. */
 void show_text(const char *text, struct evbuffer *out);
+/* The same between words of our own: "warning: ", the text, a line feed. */
+void show_between(const char *before, const char *text, const char *after, struct evbuffer *out);
 /* Adds "FILE:LINE", or "default", of an object that json_add_place() has given its place. */
 void show_place(const json_t *object, struct evbuffer *out);
 /* "1.2 MB", of 1024; "3 d 4 h", "12.3 s". */

@@ -43,5 +43,5 @@ json_t *listeners_gather(const struct server *server)
 	TAILQ_FOREACH (instance, &server->running.loop->instances, entry)
 		TAILQ_FOREACH (listener, &instance->listeners, entry)
 			json_array_append_new(listeners, listener_json(listener));
-	return listeners;
+	return json_pack("{s:o}", "listeners", listeners);
 }

@@ -6,7 +6,10 @@
 
 struct server;
 
-/* An array for the caller to free, a listener each: where it is, where the config asks for it, and its state. */
+/*
+ * An object for the caller to free, with an array "listeners": where each is, where the config asks for it, and its
+ * state.
+ */
 json_t *listeners_gather(const struct server *server);
 
 #endif
