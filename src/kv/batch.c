@@ -1,15 +1,15 @@
-/* Records are small enough for the journal to find room for in its middle, and to fold one by one. */
+/* Records are small: the journal can store them in free pages, and fold them one by one. */
 #include "kv/batch.h"
 
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* With LMDB's header four pages; a change that is larger has a record of its own. */
+/* Four pages with LMDB's header. A larger change has a record of its own. */
 #define RECORD_SIZE (16u * 1024 - 16)
 #define BLOCK_SIZE (16u * 1024) /* of memory for undos, unless one is larger */
 
-/* Undos come and go together, so that one allocation is enough for many. */
+/* The undos of a batch are freed together, so one allocation serves many. */
 struct undo_block {
 	struct undo_block *next;
 	size_t used, capacity;

@@ -1,6 +1,6 @@
 /*
- * A batch: the changes of one commit, as the records that the journal will hold, and what is needed to
- * undo them. The loop fills it, the writer commits it, the loop frees it.
+ * A batch: the changes of one commit, as the records that the journal will hold, and the undos that take them back.
+ * The loop fills it, the writer's thread commits it, the loop frees it.
  */
 #ifndef ECHOD_KV_BATCH_H
 #define ECHOD_KV_BATCH_H
@@ -25,7 +25,7 @@ struct batch_record {
 
 /* What a key was before the batch changed it. */
 struct undo {
-	struct undo *before; /* the batch's one before it */
+	struct undo *before; /* the batch's undo before it */
 	struct undo *next;   /* in the same place of struct uncommitted */
 	struct table_key key;
 	uint64_t commit;
@@ -53,7 +53,7 @@ void batch_free(struct batch *batch);
 
 /* Adds a change. 0, or -1 when out of memory. */
 int batch_add(struct batch *batch, const struct change *change);
-/* Takes the change that was added last back out; only once. */
+/* Removes the change that was added last; once only. */
 void batch_undo_last(struct batch *batch, const struct change *change);
 
 /* Adds the changes of a record that is checksummed. 0, or -1 when out of memory. */
@@ -63,10 +63,10 @@ void batch_join(struct batch *batch, struct batch *to);
 /* Puts the checksums into the records, once; no change can be added any more. */
 void batch_add_checksums(const struct batch *batch);
 
-/* Adds what the key was; value NULL = it was not there. NULL when out of memory. */
+/* Adds an undo with the key's present value; NULL = the key does not exist. NULL when out of memory. */
 struct undo *batch_add_undo(
     struct batch *batch, const struct table_key *key, const struct slice *value);
-/* Takes back the newest, and frees its memory. */
+/* Removes the newest undo, and frees its memory. */
 void batch_drop_undo(struct batch *batch);
 
 #endif

@@ -16,7 +16,7 @@ size_t budget_chunk(size_t size)
 	return chunk < CHUNK_MIN ? CHUNK_MIN : chunk;
 }
 
-/* Whether `more` bytes may come while `less` go. */
+/* Whether the limit allows `more` bytes when `less` are freed. */
 static bool admitted(const struct budget *budget, size_t more, size_t less)
 {
 	if (budget->limit == 0 || more <= less)

@@ -1,7 +1,6 @@
 /*
- * What a table has allocated, in the chunks that glibc deals out (a multiple of 16 bytes, with one
- * word of header), and the limit that it keeps to. The caller remembers sizes, as no header has
- * room for them.
+ * A memory budget: what a table has allocated, counted in glibc's chunks (a multiple of 16 bytes, with a header of one
+ * word), and its limit. The caller knows the sizes, for there is no header to store them in.
  */
 #ifndef ECHOD_KV_BUDGET_H
 #define ECHOD_KV_BUDGET_H
@@ -16,9 +15,9 @@ struct budget {
 size_t budget_chunk(size_t size);
 
 /*
- * Allocates. Something of `instead_of` bytes (0 = nothing) is about to be freed for it: a
- * replacement that is no larger is never past the limit. What the chunk holds beyond `size` may be
- * used, too. NULL with errno ENOSPC (past the limit) or ENOMEM.
+ * Allocates. The caller is about to free something of `instead_of` bytes (0 = nothing), so that a replacement that is
+ * no larger never exceeds the limit. All bytes of the chunk may be used. NULL with errno ENOSPC (past the limit) or
+ * ENOMEM.
  */
 void *budget_alloc(struct budget *budget, size_t size, size_t instead_of);
 

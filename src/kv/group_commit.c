@@ -1,13 +1,13 @@
-/* What is lost by waiting in vain is bounded: by a few commits' time, by END_MAX, and by the rests after it. */
+/* Three bounds on what a wait in vain costs: a few commits' time, END_MAX, and the commits without a wait after it. */
 #include "kv/group_commit.h"
 
-#define PATIENCE_MAX 1000 /* us in which nobody comes */
-#define END_MAX 5000      /* us in all */
-#define RESTS 15
+#define IDLE_MAX 1000 /* us without another change */
+#define END_MAX 5000  /* us in all */
+#define NO_WAITS 15   /* commits after a wait in vain */
 
-/* How much of a mean is made of the newest value; and what is not measured fades, so that it will be. */
+/* The newest value is a quarter of a running mean. A mean that is not measured decays, so that it will be. */
 #define NEWEST 4
-#define FADES 32
+#define DECAY 32
 
 static int64_t at_most(int64_t value, int64_t limit)
 {
@@ -28,36 +28,31 @@ void group_commit_begin(
     struct group_commit *group, size_t changes, size_t open, int64_t took, int64_t now)
 {
 	learn(&group->commit, took);
-	group->change -= group->change / FADES;
-	group->expected = group->rests > 0 ? 0 : expected(group, changes + open);
-	group->rests -= group->rests > 0;
-	group->had = group->seen = open;
-	group->begun = group->last = now;
-	group->patience = at_most(took / 2, PATIENCE_MAX);
+	group->change -= group->change / DECAY;
+	group->expected = group->no_waits > 0 ? 0 : expected(group, changes + open);
+	group->no_waits -= group->no_waits > 0;
+	group->at_begin = group->seen = open;
+	group->begun = group->grown = now;
+	group->idle_max = at_most(took / 2, IDLE_MAX);
 	group->end = now + at_most(4 * took, END_MAX);
-}
-
-static void end_well(struct group_commit *group, size_t changes, int64_t now)
-{
-	if (group->expected > 0 && changes > group->had)
-		learn(
-		    &group->change, (now - group->begun) * 1000 / (int64_t)(changes - group->had));
-	group->expected = 0;
 }
 
 bool group_commit_waits(struct group_commit *group, size_t changes, int64_t now)
 {
 	if (changes >= group->expected) {
-		end_well(group, changes, now);
+		if (group->expected > 0 && changes > group->at_begin)
+			learn(&group->change,
+			    (now - group->begun) * 1000 / (int64_t)(changes - group->at_begin));
+		group->expected = 0;
 		return false;
 	}
 	if (changes > group->seen) {
 		group->seen = changes;
-		group->last = now;
+		group->grown = now;
 	}
-	if (now < group->end && now - group->last < group->patience)
+	if (now < group->end && now - group->grown < group->idle_max)
 		return true;
 	group->expected = 0;
-	group->rests = RESTS;
+	group->no_waits = NO_WAITS;
 	return false;
 }

@@ -1,7 +1,7 @@
 /*
- * The table is linear hashing: it grows and shrinks by one bucket at a time, so that the load stays
- * at GROW_LOAD entries per bucket whatever the size. The buckets lie in segments that never move,
- * found through a directory whose levels never move either. The table owns all of it.
+ * Linear hashing (Litwin 1980): the table grows and shrinks by one bucket at a time, so that the load stays at GROW_LOAD
+ * entries per bucket whatever the size. The buckets lie in segments that never move, found through a directory whose
+ * levels never move either. The table owns all of it.
  */
 #include "kv/table.h"
 

@@ -1,4 +1,4 @@
-/* A chained hash of undos, the newest of a key first; it never shrinks, for it is short of keys anyway. */
+/* A chained hash table of undos, the newest of a key first. It never shrinks: a batch has few keys. */
 #include "kv/uncommitted.h"
 
 #include <stdlib.h>
@@ -30,7 +30,7 @@ uint64_t uncommitted_commit(const struct uncommitted *uncommitted, const struct 
 	return 0;
 }
 
-/* Appends, so that of one key the newest stays first. */
+/* Appends each undo, so that the newest of a key stays first. */
 static void move_chain(struct uncommitted *to, struct undo *undo)
 {
 	while (undo != NULL) {

@@ -1,10 +1,10 @@
-/* Keys that have been changed by commits that are not settled, and by which. */
+/* The undos of all batches that are not committed yet, found by key. */
 #ifndef ECHOD_KV_UNCOMMITTED_H
 #define ECHOD_KV_UNCOMMITTED_H
 
 #include "kv/batch.h"
 
-/* Zeroed = empty. It owns nothing but its places: undos belong to their batches. */
+/* Zeroed = empty. It owns its array; the undos belong to their batches. */
 struct uncommitted {
 	size_t count, size; /* places, a power of two */
 	struct undo **places;
@@ -12,10 +12,10 @@ struct uncommitted {
 
 void uncommitted_clear(struct uncommitted *uncommitted);
 
-/* The latest commit that has changed the key, 0 = all are settled. */
+/* The newest uncommitted batch that has changed the key; 0 = all are committed. */
 uint64_t uncommitted_commit(const struct uncommitted *uncommitted, const struct table_key *key);
 
-/* Makes sure that one more can be added. 0, or -1 when out of memory. */
+/* Reserves memory for one more undo. 0, or -1 when out of memory. */
 int uncommitted_reserve(struct uncommitted *uncommitted);
 void uncommitted_add(struct uncommitted *uncommitted, struct undo *undo);
 void uncommitted_remove(struct uncommitted *uncommitted, const struct undo *undo);
