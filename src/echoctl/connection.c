@@ -23,59 +23,47 @@ static int set_flag(int fd, int level, int name)
 	return setsockopt(fd, level, name, &on, sizeof(on));
 }
 
-/* Without a name of its own a Unix datagram socket cannot be answered: the kernel makes one up. */
-static int bind_some_name(int fd)
+static int set_options(int fd, const struct endpoint *endpoint)
 {
-	struct sockaddr_un unnamed = { .sun_family = AF_UNIX };
+	static const struct sockaddr_un unnamed = { .sun_family = AF_UNIX };
+	bool is_ipv6 = endpoint->any.sa_family == AF_INET6;
 
-	return bind(fd, (struct sockaddr *)&unnamed, offsetof(struct sockaddr_un, sun_path));
-}
-
-/* Without this option the kernel reports a refused datagram, but not an unreachable host. */
-static int ask_for_errors(int fd, sa_family_t family)
-{
-	return family == AF_INET6 ? set_flag(fd, IPPROTO_IPV6, IPV6_RECVERR)
-				  : set_flag(fd, IPPROTO_IP, IP_RECVERR);
-}
-
-static int prepare(int fd, const struct endpoint *endpoint)
-{
 	switch (endpoint->transport) {
 	case TRANSPORT_TCP:
 		return set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
 	case TRANSPORT_UDP:
-		if (ask_for_errors(fd, endpoint->any.sa_family) == -1)
+		/* Without this option the kernel reports a refused datagram, but not an unreachable host. */
+		if (set_flag(fd, is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IP,
+			is_ipv6 ? IPV6_RECVERR : IP_RECVERR) == -1)
 			return -1;
 		return set_flag(fd, SOL_SOCKET, SO_BROADCAST);
 	case TRANSPORT_UNIXGRAM:
-		return bind_some_name(fd);
+		/* Without a name of its own it gets no answer: the kernel makes one up. */
+		return bind(
+		    fd, (const struct sockaddr *)&unnamed, offsetof(struct sockaddr_un, sun_path));
 	case TRANSPORT_UNIX:
 		break;
 	}
 	return 0;
 }
 
-static int await_connected(int fd, const struct waiting *waiting)
-{
-	struct pollfd writable = { .fd = fd, .events = POLLOUT };
-	socklen_t length = sizeof(int);
-	int ready = wait_poll(waiting, &writable, 1), error;
-
-	if (ready == 0)
-		errno = ETIMEDOUT;
-	if (ready != 1 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == -1)
-		return -1;
-	errno = error;
-	return error == 0 ? 0 : -1;
-}
-
 static int connect_socket(int fd, const struct endpoint *endpoint, const struct waiting *waiting)
 {
+	struct pollfd writable = { .fd = fd, .events = POLLOUT };
 	struct waiting pause = *waiting;
+	socklen_t length = sizeof(int);
+	int ready, error;
 
 	while (connect(fd, &endpoint->any, endpoint->length) == -1) {
-		if (errno == EINPROGRESS)
-			return await_connected(fd, waiting);
+		if (errno == EINPROGRESS) {
+			if ((ready = wait_poll(waiting, &writable, 1)) == 0)
+				errno = ETIMEDOUT;
+			if (ready != 1 ||
+			    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == -1)
+				return -1;
+			errno = error;
+			return error == 0 ? 0 : -1;
+		}
 		if (errno != EAGAIN)
 			return -1;
 		if (clock_us() >= waiting->deadline) {
@@ -97,7 +85,7 @@ static int connect_endpoint(const struct connection *c, const struct endpoint *e
 
 	if (fd == -1)
 		return -1;
-	if (prepare(fd, endpoint) == -1 || connect_socket(fd, endpoint, &waiting) == -1) {
+	if (set_options(fd, endpoint) == -1 || connect_socket(fd, endpoint, &waiting) == -1) {
 		int saved = errno;
 
 		close(fd);
@@ -173,20 +161,7 @@ void connection_close(struct connection *c)
 	address_clear(&c->address);
 }
 
-/* The path, or the directory above it, that can be looked at: its owner decides who may. */
-static int find_guard(char *path, struct stat *st)
-{
-	while (stat(path, st) == -1) {
-		char *slash = strrchr(path, '/');
-
-		if (errno != EACCES || slash == NULL || slash == path)
-			return -1;
-		*slash = '\0';
-	}
-	return 0;
-}
-
-/* Whose socket it is, and what to do about it. */
+/* Says who owns the socket, or the directory that hides it, and what to do. */
 static void explain_denial(const struct address *address)
 {
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
@@ -194,8 +169,13 @@ static void explain_denial(const struct address *address)
 	struct stat st;
 
 	snprintf(path, sizeof(path), "%s", address->path);
-	if (find_guard(path, &st) == -1)
-		return;
+	while (stat(path, &st) == -1) {
+		char *slash = strrchr(path, '/');
+
+		if (errno != EACCES || slash == NULL || slash == path)
+			return;
+		*slash = '\0';
+	}
 	group = getgrgid(st.st_gid);
 	if (st.st_uid == 0 && st.st_gid == 0) /* nobody should be told to join that group */
 		complain("%s belongs to root: become root", path);

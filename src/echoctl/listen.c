@@ -29,8 +29,6 @@ struct receiver {
 	int64_t received;
 };
 
-/* --- binding --- */
-
 static int bind_endpoint(struct receiver *r, const struct endpoint *endpoint)
 {
 	struct bound_socket *socket = &r->sockets[r->count];
@@ -54,18 +52,6 @@ static int bind_endpoint(struct receiver *r, const struct endpoint *endpoint)
 	return STATUS_OK;
 }
 
-static int allocate(struct receiver *r, size_t sockets)
-{
-	r->sockets = calloc(sockets, sizeof(*r->sockets));
-	r->fds = calloc(sockets + 1, sizeof(*r->fds));
-	r->bytes = malloc(DATAGRAM_MAX);
-	r->shown = malloc(SHOWN_MAX);
-	if (r->sockets != NULL && r->fds != NULL && r->bytes != NULL && r->shown != NULL)
-		return 0;
-	complain("out of memory");
-	return -1;
-}
-
 /*
  * Binds all endpoints of the address; of a name, those that this machine has. A status, after a complaint if it is
  * not STATUS_OK.
@@ -80,8 +66,14 @@ static int bind_address(struct receiver *r, const struct address *address)
 		complain("%s: %s", address->text, why);
 		return STATUS_NO;
 	}
-	if (allocate(r, endpoints.count) == -1)
+	r->sockets = calloc(endpoints.count, sizeof(*r->sockets));
+	r->fds = calloc(endpoints.count + 1, sizeof(*r->fds));
+	r->bytes = malloc(DATAGRAM_MAX);
+	r->shown = malloc(SHOWN_MAX);
+	if (r->sockets == NULL || r->fds == NULL || r->bytes == NULL || r->shown == NULL) {
+		complain("out of memory");
 		status = STATUS_NO;
+	}
 	for (size_t i = 0; i < endpoints.count && status == STATUS_OK; i++) {
 		bool is_last = i + 1 == endpoints.count && r->count == 0;
 
@@ -94,49 +86,35 @@ static int bind_address(struct receiver *r, const struct address *address)
 	return status;
 }
 
-/* --- printing --- */
-
-/* UTC, as in the daemon's log. */
-static void format_time(char *to, size_t size)
+/* A line has the time in UTC, as in the daemon's log, and not the datagram's own line feed at its end. */
+static void print_datagram(struct receiver *r, const char *from, size_t length)
 {
 	struct timespec now;
 	struct tm tm;
-	char seconds[32];
+	char seconds[32], when[48];
+	json_t *object;
 
+	if (r->options->raw) {
+		fwrite(r->bytes, 1, length, stdout);
+		fflush(stdout);
+		return;
+	}
 	clock_gettime(CLOCK_REALTIME, &now);
 	strftime(seconds, sizeof(seconds), "%FT%T", gmtime_r(&now.tv_sec, &tm));
-	snprintf(to, size, "%s.%03ldZ", seconds, now.tv_nsec / 1000000);
-}
-
-/* A line, without the datagram's own line feed at its end. */
-static void print_line(struct receiver *r, const char *when, const char *from, size_t length)
-{
+	snprintf(when, sizeof(when), "%s.%03ldZ", seconds, now.tv_nsec / 1000000);
+	if (r->options->json) {
+		object = json_pack("{s:s, s:s}", "time", when, "from", from);
+		json_print(json_with_bytes(object, r->bytes, length));
+		return;
+	}
 	if (length > 0 && r->bytes[length - 1] == '\n')
 		length--;
 	log_escape(r->shown, SHOWN_MAX, r->bytes, length);
 	printf("%s %s: %s\n", when, from, r->shown);
 }
 
-static void print_datagram(struct receiver *r, const char *from, size_t length)
-{
-	char when[48];
-	json_t *object;
-
-	format_time(when, sizeof(when));
-	if (r->options->raw) {
-		fwrite(r->bytes, 1, length, stdout);
-		fflush(stdout);
-	} else if (r->options->json) {
-		object = json_pack("{s:s, s:s}", "time", when, "from", from);
-		json_print(json_with_bytes(object, r->bytes, length));
-	} else {
-		print_line(r, when, from, length);
-	}
-}
-
-/* --- receiving --- */
-
-static int receive(struct receiver *r, int fd)
+/* Receives and prints a datagram. 0, or -1 with errno. */
+static int print_next(struct receiver *r, int fd)
 {
 	struct sockaddr_storage from = { 0 };
 	socklen_t from_length = sizeof(from);
@@ -156,7 +134,7 @@ static bool is_done(const struct receiver *r)
 	return (r->options->count > 0 && r->received == r->options->count) || ferror(stdout);
 }
 
-static int run(struct receiver *r, int signals)
+static int print_all(struct receiver *r, int signals)
 {
 	const struct waiting waiting = { .deadline = INT64_MAX };
 
@@ -165,7 +143,7 @@ static int run(struct receiver *r, int signals)
 		if (wait_poll(&waiting, r->fds, r->count + 1) == -1)
 			return -1;
 		for (size_t i = 0; i < r->count && !is_done(r); i++)
-			if (r->fds[i].revents != 0 && receive(r, r->fds[i].fd) == -1)
+			if (r->fds[i].revents != 0 && print_next(r, r->fds[i].fd) == -1)
 				return -1;
 		if (r->fds[r->count].revents != 0)
 			break;
@@ -173,14 +151,12 @@ static int run(struct receiver *r, int signals)
 	return 0;
 }
 
-/* --- the command --- */
-
 static int listen_on(struct receiver *r, const struct address *address)
 {
 	int signals = wait_signals();
 	int status = bind_address(r, address);
 
-	if (status == STATUS_OK && (signals == -1 || run(r, signals) == -1)) {
+	if (status == STATUS_OK && (signals == -1 || print_all(r, signals) == -1)) {
 		complain("%s: %s", address->text, strerror(errno));
 		status = STATUS_NO;
 	}

@@ -39,35 +39,9 @@ struct ping {
 	bool over;  /* by something that went wrong */
 };
 
-static int make_key(char key[KEY_DIGITS + 1])
-{
-	unsigned char random[KEY_DIGITS / 2];
-
-	if (getrandom(random, sizeof(random), 0) != sizeof(random))
-		return -1;
-	for (size_t i = 0; i < sizeof(random); i++)
-		snprintf(key + 2 * i, 3, "%02x", random[i]);
-	return 0;
-}
-
 static void write_probe(const struct ping *ping, unsigned sequence, char to[PROBE_BYTES + 1])
 {
 	snprintf(to, PROBE_BYTES + 1, PROBE_FORMAT, sequence, ping->key);
-}
-
-/* The sequence number of a probe of ours, or 0. */
-static unsigned read_probe(const struct ping *ping, const char *bytes, size_t length)
-{
-	char text[PROBE_BYTES + 1] = "", expected[PROBE_BYTES + 1];
-	unsigned sequence;
-
-	if (length != PROBE_BYTES)
-		return 0;
-	memcpy(text, bytes, PROBE_BYTES);
-	if (sscanf(text, "echoctl ping seq=%9u", &sequence) != 1)
-		return 0;
-	write_probe(ping, sequence, expected);
-	return memcmp(bytes, expected, PROBE_BYTES) == 0 ? sequence : 0;
 }
 
 static void fail(struct ping *ping, const char *why)
@@ -128,27 +102,6 @@ static ssize_t transmit(const struct connection *c, const char *probe)
 	return send(c->fd, probe, PROBE_BYTES, MSG_NOSIGNAL);
 }
 
-static void send_probe(struct ping *ping)
-{
-	char probe[PROBE_BYTES + 1];
-	unsigned sequence = probes_send(&ping->probes, clock_us());
-	ssize_t n;
-
-	write_probe(ping, sequence, probe);
-	n = transmit(&ping->connection, probe);
-	if (n == PROBE_BYTES)
-		return;
-	if (!transport_is_stream(ping->connection.address.transport)) {
-		if (errno != EAGAIN) /* a full queue has lost it, as any other on the way may */
-			handle_refusal(ping, errno);
-		return;
-	}
-	if (n != -1 || errno == EAGAIN)
-		fail(ping, "the peer takes no more");
-	else
-		fail(ping, strerror(errno));
-}
-
 static bool all_sent(const struct ping *ping)
 {
 	int64_t count = ping->options->count;
@@ -156,46 +109,68 @@ static bool all_sent(const struct ping *ping)
 	return ping->probes.sent == (count == 0 ? PROBE_SEQUENCE_MAX : count);
 }
 
-/* The next one is due an interval after the last one was; what was missed is not made up for. */
+/* The next one is due an interval after the last one was; missed ones are not made up for. */
 static void send_due(struct ping *ping)
 {
+	bool is_stream = transport_is_stream(ping->connection.address.transport);
+	char probe[PROBE_BYTES + 1];
 	int64_t now = clock_us();
+	ssize_t n;
 
 	if (all_sent(ping) || probes_full(&ping->probes) || now < ping->next)
 		return;
 	ping->next += ping->options->interval;
 	if (ping->next < now)
 		ping->next = now;
-	send_probe(ping);
+	write_probe(ping, probes_send(&ping->probes, clock_us()), probe);
+	n = transmit(&ping->connection, probe);
+	if (n == PROBE_BYTES)
+		return;
+	if (is_stream)
+		fail(ping, n != -1 || errno == EAGAIN ? "the peer takes no more" : strerror(errno));
+	else if (errno != EAGAIN) /* a full queue has lost it, as any other on the way may */
+		handle_refusal(ping, errno);
 }
 
 /* --- receiving --- */
 
 static void receive_datagram(struct ping *ping)
 {
-	char bytes[ANSWER_MAX];
-	ssize_t n = connection_receive(&ping->connection, bytes, sizeof(bytes));
-	unsigned sequence;
+	char bytes[ANSWER_MAX + 1], expected[PROBE_BYTES + 1] = "";
+	ssize_t n = connection_receive(&ping->connection, bytes, ANSWER_MAX);
+	unsigned sequence = 0;
 
 	if (n == -1) {
 		if (errno != EAGAIN)
 			handle_refusal(ping, errno);
 		return;
 	}
-	sequence = read_probe(ping, bytes, (size_t)n);
-	if (sequence == 0)
-		complain_foreign(ping, bytes, (size_t)n);
-	else
+	bytes[n] = '\0';
+	if (n == PROBE_BYTES && sscanf(bytes, "echoctl ping seq=%9u", &sequence) == 1)
+		write_probe(ping, sequence, expected);
+	if (sequence != 0 && memcmp(bytes, expected, PROBE_BYTES) == 0)
 		accept_answer(ping, sequence);
+	else
+		complain_foreign(ping, bytes, (size_t)n);
 }
 
-/* Compares what has come with the next probe in order: a stream loses and swaps nothing. */
-static void check_partial(struct ping *ping)
+/* Compares what has arrived with the next probe in order: a stream loses and swaps nothing. */
+static void receive_stream(struct ping *ping)
 {
+	ssize_t n = recv(ping->connection.fd, ping->partial + ping->partial_length,
+	    PROBE_BYTES - ping->partial_length, 0);
 	char expected[PROBE_BYTES + 1];
 
+	if (n == -1) {
+		if (errno != EAGAIN)
+			fail(ping, strerror(errno));
+		return;
+	}
+	ping->partial_length += (size_t)n;
 	write_probe(ping, ping->frames + 1, expected);
-	if (memcmp(ping->partial, expected, ping->partial_length) != 0) {
+	if (n == 0) {
+		fail(ping, "the peer has closed the connection");
+	} else if (memcmp(ping->partial, expected, ping->partial_length) != 0) {
 		complain_foreign(ping, ping->partial, ping->partial_length);
 		ping->over = true;
 	} else if (ping->partial_length == PROBE_BYTES) {
@@ -204,34 +179,7 @@ static void check_partial(struct ping *ping)
 	}
 }
 
-static void receive_stream(struct ping *ping)
-{
-	ssize_t n = recv(ping->connection.fd, ping->partial + ping->partial_length,
-	    PROBE_BYTES - ping->partial_length, 0);
-
-	if (n == -1) {
-		if (errno != EAGAIN)
-			fail(ping, strerror(errno));
-		return;
-	}
-	ping->partial_length += (size_t)n;
-	if (n == 0)
-		fail(ping, "the peer has closed the connection");
-	else
-		check_partial(ping);
-}
-
 /* --- the run --- */
-
-static void give_up_overdue(struct ping *ping)
-{
-	int64_t patience = ping->options->patience, now = clock_us();
-	const struct probe *oldest;
-
-	while ((oldest = probes_oldest(&ping->probes)) != NULL &&
-	       wait_deadline(oldest->sent_at, patience) <= now)
-		report_lost(&ping->report, probes_give_up(&ping->probes), patience);
-}
 
 /* Until an answer, a signal, the time for the next probe or the end of patience for the oldest. */
 static int await_event(struct ping *ping, struct pollfd fds[2])
@@ -250,22 +198,21 @@ static int await_event(struct ping *ping, struct pollfd fds[2])
 	return wait_poll(&waiting, fds, 2);
 }
 
-static bool is_over(const struct ping *ping)
-{
-	return ping->over || ferror(stdout) ||
-	       (all_sent(ping) && probes_oldest(&ping->probes) == NULL);
-}
-
 static void run(struct ping *ping, int signals)
 {
 	bool is_stream = transport_is_stream(ping->connection.address.transport);
 	struct pollfd fds[2] = { { .events = POLLIN }, { .fd = signals, .events = POLLIN } };
+	int64_t patience = ping->options->patience, now;
+	const struct probe *oldest;
 
 	ping->started = ping->next = clock_us();
 	for (;;) {
 		send_due(ping);
-		give_up_overdue(ping);
-		if (is_over(ping))
+		now = clock_us();
+		while ((oldest = probes_oldest(&ping->probes)) != NULL &&
+		       wait_deadline(oldest->sent_at, patience) <= now)
+			report_lost(&ping->report, probes_give_up(&ping->probes), patience);
+		if (ping->over || ferror(stdout) || (all_sent(ping) && oldest == NULL))
 			return;
 		if (await_event(ping, fds) == -1) {
 			fail(ping, strerror(errno));
@@ -279,21 +226,17 @@ static void run(struct ping *ping, int signals)
 }
 
 /* As ping(8): one answer is enough, but a stream that broke or was no echo is not. */
-static int exit_status(const struct ping *ping)
+static int ping_connected(struct ping *ping)
 {
-	if (ping->probes.received > 0 && !ping->over)
-		return STATUS_OK;
-	return ping->status != STATUS_OK ? ping->status : STATUS_NO;
-}
-
-static int start(struct ping *ping)
-{
+	unsigned char random[KEY_DIGITS / 2];
 	int signals = wait_signals();
 
-	if (signals == -1 || make_key(ping->key) == -1) {
+	if (signals == -1 || getrandom(random, sizeof(random), 0) != sizeof(random)) {
 		complain("cannot start: %s", strerror(errno));
 		return STATUS_NO;
 	}
+	for (size_t i = 0; i < sizeof(random); i++)
+		snprintf(ping->key + 2 * i, 3, "%02x", random[i]);
 	ping->report = (struct ping_report){
 		.json = ping->options->json,
 		.address = ping->connection.address.text,
@@ -303,7 +246,9 @@ static int start(struct ping *ping)
 	report_start(&ping->report);
 	run(ping, signals);
 	report_summary(&ping->report, &ping->probes, clock_us() - ping->started);
-	return exit_status(ping);
+	if (ping->probes.received > 0 && !ping->over)
+		return STATUS_OK;
+	return ping->status != STATUS_OK ? ping->status : STATUS_NO;
 }
 
 int ping_command(const struct options *options, int count, char **arguments)
@@ -319,7 +264,7 @@ int ping_command(const struct options *options, int count, char **arguments)
 	ping->options = options;
 	status = connection_open(&ping->connection, arguments[0], options->patience);
 	if (status == STATUS_OK)
-		status = start(ping);
+		status = ping_connected(ping);
 	connection_close(&ping->connection);
 	free(ping);
 	return status;

@@ -12,23 +12,18 @@
 
 #define PIECE 65536
 
-/*
- * The peer takes no more, but its answer may still be there to be read. That it was cut off, the
- * kernel tells only once: to whoever of send and recv comes first.
- */
-static void drop_input(struct pump *pump)
-{
-	pump->reset = errno == ECONNRESET;
-	pump->input = -1;
-	pump->text_length = 0;
-}
-
 static int push(struct pump *pump)
 {
 	ssize_t n = send(pump->fd, pump->text, pump->text_length, MSG_NOSIGNAL);
 
 	if (n == -1 && (errno == EPIPE || errno == ECONNRESET)) {
-		drop_input(pump);
+		/*
+		 * The peer takes no more, but its answer may still be there to be read. That it was cut off, the
+		 * kernel reports only once: to the first of send and recv.
+		 */
+		pump->reset = errno == ECONNRESET;
+		pump->input = -1;
+		pump->text_length = 0;
 		return 0;
 	}
 	if (n == -1)

@@ -23,22 +23,17 @@
 
 /* --- the request --- */
 
-/* An argument that the daemon would not read as two, or as none. */
-static bool is_word(const char *text)
-{
-	const char *at = text;
-
-	while (*at > ' ' && *at <= '~')
-		at++;
-	return *at == '\0' && at != text;
-}
-
+/* The daemon would read any other argument as two, or as none. */
 static bool check_words(char *const *words, size_t count)
 {
 	char shown[64];
 
 	for (size_t i = 0; i < count; i++) {
-		if (is_word(words[i]))
+		const char *at = words[i];
+
+		while (*at > ' ' && *at <= '~')
+			at++;
+		if (*at == '\0' && at != words[i])
 			continue;
 		complain("expected a word of printable characters, got \"%s\"",
 		    log_escape(shown, sizeof(shown), words[i], strlen(words[i])));
@@ -82,32 +77,10 @@ static char *make_address(const char *socket)
 	return address;
 }
 
-int query_open(struct query *query, const struct options *options, int count, char **words)
-{
-	*query = (struct query){ .options = options };
-	if (!check_words(options->forwarded.items, options->forwarded.count) ||
-	    !check_words(words, (size_t)count))
-		return STATUS_USAGE;
-	query->request = make_line(options, count, words);
-	query->address = make_address(options->socket);
-	if (query->request != NULL && query->address != NULL)
-		return STATUS_OK;
-	complain("%s", strerror(errno));
-	return STATUS_NO;
-}
-
-void query_close(struct query *query)
-{
-	free(query->text);
-	free(query->error);
-	free(query->request);
-	free(query->address);
-}
-
 /* --- the answer --- */
 
-/* Takes the last line off the text if that is the answer's end; false = more has to come. */
-static bool take_end(struct query *query)
+/* Cuts the last line off if it is the answer's end; false = more has to come. */
+static bool parse_end(struct query *query)
 {
 	static const char no[] = "ERROR: ";
 	const char *text = query->text, *last;
@@ -126,33 +99,6 @@ static bool take_end(struct query *query)
 	return true;
 }
 
-/* As recv(), behind what has come already. */
-static ssize_t receive(struct query *query, int fd)
-{
-	ssize_t n;
-
-	if (query->size - query->length < PIECE) {
-		size_t size = 2 * query->size + PIECE;
-		char *text = realloc(query->text, size);
-
-		if (text == NULL)
-			return -1;
-		query->text = text;
-		query->size = size;
-	}
-	n = recv(fd, query->text + query->length, PIECE, 0);
-	if (n > 0)
-		query->length += (size_t)n;
-	return n;
-}
-
-static int complain_silence(const struct query *query)
-{
-	complain("%s: no answer within %g s: is the daemon stopped, or busy?", query->address,
-	    (double)query->options->patience / SECOND_US);
-	return STATUS_NO;
-}
-
 static int complain_end(const struct query *query)
 {
 	complain(
@@ -160,28 +106,42 @@ static int complain_end(const struct query *query)
 	return STATUS_NO;
 }
 
-/* The request, and its answer. */
+/* Sends the request and receives its answer. */
 static int exchange(struct query *query, int fd)
 {
+	int64_t patience = query->options->patience;
 	struct pollfd readable = { .fd = fd, .events = POLLIN };
 	struct waiting waiting = { .what = query->address };
 	size_t length = strlen(query->request);
+	ssize_t n;
 
 	query->length = 0;
 	free(query->error);
 	query->error = NULL;
 	if (send(fd, query->request, length, MSG_NOSIGNAL) != (ssize_t)length)
 		return complain_end(query);
-	while (!take_end(query)) {
-		ssize_t n;
-
+	while (!parse_end(query)) {
 		waiting.since = clock_us();
-		waiting.deadline = wait_deadline(waiting.since, query->options->patience);
-		if (wait_poll(&waiting, &readable, 1) == 0)
-			return complain_silence(query);
-		n = receive(query, fd);
+		waiting.deadline = wait_deadline(waiting.since, patience);
+		if (wait_poll(&waiting, &readable, 1) == 0) {
+			complain("%s: no answer within %g s: is the daemon stopped, or busy?",
+			    query->address, (double)patience / SECOND_US);
+			return STATUS_NO;
+		}
+		if (query->size - query->length < PIECE) {
+			size_t size = 2 * query->size + PIECE;
+			char *text = realloc(query->text, size);
+
+			if (text == NULL)
+				return complain_end(query);
+			query->text = text;
+			query->size = size;
+		}
+		n = recv(fd, query->text + query->length, PIECE, 0);
 		if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR))
 			return complain_end(query);
+		if (n > 0)
+			query->length += (size_t)n;
 	}
 	return STATUS_OK;
 }
@@ -234,15 +194,27 @@ static bool needs_a_look(const struct query *query)
 
 int query_command(const struct options *options, int count, char **words)
 {
-	struct query query;
-	int status = query_open(&query, options, count, words);
+	struct query query = { .options = options };
+	int status;
 
-	if (status == STATUS_OK && options->watch)
+	if (!check_words(options->forwarded.items, options->forwarded.count) ||
+	    !check_words(words, (size_t)count))
+		return STATUS_USAGE;
+	query.request = make_line(options, count, words);
+	query.address = make_address(options->socket);
+	if (query.request == NULL || query.address == NULL) {
+		complain("%s", strerror(errno));
+		status = STATUS_NO;
+	} else if (options->watch) {
 		status = query_watch(&query);
-	else if (status == STATUS_OK && (status = query_ask(&query)) == STATUS_OK)
+	} else if ((status = query_ask(&query)) == STATUS_OK) {
 		status = query_print(&query);
+	}
 	if (status == STATUS_OK && needs_a_look(&query))
 		status = STATUS_LOOK;
-	query_close(&query);
+	free(query.text);
+	free(query.error);
+	free(query.request);
+	free(query.address);
 	return status;
 }

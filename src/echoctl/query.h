@@ -17,13 +17,6 @@ struct query {
 	char *error; /* what the daemon says instead of OK; NULL = OK */
 };
 
-/*
- * Makes the request of the command with its arguments. STATUS_OK, or another status after a complaint.
- * query_close() is due in any case.
- */
-int query_open(struct query *query, const struct options *options, int count, char **words);
-void query_close(struct query *query);
-
 /* Connects and asks once. STATUS_OK when an answer has come, or another status after a complaint. */
 int query_ask(struct query *query);
 

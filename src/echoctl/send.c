@@ -84,25 +84,6 @@ static int judge_stream(const struct connection *c, const struct options *option
 	return STATUS_NO;
 }
 
-/* As JSON the answer is one object, so all of it is collected first. */
-static int pump_to_json(
-    const struct connection *c, const struct options *options, struct pump *pump)
-{
-	char *answer = NULL;
-	size_t length;
-	int status;
-
-	if ((pump->output = open_memstream(&answer, &length)) == NULL)
-		return connection_complain(c, errno);
-	status = judge_stream(c, options, pump, pump_run(pump));
-	if (fclose(pump->output) == EOF)
-		status = connection_complain(c, errno);
-	else if (status == STATUS_OK)
-		status = print_answer(c, options, answer, length);
-	free(answer);
-	return status;
-}
-
 static int send_stream(
     const struct connection *c, const struct options *options, const char *text, size_t length)
 {
@@ -115,10 +96,21 @@ static int send_stream(
 		.patience = options->patience,
 		.what = c->address.text,
 	};
+	char *answer = NULL;
+	int status;
 
-	if (options->json)
-		return pump_to_json(c, options, &pump);
-	return judge_stream(c, options, &pump, pump_run(&pump));
+	if (!options->json)
+		return judge_stream(c, options, &pump, pump_run(&pump));
+	/* As JSON the answer is one object, so all of it is collected first. */
+	if ((pump.output = open_memstream(&answer, &length)) == NULL)
+		return connection_complain(c, errno);
+	status = judge_stream(c, options, &pump, pump_run(&pump));
+	if (fclose(pump.output) == EOF)
+		status = connection_complain(c, errno);
+	else if (status == STATUS_OK)
+		status = print_answer(c, options, answer, length);
+	free(answer);
+	return status;
 }
 
 /* --- datagrams --- */
@@ -130,37 +122,31 @@ static bool goes_to_many(const struct endpoint *e)
 	       (e->any.sa_family == AF_INET && e->in.sin_addr.s_addr == htonl(INADDR_BROADCAST));
 }
 
-/* The one answer. Its length, or -1 with errno; ETIMEDOUT = none has come. */
-static ssize_t await_answer(const struct connection *c, char *to, size_t size)
-{
-	struct pollfd readable = { .fd = c->fd, .events = POLLIN };
-	int64_t now = clock_us();
-	const struct waiting waiting = { c->address.text, now, wait_deadline(now, c->patience) };
-	ssize_t n;
-	int ready;
-
-	do {
-		if ((ready = wait_poll(&waiting, &readable, 1)) == 0)
-			errno = ETIMEDOUT;
-		if (ready <= 0)
-			return -1;
-		n = connection_receive(c, to, size);
-	} while (n == -1 && errno == EAGAIN); /* it had a wrong checksum */
-	return n;
-}
-
-/* Asks the endpoints in turn until a datagram is neither refused nor undeliverable. As await_answer(). */
-static ssize_t ask(
-    struct connection *c, const char *text, size_t length, char *answer, size_t answer_size)
+/*
+ * Asks the endpoints in turn until a datagram is neither refused nor undeliverable, and waits for the one answer. Its
+ * length, or -1 with errno; ETIMEDOUT = none has arrived.
+ */
+static ssize_t ask(struct connection *c, const char *text, size_t length, char *answer, size_t size)
 {
 	ssize_t n;
 
 	do {
+		struct pollfd readable = { .fd = c->fd, .events = POLLIN };
+		int64_t now = clock_us();
+		const struct waiting waiting = { c->address.text, now,
+			wait_deadline(now, c->patience) };
+		int ready;
+
 		n = send(c->fd, text, length, MSG_NOSIGNAL);
-		if (n != -1 && goes_to_many(c->endpoint))
+		if (n == -1)
+			continue;
+		if (goes_to_many(c->endpoint))
 			return 0;
-		if (n != -1)
-			n = await_answer(c, answer, answer_size);
+		do {
+			if ((ready = wait_poll(&waiting, &readable, 1)) == 0)
+				errno = ETIMEDOUT;
+			n = ready <= 0 ? -1 : connection_receive(c, answer, size);
+		} while (ready > 0 && n == -1 && errno == EAGAIN); /* it had a wrong checksum */
 	} while (n == -1 && connection_next_after(c, errno) == 0);
 	return n;
 }
@@ -197,49 +183,27 @@ static char *read_input(size_t *length)
 	return NULL;
 }
 
-static int send_input_datagram(struct connection *c, const struct options *options)
-{
-	size_t length;
-	char *text = read_input(&length);
-	int status = text == NULL ? STATUS_NO : send_datagram(c, options, text, length);
-
-	free(text);
-	return status;
-}
-
-static int send_words(struct connection *c, const struct options *options, int count, char **words)
-{
-	bool is_stream = transport_is_stream(c->address.transport);
-	size_t length;
-	char *text = join(count, words, is_stream ? "\n" : "", &length);
-	int status;
-
-	if (text == NULL)
-		return connection_complain(c, errno);
-	if (is_stream)
-		status = send_stream(c, options, text, length);
-	else
-		status = send_datagram(c, options, text, length);
-	free(text);
-	return status;
-}
-
-static int send_input(struct connection *c, const struct options *options)
-{
-	if (transport_is_stream(c->address.transport))
-		return send_stream(c, options, NULL, 0);
-	return send_input_datagram(c, options);
-}
-
 int send_command(const struct options *options, int count, char **arguments)
 {
-	struct connection connection;
-	int status = connection_open(&connection, arguments[0], options->patience);
+	struct connection c;
+	int status = connection_open(&c, arguments[0], options->patience);
+	bool is_stream = transport_is_stream(c.address.transport), from_input = count == 1;
+	char *text = NULL;
+	size_t length = 0;
 
-	if (status == STATUS_OK && count > 1)
-		status = send_words(&connection, options, count - 1, arguments + 1);
+	if (status == STATUS_OK && !from_input) {
+		text = join(count - 1, arguments + 1, is_stream ? "\n" : "", &length);
+		if (text == NULL)
+			status = connection_complain(&c, errno);
+	} else if (status == STATUS_OK && !is_stream) {
+		if ((text = read_input(&length)) == NULL)
+			status = STATUS_NO;
+	}
+	if (status == STATUS_OK && is_stream)
+		status = send_stream(&c, options, text, length);
 	else if (status == STATUS_OK)
-		status = send_input(&connection, options);
-	connection_close(&connection);
+		status = send_datagram(&c, options, text, length);
+	free(text);
+	connection_close(&c);
 	return status;
 }

@@ -34,7 +34,7 @@ static int poll_until(struct pollfd *fds, nfds_t count, int64_t deadline)
 }
 
 /* Returns when to show it again. */
-static int64_t show(const struct waiting *waiting, bool *shown)
+static int64_t show_waiting(const struct waiting *waiting, bool *shown)
 {
 	int64_t seconds = (clock_us() - waiting->since) / SECOND_US;
 
@@ -52,7 +52,7 @@ int wait_poll(const struct waiting *waiting, struct pollfd *fds, nfds_t count)
 	int ready;
 
 	do {
-		until = visible ? show(waiting, &shown) : INT64_MAX;
+		until = visible ? show_waiting(waiting, &shown) : INT64_MAX;
 		if (until > waiting->deadline)
 			until = waiting->deadline;
 		ready = poll_until(fds, count, until);

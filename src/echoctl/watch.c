@@ -70,20 +70,6 @@ static void draw(const struct query *query)
 	fflush(stdout);
 }
 
-static int show(const struct query *query, const struct screen *screen)
-{
-	int status;
-
-	if (screen->in_place && query->error == NULL && !query->options->json) {
-		draw(query);
-		return STATUS_OK;
-	}
-	status = query_print(query);
-	if (!query->options->json)
-		putchar('\n');
-	return fflush(stdout) == EOF ? STATUS_NO : status;
-}
-
 /* Whether the user has had enough; false once it is time to ask again. */
 static bool wait_for_the_end(const struct screen *screen, int signals, int64_t deadline)
 {
@@ -103,6 +89,7 @@ static bool wait_for_the_end(const struct screen *screen, int signals, int64_t d
 
 int query_watch(struct query *query)
 {
+	bool json = query->options->json;
 	struct screen screen;
 	int signals = wait_signals(), status;
 	int64_t next;
@@ -111,8 +98,15 @@ int query_watch(struct query *query)
 	do {
 		next = clock_us() + query->options->interval;
 		status = query_ask(query);
-		if (status == STATUS_OK)
-			status = show(query, &screen);
+		if (status == STATUS_OK && screen.in_place && query->error == NULL && !json) {
+			draw(query);
+		} else if (status == STATUS_OK) {
+			status = query_print(query);
+			if (!json)
+				putchar('\n');
+			if (fflush(stdout) == EOF)
+				status = STATUS_NO;
+		}
 	} while (status == STATUS_OK && !wait_for_the_end(&screen, signals, next));
 	screen_close(&screen);
 	return status;
