@@ -76,34 +76,33 @@ static void segment_remove(struct table *table, size_t segment)
 		budget_free(&table->budget, level, level_size(at.level));
 }
 
-/* segment_place() again, and inlined by hand: every lookup comes through here, twice. */
-static struct bucket *bucket_at(const struct table *table, size_t number)
-{
-	size_t segment = number / SEGMENT_BUCKETS + 1;
-	unsigned level = 63 - (unsigned)__builtin_clzll((unsigned long long)segment);
-
-	return &table->directory[level][segment - ((size_t)1 << level)][number % SEGMENT_BUCKETS];
-}
-
-/* A bucket that is not there yet is still part of the one it will be split from. */
+/*
+ * The bucket of a hash; the number of a bucket is a hash that leads to it. A bucket that is not there yet is still part
+ * of the one it will be split from.
+ */
 static struct bucket *bucket_of(const struct table *table, uint64_t hash)
 {
-	size_t number = (size_t)hash & table->mask;
+	size_t number = (size_t)hash & table->mask, segment;
+	unsigned level;
 
 	if (number >= table->buckets)
 		number &= table->mask >> 1;
-	return bucket_at(table, number);
+	/* As segment_place(), by hand: every lookup comes through here, twice. */
+	segment = number / SEGMENT_BUCKETS + 1;
+	level = 63 - (unsigned)__builtin_clzll((unsigned long long)segment);
+	return &table->directory[level][segment - ((size_t)1 << level)][number % SEGMENT_BUCKETS];
 }
 
 /* The next bucket, empty and not counted yet. Its memory is not touched before. */
 static struct bucket *bucket_allocate(struct table *table)
 {
+	size_t segment = table->buckets / SEGMENT_BUCKETS;
+	struct place at = segment_place(segment);
 	struct bucket *bucket;
 
-	if (table->buckets % SEGMENT_BUCKETS == 0 &&
-	    segment_add(table, table->buckets / SEGMENT_BUCKETS) == -1)
+	if (table->buckets % SEGMENT_BUCKETS == 0 && segment_add(table, segment) == -1)
 		return NULL;
-	bucket = bucket_at(table, table->buckets);
+	bucket = &table->directory[at.level][at.n][table->buckets % SEGMENT_BUCKETS];
 	memset(bucket, 0, sizeof(*bucket));
 	return bucket;
 }
@@ -165,8 +164,8 @@ static void table_shrink(struct table *table)
 
 	if (table->entries >= last * SHRINK_LOAD)
 		return;
-	lower = bucket_at(table, last & table->mask >> 1);
-	upper = bucket_at(table, last);
+	lower = bucket_of(table, last & table->mask >> 1);
+	upper = bucket_of(table, last);
 	if (bucket_reserve(lower, bucket_count(lower) + bucket_count(upper), &table->budget) == -1)
 		return;
 	for (size_t n = bucket_count(upper); n-- > 0;)
@@ -199,8 +198,8 @@ void table_free(struct table *table)
 	if (table == NULL)
 		return;
 	while (table->buckets > 0) {
+		bucket_clear(bucket_of(table, table->buckets - 1), &table->budget);
 		table->buckets--;
-		bucket_clear(bucket_at(table, table->buckets), &table->budget);
 		bucket_free_last(table);
 	}
 	free(table);
@@ -282,7 +281,7 @@ int table_each(const struct table *table,
     void *arg)
 {
 	for (size_t number = 0; number < table->buckets; number++) {
-		const struct bucket *bucket = bucket_at(table, number);
+		const struct bucket *bucket = bucket_of(table, number);
 		size_t count = bucket_count(bucket);
 
 		for (size_t n = 0; n < count; n++) {
