@@ -39,7 +39,7 @@ struct command {
 	/* Fills in what the result carries, and returns its status. */
 	enum kv_status (*run)(
 	    struct keyspace *keyspace, const struct call *call, struct kv_result *result);
-	const char *done; /* the line that is the reply to KV_OK with KV_NOTHING, "OK\n" */
+	const char *done; /* the line that replies to KV_OK with KV_NOTHING; NULL = "OK\n" */
 	const char *help;
 };
 

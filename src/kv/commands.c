@@ -42,7 +42,7 @@ static enum kv_status run_del(
 const struct command commands[] = {
 	{ NAME("GET"), .args = { KEY }, .run = run_get, .help = "The value of the key." },
 	{ NAME("SET"), .args = { KEY, { ARG_REST, 0, "value" } }, .flags = COMMAND_GROWS,
-	    .run = run_set, .done = "OK\n", .help = "Sets the key to the value." },
+	    .run = run_set, .help = "Sets the key to the value." },
 	{ NAME("DEL"), .args = { KEY }, .run = run_del, .done = "DELETED\n",
 	    .help = "Deletes the key." },
 	{ NAME("QUIT"), .args = { { ARG_REST, ARG_OPTIONAL, "anything" } }, .flags = COMMAND_LOCAL,

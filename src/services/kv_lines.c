@@ -88,7 +88,7 @@ static void kv_lines_reply(struct stream *stream, struct kv *kv, struct replies 
 		[KV_FULL] = "ERROR: store is full\n",
 		[KV_UNAVAILABLE] = kv_lines_failure,
 	};
-	const char *text = call->command->done;
+	const char *text = call->command->done != NULL ? call->command->done : "OK\n";
 	char number[24];
 
 	if (result->status != KV_OK)
