@@ -74,7 +74,7 @@ int spool_read_file(const char *directory, unsigned number, const struct siphash
 	return code;
 }
 
-static int read_file(
+static int read_keyed_file(
     const struct journal *journal, MDB_txn *txn, unsigned number, struct spool_content *content)
 {
 	struct siphash_key key;
@@ -99,7 +99,7 @@ static int read_files(const struct journal *journal, struct spool_content conten
 	if (code != 0)
 		return code;
 	for (unsigned i = 0; i < SPOOL_FILES && code == 0; i++)
-		code = read_file(journal, txn, i, &contents[i]);
+		code = read_keyed_file(journal, txn, i, &contents[i]);
 	mdb_txn_abort(txn);
 	return code;
 }
