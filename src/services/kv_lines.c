@@ -55,16 +55,20 @@ static struct slice next_word(struct slice *rest)
 static const char *read_line(
     const struct message *line, const struct call_limits *limits, struct call *call)
 {
-	struct slice rest = { line->bytes, line->length }, name, words[CALL_ARGS + 2];
+	const char *begin = line->bytes, *end = begin + line->length;
+	struct slice rest, words[CALL_ARGS + 2];
 	const struct command *command;
 	size_t count = 0;
 
 	call->command = NULL;
-	strip(&rest.bytes, &rest.length);
-	if (rest.length == 0)
+	while (begin < end && is_space(end[-1]))
+		end--;
+	while (begin < end && is_space(*begin))
+		begin++;
+	if (begin == end)
 		return "empty command";
-	name = next_word(&rest);
-	command = command_find(name);
+	rest = (struct slice){ begin, (size_t)(end - begin) };
+	command = command_find(next_word(&rest));
 	if (command == NULL)
 		return "unknown command";
 	for (const struct arg *arg = command->args; rest.length > 0; arg++) {
