@@ -1,8 +1,6 @@
 /* The spool's files take turns: one fills while the journal commits what the other one has. */
 #include "kv/committer.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>

@@ -52,16 +52,11 @@ struct store {
 	char failure[256];
 };
 
-static struct store *store_of(struct engine *engine)
-{
-	return (struct store *)engine;
-}
-
 /* --- calls --- */
 
 static void store_prepare(struct engine *engine, struct call *calls, size_t count)
 {
-	const struct table *table = ((struct store *)engine)->keyspace.table;
+	const struct table *table = ((const struct store *)engine)->keyspace.table;
 
 	for (size_t i = 0; i < count; i++)
 		if (calls[i].command != NULL)
@@ -205,7 +200,7 @@ static void on_failure(struct store *store, const struct commit_completion *comp
 /* Clients are told last: they send more changes. */
 static void store_work(struct engine *engine)
 {
-	struct store *store = store_of(engine);
+	struct store *store = (struct store *)engine;
 	struct commit_completion completion;
 	uint64_t durable = 0;
 
@@ -235,7 +230,7 @@ static void store_work(struct engine *engine)
 
 static void store_configure(struct engine *engine, const struct engine_settings *settings)
 {
-	struct store *store = store_of(engine);
+	struct store *store = (struct store *)engine;
 
 	store->max_memory = settings->max_memory;
 	table_set_max_memory(store->keyspace.table, settings->max_memory);
@@ -261,7 +256,7 @@ static void store_stats(const struct engine *engine, struct engine_stats *stats)
 
 static void store_free(struct engine *engine)
 {
-	struct store *store = store_of(engine);
+	struct store *store = (struct store *)engine;
 
 	if (store->committer != NULL &&
 	    committer_stop(store->committer, store->keyspace.open) == -1)

@@ -16,7 +16,6 @@
 #include "net/replies.h"
 #include "net/stream.h"
 #include "services/kv.h"
-#include "services/service.h"
 
 const char kv_lines_failure[] = "ERROR: storage failed\n";
 
