@@ -18,6 +18,7 @@
 #include "core/log.h"
 #include "core/notify.h"
 #include "core/privilege.h"
+#include "net/acceptor.h"
 #include "net/instance.h"
 #include "net/listener.h"
 #include "net/loop.h"
@@ -332,5 +333,5 @@ void reload_plan_commit(struct reload_plan *plan)
 	running->config = plan->config;
 	free(plan->entries);
 	free(plan);
-	loop_has_room(loop);
+	acceptors_resume(loop->acceptors);
 }

@@ -23,6 +23,7 @@
 #include "core/path.h"
 #include "core/privilege.h"
 #include "core/process.h"
+#include "net/acceptor.h"
 #include "net/child.h"
 #include "net/instance.h"
 #include "net/listener.h"
@@ -217,12 +218,14 @@ struct server *server_new(struct host *host, struct config *config, const char *
 	server->host = host;
 	server->started = clock_ms();
 	server->config_file = path_absolute(config_file);
-	server->running.loop = loop = loop_new((size_t)config->limits->max_connections);
+	server->running.loop = loop =
+	    loop_new((size_t)config->limits->max_connections, stream_check, streams_flush);
 	server->running.config_file = server->config_file;
 	server->running.inherited = inherited;
 	server->running.verbosity = verbosity;
 	server->running.detached = detached;
 	if (loop == NULL || server->config_file == NULL ||
+	    (loop->acceptors = acceptors_new(loop)) == NULL ||
 	    (server->pulse = pulse_new(loop)) == NULL ||
 	    (server->left = event_new(loop->base, -1, 0, left_cb, server)) == NULL ||
 	    (server->stop_timer = evtimer_new(loop->base, stop_timer_cb, server)) == NULL ||
@@ -425,6 +428,7 @@ void server_free(struct server *server)
 	if (server->running.loop != NULL) {
 		server_close(server);
 		reloads_free(&server->reloads);
+		acceptors_free(server->running.loop->acceptors);
 	}
 	process_hold_signals(); /* for good: the handlers are freed */
 	for (int i = 0; i < SERVER_SIGNALS; i++)

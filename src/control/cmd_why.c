@@ -13,14 +13,12 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/suggest.h"
-#include "net/datagram.h"
+#include "net/admission.h"
 #include "net/endpoint.h"
 #include "net/instance.h"
 #include "net/listener.h"
 #include "net/loop.h"
 #include "net/peer.h"
-#include "net/rate.h"
-#include "net/source.h"
 #include "observe/json.h"
 #include "server.h"
 
@@ -150,11 +148,8 @@ static void add_rule(json_t *findings, const struct question *q, const char *key
 }
 
 /* What the rules say; the finding that decides comes first. */
-static bool judge_rules(const struct question *q, json_t *findings)
+static void explain_rules(const struct question *q, struct access_decision d, json_t *findings)
 {
-	const struct instance_settings *settings = q->instance->settings;
-	const struct access_decision d =
-	    access_decide(&settings->allow, &settings->deny, &q->suspect.peer);
 	const struct option_section *section = own_section(q, PART_INSTANCE);
 	const char *name = q->instance->name;
 
@@ -177,107 +172,73 @@ static bool judge_rules(const struct question *q, json_t *findings)
 		add_rule(findings, q, "deny", d.deny, ", whose prefix is shorter");
 	if (!d.allowed && d.allow != NULL)
 		add_rule(findings, q, "allow", d.allow, ", whose prefix is not longer");
-	return d.allowed;
 }
 
 /* --- streams --- */
 
-/* One limit; whether it is reached, and then it comes first. */
-static bool judge_limit(json_t *findings, const struct option_section *section, const char *path,
-    const char *key, int64_t now, int64_t limit)
+/* A limit on a number of clients; the finding comes first if it is reached. */
+static void explain_limit(const struct question *q, const struct admission *a, enum limit limit,
+    const char *key, json_t *findings)
 {
-	bool reached = now >= limit;
-
-	add_finding(findings, section, key, 0, "%" PRId64 " of %" PRId64 " clients by %s%s", now,
-	    limit, path, reached ? ": no more" : "");
-	if (reached)
-		move_last_to_front(findings);
-	return reached;
-}
-
-/* Whether its network is over max_per_source. */
-static bool judge_source(const struct question *q, json_t *findings)
-{
-	const struct instance *instance = q->instance;
-	bool own = instance->settings->max_per_source != 0;
-	struct source_count count =
-	    source_count(&instance->sources, &q->suspect.peer, instance->max_per_source);
+	const struct admission_limit *found = &a->limits[limit];
 	char path[192];
+	bool own;
 
-	instance_limit_key(instance, LIMIT_SOURCE, path, sizeof(path));
-	if (count.site)
+	if (!found->applies)
+		return;
+	limit_key(limit, q->instance, path, sizeof(path));
+	own = strncmp(path, "limits.", strlen("limits.")) != 0;
+	if (found->site)
 		snprintf(
 		    path + strlen(path), sizeof(path) - strlen(path), ", of its /%d", SITE_LENGTH);
-	return judge_limit(findings, own ? own_section(q, PART_INSTANCE) : limits_section(q), path,
-	    "max_per_source", count.now, count.max);
+	add_finding(findings, own ? own_section(q, PART_INSTANCE) : limits_section(q), key, 0,
+	    "%" PRId64 " of %" PRId64 " clients by %s%s", found->now, found->max, path,
+	    found->reached ? ": no more" : "");
+	if (found->reached)
+		move_last_to_front(findings);
 }
 
-/* Whether the peer's network has reached connect_rate. */
-static bool judge_connect_rate(const struct question *q, json_t *findings)
+static void explain_connect_rate(
+    const struct question *q, const struct admission_limit *rate, json_t *findings)
 {
-	const struct instance *instance = q->instance;
 	const struct option_section *section = own_section(q, PART_INSTANCE);
-	struct rate_charges charges;
-	int64_t wait;
 
-	instance_charges(instance, &q->suspect.peer, &charges);
-	if (charges.count == 0)
-		return false;
-	wait = (rates_wait(instance->rates, &charges, clock_ms()) + 999999) / 1000000;
-	if (wait == 0) {
+	if (rate->reached) {
+		add_finding(findings, section, "connect_rate", 0,
+		    "its network has opened the %" PRId64 " connections a second of "
+		    "services.%s.connect_rate: no more for %" PRId64 " ms",
+		    rate->max, q->instance->name, rate->wait);
+		move_last_to_front(findings);
+	} else if (rate->applies) {
 		add_finding(findings, section, "connect_rate", 0,
 		    "at most %" PRId64 " new clients a second of its network, by "
 		    "services.%s.connect_rate",
-		    instance->settings->connect_rate, instance->name);
-		return false;
+		    rate->max, q->instance->name);
 	}
-	add_finding(findings, section, "connect_rate", 0,
-	    "its network has opened the %" PRId64 " connections a second of "
-	    "services.%s.connect_rate: no more for %" PRId64 " ms",
-	    instance->settings->connect_rate, instance->name, wait);
-	move_last_to_front(findings);
-	return true;
-}
-
-/* "limited" or "waits"; NULL while there is room. */
-static const char *judge_limits(const struct question *q, json_t *findings)
-{
-	const struct instance *instance = q->instance;
-	const struct instance_settings *settings = instance->settings;
-	const struct option_section *own = own_section(q, PART_INSTANCE);
-	bool full;
-	char path[192];
-
-	instance_limit_key(instance, LIMIT_CLIENTS, path, sizeof(path));
-	full = judge_limit(findings, own, path, "max_connections", (int64_t)instance->stream_count,
-	    settings->max_connections);
-	if (!(instance->handlers->flags & HANDLERS_ADMINISTER))
-		full |= judge_limit(findings, limits_section(q), "limits.max_connections",
-		    "max_connections", (int64_t)q->server->running.loop->streams,
-		    (int64_t)q->server->running.loop->max_streams);
-	if (instance->handlers->full != NULL && instance->handlers->full(instance)) {
-		full = true;
-		add_fact(findings, "the service runs max_children programs");
-	}
-	if (full)
-		return settings->on_limit == ON_LIMIT_QUEUE ? "waits" : "limited";
-	if (q->suspect.peer.family == AF_UNIX)
-		return NULL;
-	full = judge_source(q, findings);
-	full |= judge_connect_rate(q, findings);
-	return full ? "limited" : NULL;
 }
 
 static json_t *judge_streams(const struct question *q)
 {
+	static const char *const verdicts[] = { [ADMIT] = "allowed",
+		[ADMIT_LATER] = "waits",
+		[REFUSE_DENIED] = "denied",
+		[REFUSE_LIMIT] = "limited" };
 	json_t *findings = json_array();
-	const char *verdict = "denied";
+	struct admission a;
 
-	if (judge_rules(q, findings)) {
-		verdict = judge_limits(q, findings);
-		verdict = verdict == NULL ? "allowed" : verdict;
+	admission_ask(q->instance, &q->suspect.peer, &a);
+	explain_rules(q, a.access, findings);
+	explain_limit(q, &a, LIMIT_CLIENTS, "max_connections", findings);
+	explain_limit(q, &a, LIMIT_ALL_CLIENTS, "max_connections", findings);
+	if (a.limits[LIMIT_PROGRAMS].reached)
+		add_fact(findings, "the service runs max_children programs");
+	/* No address gets in over these, so that they decide. */
+	if (!a.limits[LIMIT_CLIENTS].reached && !a.limits[LIMIT_ALL_CLIENTS].reached &&
+	    !a.limits[LIMIT_PROGRAMS].reached) {
+		explain_limit(q, &a, LIMIT_SOURCE, "max_per_source", findings);
+		explain_connect_rate(q, &a.limits[LIMIT_RATE], findings);
 	}
-	return json_pack("{s:s, s:o}", "verdict", verdict, "findings", findings);
+	return json_pack("{s:s, s:o}", "verdict", verdicts[a.verdict], "findings", findings);
 }
 
 /* --- datagrams --- */
@@ -296,7 +257,7 @@ static const char *const guard_facts[DROP_REASONS] = {
 static bool judge_guards(const struct question *q, json_t *findings)
 {
 	const struct own_ports *own = q->server->running.loop->own_ports;
-	const struct guard_rules rules = datagram_rules(q->instance);
+	const struct guard_rules *rules = &q->instance->guard_rules;
 	struct suspect suspect = q->suspect;
 	const struct datagram_route route = { .from = &suspect.peer };
 	enum drop_reason reason;
@@ -309,7 +270,7 @@ static bool judge_guards(const struct question *q, json_t *findings)
 			port--;
 		suspect.peer.port = port;
 	}
-	reason = guard_request(&rules, own, &route);
+	reason = guard_request(rules, own, &route);
 	if (reason == DROP_NOT)
 		return false;
 	if (reason == DROP_RESPONDER)
@@ -365,24 +326,24 @@ static bool judge_muted(const struct question *q, json_t *findings, bool others_
 static bool judge_rate(const struct question *q, json_t *findings)
 {
 	const struct option_section *section = own_section(q, PART_DATAGRAMS);
-	const struct guard_rules rules = datagram_rules(q->instance);
+	const struct guard_rules *rules = &q->instance->guard_rules;
 	int64_t wait;
 
-	wait = guard_rate_wait(q->instance->guard, &rules, &q->suspect.peer, clock_ms());
+	wait = guard_rate_wait(q->instance->guard, rules, &q->suspect.peer, clock_ms());
 	if (wait == -1)
 		return false;
 	if (wait == 0) {
 		add_finding(findings, section, "reply_rate", 0,
 		    "at most %" PRId64
 		    " answers a second to its network, by services.%s.reply_rate",
-		    rules.reply_rate, q->instance->name);
+		    rules->reply_rate, q->instance->name);
 		return false;
 	}
 	add_finding(findings, section, "reply_rate", 0,
 	    "its network has had the %" PRId64
 	    " answers a second of services.%s.reply_rate: no more "
 	    "for %" PRId64 " ms",
-	    rules.reply_rate, q->instance->name, wait);
+	    rules->reply_rate, q->instance->name, wait);
 	move_last_to_front(findings);
 	return true;
 }
@@ -390,8 +351,15 @@ static bool judge_rate(const struct question *q, json_t *findings)
 static json_t *judge_datagrams(const struct question *q)
 {
 	json_t *findings = json_array();
-	bool dropped = judge_guards(q, findings) || !judge_rules(q, findings);
+	const struct instance_settings *settings = q->instance->settings;
+	bool dropped = judge_guards(q, findings);
+	struct access_decision access;
 
+	if (!dropped) {
+		access = access_decide(&settings->allow, &settings->deny, &q->suspect.peer);
+		explain_rules(q, access, findings);
+		dropped = !access.allowed;
+	}
 	if (!dropped) {
 		dropped = judge_rate(q, findings);
 		dropped |= judge_muted(q, findings, !dropped);

@@ -59,12 +59,9 @@ static void child_free(struct child *c)
 /* Nothing is left of it. */
 static void child_end(struct child *c)
 {
-	struct event *left = c->instance->loop->left;
-
 	LIST_REMOVE(c, entry);
 	LIST_REMOVE(c, in_loop);
-	if (left != NULL)
-		event_active(left, 0, 0);
+	loop_announce_departure(c->instance->loop);
 	child_free(c);
 }
 
@@ -74,9 +71,7 @@ static void leave_counts(struct child *c)
 
 	c->instance->child_count--;
 	loop->children--;
-	if (loop->left != NULL)
-		event_active(loop->left, 0, 0);
-	loop_has_room(loop);
+	loop_announce_departure(loop);
 }
 
 static void wait_ms(struct child *c, int64_t ms)

@@ -32,9 +32,6 @@ enum limit {
 	LIMITS
 };
 
-/* "max_per_source", for counters. */
-const char *limit_name(enum limit limit);
-
 /* "client_eof", for log lines and counters. */
 const char *close_reason_name(enum close_reason reason);
 /* Whether it is an error that is logged at level info, not the way of things. */

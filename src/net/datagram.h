@@ -5,20 +5,17 @@
 #ifndef ECHOD_NET_DATAGRAM_H
 #define ECHOD_NET_DATAGRAM_H
 
-#include "net/guard.h"
-
+struct bound_socket;
 struct instance;
-struct listener;
 
-/* The buffers of one batch; all listeners of a loop share them. NULL when out of memory. */
+/* The buffers of one batch; all sockets of a loop share them. Freed with free(3). NULL when out of memory. */
 struct datagram_batch;
 struct datagram_batch *datagram_batch_new(void);
-void datagram_batch_free(struct datagram_batch *batch);
 
-/* What the guards go by for the instance. */
-struct guard_rules datagram_rules(const struct instance *instance);
-
-/* Reads and answers one batch. */
-void datagram_receive(struct listener *listener);
+/*
+ * Receives and answers one batch. A batch is received in pieces; how often they are halved is kept for the socket
+ * in *halvings, 0 at first.
+ */
+void datagrams_receive(struct instance *instance, const struct bound_socket *socket, int *halvings);
 
 #endif

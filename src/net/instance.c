@@ -5,10 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "net/loop.h"
-#include "net/rate.h"
-#include "net/stream.h"
-
 static const char *const on_limit_names[] = { "reject", "queue", NULL };
 static const char *const reply_ports_names[] = { "unprivileged", "any", NULL };
 
@@ -133,7 +129,13 @@ void instance_configure(struct instance *instance, struct instance_config *confi
 	instance->lines = config->parts[PART_LINES].fields;
 	instance->datagrams = config->parts[PART_DATAGRAMS].fields;
 	instance->conf = config->parts[PART_OWN].fields;
-	streams_count_sources(instance);
+	instance->guard_rules = (struct guard_rules){ .receiver = handlers->flags & HANDLERS_RECEIVE };
+	if (instance->datagrams != NULL) {
+		instance->guard_rules.any_port =
+		    instance->datagrams->reply_ports == REPLY_PORTS_ANY;
+		instance->guard_rules.reply_rate = instance->datagrams->reply_rate;
+		instance->guard_rules.reply_prefix = instance->datagrams->reply_prefix;
+	}
 	instance->max_per_source = instance->settings->max_per_source != 0
 				       ? instance->settings->max_per_source
 				       : limits->max_per_source;
@@ -142,67 +144,4 @@ void instance_configure(struct instance *instance, struct instance_config *confi
 int instance_keepalive(const struct instance_settings *settings)
 {
 	return (int)((settings->keepalive + 999) / 1000);
-}
-
-const char *limit_name(enum limit limit)
-{
-	static const char *const names[LIMITS] = {
-		[LIMIT_NONE] = "none",
-		[LIMIT_CLIENTS] = "max_connections",
-		[LIMIT_ALL_CLIENTS] = "limits_max_connections",
-		[LIMIT_PROGRAMS] = "max_children",
-		[LIMIT_SOURCE] = "max_per_source",
-		[LIMIT_RATE] = "connect_rate",
-		[LIMIT_MEMORY] = "memory",
-		[LIMIT_FILES] = "open_files",
-	};
-
-	return names[limit];
-}
-
-enum limit instance_limit(const struct instance *instance)
-{
-	const struct handlers *handlers = instance->handlers;
-
-	if (instance->stream_count >= (size_t)instance->settings->max_connections)
-		return LIMIT_CLIENTS;
-	if (handlers->full != NULL && handlers->full(instance))
-		return LIMIT_PROGRAMS;
-	/* An administrator gets in even when the server is full: to find out why. */
-	if (!(handlers->flags & HANDLERS_ADMINISTER) &&
-	    instance->loop->streams >= instance->loop->max_streams)
-		return LIMIT_ALL_CLIENTS;
-	return LIMIT_NONE;
-}
-
-const char *instance_limit_key(
-    const struct instance *instance, enum limit limit, char *buffer, size_t size)
-{
-	if (limit == LIMIT_MEMORY)
-		snprintf(buffer, size, "available memory");
-	else if (limit == LIMIT_FILES)
-		snprintf(buffer, size, "the limit of open files");
-	else if (limit == LIMIT_ALL_CLIENTS)
-		snprintf(buffer, size, "limits.max_connections");
-	else if (limit == LIMIT_SOURCE && instance->settings->max_per_source == 0)
-		snprintf(buffer, size, "limits.max_per_source");
-	else
-		snprintf(buffer, size, "services.%s.%s", instance->name, limit_name(limit));
-	return buffer;
-}
-
-void instance_charges(
-    const struct instance *instance, const struct peer *peer, struct rate_charges *charges)
-{
-	const struct instance_settings *settings = instance->settings;
-	struct rate_limit limit = { .per_second = settings->connect_rate,
-		.burst = settings->connect_rate,
-		.prefixes = &settings->source_prefix };
-
-	charges->count = 0;
-	/* A source may open all the clients that it is allowed to have at once. */
-	if (limit.burst < instance->max_per_source)
-		limit.burst = instance->max_per_source;
-	if (settings->connect_rate != 0 && peer_is_ip(peer))
-		rates_charges(instance->rates, &limit, &peer->key, charges);
 }

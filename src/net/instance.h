@@ -26,8 +26,6 @@ struct evbuffer;
 struct instance;
 struct listener;
 struct loop;
-struct peer;
-struct rate_charges;
 struct rates;
 struct stream;
 
@@ -67,6 +65,7 @@ struct instance {
 	size_t child_count;         /* those that run */
 	uint64_t failed_programs;   /* could not be started, or failed */
 	struct sources sources;
+	struct guard_rules guard_rules;
 	struct guard *guard; /* NULL before the first datagram listener */
 	struct rates *rates; /* of connections; NULL before the first stream listener */
 	struct counters counters;
@@ -78,21 +77,12 @@ struct instance *instance_new(struct loop *loop, const char *name);
 /* Frees it; its streams, children and listeners must be gone. */
 void instance_free(struct instance *instance);
 
-/* Takes settings and limits from a config, which must live as long as they are in force. */
+/* Takes settings and limits from a config, which must live as long as they are in force; streams_recheck() is to
+ * follow. */
 void instance_configure(struct instance *instance, struct instance_config *config,
     const struct handlers *handlers, const struct limit_settings *limits);
 
 /* The keepalive in whole seconds, as the kernel takes it; rounded up. */
 int instance_keepalive(const struct instance_settings *settings);
-
-/* The limit of the instance or the loop that one more client would exceed; LIMIT_NONE = there is room. */
-enum limit instance_limit(const struct instance *instance);
-/* Writes the configuration key of the limit, such as "limits.max_per_source", into the buffer, and returns it. */
-const char *instance_limit_key(
-    const struct instance *instance, enum limit limit, char *buffer, size_t size);
-
-/* What a new client is charged for connect_rate; charges->count is 0 if it is exempt. */
-void instance_charges(
-    const struct instance *instance, const struct peer *peer, struct rate_charges *charges);
 
 #endif

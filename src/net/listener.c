@@ -1,4 +1,4 @@
-/* Accepting: a bounded number per turn, each past the rules and limits of the instance. */
+/* The life of a listener; a group waits for its network. */
 #include "net/listener.h"
 
 #include <errno.h>
@@ -7,17 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/clock.h"
 #include "core/inherited.h"
 #include "net/datagram.h"
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/multicast.h"
-#include "net/peer.h"
-#include "net/rate.h"
 #include "net/stream.h"
 
-#define ACCEPTS_PER_TURN 16
 #define WATCH_SECONDS 2 /* of a multicast group's network */
 
 const struct endpoint *listener_endpoint(const struct listener *listener)
@@ -25,109 +21,13 @@ const struct endpoint *listener_endpoint(const struct listener *listener)
 	return listener->socket.fd == -1 ? &listener->wanted : &listener->socket.endpoint;
 }
 
-static bool queues(const struct instance *instance)
-{
-	return instance->settings->on_limit == ON_LIMIT_QUEUE &&
-	       instance_limit(instance) != LIMIT_NONE;
-}
-
-/* Whether the client is over connect_rate; if not, charges its network for it. */
-static bool is_over_rate(struct instance *instance, const struct peer *peer)
-{
-	struct rate_charges charges;
-	int64_t now = clock_ms();
-
-	instance_charges(instance, peer, &charges);
-	if (charges.count == 0)
-		return false;
-	if (rates_wait(instance->rates, &charges, now) > 0)
-		return true;
-	rates_pay(instance->rates, &charges, 1, now);
-	return false;
-}
-
-/* The limit that keeps the client out; LIMIT_NONE = the client has been counted in. */
-static enum limit take_place(struct instance *instance, const struct peer *peer)
-{
-	enum limit limit;
-
-	if (is_over_rate(instance, peer))
-		return LIMIT_RATE;
-	if ((limit = instance_limit(instance)) != LIMIT_NONE)
-		return limit;
-	if (source_enter(&instance->sources, peer, instance->max_per_source) == -1)
-		return errno == EDQUOT ? LIMIT_SOURCE : LIMIT_MEMORY;
-	return LIMIT_NONE;
-}
-
-/* The client's way in: rules, limits, then it is a stream. */
-static void admit(struct listener *listener, int fd, const struct peer *peer)
-{
-	struct instance *instance = listener->instance;
-	enum limit limit;
-
-	if (!access_allows(&instance->settings->allow, &instance->settings->deny, peer))
-		stream_turn_away(instance, fd, peer, CLOSE_DENIED, LIMIT_NONE);
-	else if ((limit = take_place(instance, peer)) != LIMIT_NONE)
-		stream_refuse(instance, listener, fd, peer, limit);
-	else
-		stream_open(instance, listener, fd, peer);
-}
-
-/* What befell the client, which has left the queue with it; see accept(2). */
-static bool is_clients_trouble(int error)
-{
-	static const int errors[] = { EAGAIN, EINTR, ECONNABORTED, EPERM, EPROTO, ENOPROTOOPT,
-		EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH, ENONET, ETIMEDOUT };
-
-	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
-		if (errors[i] == error)
-			return true;
-	return false;
-}
-
-static void accept_cb(evutil_socket_t fd, short events, void *arg)
+static void datagram_cb(evutil_socket_t fd, short events, void *arg)
 {
 	struct listener *listener = arg;
 
-	(void)events;
-	for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-		union {
-			struct sockaddr any;
-			struct sockaddr_storage storage;
-		} address;
-		socklen_t length = sizeof(address);
-		struct peer peer;
-		int client;
-
-		if (queues(listener->instance)) {
-			listener_pause(listener);
-			return;
-		}
-		client = accept4(fd, &address.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (client == -1) {
-			listener->shares = false;
-			if (!is_clients_trouble(errno))
-				loop_cannot_accept(listener->loop, listener, errno);
-			return;
-		}
-		loop_accepted(listener->loop);
-		if (listener->older > 0) {
-			listener->older--;
-			socket_set_client_options(client, listener->options.keepalive);
-		}
-		peer_set(&peer, &address.any, length);
-		admit(listener, client, &peer);
-		if (listener->shares)
-			return; /* other waiting listeners take their turn */
-	}
-}
-
-static void datagram_cb(evutil_socket_t fd, short events, void *arg)
-{
 	(void)fd;
 	(void)events;
-	datagram_receive(arg);
+	datagrams_receive(listener->instance, &listener->socket, &listener->halvings);
 }
 
 /* UDP ports are known to the guards: what comes from one of them is our own answer. */
@@ -153,6 +53,7 @@ static int open_socket(struct listener *listener, char *why, size_t why_size)
 
 static void close_socket(struct listener *listener)
 {
+	acceptor_stop(&listener->acceptor);
 	if (listener->event != NULL)
 		event_free(listener->event);
 	listener->event = NULL;
@@ -165,10 +66,15 @@ static void close_socket(struct listener *listener)
 /* Waits for what comes to the bound socket. 0, or -1 when out of memory. */
 static int serve(struct listener *listener)
 {
-	bool stream = transport_is_stream(listener->wanted.transport);
+	struct loop *loop = listener->loop;
 
-	listener->event = event_new(listener->loop->base, listener->socket.fd, EV_READ | EV_PERSIST,
-	    stream ? accept_cb : datagram_cb, listener);
+	if (transport_is_stream(listener->wanted.transport))
+		return acceptor_start(
+		    &listener->acceptor, listener, loop->acceptors, listener->socket.fd);
+	if (loop->batch == NULL && (loop->batch = datagram_batch_new()) == NULL)
+		return -1;
+	listener->event =
+	    event_new(loop->base, listener->socket.fd, EV_READ | EV_PERSIST, datagram_cb, listener);
 	return listener->event == NULL ? -1 : event_add(listener->event, NULL);
 }
 
@@ -374,8 +280,9 @@ static void set_keepalive(struct listener *listener, const struct instance *inst
 	if (socket_set_keepalive(listener->socket.fd, wanted) == -1)
 		log_warning("%s: cannot set keepalive: %s", instance->name, strerror(errno));
 	listener->options.keepalive = wanted;
-	listener->older = socket_queue_length(listener->socket.fd);
-	streams_keepalive(instance, listener);
+	listener->acceptor.older = socket_queue_length(listener->socket.fd);
+	listener->acceptor.keepalive = wanted;
+	streams_keepalive(instance, listener, wanted);
 }
 
 void listener_start(struct listener *listener, struct instance *instance)
@@ -385,7 +292,7 @@ void listener_start(struct listener *listener, struct instance *instance)
 	set_keepalive(listener, instance);
 	if (listener->instance != NULL)
 		TAILQ_REMOVE(&listener->instance->listeners, listener, entry);
-	listener->instance = instance;
+	listener->instance = listener->acceptor.instance = instance;
 	TAILQ_INSERT_TAIL(&instance->listeners, listener, entry);
 	if (listener->socket.fd == -1)
 		log_absent(listener);
@@ -399,32 +306,8 @@ void listener_free(struct listener *listener)
 		return;
 	if (listener->instance != NULL)
 		TAILQ_REMOVE(&listener->instance->listeners, listener, entry);
-	if (listener->waits)
-		TAILQ_REMOVE(&listener->loop->waiting, listener, waiting_entry);
 	if (listener->watch != NULL)
 		event_free(listener->watch);
 	close_socket(listener);
 	free(listener);
-}
-
-void listener_pause(struct listener *listener)
-{
-	if (listener->event == NULL || listener->waits ||
-	    !transport_is_stream(listener->wanted.transport))
-		return;
-	event_del(listener->event);
-	listener->waits = listener->shares = true;
-	TAILQ_INSERT_TAIL(&listener->loop->waiting, listener, waiting_entry);
-}
-
-int listener_resume(struct listener *listener)
-{
-	/* epoll reports ready sockets in the order in which they were added, so the first one here accepts first. */
-	if (queues(listener->instance))
-		return 0;
-	if (event_add(listener->event, NULL) == -1)
-		return -1;
-	listener->waits = false;
-	TAILQ_REMOVE(&listener->loop->waiting, listener, waiting_entry);
-	return 0;
 }

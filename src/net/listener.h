@@ -1,6 +1,6 @@
 /*
  * A listener: one bound address of an instance, of any transport. It accepts clients by the rules and
- * limits of its instance, or reads its datagrams. Owns the socket and its event.
+ * limits of its instance, or receives its datagrams. Owns the socket and its events.
  */
 #ifndef ECHOD_NET_LISTENER_H
 #define ECHOD_NET_LISTENER_H
@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <sys/queue.h>
 
+#include "net/acceptor.h"
 #include "net/endpoint.h"
 #include "net/socket.h"
 
@@ -25,12 +26,9 @@ struct listener {
 	struct socket_options options; /* as the socket was opened with */
 	struct bound_socket socket;
 	const struct inherited_socket *inherited; /* that the socket was; NULL = opened by us */
-	struct event *event;                      /* NULL = it has no socket yet */
-	unsigned older; /* clients in its queue from before its options were set */
-	TAILQ_ENTRY(listener) waiting_entry; /* in loop->waiting, while it waits */
-	bool waits;  /* does not accept: clients stay in the kernel's queue */
-	bool shares; /* has waited: accepts one client a turn until that queue is empty */
-	int caution; /* how often the pieces of its batches are halved, see datagram.c */
+	struct acceptor acceptor;                 /* of a stream's socket */
+	struct event *event;                      /* of a datagram socket */
+	int halvings;                             /* of its batches, see datagrams_receive() */
 	/* Of a multicast group: tries again while its network is not there, and sees it go. */
 	struct event *watch;
 	int absent; /* errno of the last bind or join, while that has failed; else 0 */
@@ -79,12 +77,5 @@ const struct endpoint *listener_endpoint(const struct listener *listener);
 
 /* Closes it. Its streams, if any are left, must be gone or have another listener. */
 void listener_free(struct listener *listener);
-
-/*
- * listener_pause() stops accepting and appends it to loop->waiting. listener_resume() accepts again, unless its
- * instance is full and lets clients queue; -1 = the kernel has no memory for that.
- */
-void listener_pause(struct listener *listener);
-int listener_resume(struct listener *listener);
 
 #endif

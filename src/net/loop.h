@@ -1,6 +1,6 @@
 /*
- * What every socket of a server shares: the event base, the deadlines, the buffers for datagrams, the
- * count of clients, and the pause that all listeners take when the process is out of descriptors.
+ * What all sockets of a server share: the event base, the deadlines, lists and counts, and the events by which one
+ * module hears of another one's doings. Knows nobody who uses it.
  */
 #ifndef ECHOD_NET_LOOP_H
 #define ECHOD_NET_LOOP_H
@@ -10,75 +10,65 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "core/log.h"
 #include "net/client.h"
-#include "net/guard.h"
 
+struct acceptors;
 struct datagram_batch;
+struct deadline;
 struct deadlines;
 struct event;
 struct event_base;
 struct host;
 struct instance;
-struct listener;
+struct own_ports;
 struct stream;
 
 TAILQ_HEAD(instance_list, instance);
 TAILQ_HEAD(stream_queue, stream);
 LIST_HEAD(program_list, child);
-TAILQ_HEAD(waiting_list, listener);
 
 struct loop {
 	struct event_base *base;
 	struct deadlines *deadlines;
-	struct datagram_batch *batch;
+	struct datagram_batch
+	    *batch; /* one block of memory; NULL before the first datagram listener */
 	struct own_ports *own_ports;
+	struct acceptors *acceptors;    /* the server's */
 	struct instance_list instances; /* those that run */
-	struct waiting_list waiting;    /* listeners that do not accept, longest first */
 	size_t streams;                 /* clients of all instances */
 	size_t max_streams;
-	size_t crowd;                 /* the most clients since memory was last given back */
+	size_t peak_clients;          /* the most clients since memory was last given back */
 	struct event *trim;           /* gives it back */
 	size_t refused;               /* clients that are only being told why they can't stay */
 	size_t children;              /* programs that run for clients of all instances */
 	struct program_list programs; /* all of them, see net/child.c */
 	uint64_t last_id;
-	struct stream_queue
-	    pending_writes;          /* streams whose output leaves at the end of this turn, */
-	struct event *flush;         /* when this runs */
+	struct stream_queue pending_writes; /* streams whose output leaves at the end of this turn, */
+	struct event *flush;                /* when this runs: it calls turn_end() */
+	void (*turn_end)(struct loop *loop);
 	size_t bytes_since_flush;    /* moved for all clients */
 	const struct stream *judged; /* in stream_check(); NULL once that stream has ended */
 	struct clients_left clients_left;
 	struct client_walk_list walks; /* that are under way */
 	const struct host *host;       /* answers the control service; its owner set it */
-	struct event *left; /* activated when one of them has gone; whoever set it owns it */
-	/* Out of descriptors: */
-	struct event *resume; /* ends the pause */
-	int reserve_fd;       /* closed to take one client off a queue and turn it away */
-	int64_t pause;        /* ms, the current one; 0 = we accept */
-	struct log_class accept_errors;
+	/* Activated when a client or a program has gone; NULL = nobody wants to know. Whoever set them owns them. */
+	struct event *left;
+	struct event *room; /* this one only while `waiting` is above 0 */
+	size_t waiting;     /* acceptors that do not accept */
 };
 
-/* NULL with errno when something could not be had. */
-struct loop *loop_new(size_t max_streams);
+/*
+ * Calls check() for each deadline that is due, and turn_end() when the event `flush` is active. NULL with errno when
+ * something could not be had.
+ */
+struct loop *loop_new(size_t max_streams, void (*check)(struct deadline *deadline, int64_t now_ms),
+    void (*turn_end)(struct loop *loop));
 /* Runs the callbacks that libevent still owes to freed sockets, then frees it. NULL is fine. */
 void loop_free(struct loop *loop);
 
-/*
- * Out of descriptors or memory. All listeners rest: 50 ms, doubling to 1 s while it does not get better.
- * The listener that has failed sheds one client, and is the last to accept again.
- */
-void loop_cannot_accept(struct loop *loop, struct listener *listener, int error);
-/* An accept has worked. */
-void loop_accepted(struct loop *loop);
-
-/*
- * A client or a program has gone: waiting listeners may have room again. Those that have waited longest accept
- * first.
- */
-void loop_has_room(struct loop *loop);
-
-/* A client has gone, one of `streams`. */
-void loop_left(struct loop *loop);
+/* A program, or a client that was only refused, has gone. */
+void loop_announce_departure(struct loop *loop);
+/* One of the clients that `streams` counts has gone; counts it out. */
+void loop_count_departure(struct loop *loop);
 
 #endif

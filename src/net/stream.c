@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "net/admission.h"
 #include "net/client.h"
 #include "net/endpoint.h"
 #include "net/framing.h"
@@ -61,7 +62,7 @@ static void record_closed(struct instance *instance, const struct client *client
 	if (!log_enabled(level))
 		return;
 	if (client->limit != LIMIT_NONE)
-		instance_limit_key(instance, (enum limit)client->limit, key, sizeof(key));
+		limit_key((enum limit)client->limit, instance, key, sizeof(key));
 	log_limited(&instance->closed_lines, level,
 	    "%s %s: closed: %s (%" PRIu64 " B in, %" PRIu64 " B out, %" PRId64 " ms)%s%s",
 	    instance->name, peer_format(&client->peer, peer, sizeof(peer)),
@@ -99,14 +100,11 @@ void stream_end(struct stream *s, enum close_reason reason)
 		s->handlers->framing->close(stream_framing_state(s));
 	promises_free(s->promises);
 	s->channel.ops->close(&s->channel);
-	if (loop->left != NULL)
-		event_active(loop->left, 0, 0);
 	if (s->refused) {
 		loop->refused--;
+		loop_announce_departure(loop);
 	} else {
-		source_leave(&instance->sources, &s->peer);
-		instance->stream_count--;
-		loop_left(loop);
+		admission_leave(instance, &s->peer);
 	}
 	free(s);
 }
@@ -405,7 +403,7 @@ void stream_open(
 	enum verdict verdict = VERDICT_CONTINUE;
 
 	if (s == NULL) {
-		source_leave(&instance->sources, peer);
+		admission_leave(instance, peer);
 		log_limited(&instance->closed_lines, LOG_LEVEL_ERROR,
 		    "%s: out of memory for a client, which is closed", instance->name);
 		instance->counters.closed[CLOSE_LIMIT]++;
@@ -414,8 +412,6 @@ void stream_open(
 		return;
 	}
 	instance->counters.accepted++;
-	instance->stream_count++;
-	instance->loop->streams++;
 	stream_schedule_check(s, s->opened);
 	s->producing = s->handlers->writable != NULL;
 	if (s->handlers->open != NULL)

@@ -29,7 +29,7 @@ struct ucred;
 #define STREAM_UNIX_PIECE (32u * 1024)
 
 /*
- * A client that has been accepted. Takes the descriptor in any case; on failure (memory, epoll) it is
+ * A client that admission_enter() has let in. Takes the descriptor in any case; on failure (memory, epoll) it is
  * closed and counted.
  */
 void stream_open(
@@ -50,13 +50,15 @@ void streams_leave(
     struct instance *instance, const struct listener *listener, enum close_reason reason);
 /* Moves the streams of one listener to another one. */
 void streams_move(struct instance *instance, const struct listener *from, struct listener *to);
-/* Applies the keepalive of the listener to its streams. */
-void streams_keepalive(const struct instance *instance, const struct listener *listener);
+/* Applies a keepalive, as socket_set_keepalive() takes it, to the streams of one listener. */
+void streams_keepalive(
+    const struct instance *instance, const struct listener *listener, int seconds);
 /* Ends them now. */
 void streams_abort(struct instance *instance, enum close_reason reason);
-/* Applies the source_prefix of the settings; if it has changed, counts all clients anew. */
-void streams_count_sources(struct instance *instance);
-/* Ends those that the access rules in force would not let in, and applies the timeouts in force to the others. */
+/*
+ * Applies settings that have changed: ends those that the access rules would not let in, applies the timeouts to the
+ * others, and counts all anew if source_prefix is another one. For a new instance, too.
+ */
 void streams_recheck(struct instance *instance);
 
 /*

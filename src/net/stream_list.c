@@ -8,7 +8,7 @@
 #include "net/access.h"
 #include "net/client.h"
 #include "net/instance.h"
-#include "net/listener.h"
+#include "net/socket.h"
 #include "net/loop.h"
 #include "net/stream_parts.h"
 
@@ -45,13 +45,14 @@ void streams_move(struct instance *instance, const struct listener *from, struct
 			s->listener = to;
 }
 
-void streams_keepalive(const struct instance *instance, const struct listener *listener)
+void streams_keepalive(
+    const struct instance *instance, const struct listener *listener, int seconds)
 {
 	const struct stream *s;
 
 	TAILQ_FOREACH (s, &instance->streams, entry)
 		if (s->listener == listener)
-			socket_set_keepalive(s->channel.fd, listener->options.keepalive);
+			socket_set_keepalive(s->channel.fd, seconds);
 }
 
 void streams_abort(struct instance *instance, enum close_reason reason)
@@ -62,7 +63,8 @@ void streams_abort(struct instance *instance, enum close_reason reason)
 		stream_end(s, reason);
 }
 
-void streams_count_sources(struct instance *instance)
+/* Applies the source_prefix of the settings; if it has changed, counts all clients anew. */
+static void streams_count_sources(struct instance *instance)
 {
 	const struct prefixes *prefixes = &instance->settings->source_prefix;
 	struct sources *sources = &instance->sources;
@@ -84,6 +86,7 @@ void streams_recheck(struct instance *instance)
 	int64_t now = clock_ms();
 	struct stream *s, *next;
 
+	streams_count_sources(instance);
 	for (s = TAILQ_FIRST(&instance->streams); s != NULL; s = next) {
 		next = TAILQ_NEXT(s, entry);
 		if (!access_allows(&settings->allow, &settings->deny, &s->peer))

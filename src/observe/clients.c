@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "net/admission.h"
 #include "net/loop.h"
 #include "net/stream.h"
 #include "observe/json.h"

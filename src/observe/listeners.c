@@ -1,7 +1,6 @@
 #include "observe/listeners.h"
 
-#include <event2/event.h>
-
+#include "net/acceptor.h"
 #include "net/instance.h"
 #include "net/listener.h"
 #include "net/loop.h"
@@ -15,9 +14,9 @@ static const char *state_of(const struct listener *listener)
 		return endpoint_is_group(&listener->wanted) ? "waiting" : "absent";
 	if (!socket_is_reachable(&listener->socket))
 		return "unreachable";
-	if (event_pending(listener->event, EV_READ, NULL))
+	if (!listener->acceptor.waits)
 		return "open";
-	return listener->loop->pause != 0 ? "paused" : "full";
+	return acceptors_are_paused(listener->loop->acceptors) ? "paused" : "full";
 }
 
 static json_t *listener_json(const struct listener *listener)

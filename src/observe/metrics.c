@@ -7,6 +7,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "net/admission.h"
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/pulse.h"

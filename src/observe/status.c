@@ -15,6 +15,8 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/resident.h"
+#include "net/acceptor.h"
+#include "net/admission.h"
 #include "net/endpoint.h"
 #include "net/instance.h"
 #include "net/listener.h"
@@ -70,7 +72,7 @@ static json_t *clients_status(const struct loop *loop, json_t *problems)
 		leaving -= instance->stream_count;
 	if (loop->streams >= loop->max_streams)
 		add_problem(problems, "limits.max_connections is reached");
-	if (loop->pause != 0)
+	if (acceptors_are_paused(loop->acceptors))
 		add_problem(problems, "out of file descriptors, no clients are accepted for now");
 	return json_pack("{s:I, s:I, s:I, s:I}", "now", (json_int_t)loop->streams, "limit",
 	    (json_int_t)loop->max_streams, "leaving", (json_int_t)leaving, "programs",
@@ -208,7 +210,7 @@ static json_t *service_status(const struct instance *instance, json_t *problems)
 {
 	const struct service_ops *ops = service_of(instance->config->kind);
 	const struct counters *c = &instance->counters;
-	enum limit limit = instance_limit(instance);
+	enum limit limit = admission_full(instance);
 	struct status_report report = {
 		.report = { status_number, status_text, status_problem },
 		.service = instance->name,

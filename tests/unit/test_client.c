@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/admission.h"
 #include "net/client.h"
 #include "net/instance.h"
 #include "net/loop.h"
@@ -23,10 +24,12 @@ static int ends[CLIENTS];
 static void add_client(int i, struct instance *instance)
 {
 	const struct peer peer = { .family = AF_UNIX };
+	enum limit limit;
 	int pair[2];
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
 	ends[i] = pair[0];
+	ck_assert_int_eq(admission_enter(instance, &peer, &limit), ADMIT);
 	stream_open(instance, NULL, pair[1], &peer);
 }
 
@@ -35,7 +38,7 @@ static void setup(void)
 {
 	static const char *const names[] = { "one", "two", "three" };
 
-	loop = loop_new(100);
+	loop = loop_new(100, stream_check, streams_flush);
 	for (int i = 0; i < 3; i++) {
 		instances[i] = instance_new(loop, names[i]);
 		instances[i]->settings = &settings;

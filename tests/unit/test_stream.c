@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "net/admission.h"
 #include "net/frame_lines.h"
 #include "net/instance.h"
 #include "net/loop.h"
@@ -153,11 +154,12 @@ static const struct handlers last_handlers = {
 
 static void setup(void)
 {
-	loop = loop_new(10);
+	loop = loop_new(10, stream_check, streams_flush);
 	instance = instance_new(loop, "test");
 	settings = (struct instance_settings){ .max_connections = 10, .idle_timeout = 0 };
 	lines = (struct line_settings){ .max_line = 64 };
 	instance->settings = &settings;
+	instance->max_per_source = 10;
 	instance->lines = &lines;
 	TAILQ_INSERT_TAIL(&loop->instances, instance, entry);
 	opened = NULL;
@@ -176,12 +178,14 @@ static void teardown(void)
 static void connect_client(const struct handlers *handlers)
 {
 	const struct peer peer = { .family = AF_UNIX };
+	enum limit limit;
 	int ends[2];
 
 	ck_assert_int_eq(
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
 	client = ends[0];
 	instance->handlers = handlers;
+	ck_assert_int_eq(admission_enter(instance, &peer, &limit), ADMIT);
 	stream_open(instance, NULL, ends[1], &peer);
 }
 
@@ -193,6 +197,7 @@ static void connect_over_tcp(const struct handlers *handlers)
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd, small = 4096,
 	    unsent = 128 * 1024;
 	socklen_t length = sizeof(here);
+	enum limit limit;
 	struct peer peer;
 
 	client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -208,6 +213,7 @@ static void connect_over_tcp(const struct handlers *handlers)
 	close(listener);
 	instance->handlers = handlers;
 	peer_set(&peer, (struct sockaddr *)&here, length);
+	ck_assert_int_eq(admission_enter(instance, &peer, &limit), ADMIT);
 	stream_open(instance, NULL, fd, &peer);
 }
 

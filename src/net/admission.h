@@ -1,0 +1,63 @@
+/*
+ * Admission: whether a client may come in, by the rules and limits of its instance and the limit of all. The acceptor
+ * asks, and counts whom it lets in; the control tool asks in order to explain.
+ */
+#ifndef ECHOD_NET_ADMISSION_H
+#define ECHOD_NET_ADMISSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "net/access.h"
+#include "net/close_reason.h"
+#include "net/rate.h"
+
+struct instance;
+struct peer;
+
+enum admission_verdict {
+	ADMIT,
+	ADMIT_LATER, /* on_limit = "queue": once another client has gone */
+	REFUSE_DENIED,
+	REFUSE_LIMIT,
+};
+
+/* A limit that a client is held against. */
+struct admission_limit {
+	bool applies, reached;
+	bool site;        /* LIMIT_SOURCE: `now` and `max` are those of its /48 */
+	int64_t now, max; /* clients. LIMIT_PROGRAMS: not filled in */
+	int64_t wait;     /* LIMIT_RATE: ns until the next client of its network may come */
+};
+
+struct admission {
+	enum admission_verdict verdict;
+	enum limit limit; /* that it rests on; LIMIT_NONE = on none */
+	struct access_decision access;
+	struct admission_limit limits[LIMITS]; /* none applies to a client that the rules deny */
+	struct rate_charges charges; /* for connect_rate, of a client that the rules allow */
+};
+
+/* What would become of a client of that address; changes nothing. */
+void admission_ask(
+    const struct instance *instance, const struct peer *peer, struct admission *admission);
+
+/*
+ * Decides about a client that has come: charges its network for connect_rate, and counts it if it may stay. On
+ * refusal *limit is the limit (LIMIT_NONE: the rules deny it).
+ */
+enum admission_verdict admission_enter(
+    struct instance *instance, const struct peer *peer, enum limit *limit);
+/* Counts a client out that has entered. */
+void admission_leave(struct instance *instance, const struct peer *peer);
+
+/* The limit that one more client of any address would exceed; LIMIT_NONE = none. */
+enum limit admission_full(const struct instance *instance);
+
+/* "max_per_source", for counters. */
+const char *limit_name(enum limit limit);
+/* Writes the configuration key of the limit, such as "limits.max_per_source", into the buffer, and returns it. */
+const char *limit_key(enum limit limit, const struct instance *instance, char *buffer, size_t size);
+
+#endif
