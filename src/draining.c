@@ -54,7 +54,7 @@ void draining_free(struct draining *draining)
 
 void draining_add(struct draining *draining, struct instance *instance)
 {
-	client_walks_pass_instance(instance->loop, instance);
+	client_iterators_pass_instance(instance->loop, instance);
 	TAILQ_REMOVE(&instance->loop->instances, instance, entry);
 	TAILQ_INSERT_TAIL(&draining->instances, instance, entry);
 	streams_drain(instance, CLOSE_RELOAD);

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/log.h"
+#include "core/log_escape.h"
 
 #define FILE_SIZE_MAX ((size_t)16 << 20)
 #define PARSER_SIZE (64 * 1024) /* of libconfig's buffers and stacks */

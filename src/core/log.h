@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/log_escape.h"
 #include "core/option.h"
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
@@ -67,17 +68,5 @@ struct log_class {
 };
 void log_limited(struct log_class *class, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-
-/*
- * Writes foreign bytes so that they cannot forge a line or move a terminal: printable ASCII as it
- * is, the rest as \n, \t, \\, \xHH. Always ends with NUL; cut with "..." when it does not fit.
- */
-char *log_escape(char *to, size_t size, const void *bytes, size_t length);
-
-/*
- * Escapes control characters only, for our own text that contains names of files. The log does this to every line
- * that it writes.
- */
-char *log_escape_controls(char *to, size_t size, const char *text);
 
 #endif

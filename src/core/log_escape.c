@@ -1,5 +1,7 @@
 /* Escapes of log lines: neither a client nor the name of a file can forge a line or move a terminal. */
-#include "core/log.h"
+#include "core/log_escape.h"
+
+#include <stdbool.h>
 
 #include <string.h>
 

@@ -129,7 +129,8 @@ void instance_configure(struct instance *instance, struct instance_config *confi
 	instance->lines = config->parts[PART_LINES].fields;
 	instance->datagrams = config->parts[PART_DATAGRAMS].fields;
 	instance->conf = config->parts[PART_OWN].fields;
-	instance->guard_rules = (struct guard_rules){ .receiver = handlers->flags & HANDLERS_RECEIVE };
+	instance->guard_rules =
+	    (struct guard_rules){ .receiver = handlers->flags & HANDLERS_RECEIVE };
 	if (instance->datagrams != NULL) {
 		instance->guard_rules.any_port =
 		    instance->datagrams->reply_ports == REPLY_PORTS_ANY;

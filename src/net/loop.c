@@ -104,7 +104,7 @@ struct loop *loop_new(size_t max_streams, void (*check)(struct deadline *deadlin
 		return NULL;
 	TAILQ_INIT(&loop->instances);
 	TAILQ_INIT(&loop->pending_writes);
-	LIST_INIT(&loop->walks);
+	LIST_INIT(&loop->iterators);
 	LIST_INIT(&loop->programs);
 	loop->max_streams = max_streams;
 	loop->turn_end = turn_end;

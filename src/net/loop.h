@@ -26,6 +26,7 @@ struct stream;
 TAILQ_HEAD(instance_list, instance);
 TAILQ_HEAD(stream_queue, stream);
 LIST_HEAD(program_list, child);
+LIST_HEAD(client_iterators, client_iterator);
 
 struct loop {
 	struct event_base *base;
@@ -43,14 +44,15 @@ struct loop {
 	size_t children;              /* programs that run for clients of all instances */
 	struct program_list programs; /* all of them, see net/child.c */
 	uint64_t last_id;
-	struct stream_queue pending_writes; /* streams whose output leaves at the end of this turn, */
-	struct event *flush;                /* when this runs: it calls turn_end() */
+	struct stream_queue
+	    pending_writes;  /* streams whose output leaves at the end of this turn, */
+	struct event *flush; /* when this runs: it calls turn_end() */
 	void (*turn_end)(struct loop *loop);
 	size_t bytes_since_flush;    /* moved for all clients */
 	const struct stream *judged; /* in stream_check(); NULL once that stream has ended */
-	struct clients_left clients_left;
-	struct client_walk_list walks; /* that are under way */
-	const struct host *host;       /* answers the control service; its owner set it */
+	struct recent_clients recent_clients;
+	struct client_iterators iterators; /* over all clients, that are under way */
+	const struct host *host;           /* answers the control service; its owner set it */
 	/* Activated when a client or a program has gone; NULL = nobody wants to know. Whoever set them owns them. */
 	struct event *left;
 	struct event *room; /* this one only while `waiting` is above 0 */

@@ -18,6 +18,9 @@ struct promises;
 
 #define REPLIES_GATHERED 4096 /* bytes */
 
+/* With more waiting to be sent, bytes, a client is not read, and its messages are not answered in this turn. */
+#define REPLIES_HIGH (128u * 1024)
+
 struct replies {
 	struct evbuffer *out;
 	struct promises **promises; /* of the stream; *promises is NULL while nothing is promised */

@@ -57,7 +57,7 @@ static void record_closed(struct instance *instance, const struct client *client
 
 	/* A monitor's connections to the control service would fill the list. */
 	if (!(instance->handlers->flags & HANDLERS_ADMINISTER))
-		*clients_left_add(&instance->loop->clients_left, refused) = *client;
+		*recent_clients_add(&instance->loop->recent_clients, refused) = *client;
 	instance->counters.closed[client->reason]++;
 	if (!log_enabled(level))
 		return;
@@ -81,6 +81,7 @@ void stream_end(struct stream *s, enum close_reason reason)
 {
 	struct instance *instance = s->instance;
 	struct loop *loop = instance->loop;
+	struct client_iterator *iterator;
 	struct client client;
 
 	stream_describe(s, &client);
@@ -93,7 +94,9 @@ void stream_end(struct stream *s, enum close_reason reason)
 	deadline_cancel(loop->deadlines, &s->deadline);
 	if (loop->judged == s)
 		loop->judged = NULL;
-	client_walks_pass_stream(loop, s);
+	LIST_FOREACH (iterator, &loop->iterators, entry)
+		if (iterator->next == s)
+			iterator->next = TAILQ_NEXT(s, entry);
 	leave_pending_writes(s);
 	TAILQ_REMOVE(&instance->streams, s, entry);
 	if (s->handlers->framing != NULL)
@@ -144,7 +147,7 @@ size_t stream_waiting(const struct stream *s)
 
 bool stream_has_room(const struct stream *s)
 {
-	return stream_waiting(s) <= STREAM_OUTPUT_HIGH;
+	return stream_waiting(s) <= REPLIES_HIGH;
 }
 
 /* Writes what the socket takes, at most about so much. 0, or -1 when the stream has ended. */
@@ -199,7 +202,7 @@ static void flush(struct stream *s)
 		return;
 	}
 	read = !s->eof && (s->phase >= PHASE_CLOSING ||
-			      (waiting <= STREAM_OUTPUT_HIGH && s->unread <= input_high(s)));
+			      (waiting <= REPLIES_HIGH && s->unread <= input_high(s)));
 	write = left > 0 || s->producing;
 	if (write && !channel->writing)
 		s->moved = clock_ms();
@@ -209,7 +212,7 @@ static void flush(struct stream *s)
 		stream_end(s, CLOSE_RESET);
 		return;
 	}
-	if ((s->more || channel->ops->has_more(channel)) && waiting <= STREAM_OUTPUT_HIGH)
+	if ((s->more || channel->ops->has_more(channel)) && waiting <= REPLIES_HIGH)
 		channel_again(channel); /* after the other clients of this turn */
 	if (waiting == 0 && s->phase >= PHASE_CLOSING)
 		linger(s);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 
 #include "net/close_reason.h"
@@ -21,9 +22,6 @@ struct listener;
 struct loop;
 struct peer;
 struct ucred;
-
-/* With more waiting to be sent, a client is not read, and its messages are not answered in this turn. */
-#define STREAM_OUTPUT_HIGH (128u * 1024)
 
 /* The kernel reports a piece on a Unix socket as read only when the client has read all of it. */
 #define STREAM_UNIX_PIECE (32u * 1024)
@@ -102,6 +100,24 @@ void stream_describe(const struct stream *stream, struct client *client);
 int stream_credentials(const struct stream *stream, struct ucred *credentials);
 /* Ends it at once, as one that may not be here. */
 void stream_kill(struct stream *stream);
+
+/*
+ * An iterator over all clients. It may be left and continued in another turn of the loop: clients that have ended
+ * meanwhile are skipped.
+ */
+struct client_iterator {
+	LIST_ENTRY(client_iterator) entry; /* in loop->iterators */
+	struct instance *instance;
+	struct stream *next; /* of the instance */
+};
+
+void client_iterator_begin(struct client_iterator *iterator, struct loop *loop);
+/* The next one, valid until the loop goes on; NULL at the end. */
+struct stream *client_iterator_next(struct client_iterator *iterator);
+void client_iterator_end(struct client_iterator *iterator);
+
+/* Before an instance leaves the loop's list. */
+void client_iterators_pass_instance(struct loop *loop, const struct instance *instance);
 
 /* Sends what streams have answered in this turn of the loop; may end any of them. */
 void streams_flush(struct loop *loop);

@@ -8,8 +8,8 @@
 #include "net/access.h"
 #include "net/client.h"
 #include "net/instance.h"
-#include "net/socket.h"
 #include "net/loop.h"
+#include "net/socket.h"
 #include "net/stream_parts.h"
 
 void streams_drain(struct instance *instance, enum close_reason reason)
@@ -111,6 +111,46 @@ struct stream *stream_find(const struct loop *loop, uint64_t id)
 struct stream *stream_next(const struct stream *s)
 {
 	return TAILQ_NEXT(s, entry);
+}
+
+/* --- an iterator --- */
+
+static void iterate_over(struct client_iterator *iterator, struct instance *instance)
+{
+	iterator->instance = instance;
+	iterator->next = instance == NULL ? NULL : TAILQ_FIRST(&instance->streams);
+}
+
+void client_iterator_begin(struct client_iterator *iterator, struct loop *loop)
+{
+	iterate_over(iterator, TAILQ_FIRST(&loop->instances));
+	LIST_INSERT_HEAD(&loop->iterators, iterator, entry);
+}
+
+struct stream *client_iterator_next(struct client_iterator *iterator)
+{
+	struct stream *stream;
+
+	while (iterator->next == NULL && iterator->instance != NULL)
+		iterate_over(iterator, TAILQ_NEXT(iterator->instance, entry));
+	stream = iterator->next;
+	if (stream != NULL)
+		iterator->next = TAILQ_NEXT(stream, entry);
+	return stream;
+}
+
+void client_iterator_end(struct client_iterator *iterator)
+{
+	LIST_REMOVE(iterator, entry);
+}
+
+void client_iterators_pass_instance(struct loop *loop, const struct instance *instance)
+{
+	struct client_iterator *iterator;
+
+	LIST_FOREACH (iterator, &loop->iterators, entry)
+		if (iterator->instance == instance)
+			iterate_over(iterator, TAILQ_NEXT(iterator->instance, entry));
 }
 
 /* --- one of them --- */

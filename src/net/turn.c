@@ -10,14 +10,13 @@
 #include "net/framing.h"
 #include "net/instance.h"
 #include "net/replies.h"
-#include "net/stream.h"
 #include "net/stream_parts.h"
 
 #define MESSAGES_PER_TURN 1024
 
 struct message *run_next(struct run *run)
 {
-	if (run->consumed == run->count || replies_waiting(run->replies) > STREAM_OUTPUT_HIGH)
+	if (run->consumed == run->count || replies_waiting(run->replies) > REPLIES_HIGH)
 		return NULL;
 	return &run->messages[run->consumed++];
 }
@@ -122,7 +121,7 @@ enum verdict turn_run(struct stream *s)
 	input.refusals = s->handlers->refusals;
 	input.replies = &replies;
 	input.ended = false;
-	s->more = replies_waiting(&replies) > STREAM_OUTPUT_HIGH;
+	s->more = replies_waiting(&replies) > REPLIES_HIGH;
 	while (verdict == VERDICT_CONTINUE && !s->more && look_at_input(&input, in)) {
 		const char *begin = input.at;
 
@@ -144,7 +143,7 @@ enum verdict turn_run(struct stream *s)
 			    run.count) /* the rest stays in the input for another turn */
 				input.at = messages[run.consumed].bytes;
 			s->more = run.consumed < run.count || steps >= MESSAGES_PER_TURN ||
-				  replies_waiting(&replies) > STREAM_OUTPUT_HIGH;
+				  replies_waiting(&replies) > REPLIES_HIGH;
 		} while (verdict == VERDICT_CONTINUE && !s->more &&
 			 (frame == FRAME_MESSAGE || frame == FRAME_BARRIER));
 		if (verdict == VERDICT_CONTINUE && frame == FRAME_FOREIGN)

@@ -15,12 +15,12 @@
 
 void clients_begin(struct clients_query *query, const struct server *server)
 {
-	client_walk_begin(&query->walk, server->running.loop);
+	client_iterator_begin(&query->walk, server->running.loop);
 }
 
 void clients_end(struct clients_query *query)
 {
-	client_walk_end(&query->walk);
+	client_iterator_end(&query->walk);
 	network_clear(&query->source);
 }
 
@@ -50,7 +50,7 @@ int clients_add_some(struct clients_query *query, json_t *rows)
 	struct client client;
 
 	for (int i = 0; i < LOOKS_PER_PIECE && json_array_size(rows) < ROWS_PER_PIECE; i++) {
-		if ((stream = client_walk_next(&query->walk)) == NULL)
+		if ((stream = client_iterator_next(&query->walk)) == NULL)
 			return 0;
 		stream_describe(stream, &client);
 		if (is_wanted(query, &client, now) &&
@@ -63,13 +63,13 @@ int clients_add_some(struct clients_query *query, json_t *rows)
 int clients_add_departed(
     const struct clients_query *query, const struct server *server, json_t *rows)
 {
-	const struct clients_left *left = &server->running.loop->clients_left;
-	struct clients_left_walk walk = { 0 };
+	const struct recent_clients *left = &server->running.loop->recent_clients;
+	struct recent_clients_iterator walk = { 0 };
 	const struct client *client;
 	int64_t now = clock_ms();
 	json_t *row;
 
-	while ((client = clients_left_next(left, &walk)) != NULL) {
+	while ((client = recent_clients_next(left, &walk)) != NULL) {
 		if (!is_wanted(query, client, client->left))
 			continue;
 		row = client_json(client, client->left);

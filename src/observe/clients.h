@@ -10,6 +10,7 @@
 
 #include "net/access.h"
 #include "net/client.h"
+#include "net/stream.h"
 
 struct server;
 
@@ -18,7 +19,7 @@ struct clients_query {
 	const char *service;   /* NULL = of any */
 	struct network source; /* without a text: from anywhere */
 	int64_t idle_over;     /* ms; -1 = however busy */
-	struct client_walk walk;
+	struct client_iterator walk;
 };
 
 /* Starts with the first client. clients_end() is due afterwards; it clears `source`, too. */

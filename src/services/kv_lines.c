@@ -136,7 +136,7 @@ static enum verdict kv_lines_messages(struct stream *stream, struct run *run)
 	for (size_t i = 0; i < run->count; i++)
 		errors[i] = read_line(&run->messages[i], &kv->limits, &calls[i]);
 	engine->ops->prepare(engine, calls, run->count);
-	while (run->consumed < run->count && replies_waiting(replies) <= STREAM_OUTPUT_HIGH) {
+	while (run->consumed < run->count && replies_waiting(replies) <= REPLIES_HIGH) {
 		size_t i = run->consumed++;
 		const struct call *call = &calls[i];
 		struct kv_result result;

@@ -64,9 +64,9 @@ static void teardown(void)
 }
 
 /* The id of the next one; 0 at the end. */
-static uint64_t next(struct client_walk *walk)
+static uint64_t next(struct client_iterator *walk)
 {
-	const struct stream *stream = client_walk_next(walk);
+	const struct stream *stream = client_iterator_next(walk);
 	struct client client;
 
 	if (stream == NULL)
@@ -82,23 +82,23 @@ static void end(uint64_t id)
 
 START_TEST(walk_sees_all_in_order)
 {
-	struct client_walk walk;
+	struct client_iterator walk;
 
-	client_walk_begin(&walk, loop);
+	client_iterator_begin(&walk, loop);
 	for (uint64_t id = 1; id <= CLIENTS; id++)
 		ck_assert_uint_eq(next(&walk), id);
 	ck_assert_uint_eq(next(&walk), 0);
 	ck_assert_uint_eq(next(&walk), 0);
-	client_walk_end(&walk);
+	client_iterator_end(&walk);
 }
 END_TEST
 
 START_TEST(walk_steps_over_who_has_ended)
 {
-	struct client_walk walk, other;
+	struct client_iterator walk, other;
 
-	client_walk_begin(&walk, loop);
-	client_walk_begin(&other, loop);
+	client_iterator_begin(&walk, loop);
+	client_iterator_begin(&other, loop);
 	ck_assert_uint_eq(next(&walk), 1);
 	end(1); /* the one behind us */
 	end(2); /* the next one */
@@ -108,81 +108,81 @@ START_TEST(walk_steps_over_who_has_ended)
 	end(6);
 	ck_assert_uint_eq(next(&walk), 0);
 	ck_assert_uint_eq(next(&other), 3);
-	client_walk_end(&walk);
-	client_walk_end(&other);
+	client_iterator_end(&walk);
+	client_iterator_end(&other);
 }
 END_TEST
 
 START_TEST(walk_leaves_an_instance_that_goes)
 {
-	struct client_walk walk;
+	struct client_iterator walk;
 
-	client_walk_begin(&walk, loop);
+	client_iterator_begin(&walk, loop);
 	ck_assert_uint_eq(next(&walk), 1);
-	client_walks_pass_instance(loop, instances[0]);
+	client_iterators_pass_instance(loop, instances[0]);
 	TAILQ_REMOVE(&loop->instances, instances[0], entry);
 	ck_assert_uint_eq(next(&walk), 4);
-	client_walk_end(&walk);
+	client_iterator_end(&walk);
 	TAILQ_INSERT_TAIL(&loop->instances, instances[0], entry);
 }
 END_TEST
 
 /* The id of the n-th last one, 0 being the last; 0 when there is none. */
-static uint64_t left_id(const struct clients_left *left, uint64_t n)
+static uint64_t left_id(const struct recent_clients *left, uint64_t n)
 {
-	struct clients_left_walk walk = { 0 };
+	struct recent_clients_iterator walk = { 0 };
 	const struct client *client;
 
 	do
-		client = clients_left_next(left, &walk);
+		client = recent_clients_next(left, &walk);
 	while (client != NULL && n-- > 0);
 	return client == NULL ? 0 : client->id;
 }
 
 START_TEST(ring_keeps_the_last)
 {
-	struct clients_left *left = calloc(1, sizeof(*left));
+	struct recent_clients *left = calloc(1, sizeof(*left));
 
 	ck_assert_uint_eq(left_id(left, 0), 0);
-	for (uint64_t id = 1; id <= 2 * CLIENTS_LEFT + 3; id++) {
-		clients_left_add(left, false)->id = id;
+	for (uint64_t id = 1; id <= 2 * RECENT_CLIENTS + 3; id++) {
+		recent_clients_add(left, false)->id = id;
 		ck_assert_uint_eq(left_id(left, 0), id);
 	}
-	for (uint64_t i = 0; i < CLIENTS_LEFT; i++)
-		ck_assert_uint_eq(left_id(left, i), 2 * CLIENTS_LEFT + 3 - i);
-	ck_assert_uint_eq(left_id(left, CLIENTS_LEFT), 0);
+	for (uint64_t i = 0; i < RECENT_CLIENTS; i++)
+		ck_assert_uint_eq(left_id(left, i), 2 * RECENT_CLIENTS + 3 - i);
+	ck_assert_uint_eq(left_id(left, RECENT_CLIENTS), 0);
 	free(left);
 }
 END_TEST
 
 START_TEST(refused_clients_push_out_each_other_only)
 {
-	struct clients_left *left = calloc(1, sizeof(*left));
+	struct recent_clients *left = calloc(1, sizeof(*left));
 
-	*clients_left_add(left, false) = (struct client){ .id = 1, .left = 1 };
-	for (int64_t time = 2; time < 3 * CLIENTS_REFUSED; time++)
-		*clients_left_add(left, true) = (struct client){ .id = 100, .left = time };
-	*clients_left_add(left, false) = (struct client){ .id = 2, .left = INT64_MAX };
+	*recent_clients_add(left, false) = (struct client){ .id = 1, .left = 1 };
+	for (int64_t time = 2; time < 3 * RECENT_REFUSED; time++)
+		*recent_clients_add(left, true) = (struct client){ .id = 100, .left = time };
+	*recent_clients_add(left, false) = (struct client){ .id = 2, .left = INT64_MAX };
 	ck_assert_uint_eq(left_id(left, 0), 2);
-	for (uint64_t i = 1; i <= CLIENTS_REFUSED; i++)
+	for (uint64_t i = 1; i <= RECENT_REFUSED; i++)
 		ck_assert_uint_eq(left_id(left, i), 100);
-	ck_assert_uint_eq(left_id(left, CLIENTS_REFUSED + 1), 1);
-	ck_assert_uint_eq(left_id(left, CLIENTS_REFUSED + 2), 0);
+	ck_assert_uint_eq(left_id(left, RECENT_REFUSED + 1), 1);
+	ck_assert_uint_eq(left_id(left, RECENT_REFUSED + 2), 0);
 	free(left);
 }
 END_TEST
 
 START_TEST(who_ends_is_remembered)
 {
-	struct clients_left_walk walk = { 0 };
+	struct recent_clients_iterator walk = { 0 };
 	const struct client *client;
 
 	end(5);
-	client = clients_left_next(&loop->clients_left, &walk);
+	client = recent_clients_next(&loop->recent_clients, &walk);
 	ck_assert_uint_eq(client->id, 5);
 	ck_assert_str_eq(client->service, "three");
 	ck_assert_int_eq(client->reason, CLOSE_DENIED);
-	ck_assert_ptr_null(clients_left_next(&loop->clients_left, &walk));
+	ck_assert_ptr_null(recent_clients_next(&loop->recent_clients, &walk));
 	ck_assert_ptr_null(stream_find(loop, 5));
 }
 END_TEST

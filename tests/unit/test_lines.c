@@ -279,12 +279,12 @@ START_TEST(a_full_output_ends_the_turn)
 	struct wire wire;
 
 	wire_open(&wire, true);
-	fill_output(&wire, STREAM_OUTPUT_HIGH + 1);
+	fill_output(&wire, REPLIES_HIGH + 1);
 	evbuffer_add(wire.in, "x\n", 2);
 	turn_run(wire.stream);
 	ck_assert(wire.stream->more);
 	ck_assert_uint_eq(evbuffer_get_length(wire.in), 2);
-	evbuffer_drain(wire.out, STREAM_OUTPUT_HIGH + 1);
+	evbuffer_drain(wire.out, REPLIES_HIGH + 1);
 	turn_run(wire.stream);
 	ck_assert(!wire.stream->more);
 	expect_output(&wire, BYTES("<x>"));
@@ -338,11 +338,11 @@ START_TEST(a_run_stops_at_a_full_output)
 
 	wire_open(&wire, true);
 	evbuffer_add(wire.in, BYTES("a\nb\n"));
-	fill_output(&wire, STREAM_OUTPUT_HIGH);
+	fill_output(&wire, REPLIES_HIGH);
 	turn_run(wire.stream);
 	ck_assert(wire.stream->more);
 	ck_assert_uint_eq(evbuffer_get_length(wire.in), 2);
-	evbuffer_drain(wire.out, STREAM_OUTPUT_HIGH);
+	evbuffer_drain(wire.out, REPLIES_HIGH);
 	turn_run(wire.stream);
 	ck_assert(!wire.stream->more);
 	expect_output(&wire, BYTES("<a><b>"));
