@@ -144,7 +144,7 @@ static int check_config(const char *file, bool print)
 		return EX_CONFIG;
 	/* Only root can test what the user is allowed to open. */
 	for (size_t i = 0; geteuid() == 0 && i < config->instance_count; i++)
-		if (instance_enabled(&config->instances[i]))
+		if (config->instances[i].enabled)
 			service_verify(
 			    &config->instances[i], config->main->user, &config->warnings);
 	for (size_t i = 0; i < config->warnings.count; i++)

@@ -317,7 +317,7 @@ void plan_check_inherited(struct reload_plan *plan)
 		const struct instance_config *instance = config_instance(config, name);
 		struct suggestion suggestion = { .name = name };
 
-		if (instance != NULL && instance_enabled(instance))
+		if (instance != NULL && instance->enabled)
 			continue;
 		plan->status = EX_CONFIG;
 		if (instance != NULL) {

@@ -39,8 +39,7 @@ struct names *reload_plan_look_up(
 		const struct instance_config *instance = &config->instances[i];
 		const struct instance_settings *settings = instance->parts[PART_INSTANCE].fields;
 
-		if (!instance_enabled(instance) ||
-		    inherited_has(running->inherited, instance->name))
+		if (!instance->enabled || inherited_has(running->inherited, instance->name))
 			continue;
 		for (size_t j = 0; j < settings->listen.count; j++) {
 			const struct address *address = &settings->listen.items[j];
@@ -189,7 +188,7 @@ struct reload_plan *reload_plan_new(struct running *running, struct config *next
 		goto fail;
 	}
 	for (size_t i = 0; i < next->instance_count; i++)
-		if (instance_enabled(&next->instances[i]))
+		if (next->instances[i].enabled)
 			plan_instance(plan, &next->instances[i]);
 	if (errors->count > before || errors->lost || open_log(plan) == -1)
 		goto fail;

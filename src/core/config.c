@@ -66,7 +66,8 @@ void config_free(struct config *config)
 		option_section_clear(&config->sections[i]);
 	for (size_t i = 0; i < config->instance_count; i++) {
 		for (size_t part = 0; part < CONFIG_PARTS; part++)
-			option_section_clear(&config->instances[i].parts[part]);
+			if (config->instances[i].parts[part].rows != NULL)
+				option_section_clear(&config->instances[i].parts[part]);
 		free(config->instances[i].name);
 	}
 	free(config->instances);
@@ -86,22 +87,10 @@ struct instance_config *config_instance(const struct config *config, const char 
 const struct option_row *config_kind_row(
     const struct config_kind *kind, const char *key, size_t *part)
 {
-	for (*part = 0; *part < CONFIG_PARTS; (*part)++) {
-		const struct option_row *rows = kind->parts[*part].rows;
-		const struct option_row *row = rows == NULL ? NULL : option_find(rows, key);
-
-		if (row != NULL)
-			return row;
-	}
+	for (*part = 0; *part < CONFIG_PARTS; (*part)++)
+		for (const struct option_row *row = kind->parts[*part].rows;
+		     row != NULL && row->key != NULL; row++)
+			if (strcmp(row->key, key) == 0)
+				return row;
 	return NULL;
-}
-
-bool instance_enabled(const struct instance_config *instance)
-{
-	size_t part;
-	const struct option_row *row = config_kind_row(instance->kind, "enabled", &part);
-
-	if (row == NULL || row->type != &option_bool)
-		return true;
-	return *(const bool *)((const char *)instance->parts[part].fields + row->offset);
 }

@@ -51,6 +51,7 @@ struct config_kind {
 struct instance_config {
 	char *name;
 	const struct config_kind *kind;
+	bool enabled;
 	struct option_origin origin;
 	struct option_section parts[CONFIG_PARTS]; /* as in the kind */
 };
@@ -103,8 +104,6 @@ void config_free(struct config *config);
 
 /* The instance of that name, or NULL. */
 struct instance_config *config_instance(const struct config *config, const char *name);
-
-bool instance_enabled(const struct instance_config *instance);
 
 /* The row of a key of that kind of service, and in *part the part that it stands in; or NULL. */
 const struct option_row *config_kind_row(

@@ -14,7 +14,7 @@
 #include <strings.h>
 
 #include "core/config.h"
-#include "core/config_lex.h"
+#include "core/config_lexer.h"
 #include "core/config_text.h"
 #include "core/error.h"
 #include "core/path.h"
@@ -47,51 +47,34 @@ static bool integer_fits(const struct token *token, bool as_long)
 	return errno == 0 && value >= min && value <= max;
 }
 
-/* libconfig 1.5 takes 010 for ten, 1.7 for eight. */
-static bool has_leading_zero(const struct token *token)
-{
-	const char *at = token->text + (*token->text == '+' || *token->text == '-');
-
-	return at[0] == '0' && isdigit((unsigned char)at[1]);
-}
-
 static void check_integer(
     struct check *check, const struct option_origin *where, const struct token *token)
 {
+	const char *digits = token->text + (*token->text == '+' || *token->text == '-');
 	bool is_long = token->text[token->length - 1] == 'L';
-	const struct token *name = &check->name;
-	int name_length = (int)name->length, length = token->length > 60 ? 60 : (int)token->length;
+	const char *name = check->name.text;
+	int name_length = (int)check->name.length;
+	int length = token->length > 60 ? 60 : (int)token->length;
 
-	if (has_leading_zero(token)) {
+	/* libconfig 1.5 takes 010 for ten, 1.7 for eight. */
+	if (digits[0] == '0' && isdigit((unsigned char)digits[1])) {
 		errors_add(check->errors, where,
 		    "%.*s: expected an integer without a 0 before it, or a string such as "
 		    "\"0660\" for a mode, got %.*s",
-		    name_length, name->text, length, token->text);
+		    name_length, name, length, token->text);
+	} else if (integer_fits(token, is_long)) {
 		return;
-	}
-	if (integer_fits(token, is_long))
-		return;
-	if (integer_fits(token, true)) {
+	} else if (integer_fits(token, true)) {
 		errors_add(check->errors, where,
 		    "%.*s: expected an integer of 32 bits, one of 64 such as %.*sL, or a string "
 		    "such as \"3G\", got %.*s",
-		    name_length, name->text, length, token->text, length, token->text);
-		return;
+		    name_length, name, length, token->text, length, token->text);
+	} else {
+		errors_add(check->errors, where,
+		    "%.*s: expected an integer of 64 bits at most, got %.*s", name_length, name,
+		    length, token->text);
+		check->parsable = false; /* by libconfig 1.7 */
 	}
-	errors_add(check->errors, where, "%.*s: expected an integer of 64 bits at most, got %.*s",
-	    name_length, name->text, length, token->text);
-	check->parsable = false; /* by libconfig 1.7 */
-}
-
-/* libconfig 1.7 takes [ 1, 2, ]; 1.5 does not. */
-static void check_mark(
-    struct check *check, const struct option_origin *where, const struct token *token)
-{
-	if (!token_is(&check->last, ',') || (!token_is(token, ']') && !token_is(token, ')')))
-		return;
-	errors_add(check->errors, where, "%.*s: remove the comma before the %c",
-	    (int)check->name.length, check->name.text, *token->text);
-	check->parsable = false;
 }
 
 /* libconfig cuts a string at an escaped NUL without a word. */
@@ -128,41 +111,34 @@ static char *include_path(const struct check *check, const struct token *token)
 	return joined;
 }
 
-/* NULL with an error. */
-static char *read_include(const char *path, size_t *length, struct error *error)
-{
-	char *text;
-
-	if (privilege_was_root() && trust_check(path, error) == -1)
-		return NULL;
-	if ((text = text_read(path, false, length)) == NULL)
-		error_code(error, errno, "%s", text_describe(errno));
-	return text;
-}
-
 static void check_include(struct check *check, const struct option_origin *where,
     const struct token *token, unsigned depth)
 {
 	char *path = include_path(check, token), *text = NULL;
 	bool seen = path != NULL && strings_find(check->names, path) != NULL;
 	const char *name = path == NULL ? NULL : strings_intern(check->names, path);
-	struct error error;
 	char shown[256];
+	struct error error;
 	size_t length;
 
-	if (name == NULL) {
+	free(path);
+	if (name == NULL)
 		check->errors->lost = true;
-	} else if (!seen && depth < INCLUDE_DEPTH_MAX) {
-		if ((text = read_include(name, &length, &error)) != NULL) {
-			check_file(check, name, text, length, depth + 1);
-		} else {
-			errors_add(check->errors, where, "can't include %s: %s",
-			    log_escape(shown, sizeof(shown), name, strlen(name)), error.text);
-			check->parsable = false;
-		}
+	if (name == NULL || seen || depth == INCLUDE_DEPTH_MAX)
+		return;
+	if (!privilege_was_root() || trust_check(name, &error) == 0) {
+		text = text_read(name, false, &length);
+		if (text == NULL)
+			error_code(&error, errno, "%s", text_describe(errno));
+	}
+	if (text != NULL) {
+		check_file(check, name, text, length, depth + 1);
+	} else {
+		errors_add(check->errors, where, "can't include %s: %s",
+		    log_escape(shown, sizeof(shown), name, strlen(name)), error.text);
+		check->parsable = false;
 	}
 	free(text);
-	free(path);
 }
 
 static void check_bytes(struct check *check, const char *file, const char *text, size_t length)
@@ -182,7 +158,7 @@ static void check_bytes(struct check *check, const char *file, const char *text,
 	}
 }
 
-/* What libconfig would not say, of a file and of what it includes. */
+/* Checks a file and what it includes. */
 static void check_file(
     struct check *check, const char *file, const char *text, size_t length, unsigned depth)
 {
@@ -190,25 +166,39 @@ static void check_file(
 	struct token token;
 
 	check_bytes(check, file, text, length);
-	while ((token = lexer_next(&lexer)).kind != TOKEN_END) {
+	for (; (token = lexer_next(&lexer)).kind != TOKEN_END; check->last = token) {
 		struct option_origin where = { .file = file, .line = token.line };
 
-		if (token.kind == TOKEN_NAME) {
+		switch (token.kind) {
+		case TOKEN_NAME:
 			check->name = token;
-		} else if (token.kind == TOKEN_INTEGER) {
+			break;
+		case TOKEN_INTEGER:
 			check_integer(check, &where, &token);
-		} else if (token.kind == TOKEN_MARK) {
-			check_mark(check, &where, &token);
-		} else if (token.kind == TOKEN_STRING) {
+			break;
+		case TOKEN_MARK:
+			/* libconfig 1.7 takes [ 1, 2, ]; 1.5 does not. */
+			if (check->last.kind != TOKEN_MARK || *check->last.text != ',' ||
+			    (*token.text != ']' && *token.text != ')'))
+				break;
+			errors_add(check->errors, &where, "%.*s: remove the comma before the %c",
+			    (int)check->name.length, check->name.text, *token.text);
+			check->parsable = false;
+			break;
+		case TOKEN_STRING:
 			check_string(check, &where, &token);
-		} else if (token.kind == TOKEN_INCLUDE) {
+			break;
+		case TOKEN_INCLUDE:
 			check_include(check, &where, &token, depth);
-		} else if (token.kind == TOKEN_OPEN) {
+			break;
+		case TOKEN_OPEN:
 			errors_add(check->errors, &where, "the %s has no end",
 			    *token.text == '/' ? "comment" : "string");
 			check->parsable = false;
+			break;
+		default:
+			break;
 		}
-		check->last = token;
 	}
 }
 

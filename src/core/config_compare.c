@@ -15,17 +15,19 @@ struct changed {
 /* 0, or -1 with errno to end the comparison. */
 typedef int each_changed(const struct changed *changed, void *arg);
 
-/* Compares the rows that have all of the flags. */
+/* Compares the rows that have all of the flags, in so many sections. */
 static int compare_sections(const char *prefix, unsigned flags, const struct option_section *from,
-    struct option_section *to, each_changed *each, void *arg)
+    struct option_section *to, size_t count, each_changed *each, void *arg)
 {
-	for (const struct option_row *row = to->rows; row != NULL && row->key != NULL; row++) {
-		const struct changed changed = { prefix, row, from, to };
+	for (; count > 0; count--, from++, to++)
+		for (const struct option_row *row = to->rows; row != NULL && row->key != NULL;
+		     row++) {
+			const struct changed changed = { prefix, row, from, to };
 
-		if ((row->flags & flags) == flags && !option_equal(from, to, row) &&
-		    each(&changed, arg) == -1)
-			return -1;
-	}
+			if ((row->flags & flags) == flags && !option_equal(from, to, row) &&
+			    each(&changed, arg) == -1)
+				return -1;
+		}
 	return 0;
 }
 
@@ -39,8 +41,8 @@ static int compare_configs(const struct config *running, struct config *next, un
 
 		snprintf(prefix, sizeof(prefix), "%s%s", group != NULL ? group : "",
 		    group != NULL ? "." : "");
-		if (compare_sections(
-			prefix, flags, &running->sections[i], &next->sections[i], each, arg) == -1)
+		if (compare_sections(prefix, flags, &running->sections[i], &next->sections[i], 1,
+			each, arg) == -1)
 			return -1;
 	}
 	for (size_t i = 0; i < next->instance_count; i++) {
@@ -50,10 +52,9 @@ static int compare_configs(const struct config *running, struct config *next, un
 		if (from == NULL || from->kind != to->kind)
 			continue;
 		snprintf(prefix, sizeof(prefix), "services.%s.", to->name);
-		for (size_t part = 0; part < CONFIG_PARTS; part++)
-			if (compare_sections(prefix, flags, &from->parts[part], &to->parts[part],
-				each, arg) == -1)
-				return -1;
+		if (compare_sections(
+			prefix, flags, from->parts, to->parts, CONFIG_PARTS, each, arg) == -1)
+			return -1;
 	}
 	return 0;
 }

@@ -13,7 +13,7 @@
 #include "core/config.h"
 #include "core/config_check.h"
 #include "core/config_hint.h"
-#include "core/config_lex.h"
+#include "core/config_lexer.h"
 #include "core/config_text.h"
 #include "core/path.h"
 #include "core/privilege.h"
@@ -21,7 +21,6 @@
 
 struct reader {
 	struct config_files *files;
-	struct strings *names;
 	struct strings *errors;
 	const char *directory; /* of the file at hand; includes are relative to it */
 };
@@ -74,7 +73,7 @@ static void report_syntax(
 	size_t length;
 
 	if (file != NULL) {
-		where.file = known_name(reader->names, reader->directory, file);
+		where.file = known_name(reader->files->names, reader->directory, file);
 		text = included = where.file == NULL ? NULL : text_read(where.file, false, &length);
 	}
 	if (text != NULL)
@@ -87,17 +86,19 @@ static void report_syntax(
 	free(included);
 }
 
-static void parse_text(struct reader *reader, const char *name, const char *text)
+/* Takes over the text. */
+static void parse_text(struct reader *reader, const char *name, char *text)
 {
 	struct config_file *file = calloc(1, sizeof(*file));
 
 	if (file == NULL) {
 		reader->errors->lost = true;
+		free(text);
 		return;
 	}
 	file->name = name;
-	if (text_parse(&file->tree, text, reader->directory) == 0 &&
-	    (file->text = strdup(text)) != NULL) {
+	file->text = text;
+	if (text_parse(&file->tree, text, reader->directory) == 0) {
 		STAILQ_INSERT_TAIL(&reader->files->list, file, entry);
 		return;
 	}
@@ -106,29 +107,31 @@ static void parse_text(struct reader *reader, const char *name, const char *text
 	else
 		report_syntax(reader, name, text, &file->tree);
 	config_destroy(&file->tree);
+	free(text);
 	free(file);
 	reader->files->broken = true;
 }
 
 static void read_file(struct reader *reader, const char *file, bool may_wait)
 {
-	const char *name = strings_intern(reader->names, file);
-	char *directory = path_directory(file), *text = NULL;
+	const char *name = strings_intern(reader->files->names, file);
+	char *directory = path_directory(file), *text;
 	size_t length;
 
 	if (name == NULL || directory == NULL) {
 		reader->errors->lost = true;
-	} else if (is_trusted(reader, name) &&
-		   (text = text_read(name, may_wait, &length)) == NULL) {
-		report_errno(reader, name);
-	} else if (text != NULL) {
+	} else if (is_trusted(reader, name)) {
 		reader->directory = directory;
-		if (config_check(name, text, length, directory, reader->names, reader->errors))
+		if ((text = text_read(name, may_wait, &length)) == NULL) {
+			report_errno(reader, name);
+		} else if (config_check(name, text, length, directory, reader->files->names,
+			       reader->errors)) {
 			parse_text(reader, name, text);
-		else
+		} else {
 			reader->files->broken = true;
+			free(text);
+		}
 	}
-	free(text);
 	free(directory);
 }
 
@@ -177,15 +180,14 @@ static void read_directory(struct reader *reader, const char *directory)
 void config_files_read(struct config_files *files, const char *main_file, bool may_wait,
     struct strings *names, struct strings *errors)
 {
-	struct reader reader = { .files = files, .names = names, .errors = errors };
-	size_t length = strlen(main_file);
+	struct reader reader = { .files = files, .errors = errors };
+	size_t length = strlen(main_file) - (ends_in_conf(main_file) ? strlen(".conf") : 0);
 	char *drop_ins = NULL;
 
 	STAILQ_INIT(&files->list);
+	files->names = names;
 	files->broken = false;
 	read_file(&reader, main_file, may_wait);
-	if (ends_in_conf(main_file))
-		length -= strlen(".conf");
 	if (asprintf(&drop_ins, "%.*s.d", (int)length, main_file) == -1) {
 		errors->lost = true;
 		return;
@@ -206,22 +208,22 @@ void config_files_clear(struct config_files *files)
 	}
 }
 
-struct option_origin config_files_origin(
-    const struct config_file *file, const config_setting_t *setting, struct strings *names)
+struct option_origin config_files_origin(const struct config_files *files,
+    const struct config_file *file, const config_setting_t *setting)
 {
-	const char *included = config_setting_source_file(setting);
+	const char *included = config_setting_source_file(setting), *name = NULL;
 	struct option_origin origin = { .file = file->name,
 		.line = (int)config_setting_source_line(setting) };
+	char *directory;
 
-	if (included != NULL) {
-		char *directory = path_directory(file->name);
-		const char *name =
-		    directory == NULL ? NULL : known_name(names, directory, included);
-
-		if (name != NULL)
-			origin.file = name;
-		free(directory);
-	}
+	if (included == NULL)
+		return origin;
+	directory = path_directory(file->name);
+	if (directory != NULL)
+		name = known_name(files->names, directory, included);
+	free(directory);
+	if (name != NULL)
+		origin.file = name;
 	return origin;
 }
 
@@ -270,11 +272,11 @@ static int element_line(
 	return noted;
 }
 
-struct option_origin config_files_element_origin(const struct config_file *file,
-    const config_setting_t *array, unsigned index, struct strings *names)
+struct option_origin config_files_element_origin(const struct config_files *files,
+    const struct config_file *file, const config_setting_t *array, unsigned index)
 {
 	const config_setting_t *element = config_setting_get_elem(array, index);
-	struct option_origin origin = config_files_origin(file, element, names);
+	struct option_origin origin = config_files_origin(files, file, element);
 	int name_line = (int)config_setting_source_line(array);
 	char *text = file->text, *included = NULL;
 	size_t length;

@@ -12,35 +12,36 @@
 #include "core/option.h"
 #include "core/strings.h"
 
-struct strings;
-
 struct config_file {
 	STAILQ_ENTRY(config_file) entry;
-	const char *name; /* in the texts that were given for names */
+	const char *name; /* in the names */
 	char *text;       /* as it was read */
 	config_t tree;    /* its settings point back to it: it must not move */
+	const config_setting_t
+	    *services; /* the group of that name, once the loader has found it; or NULL */
 };
 
 /* Those that could be parsed, later ones win. */
 struct config_files {
 	STAILQ_HEAD(, config_file) list;
-	bool broken; /* there are others: what seems to be missing may stand in one of them */
+	struct strings *names; /* of all files, includes too */
+	bool broken; /* there are others: what seems to be missing may be in one of them */
 };
 
 /*
- * Adds an error for each mistake. The names of all files, includes too, are added to `names`. With may_wait, the
- * main file may be a pipe.
+ * Reads the main file and its drop-ins; adds their names and those of the files that they include to `names`, which
+ * stay the caller's, and an error for each mistake. With may_wait, the main file may be a pipe.
  */
 void config_files_read(struct config_files *files, const char *main_file, bool may_wait,
     struct strings *names, struct strings *errors);
 void config_files_clear(struct config_files *files);
 
-/* Where a setting of the file stands. */
-struct option_origin config_files_origin(
-    const struct config_file *file, const config_setting_t *setting, struct strings *names);
+/* Where a setting of the file is. */
+struct option_origin config_files_origin(const struct config_files *files,
+    const struct config_file *file, const config_setting_t *setting);
 
-/* The same, for an element of a named array or list. */
-struct option_origin config_files_element_origin(const struct config_file *file,
-    const config_setting_t *array, unsigned index, struct strings *names);
+/* Where an element of a named array or list is. */
+struct option_origin config_files_element_origin(const struct config_files *files,
+    const struct config_file *file, const config_setting_t *array, unsigned index);
 
 #endif

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "core/config_lex.h"
+#include "core/config_lexer.h"
 #include "core/log.h"
 
 #define DEPTH_MAX 32

@@ -69,7 +69,10 @@ int error_key(struct error *error, const char *key, const char *format, ...)
 
 int error_memory(struct error *error)
 {
-	return error_code(error, ENOMEM, "out of memory");
+	strcpy(error->text, "out of memory");
+	error->key = NULL;
+	errno = error->code = ENOMEM;
+	return -1;
 }
 
 int error_prefix(struct error *error, const char *format, ...)

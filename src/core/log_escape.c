@@ -30,17 +30,19 @@ static size_t escape_byte(char to[5], unsigned char byte)
 	return 4;
 }
 
-/* Escapes every byte that is not plain; ends in "..." when the result does not fit. */
-static char *escape_bytes(char *to, size_t size, const unsigned char *from, size_t length,
-    bool (*is_plain)(unsigned char byte))
+/* Escapes controls, and, unless `controls_only`, what is not ASCII and backslashes; ends in "..." when it does not fit. */
+static char *escape_bytes(
+    char *to, size_t size, const unsigned char *from, size_t length, bool controls_only)
 {
 	size_t at = 0;
 	char shown[5];
 
 	for (size_t i = 0; i < length; i++) {
+		bool is_plain = from[i] >= 0x20 && from[i] != 0x7f &&
+				(controls_only || (from[i] < 0x7f && from[i] != '\\'));
 		size_t n = 1;
 
-		if (is_plain(from[i]))
+		if (is_plain)
 			shown[0] = (char)from[i];
 		else
 			n = escape_byte(shown, from[i]);
@@ -58,22 +60,12 @@ static char *escape_bytes(char *to, size_t size, const unsigned char *from, size
 	return to;
 }
 
-static bool is_plain_ascii(unsigned char byte)
-{
-	return byte >= 0x20 && byte < 0x7f && byte != '\\';
-}
-
-static bool is_no_control(unsigned char byte)
-{
-	return byte >= 0x20 && byte != 0x7f;
-}
-
 char *log_escape(char *to, size_t size, const void *bytes, size_t length)
 {
-	return escape_bytes(to, size, bytes, length, is_plain_ascii);
+	return escape_bytes(to, size, bytes, length, false);
 }
 
 char *log_escape_controls(char *to, size_t size, const char *text)
 {
-	return escape_bytes(to, size, (const unsigned char *)text, strlen(text), is_no_control);
+	return escape_bytes(to, size, (const unsigned char *)text, strlen(text), true);
 }

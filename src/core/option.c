@@ -80,7 +80,7 @@ void option_suggest(struct suggestion *suggestion, const struct option_row *rows
 static void replace_value(struct option_section *section, const struct option_row *row,
     const void *value, const struct option_origin *origin)
 {
-	void *field = option_field(section, row);
+	void *field = (char *)section->fields + row->offset;
 
 	if (row->type->clear != NULL)
 		row->type->clear(row, field);
@@ -167,7 +167,8 @@ char *option_format(const struct option_section *section, const struct option_ro
 bool option_equal(
     const struct option_section *a, const struct option_section *b, const struct option_row *row)
 {
-	const void *x = option_field(a, row), *y = option_field(b, row);
+	const char *x = (const char *)a->fields + row->offset;
+	const char *y = (const char *)b->fields + row->offset;
 
 	return row->type->equal != NULL ? row->type->equal(row, x, y)
 					: memcmp(x, y, row->type->size) == 0;

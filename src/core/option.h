@@ -151,6 +151,15 @@ int option_copy(
 void option_explain(const struct option_row *row, const char *path, FILE *out);
 
 /*
+ * For those who write a type: the setting's string, or NULL with an error. An empty one needs OPTION_EMPTY.
+ */
+const char *option_read_string(const struct option_row *row, const struct config_setting_t *setting,
+    const char *expected, struct error *error);
+/* What is expected of a list of strings: of an array, or of a single string in its place. */
+#define OPTION_LIST_EXPECTED(many) \
+	((many) ? "an array with each item a string" : "a string or an array of strings")
+
+/*
  * For those who write a type (and a list of strings can be left to option_strings, its printing to
  * option_string). Sets the error to "expected EXPECTED, got …", the latter from the
  * setting; always -1.

@@ -14,11 +14,6 @@ struct __attribute__((may_alias)) list {
 	size_t count;
 };
 
-static void *item_at(const struct option_item *type, const struct list *list, size_t index)
-{
-	return list->items + index * type->size;
-}
-
 static char *text_of(const struct option_item *type, const void *item)
 {
 	return *(char *const *)((const char *)item + type->text);
@@ -33,34 +28,31 @@ int option_list_parse(const struct option_row *row, const struct config_setting_
     void *field, struct error *error)
 {
 	const struct option_item *type = row->type->item;
-	bool many = config_setting_is_aggregate(setting);
-	struct strings strings = { 0 };
+	bool many = config_setting_is_array(setting) || config_setting_is_list(setting);
+	size_t count = many ? (size_t)config_setting_length(setting) : 1;
 	struct list *list = field;
 	char shown[160];
 
-	if (option_strings.parse(row, setting, &strings, error) == -1)
-		return -1;
-	if (strings.count > 0 && (list->items = calloc(strings.count, type->size)) == NULL) {
-		error_memory(error);
-		goto fail;
-	}
-	for (; list->count < strings.count; list->count++) {
-		const char *text = strings.items[list->count];
-		void *item = item_at(type, list, list->count);
+	if (count > 0 && (list->items = calloc(count, type->size)) == NULL)
+		return error_memory(error);
+	for (; list->count < count; list->count++) {
+		const config_setting_t *element =
+		    many ? config_setting_get_elem(setting, (unsigned)list->count) : setting;
+		const char *text =
+		    option_read_string(row, element, OPTION_LIST_EXPECTED(many), error);
+		char *item = list->items + list->count * type->size;
 
+		if (text == NULL)
+			break;
 		if (type->parse(item, text, error) == -1) {
 			log_escape(shown, sizeof(shown), text, strlen(text));
 			error_prefix(error, "\"%s\": ", shown);
-			goto fail;
+			break;
 		}
-		/* An array may go over many lines. */
-		*line_of(type, item) = (int)config_setting_source_line(
-		    many ? config_setting_get_elem(setting, (unsigned)list->count) : setting);
+		*line_of(type, item) = (int)config_setting_source_line(element);
 	}
-	strings_clear(&strings);
-	return 0;
-fail:
-	strings_clear(&strings);
+	if (list->count == count)
+		return 0;
 	option_list_clear(row, field);
 	return -1;
 }
@@ -72,7 +64,7 @@ void option_list_print(const struct option_row *row, const void *field, FILE *ou
 
 	fputs("[ ", out);
 	for (size_t i = 0; i < list->count; i++) {
-		char *text = text_of(type, item_at(type, list, i));
+		char *text = text_of(type, list->items + i * type->size);
 
 		fputs(i == 0 ? "" : ", ", out);
 		option_string.print(row, &text, out);
@@ -88,8 +80,8 @@ bool option_list_equal(const struct option_row *row, const void *a, const void *
 
 	if (x->count != y->count)
 		return false;
-	while (i < x->count &&
-	       strcmp(text_of(type, item_at(type, x, i)), text_of(type, item_at(type, y, i))) == 0)
+	while (i < x->count && strcmp(text_of(type, x->items + i * type->size),
+				   text_of(type, y->items + i * type->size)) == 0)
 		i++;
 	return i == x->count;
 }
@@ -104,8 +96,8 @@ int option_list_copy(const struct option_row *row, void *to, const void *from)
 	if (list->count > 0 && (copy->items = calloc(list->count, type->size)) == NULL)
 		return -1;
 	for (; copy->count < list->count; copy->count++) {
-		void *item = item_at(type, list, copy->count),
-		     *new = item_at(type, copy, copy->count);
+		char *item = list->items + copy->count * type->size;
+		char *new = copy->items + copy->count * type->size;
 
 		if (type->parse(new, text_of(type, item), &error) == -1) {
 			option_list_clear(row, to);
@@ -123,16 +115,17 @@ void option_list_clear(const struct option_row *row, void *field)
 	struct list *list = field;
 
 	for (size_t i = 0; i < list->count; i++)
-		type->clear(item_at(type, list, i));
+		type->clear(list->items + i * type->size);
 	free(list->items);
 	*list = (struct list){ 0 };
 }
 
 void option_list_set_line(const struct option_row *row, void *field, size_t index, int line)
 {
+	const struct option_item *type = row->type->item;
 	const struct list *list = field;
 
-	*line_of(row->type->item, item_at(row->type->item, list, index)) = line;
+	*line_of(type, list->items + index * type->size) = line;
 }
 
 int option_list_line(const struct option_row *row, const void *field, const char *text)
@@ -141,7 +134,7 @@ int option_list_line(const struct option_row *row, const void *field, const char
 	const struct list *list = field;
 
 	for (size_t i = 0; i < list->count; i++)
-		if (text_of(type, item_at(type, list, i)) == text)
-			return *line_of(type, item_at(type, list, i));
+		if (text_of(type, list->items + i * type->size) == text)
+			return *line_of(type, list->items + i * type->size);
 	return 0;
 }

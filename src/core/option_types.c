@@ -134,8 +134,7 @@ static void choice_print(const struct option_row *row, const void *field, FILE *
 
 /* --- strings --- */
 
-/* The setting's text, or NULL with an error. */
-static const char *read_string(const struct option_row *row, const struct config_setting_t *setting,
+const char *option_read_string(const struct option_row *row, const struct config_setting_t *setting,
     const char *expected, struct error *error)
 {
 	const char *text = config_setting_get_string(setting);
@@ -151,7 +150,7 @@ static const char *read_string(const struct option_row *row, const struct config
 static int string_parse(const struct option_row *row, const struct config_setting_t *setting,
     void *field, struct error *error)
 {
-	const char *text = read_string(row, setting, "a string", error);
+	const char *text = option_read_string(row, setting, "a string", error);
 
 	if (text == NULL)
 		return -1;
@@ -243,13 +242,11 @@ static int strings_parse(const struct option_row *row, const struct config_setti
 {
 	bool many = config_setting_is_array(setting) || config_setting_is_list(setting);
 	int count = many ? config_setting_length(setting) : 1;
-	const char *expected =
-	    many ? "an array with each item a string" : "a string or an array of strings";
 
 	for (int i = 0; i < count; i++) {
-		const char *text =
-		    read_string(row, many ? config_setting_get_elem(setting, (unsigned)i) : setting,
-			expected, error);
+		const char *text = option_read_string(row,
+		    many ? config_setting_get_elem(setting, (unsigned)i) : setting,
+		    OPTION_LIST_EXPECTED(many), error);
 
 		if (text != NULL && strings_add(field, text) == 0)
 			continue;

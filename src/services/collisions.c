@@ -11,11 +11,6 @@
 #include "net/socket.h"
 #include "services/service.h"
 
-static const struct instance_settings *settings_of(const struct instance_config *instance)
-{
-	return instance->parts[PART_INSTANCE].fields;
-}
-
 static struct option_origin place_of(
     const struct instance_config *instance, const struct address *address)
 {
@@ -33,8 +28,8 @@ struct listed {
 	struct socket_options options;
 	struct endpoint endpoint; /* of a numeric IP address, without its zone */
 	bool is_numeric;
-	char *
-	    path; /* of a Unix socket, its directory in canonical spelling; NULL = it has no path */
+	/* Of a Unix socket, its directory in canonical spelling; NULL = it has no path. */
+	char *path;
 };
 
 /* Keeps the last name: a symbolic link there does not lead to a socket that is bound. */
@@ -48,27 +43,6 @@ static char *canonical_socket_path(const char *path)
 	free(directory);
 	free(real);
 	return joined;
-}
-
-static void list_address(
-    struct listed *to, const struct instance_config *instance, const struct address *address)
-{
-	char host[ADDRESS_HOST_MAX];
-	const struct address plain = address_without_zone(address, host);
-	struct endpoints endpoints;
-	const char *why;
-
-	*to = (struct listed){ .instance = instance,
-		.address = address,
-		.options.ipv6_only = settings_of(instance)->ipv6_only };
-	if (address->path != NULL && address->path[0] == '/')
-		to->path = canonical_socket_path(address->path);
-	if (address->path != NULL || address_is_name(address) ||
-	    endpoints_resolve(&endpoints, &plain, &why) == -1)
-		return;
-	to->is_numeric = true;
-	to->endpoint = endpoints.items[0];
-	endpoints_clear(&endpoints);
 }
 
 /* Ignores a final dot, which only says that the name is complete. */
@@ -157,7 +131,7 @@ static void check_storage(
 		const struct option_origin *place;
 		char *other_real;
 
-		if (!instance_enabled(i) || (other = storage_of(i)) == NULL)
+		if (!i->enabled || (other = storage_of(i)) == NULL)
 			continue;
 		other_real = path_canonical(other);
 		place = option_origin_of(&i->parts[PART_OWN], "storage");
@@ -178,19 +152,43 @@ static struct listed *list_addresses(
 	struct listed *all;
 	size_t total = 1; /* calloc() may give NULL for none */
 
-	for (size_t i = 0; i < config->instance_count; i++)
-		total += settings_of(&config->instances[i])->listen.count;
+	for (size_t i = 0; i < config->instance_count; i++) {
+		const struct instance_settings *settings =
+		    config->instances[i].parts[PART_INSTANCE].fields;
+
+		total += settings->listen.count;
+	}
 	all = calloc(total, sizeof(*all));
 	*count = 0;
 	for (size_t i = 0; all != NULL && i < config->instance_count; i++) {
 		const struct instance_config *instance = &config->instances[i];
-		const struct addresses *listen = &settings_of(instance)->listen;
+		const struct instance_settings *settings = instance->parts[PART_INSTANCE].fields;
 
-		if (!instance_enabled(instance) ||
+		if (!instance->enabled ||
 		    (inherited != NULL && inherited_has(inherited, instance->name)))
 			continue;
-		for (size_t n = 0; n < listen->count; n++)
-			list_address(&all[(*count)++], instance, &listen->items[n]);
+		for (size_t n = 0; n < settings->listen.count; n++) {
+			const struct address *address = &settings->listen.items[n];
+			struct listed *listed = &all[(*count)++];
+			char host[ADDRESS_HOST_MAX];
+			struct address plain;
+			struct endpoints endpoints;
+			const char *why;
+
+			listed->instance = instance;
+			listed->address = address;
+			listed->options.ipv6_only = settings->ipv6_only;
+			if (address->path != NULL && address->path[0] == '/')
+				listed->path = canonical_socket_path(address->path);
+			if (address->path != NULL || address_is_name(address))
+				continue;
+			plain = address_without_zone(address, host);
+			if (endpoints_resolve(&endpoints, &plain, &why) == -1)
+				continue;
+			listed->is_numeric = true;
+			listed->endpoint = endpoints.items[0];
+			endpoints_clear(&endpoints);
+		}
 	}
 	return all;
 }
@@ -210,7 +208,7 @@ int collisions_find(
 				break;
 			}
 	for (size_t i = 0; i < config->instance_count; i++)
-		if (instance_enabled(&config->instances[i]))
+		if (config->instances[i].enabled)
 			check_storage(config, &config->instances[i], errors);
 	for (size_t i = 0; i < count; i++)
 		free(all[i].path);

@@ -73,8 +73,8 @@ static int check_transport(const struct service_ops *ops, enum transport transpo
 }
 
 /* Only services that answer nothing may join groups, and a link-local address needs an interface. */
-static int check_scope(
-    const struct instance_config *config, const struct address *address, struct error *error)
+static int check_scope(const struct instance_config *config, const struct address *address,
+    const char *interface, struct error *error)
 {
 	const char *text = address->text;
 	bool is_group = multicast_names_group(address);
@@ -92,7 +92,7 @@ static int check_scope(
 		    "\"%s\" is a link-local address and needs its interface: write it behind a "
 		    "%%, [%s%%eth0]",
 		    text, address->host);
-	if (*service_interface(config) == '\0')
+	if (*interface == '\0')
 		return error_set(error,
 		    "\"%s\" is a link-local group and needs an interface: add the key interface",
 		    text);
@@ -115,7 +115,8 @@ int service_check(const struct instance_config *config, struct error *error)
 		const struct address *address = &settings->listen.items[i];
 
 		if (check_transport(ops, address->transport, address->text, error) == -1 ||
-		    check_scope(config, address, error) == -1) {
+		    (address->host != NULL &&
+			check_scope(config, address, interface, error) == -1)) {
 			error->key = address->text;
 			return -1;
 		}
@@ -143,17 +144,12 @@ int service_check_endpoint(
 	return check_transport(ops, endpoint->transport, text, error);
 }
 
-/* Why an address that everybody may use is unwise; NULL = it is not. */
-static const char *exposure(
-    const struct instance_config *config, enum transport transport, bool loopback, bool public)
+/* Why it is unwise that everybody may use a transport of the instance; NULL = it is not. */
+static const char *exposure(const struct instance_config *config, enum transport transport)
 {
-	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
-
-	if (settings->allow.count > 0)
-		return NULL;
-	if (transport == TRANSPORT_TCP && !loopback)
+	if (transport == TRANSPORT_TCP)
 		return service_of(config->kind)->exposes;
-	if (transport == TRANSPORT_UDP && public && config->parts[PART_DATAGRAMS].rows != NULL)
+	if (transport == TRANSPORT_UDP && config->parts[PART_DATAGRAMS].rows != NULL)
 		return "answers everybody, and the source of a datagram can be forged";
 	return NULL;
 }
@@ -162,12 +158,13 @@ int service_warn(const struct instance_config *config, struct error *error)
 {
 	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
 
-	for (size_t i = 0; i < settings->listen.count; i++) {
+	for (size_t i = 0; settings->allow.count == 0 && i < settings->listen.count; i++) {
 		const struct address *address = &settings->listen.items[i];
-		const char *what = exposure(config, address->transport,
-		    address_is_loopback(address), address_is_public(address));
+		const char *what = exposure(config, address->transport);
 
-		if (what != NULL)
+		if (what != NULL &&
+		    (address->transport == TRANSPORT_TCP ? !address_is_loopback(address)
+							 : address_is_public(address)))
 			return error_key(error, address->text, "%s %s; restrict it with allow",
 			    address->text, what);
 	}
@@ -176,11 +173,11 @@ int service_warn(const struct instance_config *config, struct error *error)
 
 void service_warn_endpoint(const struct instance_config *config, const struct endpoint *endpoint)
 {
-	bool loopback = endpoint_is_loopback(endpoint);
-	const char *what = exposure(config, endpoint->transport, loopback, !loopback);
+	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
+	const char *what = exposure(config, endpoint->transport);
 	char text[ADDRESS_TEXT_MAX];
 
-	if (what != NULL)
+	if (what != NULL && settings->allow.count == 0 && !endpoint_is_loopback(endpoint))
 		log_warning("services.%s: %s, from the service manager, %s; restrict it with allow",
 		    config->name, endpoint_format(endpoint, text, sizeof(text)), what);
 }

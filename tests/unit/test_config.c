@@ -351,8 +351,8 @@ START_TEST(test_good)
 	ck_assert_int_eq(base->idle_timeout, INT64_C(3000000000000));
 	ck_assert_str_eq(base->type, "kv");
 	ck_assert_int_eq(((const struct store *)fields(config, "kv", 3))->max_value, 40000);
-	ck_assert(instance_enabled(config_instance(config, "kv")));
-	ck_assert(!instance_enabled(config_instance(config, "echo")));
+	ck_assert(config_instance(config, "kv")->enabled);
+	ck_assert(!config_instance(config, "echo")->enabled);
 	ck_assert_ptr_null(config_instance(config, "none"));
 	config_free(config);
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "kv/engine.h"
+#include "net/admission.h"
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/stream.h"
@@ -69,9 +70,10 @@ static void ask(const char *text)
 static void setup(void)
 {
 	const struct peer peer = { .family = AF_UNIX };
+	enum limit limit;
 	int ends[2];
 
-	loop = loop_new(10);
+	loop = loop_new(10, stream_check, streams_flush);
 	instance = instance_new(loop, "test");
 	instance->settings = &settings;
 	instance->lines = &lines;
@@ -84,6 +86,7 @@ static void setup(void)
 	ck_assert_int_eq(
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
 	client = ends[0];
+	ck_assert_int_eq(admission_enter(instance, &peer, &limit), ADMIT);
 	stream_open(instance, NULL, ends[1], &peer);
 	expect("READY\n");
 }

@@ -2,7 +2,7 @@
  * Cuts by the rules of libconfig's scanner, oddities included: it knows no sign before a hex
  * number.
  */
-#include "core/config_lex.h"
+#include "core/config_lexer.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -12,49 +12,52 @@ static const char hex_digits[] = "0123456789abcdefABCDEF";
 static const char name_letters[] =
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_*";
 
-static struct token cut(struct lexer *lexer, enum token_kind kind, size_t length)
-{
-	struct token token = { kind, lexer->at, length, lexer->line };
-
-	lexer->at += length;
-	lexer->line_start = false;
-	return token;
-}
-
-static void step_over(struct lexer *lexer, const char *to)
+/* Counts the lines up to there; the caller sets line_start. */
+static void move_to(struct lexer *lexer, const char *to)
 {
 	for (; lexer->at < to; lexer->at++)
-		if (*lexer->at == '\n') {
-			lexer->line++;
-			lexer->line_start = true;
-		} else if (*lexer->at != ' ' && *lexer->at != '\t') {
-			lexer->line_start = false;
-		}
+		lexer->line += *lexer->at == '\n';
 }
 
 /* Skips blanks and comments; false at a comment that has no end. */
 static bool skip_blank(struct lexer *lexer)
 {
-	for (;;) {
-		const char *at = lexer->at;
+	for (;; lexer->at++) {
+		switch (*lexer->at) {
+		case '\n':
+			lexer->line++;
+			lexer->line_start = true;
+			break;
+		case '\r':
+		case '\f':
+			lexer->line_start = false;
+			break;
+		case ' ':
+		case '\t':
+			break;
+		case '/':
+			if (lexer->at[1] == '*') {
+				const char *end = strstr(lexer->at + 2, "*/");
 
-		if (*at == '#' || strncmp(at, "//", 2) == 0) {
-			step_over(lexer, at + strcspn(at, "\n"));
-		} else if (strncmp(at, "/*", 2) == 0) {
-			const char *end = strstr(at + 2, "*/");
-
-			if (end == NULL)
-				return false;
-			step_over(lexer, end + 2);
-		} else if (*at != '\0' && strchr(" \t\n\r\f", *at) != NULL) {
-			step_over(lexer, at + 1);
-		} else {
+				if (end == NULL)
+					return false;
+				move_to(lexer, end + 1);
+				lexer->line_start = false;
+				break;
+			}
+			if (lexer->at[1] != '/')
+				return true;
+			/* fall through */
+		case '#':
+			lexer->at += strcspn(lexer->at, "\n") - 1;
+			break;
+		default:
 			return true;
 		}
 	}
 }
 
-/* The length of the path's opening `@include "`, or 0. */
+/* The length of an include's beginning up to its quote, or 0. */
 static size_t include_length(const struct lexer *lexer)
 {
 	const char *at = lexer->at;
@@ -77,10 +80,13 @@ static struct token cut_string(struct lexer *lexer, enum token_kind kind, size_t
 			end++;
 		else if (*end == '\n' && kind == TOKEN_INCLUDE)
 			break;
-	if (*end != '"')
-		return cut(lexer, TOKEN_OPEN, strlen(lexer->at));
-	token.length = (size_t)(end - token.text);
-	step_over(lexer, end + 1);
+	if (*end != '"') {
+		token = (struct token){ TOKEN_OPEN, lexer->at, strlen(lexer->at), lexer->line };
+		lexer->at += token.length;
+	} else {
+		token.length = (size_t)(end - token.text);
+		move_to(lexer, end + 1);
+	}
 	lexer->line_start = false;
 	return token;
 }
@@ -127,22 +133,35 @@ static size_t number_length(const char *at, enum token_kind *kind)
 
 struct token lexer_next(struct lexer *lexer)
 {
-	enum token_kind number;
-	size_t length;
+	bool is_closed = true;
+	struct token token = { TOKEN_OTHER, NULL, 1, 0 };
+	const char *at;
 
-	if (!skip_blank(lexer))
-		return cut(lexer, TOKEN_OPEN, strlen(lexer->at));
-	if (*lexer->at == '\0')
-		return cut(lexer, TOKEN_END, 0);
-	if (*lexer->at == '"')
+	lexer->at += strspn(lexer->at, " \t");
+	if (*lexer->at != '\0' && strchr("\n\r\f#/", *lexer->at) != NULL)
+		is_closed = skip_blank(lexer);
+	token.text = at = lexer->at;
+	token.line = lexer->line;
+	if (!is_closed) {
+		token.kind = TOKEN_OPEN;
+		token.length = strlen(at);
+	} else if (*at == '\0') {
+		token.kind = TOKEN_END;
+		token.length = 0;
+	} else if (*at == '"') {
 		return cut_string(lexer, TOKEN_STRING, 1);
-	if ((length = include_length(lexer)) > 0)
-		return cut_string(lexer, TOKEN_INCLUDE, length);
-	if (strchr("=:,;{}[]()", *lexer->at) != NULL)
-		return cut(lexer, TOKEN_MARK, 1);
-	if ((length = number_length(lexer->at, &number)) > 0)
-		return cut(lexer, number, length);
-	if (isalpha((unsigned char)*lexer->at) || *lexer->at == '*')
-		return cut(lexer, TOKEN_NAME, strspn(lexer->at, name_letters));
-	return cut(lexer, TOKEN_OTHER, 1);
+	} else if (*at == '@' && (token.length = include_length(lexer)) > 0) {
+		return cut_string(lexer, TOKEN_INCLUDE, token.length);
+	} else if (strchr("=:,;{}[]()", *at) != NULL) {
+		token.kind = TOKEN_MARK;
+	} else if (isalpha((unsigned char)*at) || *at == '*') {
+		token.kind = TOKEN_NAME;
+		token.length = strspn(at, name_letters);
+	} else if ((token.length = number_length(at, &token.kind)) == 0) {
+		token.kind = TOKEN_OTHER;
+		token.length = 1;
+	}
+	lexer->at += token.length;
+	lexer->line_start = false;
+	return token;
 }

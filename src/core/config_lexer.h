@@ -2,8 +2,8 @@
  * The words of a config's text, as libconfig 1.5 divides it. libconfig's own reading cannot be
  * asked what a number looked like or where a text went wrong; this can. It allocates nothing.
  */
-#ifndef ECHOD_CORE_CONFIG_LEX_H
-#define ECHOD_CORE_CONFIG_LEX_H
+#ifndef ECHOD_CORE_CONFIG_LEXER_H
+#define ECHOD_CORE_CONFIG_LEXER_H
 
 #include <stdbool.h>
 #include <stddef.h>
