@@ -3,12 +3,12 @@
 #define ECHOD_DAEMONIZE_H
 
 /*
- * Forks. The child goes on in a session of its own and gets the socket to report through. The parent waits for the
- * report: it gets -2, and in *status what it has to exit with. -1 with errno when there was no fork.
+ * Forks. The child returns in a new session, with the socket through which it reports. The parent waits for the report
+ * and returns -2, with its exit status in *status. -1 with errno when the fork has failed.
  */
 int daemonize(int *status);
 
-/* Reports to the parent how the start went; on success stdio leads nowhere from now on, and we are in /. */
+/* Reports the result of the start to the parent. On success it redirects stdio to /dev/null and changes to /. */
 void daemonize_report(int report, int status);
 
 #endif

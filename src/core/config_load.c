@@ -1,7 +1,7 @@
 /*
  * Loading: files into trees, trees into the sections that the rows describe. A group under `services` may be spread
- * over files, and its type may stand in any of them: so the names are collected first, and each instance is then
- * read over all files. Errors are collected, not fatal, so that one run shows them all.
+ * over files, and any of them may set its type. The loader therefore collects the names first, and then reads each
+ * instance from all files. It collects the errors, too, so that one run shows all of them.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -101,7 +101,7 @@ static int send_stream(
 
 	if (!options->json)
 		return judge_stream(c, options, &pump, pump_run(&pump));
-	/* As JSON the answer is one object, so all of it is collected first. */
+	/* With -j the output is one JSON object, so the whole reply is collected first. */
 	if ((pump.output = open_memstream(&answer, &length)) == NULL)
 		return connection_complain(c, errno);
 	status = judge_stream(c, options, &pump, pump_run(&pump));

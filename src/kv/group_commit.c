@@ -1,9 +1,9 @@
-/* Three bounds on what a wait in vain costs: a few commits' time, END_MAX, and the commits without a wait after it. */
+/* Three limits bound the cost of a wait in which no client sends a change: the time of a few commits, END_MAX, NO_WAITS. */
 #include "kv/group_commit.h"
 
 #define IDLE_MAX 1000 /* us without another change */
 #define END_MAX 5000  /* us in all */
-#define NO_WAITS 15   /* commits after a wait in vain */
+#define NO_WAITS 15   /* commits without a wait, after such a one */
 
 /* The newest value is a quarter of a running mean. A mean that is not measured decays, so that it will be. */
 #define NEWEST 4

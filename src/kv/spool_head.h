@@ -1,6 +1,6 @@
 /*
- * What stands in front of each record of the spool. It is checksummed with the key of its file, which no client
- * knows, so that neither what a value says nor what an earlier use of the file has left is taken for one.
+ * The header in front of each record of the spool. Its checksum includes the key of the file, which no client knows.
+ * A replay therefore cannot mistake bytes of a value, or of an earlier use of the file, for a header.
  */
 #ifndef ECHOD_KV_SPOOL_HEAD_H
 #define ECHOD_KV_SPOOL_HEAD_H

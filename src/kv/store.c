@@ -197,7 +197,7 @@ static void on_failure(struct store *store, const struct commit_completion *comp
 	    (clock_ms() - store->failed_since + 500) / 1000);
 }
 
-/* Clients are told last: they send more changes. */
+/* Reports commits last, because the clients that hear of them send more changes. */
 static void store_work(struct engine *engine)
 {
 	struct store *store = (struct store *)engine;

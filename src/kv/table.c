@@ -1,7 +1,7 @@
 /*
  * Linear hashing (Litwin 1980): the table grows and shrinks by one bucket at a time, so that the load stays at GROW_LOAD
- * entries per bucket whatever the size. The buckets lie in segments that never move, found through a directory whose
- * levels never move either. The table owns all of it.
+ * entries per bucket whatever the size. Neither the segments that hold the buckets nor the levels of the directory that finds
+ * them ever move. The table owns all of these.
  */
 #include "kv/table.h"
 

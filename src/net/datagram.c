@@ -83,7 +83,7 @@ static void read_asked(struct msghdr *request, struct msghdr *reply, struct in6_
 			struct in_pktinfo info;
 
 			memcpy(&info, CMSG_DATA(told), sizeof(info));
-			/* A subnet's broadcast address is told only by its not being the local one. */
+			/* Only a subnet's broadcast address differs from the local address here. */
 			network_key_map(target, info.ipi_addr.s_addr == info.ipi_spec_dst.s_addr ||
 							IN_MULTICAST(ntohl(info.ipi_addr.s_addr))
 						    ? &info.ipi_addr
@@ -181,7 +181,7 @@ static void send_replies(
 		if (sent > 0) {
 			instance->counters.datagrams_out += (unsigned)sent;
 		} else if (sent == 0 || error != EINTR) {
-			/* A reply that its peer's socket refuses concerns that peer only; the rest of the batch goes on. */
+			/* The error belongs to this peer only: the rest of the batch is sent. */
 			instance->counters.drops[DROP_UNSENT]++;
 			log_limited(&instance->drop_lines, LOG_LEVEL_INFO,
 			    "%s %s: cannot send the reply: %s", instance->name,

@@ -373,8 +373,7 @@ static struct stream *stream_new(
 	static const struct channel_callbacks callbacks = { stream_readable_cb, writable_cb,
 		again_cb };
 	const struct handlers *handlers = instance->handlers;
-	size_t unit = sizeof(max_align_t),
-	       size = sizeof(struct stream) + handlers->conn_size + unit;
+	size_t size = sizeof(struct stream) + stream_state_size(handlers);
 	struct stream *s;
 
 	if (handlers->framing != NULL)
@@ -493,6 +492,8 @@ bool stream_settle_promises(
 	}
 	if (before != NULL && s->promises == NULL) {
 		s->active = clock_ms();
+		if (s->line_since != 0)
+			s->line_since = s->active;
 		stream_schedule_check(s, s->active); /* none was due while the client waited */
 	}
 	flush_later(s);

@@ -42,7 +42,9 @@ static int64_t next_deadline(const struct stream *s, enum close_reason *reason)
 		return s->moved + LINGER_MS;
 	if (s->channel.writing)
 		note_earlier(&due, reason, s->moved + STALL_MS, CLOSE_SLOW_READER);
-	if (idle != 0 && s->promises == NULL)
+	if (s->promises != NULL)
+		return due; /* we owe the client replies: it is not the client that is late */
+	if (idle != 0)
 		note_earlier(&due, reason, s->active + idle, CLOSE_IDLE);
 	if (line != 0 && s->line_since != 0 && s->channel.reading)
 		note_earlier(&due, reason, s->line_since + line, CLOSE_IDLE);

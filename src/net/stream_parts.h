@@ -24,9 +24,10 @@ struct promises;
  * Where a stream is in its life; it is in instance->streams all the while.
  *
  *             what happens                       deadlines
- *   SERVING   messages are served                idle_timeout, line_timeout; STALL_MS for output that stands still
+ *   SERVING   messages are served                idle_timeout and line_timeout, unless a commit is awaited;
+ *                                                STALL_MS for output that stands still
  *   DRAINING  what has arrived is answered       the same
- *   CLOSING   what is answered is sent; input    idle_timeout, STALL_MS; none while a commit is awaited
+ *   CLOSING   what is answered is sent; input    the same
  *             is dropped
  *   LINGERING the client's EOF is awaited        LINGER_MS
  */
@@ -48,25 +49,30 @@ struct stream {
 	int64_t moved; /* ms, last progress of pending output; when lingering, since when */
 	uint64_t id, bytes_in, bytes_out;
 	struct peer peer;
-	uint8_t phase;       /* enum stream_phase */
-	uint8_t reason;      /* enum close_reason, from DRAINING on */
-	uint8_t limit;       /* enum limit that it is refused for */
-	uint32_t acked;      /* bytes_out without the kernel's queue, at the last check */
-	bool looked : 1;     /* `acked` is valid: nothing was sent since */
-	bool refused : 1;    /* begins with PHASE_CLOSING, and is in no one's count */
-	bool eof : 1;        /* from the client */
-	bool more : 1;       /* whole messages wait in the input for the next turn */
-	bool producing : 1;  /* the service may have more to say once there is room */
-	bool to_flush : 1;   /* in loop->pending_writes */
-	max_align_t state[]; /* of the service, then of the framing */
+	uint8_t phase;      /* enum stream_phase */
+	uint8_t reason;     /* enum close_reason, from DRAINING on */
+	uint8_t limit;      /* enum limit that it is refused for */
+	uint32_t acked;     /* bytes_out without the kernel's queue, at the last check */
+	bool looked : 1;    /* `acked` is valid: nothing was sent since */
+	bool refused : 1;   /* begins with PHASE_CLOSING, and is in no one's count */
+	bool eof : 1;       /* from the client */
+	bool more : 1;      /* whole messages wait in the input for the next turn */
+	bool producing : 1; /* the service may have more to say once there is room */
+	bool to_flush : 1;  /* in loop->pending_writes */
+	uint64_t state
+	    []; /* of the service, then of the framing; neither needs more than this alignment */
 };
+
+/* Bytes of the service's state, with the padding behind it. */
+static inline size_t stream_state_size(const struct handlers *handlers)
+{
+	return (handlers->conn_size + sizeof(uint64_t) - 1) / sizeof(uint64_t) * sizeof(uint64_t);
+}
 
 /* What the framing keeps for this stream. */
 static inline void *stream_framing_state(struct stream *s)
 {
-	size_t units = (s->handlers->conn_size + sizeof(max_align_t) - 1) / sizeof(max_align_t);
-
-	return s->state + units;
+	return (char *)s->state + stream_state_size(s->handlers);
 }
 
 /* Bytes that the client has not been sent yet, with those that wait for a commit. */

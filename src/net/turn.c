@@ -101,6 +101,23 @@ static bool look_at_input(struct frame_input *input, struct evbuffer *in)
 	return true;
 }
 
+/* Adds messages to the run until something else comes, or the turn is over; `steps` counts for the turn. */
+static enum frame fill_run(struct stream *s, struct frame_input *input, struct run *run, int *steps)
+{
+	void *state = stream_framing_state(s);
+	enum frame frame;
+
+	do {
+		input->unserved = run->count;
+		input->needed = 0;
+		if (input->at == input->end)
+			return FRAME_PARTIAL;
+		frame = s->handlers->framing->next(state, input, &run->messages[run->count]);
+		run->count += frame == FRAME_MESSAGE;
+	} while (++*steps < MESSAGES_PER_TURN && frame == FRAME_MESSAGE && run->count < RUN_MAX);
+	return frame;
+}
+
 enum verdict turn_run(struct stream *s)
 {
 	const struct framing *framing = s->handlers->framing;
@@ -111,11 +128,9 @@ enum verdict turn_run(struct stream *s)
 	struct frame_input input;
 	struct replies replies;
 	int steps = 0;
-	void *state;
 
 	if (framing == NULL)
 		return serve_bytes(s);
-	state = stream_framing_state(s);
 	replies_begin(&replies, bufferevent_get_output(s->channel.bev), &s->promises);
 	input.settings = s->instance->lines;
 	input.refusals = s->handlers->refusals;
@@ -128,19 +143,11 @@ enum verdict turn_run(struct stream *s)
 		do {
 			struct run run = { .messages = messages, .replies = &replies };
 
-			do {
-				input.unserved = run.count;
-				input.needed = 0;
-				frame = input.at == input.end
-					    ? FRAME_PARTIAL
-					    : framing->next(state, &input, &messages[run.count]);
-				run.count += frame == FRAME_MESSAGE;
-			} while (++steps < MESSAGES_PER_TURN && frame == FRAME_MESSAGE &&
-				 run.count < RUN_MAX);
+			frame = fill_run(s, &input, &run, &steps);
 			if (run.count > 0)
 				verdict = s->handlers->messages(s, &run);
-			if (run.consumed <
-			    run.count) /* the rest stays in the input for another turn */
+			/* What the service left stays in the input for another turn. */
+			if (run.consumed < run.count)
 				input.at = messages[run.consumed].bytes;
 			s->more = run.consumed < run.count || steps >= MESSAGES_PER_TURN ||
 				  replies_waiting(&replies) > REPLIES_HIGH;
@@ -158,7 +165,7 @@ enum verdict turn_run(struct stream *s)
 	}
 	replies_flush(&replies);
 	s->unread = evbuffer_get_length(in);
-	if (s->more || (s->unread == 0 && !framing->is_within(state)))
+	if (s->more || (s->unread == 0 && !framing->is_within(stream_framing_state(s))))
 		s->line_since = 0;
 	else if (input.ended || s->line_since == 0)
 		s->line_since = s->active;

@@ -331,6 +331,20 @@ START_TEST(a_run_keeps_the_order)
 }
 END_TEST
 
+/* Such a line is changed where it lies: it must not be left in the input for another turn. */
+START_TEST(a_changed_line_is_alone_in_its_run)
+{
+	struct wire wire;
+
+	wire_open(&wire, true);
+	run_most = 1;
+	evbuffer_add(wire.in, BYTES("a\nb\r\0c\r\0d\ne\n"));
+	ck_assert_int_eq(serve_all(&wire), VERDICT_CONTINUE);
+	expect_output(&wire, BYTES("<a><b\rc\rd><e>"));
+	wire_close(&wire);
+}
+END_TEST
+
 /* A reader that is behind leaves the rest of a run for later. */
 START_TEST(a_run_stops_at_a_full_output)
 {
@@ -431,6 +445,7 @@ int main(void)
 	tcase_add_test(turns, a_full_output_ends_the_turn);
 	tcase_add_test(turns, lines_come_in_runs);
 	tcase_add_test(turns, a_run_keeps_the_order);
+	tcase_add_test(turns, a_changed_line_is_alone_in_its_run);
 	tcase_add_test(turns, a_run_stops_at_a_full_output);
 	tcase_add_test(turns, notes_when_a_line_begins);
 	base = event_base_new();

@@ -487,6 +487,20 @@ START_TEST(a_client_that_waits_is_idle_after_the_commit)
 }
 END_TEST
 
+/* The commit takes its time; the client has it from then on. */
+START_TEST(a_half_line_has_time_while_a_commit_is_awaited)
+{
+	lines.line_timeout = 5000;
+	connect_client(&line_handlers);
+	say("wait\nhalf");
+	settle_loop();
+	ck_assert_int_eq(seconds_to_live(60), -1);
+	settle_commit(true);
+	ck_assert_int_ge(seconds_to_live(10), 5);
+	expect_end(CLOSE_IDLE);
+}
+END_TEST
+
 START_TEST(a_new_idle_timeout_holds_at_once)
 {
 	settings.idle_timeout = _i == 0 ? 0 : 300000;
@@ -654,6 +668,7 @@ int main(void)
 	suite_add_tcase(suite, verdicts);
 	tcase_add_checked_fixture(deadlines, setup, teardown);
 	tcase_add_test(deadlines, a_client_that_waits_is_idle_after_the_commit);
+	tcase_add_test(deadlines, a_half_line_has_time_while_a_commit_is_awaited);
 	tcase_add_loop_test(deadlines, a_new_idle_timeout_holds_at_once, 0, 2);
 	tcase_add_loop_test(deadlines, a_new_line_timeout_holds_at_once, 0, 2);
 	tcase_add_test(deadlines, what_a_service_is_busy_with_is_not_idle);
