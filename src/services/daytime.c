@@ -28,17 +28,13 @@ static enum verdict daytime_open(struct stream *stream, struct evbuffer *out)
 	return evbuffer_add(out, line, length) == -1 ? VERDICT_ABORT : VERDICT_CLOSE;
 }
 
-/* What another daytime server has answered: to answer it would begin a loop. */
-static bool is_answer(const struct datagram *request)
-{
-	return request->length == LINE_LENGTH &&
-	       memcmp(request->bytes + LINE_LENGTH - 2, "\r\n", 2) == 0;
-}
-
 static ssize_t daytime_datagram(
     struct instance *instance, const struct datagram *request, char *reply, size_t size)
 {
-	size_t length = is_answer(request) ? 0 : write_line(reply, size);
+	/* What another daytime server has answered: to answer it would begin a loop. */
+	bool is_answer = request->length == LINE_LENGTH &&
+			 memcmp(request->bytes + LINE_LENGTH - 2, "\r\n", 2) == 0;
+	size_t length = is_answer ? 0 : write_line(reply, size);
 
 	(void)instance;
 	return length == 0 ? -1 : (ssize_t)length;

@@ -216,19 +216,15 @@ static bool read_question(const json_t *request, struct question *question)
 	return true;
 }
 
-/* An answer of a time service, ours or another's: to answer it would begin a loop. */
-static bool is_answer(const json_t *request)
-{
-	return json_is_object(request) && json_object_get(request, "type") == NULL &&
-	       (json_object_get(request, "error") != NULL ||
-		   json_object_get(request, "time") != NULL);
-}
-
+/*
+ * The answer's length; 0 = none, for an answer of a time service, ours or another's: to answer it would begin a loop.
+ */
 static ssize_t answer_json(struct second *second, const json_t *request, char *reply, size_t size)
 {
 	struct question question = { 0 };
 
-	if (is_answer(request))
+	if (json_is_object(request) && json_object_get(request, "type") == NULL &&
+	    (json_object_get(request, "error") != NULL || json_object_get(request, "time") != NULL))
 		return 0;
 	if (!read_question(request, &question))
 		return write_error(unknown_request, reply, size);
