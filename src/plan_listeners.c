@@ -72,19 +72,19 @@ static struct listener *open_listener(const struct reload_plan *plan, const stru
 	struct listener *listener;
 
 	if (plan->dry_run)
-		return listener_sketch(loop, wanted, options, error->text, sizeof(error->text));
+		return listener_sketch(loop, wanted, options, error);
 	if (!transport_is_unix(wanted->transport))
-		return listener_new(loop, wanted, options, error->text, sizeof(error->text));
+		return listener_new(loop, wanted, options, error);
 	/*
 	 * A Unix socket belongs to the user that we become: its group may connect, and its path can be removed at
 	 * the end. Where the user may not make one, root does.
 	 */
 	if (privilege_lend(plan->config->main->user, error) == -1)
 		return NULL;
-	listener = listener_new(loop, wanted, options, error->text, sizeof(error->text));
+	listener = listener_new(loop, wanted, options, error);
 	privilege_return();
 	if (listener == NULL && errno == EACCES)
-		listener = listener_new(loop, wanted, options, error->text, sizeof(error->text));
+		listener = listener_new(loop, wanted, options, error);
 	return listener;
 }
 
@@ -188,8 +188,8 @@ static int plan_endpoint(struct reload_plan *plan, struct plan_entry *entry,
 		    (errno == EADDRNOTAVAIL || errno == EAFNOSUPPORT))
 			listener = running != NULL && running->socket.fd == -1
 				       ? running
-				       : listener_absent(plan->running->loop, wanted, options,
-					     errno, error->text, sizeof(error->text));
+				       : listener_absent(
+					     plan->running->loop, wanted, options, errno, error);
 	}
 	if (listener == NULL)
 		return errno == EACCES || errno == EPERM ? EX_NOPERM : EX_UNAVAILABLE;
@@ -297,8 +297,7 @@ static int plan_inherited(struct reload_plan *plan, struct plan_entry *entry,
 		found->kept = true;
 	} else {
 		entry->adopts = true;
-		found = listener_adopt(loop, inherited, service_interface(entry->config),
-		    error->text, sizeof(error->text));
+		found = listener_adopt(loop, inherited, service_interface(entry->config), error);
 		if (found == NULL)
 			return -1;
 	}

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "core/error.h"
 #include "core/log.h"
 #include "echoctl/echoctl.h"
 #include "echoctl/json_output.h"
@@ -32,18 +33,18 @@ struct receiver {
 static int bind_endpoint(struct receiver *r, const struct endpoint *endpoint)
 {
 	struct bound_socket *socket = &r->sockets[r->count];
-	char text[ADDRESS_TEXT_MAX], why[512];
-	int error;
+	char text[ADDRESS_TEXT_MAX];
+	struct error error;
 
 	if (r->options->interface != NULL && !multicast_is_group(&endpoint->any)) {
 		complain("-I: only multicast groups are joined on an interface");
 		return STATUS_USAGE;
 	}
-	if (socket_open(socket, endpoint, &r->socket_options, why, sizeof(why)) == -1) {
-		error = errno;
-		complain("%s%s", why,
-		    error == ENODEV && r->options->interface == NULL ? "; try -I INTERFACE" : "");
-		errno = error;
+	if (socket_open(socket, endpoint, &r->socket_options, &error) == -1) {
+		complain("%s%s", error.text,
+		    error.code == ENODEV && r->options->interface == NULL ? "; try -I INTERFACE"
+									  : "");
+		errno = error.code;
 		return STATUS_NO;
 	}
 	fprintf(

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/error.h"
 #include "core/inherited.h"
 #include "net/datagram.h"
 #include "net/instance.h"
@@ -40,11 +41,10 @@ static void claim_port(
 		claim(listener->loop->own_ports, endpoint_port(endpoint));
 }
 
-/* 0, or -1 with errno and why. */
-static int open_socket(struct listener *listener, char *why, size_t why_size)
+/* 0, or -1 with errno and the error. */
+static int open_socket(struct listener *listener, struct error *error)
 {
-	int result =
-	    socket_open(&listener->socket, &listener->wanted, &listener->options, why, why_size);
+	int result = socket_open(&listener->socket, &listener->wanted, &listener->options, error);
 
 	if (result == 0)
 		claim_port(listener, own_ports_add);
@@ -97,14 +97,14 @@ static int get_ready(struct listener *listener)
 	return listener->socket.fd == -1 ? 0 : serve(listener);
 }
 
-/* Without a socket; NULL with why. */
+/* Without a socket; NULL with the error. */
 static struct listener *make(struct loop *loop, const struct endpoint *wanted,
-    const struct socket_options *options, char *why, size_t why_size)
+    const struct socket_options *options, struct error *error)
 {
 	struct listener *listener = calloc(1, sizeof(*listener));
 
 	if (listener == NULL) {
-		snprintf(why, why_size, "out of memory");
+		error_memory(error);
 		return NULL;
 	}
 	listener->loop = loop;
@@ -115,20 +115,19 @@ static struct listener *make(struct loop *loop, const struct endpoint *wanted,
 }
 
 struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
-    const struct socket_options *options, char *why, size_t why_size)
+    const struct socket_options *options, struct error *error)
 {
-	struct listener *listener = make(loop, wanted, options, why, why_size);
+	struct listener *listener = make(loop, wanted, options, error);
 	int saved;
 
 	if (listener == NULL)
 		return NULL;
-	if (open_socket(listener, why, why_size) == -1 &&
+	if (open_socket(listener, error) == -1 &&
 	    !(endpoint_is_group(wanted) && multicast_is_absent(errno)))
 		goto fail;
 	if (get_ready(listener) == 0)
 		return listener;
-	snprintf(why, why_size, "out of memory");
-	errno = ENOMEM;
+	error_memory(error);
 fail:
 	saved = errno;
 	listener_free(listener);
@@ -137,12 +136,12 @@ fail:
 }
 
 struct listener *listener_absent(struct loop *loop, const struct endpoint *wanted,
-    const struct socket_options *options, int error, char *why, size_t why_size)
+    const struct socket_options *options, int reason, struct error *error)
 {
-	struct listener *listener = make(loop, wanted, options, why, why_size);
+	struct listener *listener = make(loop, wanted, options, error);
 
 	if (listener != NULL)
-		listener->absent = error;
+		listener->absent = reason;
 	return listener;
 }
 
@@ -154,22 +153,23 @@ bool listener_needs_socket(const struct listener *listener)
 }
 
 struct listener *listener_sketch(struct loop *loop, const struct endpoint *wanted,
-    const struct socket_options *options, char *why, size_t why_size)
+    const struct socket_options *options, struct error *error)
 {
-	if (socket_probe(wanted, options, why, why_size) == -1)
+	if (socket_probe(wanted, options, error) == -1)
 		return NULL;
-	return make(loop, wanted, options, why, why_size);
+	return make(loop, wanted, options, error);
 }
 
 struct listener *listener_adopt(struct loop *loop, struct inherited_socket *inherited,
-    const char *interface_name, char *why, size_t why_size)
+    const char *interface_name, struct error *error)
 {
 	struct listener *listener = calloc(1, sizeof(*listener));
-	const char *reason = "out of memory";
 
-	if (listener == NULL ||
-	    socket_adopt(&listener->socket, inherited->fd, interface_name, &reason) == -1) {
-		snprintf(why, why_size, "%s", reason);
+	if (listener == NULL) {
+		error_memory(error);
+		return NULL;
+	}
+	if (socket_adopt(&listener->socket, inherited->fd, interface_name, error) == -1) {
 		free(listener);
 		return NULL;
 	}
@@ -182,7 +182,7 @@ struct listener *listener_adopt(struct loop *loop, struct inherited_socket *inhe
 	claim_port(listener, own_ports_add);
 	if (get_ready(listener) == 0)
 		return listener;
-	snprintf(why, why_size, "out of memory");
+	error_memory(error);
 	listener_free(listener);
 	return NULL;
 }
@@ -210,21 +210,21 @@ static void log_absent(const struct listener *listener)
 
 /* --- waiting for a group's network --- */
 
-/* Logs the reason, with errno, if it is a new one. */
-static void keep_waiting(struct listener *listener, const char *why)
+/* Logs the error, if it is a new one. */
+static void keep_waiting(struct listener *listener, const struct error *error)
 {
-	if (errno != listener->absent)
-		log_warning(
-		    "%s: %s; tried again every %d s", listener->instance->name, why, WATCH_SECONDS);
-	listener->absent = errno;
+	if (error->code != listener->absent)
+		log_warning("%s: %s; tried again every %d s", listener->instance->name, error->text,
+		    WATCH_SECONDS);
+	listener->absent = error->code;
 }
 
 static void try_again(struct listener *listener)
 {
-	char why[256];
+	struct error error;
 
-	if (open_socket(listener, why, sizeof(why)) == -1) {
-		keep_waiting(listener, why);
+	if (open_socket(listener, &error) == -1) {
+		keep_waiting(listener, &error);
 		return;
 	}
 	listener->absent = 0;
@@ -237,12 +237,13 @@ static void try_again(struct listener *listener)
 /* For a socket of the service manager, which we cannot open anew. */
 static void join_again(struct listener *listener)
 {
-	char text[ADDRESS_TEXT_MAX], why[256];
+	char text[ADDRESS_TEXT_MAX];
+	struct error error;
 
 	if (socket_join_again(&listener->socket, listener->options.interface) == -1) {
-		snprintf(why, sizeof(why), "cannot join %s: %s",
-		    endpoint_format(&listener->wanted, text, sizeof(text)), strerror(errno));
-		keep_waiting(listener, why);
+		error_errno(&error, "cannot join %s",
+		    endpoint_format(&listener->wanted, text, sizeof(text)));
+		keep_waiting(listener, &error);
 		return;
 	}
 	listener->absent = 0;

@@ -13,6 +13,7 @@
 #include "net/endpoint.h"
 #include "net/socket.h"
 
+struct error;
 struct event;
 struct inherited_socket;
 struct instance;
@@ -40,31 +41,31 @@ struct listener {
 
 /*
  * Bound and ready, but not served yet: nothing is accepted. A multicast group whose interface or route is not there
- * yet waits for it. NULL with errno and `why` filled.
+ * yet waits for it. NULL with errno and the error.
  */
 struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
-    const struct socket_options *options, char *why, size_t why_size);
+    const struct socket_options *options, struct error *error);
 
 /*
  * A listener without a socket, for an address of a name that cannot be bound here, with the errno of that failure.
- * NULL with errno and `why` filled when out of memory.
+ * NULL with the error when out of memory.
  */
 struct listener *listener_absent(struct loop *loop, const struct endpoint *wanted,
-    const struct socket_options *options, int error, char *why, size_t why_size);
+    const struct socket_options *options, int reason, struct error *error);
 
 /* Whether a reload has to open it anew: it has no socket and waits for none, or clients can no longer reach it. */
 bool listener_needs_socket(const struct listener *listener);
 
 /*
  * One that shows what listener_new() would make, and cannot be served: it has no socket. NULL with errno
- * and `why` filled when there is nothing to be had.
+ * and the error when listener_new() would fail.
  */
 struct listener *listener_sketch(struct loop *loop, const struct endpoint *wanted,
-    const struct socket_options *options, char *why, size_t why_size);
+    const struct socket_options *options, struct error *error);
 
-/* As listener_new(), with a socket that we were started with, which is the listener's then; or NULL with `why`. */
+/* As listener_new(), with a socket that we were started with, which is the listener's then; or NULL with the error. */
 struct listener *listener_adopt(struct loop *loop, struct inherited_socket *inherited,
-    const char *interface_name, char *why, size_t why_size);
+    const char *interface_name, struct error *error);
 
 /*
  * Serves it for the instance from now on, at the end of its list; it may have served another one. Before

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/error.h"
 #include "net/multicast.h"
 #include "net/socket_path.h"
 
@@ -272,8 +273,8 @@ static void become_ipv4(struct endpoint *e)
 	e->length = sizeof(e->in);
 }
 
-/* Fills why; always -1, with errno as it was. */
-static int refuse(const struct endpoint *wanted, const char *call, char *why, size_t why_size)
+/* Says which call has failed with errno. Returns -1. */
+static int refuse(const struct endpoint *wanted, const char *call, struct error *error)
 {
 	uint16_t port = endpoint_port(wanted);
 	char text[ADDRESS_TEXT_MAX], explained[300];
@@ -287,10 +288,8 @@ static int refuse(const struct endpoint *wanted, const char *call, char *why, si
 	else if (saved == EACCES && port > 0 && port < IPPORT_RESERVED)
 		reason = "Permission denied, as for any port below 1024 without "
 			 "CAP_NET_BIND_SERVICE";
-	snprintf(why, why_size, "cannot %s %s: %s", call,
+	return error_code(error, saved, "cannot %s %s: %s", call,
 	    endpoint_format(wanted, text, sizeof(text)), reason);
-	errno = saved;
-	return -1;
 }
 
 /* As open_endpoint(), for `*` too. */
@@ -309,17 +308,17 @@ static int open_wanted(struct bound_socket *s, const struct endpoint *wanted,
 }
 
 int socket_open(struct bound_socket *s, const struct endpoint *wanted,
-    const struct socket_options *options, char *why, size_t why_size)
+    const struct socket_options *options, struct error *error)
 {
 	const char *call = "";
 
 	if (open_wanted(s, wanted, options, &call) == 0)
 		return 0;
-	return refuse(wanted, call, why, why_size);
+	return refuse(wanted, call, error);
 }
 
 int socket_probe(
-    const struct endpoint *wanted, const struct socket_options *options, char *why, size_t why_size)
+    const struct endpoint *wanted, const struct socket_options *options, struct error *error)
 {
 	struct socket_options quiet = *options;
 	const char *call = "bind";
@@ -328,10 +327,10 @@ int socket_probe(
 	if (endpoint_is_group(wanted))
 		return 0; /* a receiver waits for what is missing */
 	if (is_path(wanted))
-		return socket_path_probe(wanted) == 0 ? 0 : refuse(wanted, call, why, why_size);
+		return socket_path_probe(wanted) == 0 ? 0 : refuse(wanted, call, error);
 	quiet.silent = true;
 	if (open_wanted(&s, wanted, &quiet, &call) == -1)
-		return refuse(wanted, call, why, why_size);
+		return refuse(wanted, call, error);
 	socket_close(&s);
 	return 0;
 }
@@ -435,26 +434,25 @@ int socket_join_again(struct bound_socket *s, const char *interface_name)
 	return adopt_group(s, interface_name);
 }
 
-int socket_adopt(struct bound_socket *s, int fd, const char *interface_name, const char **why)
+int socket_adopt(struct bound_socket *s, int fd, const char *interface_name, struct error *error)
 {
 	struct endpoint *e = &s->endpoint;
 
 	*s = (struct bound_socket){
 		.fd = fd, .endpoint.length = sizeof(e->storage), .adopted = true
 	};
-	*why = NULL;
 	if (getsockname(fd, &e->any, &e->length) == -1)
-		*why = strerror(errno);
-	else if (find_transport(fd, &e->any, &e->transport) == -1)
-		*why = "expected a TCP, UDP or Unix socket";
-	else if (transport_is_stream(e->transport) && get_int(fd, SO_ACCEPTCONN) != 1)
-		*why = "expected a socket that listens, not a connection";
-	else if (adopt_options(s) == -1 ||
-		 (endpoint_is_group(e) && adopt_group(s, interface_name) == -1))
-		*why = strerror(errno);
-	else if (is_path(e))
+		return error_code(error, errno, "%s", strerror(errno));
+	if (find_transport(fd, &e->any, &e->transport) == -1)
+		return error_set(error, "expected a TCP, UDP or Unix socket");
+	if (transport_is_stream(e->transport) && get_int(fd, SO_ACCEPTCONN) != 1)
+		return error_set(error, "expected a socket that listens, not a connection");
+	if (adopt_options(s) == -1 ||
+	    (endpoint_is_group(e) && adopt_group(s, interface_name) == -1))
+		return error_code(error, errno, "%s", strerror(errno));
+	if (is_path(e))
 		note_path(s);
-	return *why == NULL ? 0 : -1;
+	return 0;
 }
 
 bool socket_has_lost_group(const struct bound_socket *s, const char *interface_name)

@@ -11,6 +11,8 @@
 
 #include "net/endpoint.h"
 
+struct error;
+
 struct socket_options {
 	int backlog;
 	bool ipv6_only;
@@ -33,25 +35,26 @@ struct bound_socket {
 
 /*
  * Opens, binds and listens; non-blocking and close-on-exec. A stale Unix path is replaced, a live
- * server's never; a multicast group is joined. 0, or -1 with errno and `why` filled (it names the call
- * that failed).
+ * server's never; a multicast group is joined. 0, or -1 with errno and an error that names the call that
+ * failed.
  */
 int socket_open(struct bound_socket *socket, const struct endpoint *wanted,
-    const struct socket_options *options, char *why, size_t why_size);
+    const struct socket_options *options, struct error *error);
 
 /*
  * Takes over a socket that somebody else has bound, and that listens if it is a stream's. A group is
  * joined on the interface ("" = as routed). A Unix path is left to whoever has made it. 0 and it owns the
- * descriptor, or -1 with *why and the caller still does.
+ * descriptor, or -1 with the error and the caller still does.
  */
-int socket_adopt(struct bound_socket *socket, int fd, const char *interface_name, const char **why);
+int socket_adopt(
+    struct bound_socket *socket, int fd, const char *interface_name, struct error *error);
 
 /*
  * Whether socket_open() would work, as far as that can be seen without a trace: nobody is connected to, and
  * what is bound is closed at once. 0, or -1 as above.
  */
-int socket_probe(const struct endpoint *wanted, const struct socket_options *options, char *why,
-    size_t why_size);
+int socket_probe(
+    const struct endpoint *wanted, const struct socket_options *options, struct error *error);
 
 /* Sets when the kernel probes this TCP client, or those accepted from now on; 0 = never. 0, or -1 with errno. */
 int socket_set_keepalive(int fd, int seconds);
