@@ -9,6 +9,7 @@
 #include "core/config.h"
 #include "core/log.h"
 #include "core/notify.h"
+#include "core/plural.h"
 #include "net/errand.h"
 #include "net/names.h"
 #include "reload_plan.h"
@@ -178,7 +179,7 @@ void reloads_notify_ready(const struct reloads *reloads)
 
 	running_count(reloads->running, &services, &addresses);
 	snprintf(serving, sizeof(serving), "Serving %zu service%s on %zu address%s", services,
-	    services == 1 ? "" : "s", addresses, addresses == 1 ? "" : "es");
+	    PLURAL(services, "s"), addresses, PLURAL(addresses, "es"));
 	if (reloads->failed_at == 0)
 		notify_ready("%s", serving);
 	else

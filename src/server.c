@@ -21,6 +21,7 @@
 #include "core/log.h"
 #include "core/notify.h"
 #include "core/path.h"
+#include "core/plural.h"
 #include "core/privilege.h"
 #include "core/process.h"
 #include "net/acceptor.h"
@@ -144,12 +145,13 @@ static void stop_timer_cb(evutil_socket_t fd, short events, void *arg)
 {
 	struct server *server = arg;
 	const struct loop *loop = server->running.loop;
+	size_t clients = loop->streams + loop->refused;
 
 	(void)fd;
 	(void)events;
 	log_warning(
-	    "echod: %zu clients and %zu programs are left after shutdown_timeout and are closed",
-	    loop->streams + loop->refused, loop->children);
+	    "echod: %zu client%s and %zu program%s are left after shutdown_timeout and are closed",
+	    clients, PLURAL(clients, "s"), loop->children, PLURAL(loop->children, "s"));
 	event_base_loopbreak(loop->base);
 }
 
@@ -177,7 +179,7 @@ static void server_stop(struct server *server)
 	}
 	log_info("echod: stopping");
 	notify_stopping(
-	    wait, "Stopping; %zu client%s left", loop->streams, loop->streams == 1 ? "" : "s");
+	    wait, "Stopping; %zu client%s left", loop->streams, PLURAL(loop->streams, "s"));
 	server->phase = SERVER_STOPS;
 	reloads_cancel(&server->reloads);
 	TAILQ_FOREACH (instance, &loop->instances, entry) {
@@ -391,7 +393,8 @@ int server_run(struct server *server)
 		return EXIT_SUCCESS;
 	}
 	running_count(&server->running, &services, &addresses);
-	log_info("echod: ready (%zu services, %zu addresses)", services, addresses);
+	log_info("echod: ready (%zu service%s, %zu address%s)", services, PLURAL(services, "s"),
+	    addresses, PLURAL(addresses, "es"));
 	/* By the loop: when it hangs, the service manager hears nothing and starts us again. */
 	if (watchdog_ms != 0) {
 		server->watchdog = event_new(loop->base, -1, EV_PERSIST, watchdog_cb, NULL);

@@ -10,6 +10,7 @@
 
 #include "control/request.h"
 #include "control/show.h"
+#include "core/plural.h"
 #include "net/errand.h"
 #include "net/instance.h"
 #include "net/listener.h"
@@ -98,7 +99,8 @@ static void show_dry_run(json_t *answer, struct evbuffer *out)
 		evbuffer_add_printf(out, "%s %s%s%s", name, json_string_of(step, "service"),
 		    *address == '\0' ? "" : " ", address);
 		if (clients > 0)
-			evbuffer_add_printf(out, " and its %" PRId64 " clients", clients);
+			evbuffer_add_printf(
+			    out, " and its %" PRId64 " client%s", clients, PLURAL(clients, "s"));
 		evbuffer_add_printf(out, "\n");
 		changes |= strcmp(name, step_names[PLAN_KEEPS]) != 0;
 	}

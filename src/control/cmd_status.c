@@ -12,6 +12,7 @@
 #include "control/request.h"
 #include "control/show.h"
 #include "core/log.h"
+#include "core/plural.h"
 #include "observe/status.h"
 
 #define LINE_SIZE 1024
@@ -45,6 +46,14 @@ static void items_add(struct items *items, const char *format, ...)
 	else
 		items->column =
 		    evbuffer_add_printf(items->out, "%s: %s%s", items->who, items->head, item);
+}
+
+static void items_add_clients(struct items *items, const json_t *clients)
+{
+	int64_t limit = json_number(clients, "limit");
+
+	items_add(items, "%" PRId64 " of %" PRId64 " client%s", json_number(clients, "now"), limit,
+	    PLURAL(limit, "s"));
 }
 
 static void items_end(const struct items *items)
@@ -81,23 +90,23 @@ static void show_process(const json_t *status, struct evbuffer *out)
 	const json_t *process = json_object_get(status, "process");
 	const json_t *log = json_object_get(status, "log");
 	const json_t *loop = json_object_get(status, "loop");
+	int64_t programs = json_number(clients, "programs"), lost = json_number(log, "lost");
 	struct items items = { out, "echod", "", 0 };
 	char memory[32], cpu[32], target[512];
 
 	log_escape_controls(target, sizeof(target), json_string_of(log, "target"));
-	items_add(&items, "%" PRId64 " of %" PRId64 " clients", json_number(clients, "now"),
-	    json_number(clients, "limit"));
+	items_add_clients(&items, clients);
 	if (json_number(clients, "leaving") > 0)
 		items_add(
 		    &items, "%" PRId64 " leaving after a reload", json_number(clients, "leaving"));
-	items_add(&items, "%" PRId64 " programs", json_number(clients, "programs"));
+	items_add(&items, "%" PRId64 " program%s", programs, PLURAL(programs, "s"));
 	items_add(&items, "%s of memory",
 	    show_bytes((uint64_t)json_number(process, "memory_bytes"), memory, sizeof(memory)));
 	items_add(&items, "%.1f %% of a CPU (since the start: %s)",
 	    json_real_value(json_object_get(process, "cpu_percent")),
 	    show_duration(json_number(process, "cpu_ms"), cpu, sizeof(cpu)));
 	items_add(&items, "log level %s to %s", json_string_of(log, "level"), target);
-	items_add(&items, "%" PRId64 " lines lost", json_number(log, "lost"));
+	items_add(&items, "%" PRId64 " line%s lost", lost, PLURAL(lost, "s"));
 	items_end(&items);
 	evbuffer_add_printf(out,
 	    "echod: event-loop delay: median %.2f ms, 99th percentile %.2f ms, max %.2f ms\n",
@@ -156,7 +165,8 @@ static void show_service(const json_t *service, struct evbuffer *out)
 {
 	const json_t *clients = json_object_get(service, "clients");
 	json_t *addresses = json_object_get(service, "addresses"), *address;
-	int64_t in = json_number(service, "datagrams_in"), programs;
+	int64_t programs = json_number(service, "programs");
+	int64_t in = json_number(service, "datagrams_in");
 	int64_t sent = json_number(service, "datagrams_out");
 	struct items serves = { out, json_string_of(service, "name"), "serves ", 0 };
 	struct items totals = { out, json_string_of(service, "name"), "", 0 };
@@ -166,17 +176,17 @@ static void show_service(const json_t *service, struct evbuffer *out)
 	json_array_foreach (addresses, i, address)
 		items_add(&serves, "%s", json_string_value(address));
 	items_end(&serves);
-	items_add(&totals, "%" PRId64 " of %" PRId64 " clients", json_number(clients, "now"),
-	    json_number(clients, "limit"));
+	items_add_clients(&totals, clients);
 	items_add(&totals, "%" PRId64 " accepted", json_number(service, "accepted"));
 	items_add(&totals, "%s in",
 	    show_bytes((uint64_t)json_number(service, "bytes_in"), bytes, sizeof(bytes)));
 	items_add(&totals, "%s out",
 	    show_bytes((uint64_t)json_number(service, "bytes_out"), bytes, sizeof(bytes)));
-	if ((programs = json_number(service, "programs")) > 0)
-		items_add(&totals, "%" PRId64 " programs", programs);
+	if (programs > 0)
+		items_add(&totals, "%" PRId64 " program%s", programs, PLURAL(programs, "s"));
 	if (in + sent > 0)
-		items_add(&totals, "%" PRId64 " datagrams in, %" PRId64 " out", in, sent);
+		items_add(&totals, "%" PRId64 " datagram%s in, %" PRId64 " out", in,
+		    PLURAL(in, "s"), sent);
 	items_end(&totals);
 	show_report(service, out);
 	show_counts(service, "closed", "closed: ", out);

@@ -12,6 +12,7 @@
 #include "control/show.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "core/plural.h"
 #include "core/suggest.h"
 #include "net/admission.h"
 #include "net/endpoint.h"
@@ -192,8 +193,8 @@ static void explain_limit(const struct question *q, const struct admission *a, e
 		snprintf(
 		    path + strlen(path), sizeof(path) - strlen(path), ", of its /%d", SITE_LENGTH);
 	add_finding(findings, own ? own_section(q, PART_INSTANCE) : limits_section(q), key, 0,
-	    "%" PRId64 " of %" PRId64 " clients by %s%s", found->now, found->max, path,
-	    found->reached ? ": no more" : "");
+	    "%" PRId64 " of %" PRId64 " client%s by %s%s", found->now, found->max,
+	    PLURAL(found->max, "s"), path, found->reached ? ": no more" : "");
 	if (found->reached)
 		move_last_to_front(findings);
 }
@@ -205,15 +206,15 @@ static void explain_connect_rate(
 
 	if (rate->reached) {
 		add_finding(findings, section, "connect_rate", 0,
-		    "its network has opened the %" PRId64 " connections a second of "
+		    "its network has opened the %" PRId64 " connection%s a second of "
 		    "services.%s.connect_rate: no more for %" PRId64 " ms",
-		    rate->max, q->instance->name, rate->wait);
+		    rate->max, PLURAL(rate->max, "s"), q->instance->name, rate->wait);
 		move_last_to_front(findings);
 	} else if (rate->applies) {
 		add_finding(findings, section, "connect_rate", 0,
-		    "at most %" PRId64 " new clients a second of its network, by "
+		    "at most %" PRId64 " new client%s a second of its network, by "
 		    "services.%s.connect_rate",
-		    rate->max, q->instance->name);
+		    rate->max, PLURAL(rate->max, "s"), q->instance->name);
 	}
 }
 
@@ -293,9 +294,10 @@ static void add_muted(const struct muted_exchange *muted, int64_t now, json_t *f
 	if (muted->peer.family != AF_UNIX)
 		snprintf(port, sizeof(port), "from port %u ", muted->peer.port);
 	snprintf(text, sizeof(text),
-	    "its request \"%s\"%s (%zu bytes) %sis muted for another %" PRId64
+	    "its request \"%s\"%s (%zu byte%s) %sis muted for another %" PRId64
 	    " s: it had the same answer over and over",
-	    request, whole ? "" : "...", muted->length, port, (muted->until - now + 999) / 1000);
+	    request, whole ? "" : "...", muted->length, PLURAL(muted->length, "s"), port,
+	    (muted->until - now + 999) / 1000);
 	add_fact(findings, text);
 }
 
@@ -312,8 +314,8 @@ static bool judge_muted(const struct question *q, json_t *findings, bool others_
 	if (others_pass)
 		add_fact(findings, "its other requests are answered");
 	if (count > MUTED_SHOWN) {
-		snprintf(
-		    text, sizeof(text), "and %zu more of its requests are", count - MUTED_SHOWN);
+		snprintf(text, sizeof(text), "and %zu more of its requests %s", count - MUTED_SHOWN,
+		    count - MUTED_SHOWN == 1 ? "is" : "are");
 		add_fact(findings, text);
 		count = MUTED_SHOWN;
 	}
@@ -335,15 +337,15 @@ static bool judge_rate(const struct question *q, json_t *findings)
 	if (wait == 0) {
 		add_finding(findings, section, "reply_rate", 0,
 		    "at most %" PRId64
-		    " answers a second to its network, by services.%s.reply_rate",
-		    rules->reply_rate, q->instance->name);
+		    " answer%s a second to its network, by services.%s.reply_rate",
+		    rules->reply_rate, PLURAL(rules->reply_rate, "s"), q->instance->name);
 		return false;
 	}
 	add_finding(findings, section, "reply_rate", 0,
 	    "its network has had the %" PRId64
-	    " answers a second of services.%s.reply_rate: no more "
+	    " answer%s a second of services.%s.reply_rate: no more "
 	    "for %" PRId64 " ms",
-	    rules->reply_rate, q->instance->name, wait);
+	    rules->reply_rate, PLURAL(rules->reply_rate, "s"), q->instance->name, wait);
 	move_last_to_front(findings);
 	return true;
 }

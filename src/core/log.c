@@ -27,6 +27,7 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "core/logfile.h"
+#include "core/plural.h"
 
 #define LINE_MAX_BYTES 2048 /* below PIPE_BUF: written whole or not at all */
 #define CLASS_RATE 10       /* lines a second in a class that does not say its own */
@@ -395,7 +396,8 @@ static void log_line(enum log_level level, const char *format, va_list args)
 		lose_line();
 	} else if (lost != 0) {
 		the_log.lost = 0;
-		write_note(LOG_LEVEL_WARNING, "log: lost %lu lines before this one", lost);
+		write_note(LOG_LEVEL_WARNING, "log: lost %lu line%s before this one", lost,
+		    PLURAL(lost, "s"));
 	}
 	errno = saved;
 }
@@ -447,7 +449,8 @@ void log_limited(struct log_class *class, enum log_level level, const char *form
 	log_line(level, format, args);
 	va_end(args);
 	if (class->suppressed != 0) {
-		write_note(level, "log: suppressed %lu lines like this", class->suppressed);
+		write_note(level, "log: suppressed %lu line%s like this", class->suppressed,
+		    PLURAL(class->suppressed, "s"));
 		class->suppressed = 0;
 	}
 	errno = saved;

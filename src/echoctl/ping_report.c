@@ -68,6 +68,7 @@ void report_summary(const struct ping_report *report, const struct probes *probe
 		return;
 	}
 	printf("\n--- %s ping statistics ---\n", report->address);
+	/* As ping(8), which has no singular here, for whatever reads the output of both. */
 	printf("%u packets transmitted, %u received, ", probes->sent, probes->received);
 	if (probes->late > 0)
 		printf("+%u late, ", probes->late);

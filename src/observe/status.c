@@ -14,6 +14,7 @@
 #include "build.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "core/plural.h"
 #include "core/resident.h"
 #include "net/acceptor.h"
 #include "net/admission.h"
@@ -109,7 +110,8 @@ static json_t *log_status(json_t *problems)
 
 	if (log_has_lost_within(LOST_MS))
 		add_problem(problems,
-		    "the log has lost %lu lines, the last one within the past hour", lost);
+		    "the log has lost %lu line%s, the last one within the past hour", lost,
+		    PLURAL(lost, "s"));
 	if (log_is_stale())
 		add_problem(problems,
 		    "the log file could not be reopened, lines go on to the file that was open: "

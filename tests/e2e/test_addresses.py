@@ -119,7 +119,7 @@ def test_an_address_of_a_name_that_is_not_here_is_told(echod, write, transport):
     server = echod(echo(listen), wrapper=with_hosts(write, hosts))
     server.log.wait(r"warning echo: cannot bind \w+://192\.0\.2\.77:\d+: Cannot assign requested")
     assert [a.host for a in server.addresses(ECHO)] == ["127.0.0.1"]
-    server.log.wait(r" ready \(1 services, 1 addresses\)$")
+    server.log.wait(r" ready \(1 service, 1 address\)$")
     assert says_hello(server.connect(ECHO))
     mark = server.log.mark()
     assert server.reload()

@@ -523,9 +523,9 @@ def test_why_names_the_rate_of_connections(echod, echoctl):
     with server.kv():
         pass
     text, _ = echoctl("why", "127.0.0.1", "kv")
-    assert text.startswith("streams: limited\n  by: its network has opened the 1 connections a second"), text
+    assert text.startswith("streams: limited\n  by: its network has opened the 1 connection a second"), text
     text, _ = echoctl("why", "127.0.0.2", "kv")
-    assert "at most 1 new clients a second of its network, by services.kv.connect_rate" in text
+    assert "at most 1 new client a second of its network, by services.kv.connect_rate" in text
 
 
 def test_only_the_last_64_that_left_are_kept(echod):
@@ -766,7 +766,7 @@ def test_dry_run_says_what_would_change(echod, echoctl, ask, workdir):
     assert set(values) == {"services.kv.max_key", "services.kv.socket_mode", "services.kv.listen",
                            "log.target"}
     assert f"changes services.kv.max_key: 10 -> 20 ({server.config}:2)\n" in text
-    assert f"stops echo and its 1 clients\n" in text
+    assert f"stops echo and its 1 client\n" in text
     assert text.endswith("nothing has been changed\n")
 
 
@@ -917,7 +917,7 @@ def test_why_names_limits(echod, ask, echoctl):
     with server.connect("open", transport="tcp") as client:
         client.ask(b"hello")
         text, _ = echoctl("why", "127.0.0.1", "open")
-        assert "streams: waits\n  by: 1 of 1 clients by services.open.max_connections" in text
+        assert "streams: waits\n  by: 1 of 1 client by services.open.max_connections" in text
         assert f"({server.config}:14)" in text
         assert "answers a second" not in text  # the loopback is exempt
         text, _ = echoctl("why", "192.0.2.1", "open")
@@ -995,7 +995,7 @@ def test_why_knows_that_the_rate_is_used_up(echod, ask):
         answer = ask("why", f"{host}:{client.port}", "echo")["datagrams"]
     assert answer["verdict"] == "dropped"
     assert answer["findings"][0]["key"] == "reply_rate"
-    assert "has had the 1 answers a second" in answer["findings"][0]["text"]
+    assert "has had the 1 answer a second" in answer["findings"][0]["text"]
     assert ask("why", "127.0.0.1", "echo")["datagrams"]["verdict"] == "allowed"
 
 

@@ -47,7 +47,7 @@ def datagrams_in(server, name):
     """How many datagrams the instance has had, as the dump of SIGUSR2 says."""
     mark = server.log.mark()
     server.send_signal(signal.SIGUSR2)
-    return int(server.log.wait(rf" {name}: (?:.* )?(\d+) datagrams in, 0 out", mark)[1])
+    return int(server.log.wait(rf" {name}: (?:.* )?(\d+) datagrams? in, 0 out", mark)[1])
 
 
 # --- discard ---

@@ -114,7 +114,7 @@ def test_what_is_printed_is_not_counted_as_dropped(echod):
         client.send(b"hello")
     server.log.wait(printed("hello"))
     server.send_signal(signal.SIGUSR2)
-    server.log.wait(r"receiver: (.* )?1 datagrams in, 0 out$")
+    server.log.wait(r"receiver: (.* )?1 datagram in, 0 out$")
     server.stop()
     assert not server.log.matches(r"receiver: errors: ")
 
