@@ -19,7 +19,8 @@
 static void reload_free(struct reload *reload)
 {
 	names_free(reload->names); /* before the config: it holds their addresses */
-	config_free(reload->next);
+	if (reload->next != reload->reloads->running->config)
+		config_free(reload->next);
 	strings_clear(&reload->errors);
 	strings_clear(&reload->warnings);
 	free(reload);
@@ -30,8 +31,10 @@ static void reload_free(struct reload *reload)
 struct reload_plan *reload_make_plan(struct reload *reload)
 {
 	struct running *running = reload->reloads->running;
-	int status,
-	    result = config_keep_unreloadable(running->config, reload->next, &reload->warnings);
+	int status, result = reload->next == running->config
+				 ? 0
+				 : config_keep_unreloadable(
+				       running->config, reload->next, &reload->warnings);
 
 	strings_append(&reload->warnings, &reload->next->warnings);
 	if (result == -1) {
@@ -87,17 +90,21 @@ static void reload_work(void *arg)
 {
 	struct reloads *reloads = arg;
 	struct reload *reload = TAILQ_FIRST(&reloads->queue);
+	const struct running *running = reloads->running;
 
 	if (reload == NULL || reload->begun || reloads->state != RELOADS_RUN)
 		return;
 	reload->begun = true;
 	if (!reload->dry_run)
 		notify_reloading();
-	reload->next =
-	    config_load(reloads->running->config_file, false, service_kinds, &reload->errors);
+	/* The rest is done for the same config, too: what its names and paths lead to may have changed. */
+	if (config_is_current(running->config))
+		reload->next = running->config;
+	else
+		reload->next =
+		    config_load(running->config_file, false, service_kinds, &reload->errors);
 	if (reload->next != NULL) {
-		reload->names =
-		    reload_plan_look_up(reloads->running, reload->next, reload_finish, reload);
+		reload->names = reload_plan_look_up(running, reload->next, reload_finish, reload);
 		if (reload->names == NULL)
 			reload->errors.lost = true;
 		else if (names_are_pending(reload->names))

@@ -27,7 +27,7 @@ struct reload {
 	/* The loop calls it when the reload has ended; NULL = nobody waits. */
 	void (*done)(struct reload *reload, void *arg);
 	void *arg;
-	/* The outcome. `next` becomes NULL when it is in force: `running` owns it then. */
+	/* The outcome. `next` is the running one if the files have not changed, and NULL when another is in force. */
 	bool failed;
 	struct config *next;
 	struct names *names; /* those of `next` */

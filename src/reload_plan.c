@@ -327,7 +327,8 @@ void reload_plan_commit(struct reload_plan *plan)
 		if (!plan_has(plan, instance))
 			draining_add(plan->draining, instance);
 	}
-	draining_start(plan->draining, &running->draining, running->config,
+	draining_start(plan->draining, &running->draining,
+	    running->config == plan->config ? NULL : running->config,
 	    plan->config->limits->shutdown_timeout);
 	running->config = plan->config;
 	free(plan->entries);

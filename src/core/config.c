@@ -72,6 +72,7 @@ void config_free(struct config *config)
 	}
 	free(config->instances);
 	strings_clear(&config->files);
+	strings_clear(&config->texts);
 	strings_clear(&config->warnings);
 	free(config);
 }

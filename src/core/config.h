@@ -68,6 +68,8 @@ struct config {
 	struct instance_config *instances;
 	size_t instance_count;
 	struct strings files; /* all that were read, includes too; origins point into it */
+	struct strings
+	    texts; /* theirs, in that order; none if not all values are those of the files */
 	struct strings warnings;
 };
 
@@ -101,6 +103,9 @@ int errors_add(struct strings *errors, const struct option_origin *where, const 
 struct config *config_load(const char *file, bool may_wait, const struct config_kind *const *kinds,
     struct strings *errors);
 void config_free(struct config *config);
+
+/* Whether the files, read again, would give the same config: there are no others, and none has another text. */
+bool config_is_current(const struct config *config);
 
 /* The instance of that name, or NULL. */
 struct instance_config *config_instance(const struct config *config, const char *name);

@@ -18,14 +18,12 @@
 #include "core/config_text.h"
 #include "core/error.h"
 #include "core/path.h"
-#include "core/privilege.h"
-#include "core/trust.h"
 
 #define INCLUDE_DEPTH_MAX 10 /* libconfig's own limit, which it reports */
 
 struct check {
+	struct config *config;
 	const char *directory;
-	struct strings *names;
 	struct strings *errors;
 	bool parsable;     /* for all that we can see */
 	struct token name; /* of the setting that is being read; no text before the first */
@@ -93,52 +91,40 @@ static void check_string(
 static void check_file(
     struct check *check, const char *file, const char *text, size_t length, unsigned depth);
 
-/* The token's path, its escapes resolved as libconfig does; allocated. */
-static char *include_path(const struct check *check, const struct token *token)
-{
-	char *path = strndup(token->text, token->length), *to = path, *joined = NULL;
-
-	if (path == NULL)
-		return NULL;
-	for (const char *from = path; *from != '\0'; from++)
-		if (*from != '\\' || from[1] == '\\' || from[1] == '"') {
-			from += *from == '\\';
-			*to++ = *from;
-		}
-	*to = '\0';
-	joined = path_join(check->directory, path);
-	free(path);
-	return joined;
-}
-
 static void check_include(struct check *check, const struct option_origin *where,
     const struct token *token, unsigned depth)
 {
-	char *path = include_path(check, token), *text = NULL;
-	bool seen = path != NULL && strings_find(check->names, path) != NULL;
-	const char *name = path == NULL ? NULL : strings_intern(check->names, path);
-	char shown[256];
+	char *name = strndup(token->text, token->length), *to = name, *path = NULL, shown[256];
+	const char *text;
 	struct error error;
 	size_t length;
 
-	free(path);
-	if (name == NULL)
+	if (name != NULL) {
+		/* Resolves escapes as libconfig does. */
+		for (const char *from = name; *from != '\0'; from++)
+			if (*from != '\\' || from[1] == '\\' || from[1] == '"') {
+				from += *from == '\\';
+				*to++ = *from;
+			}
+		*to = '\0';
+		path = path_join(check->directory, name);
+		free(name);
+	}
+	if (path == NULL) {
 		check->errors->lost = true;
-	if (name == NULL || seen || depth == INCLUDE_DEPTH_MAX)
 		return;
-	if (!privilege_was_root() || trust_check(name, &error) == 0) {
-		text = text_read(name, false, &length);
-		if (text == NULL)
-			error_code(&error, errno, "%s", text_describe(errno));
 	}
-	if (text != NULL) {
-		check_file(check, name, text, length, depth + 1);
-	} else {
-		errors_add(check->errors, where, "can't include %s: %s",
-		    log_escape(shown, sizeof(shown), name, strlen(name)), error.text);
-		check->parsable = false;
+	if (depth < INCLUDE_DEPTH_MAX && text_kept(check->config, path) == NULL) {
+		text = text_keep(check->config, path, false, &length, &error);
+		if (text != NULL) {
+			check_file(check, path, text, length, depth + 1);
+		} else {
+			errors_add(check->errors, where, "can't include %s: %s",
+			    log_escape(shown, sizeof(shown), path, strlen(path)), error.text);
+			check->parsable = false;
+		}
 	}
-	free(text);
+	free(path);
 }
 
 static void check_bytes(struct check *check, const char *file, const char *text, size_t length)
@@ -202,10 +188,10 @@ static void check_file(
 	}
 }
 
-bool config_check(const char *file, const char *text, size_t length, const char *directory,
-    struct strings *names, struct strings *errors)
+bool config_check(struct config *config, const char *file, const char *text, size_t length,
+    const char *directory, struct strings *errors)
 {
-	struct check check = { directory, names, errors, .parsable = true, .name.text = "",
+	struct check check = { config, directory, errors, .parsable = true, .name.text = "",
 		.last.text = "" };
 
 	check_file(&check, file, text, length, 0);

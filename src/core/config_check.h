@@ -8,14 +8,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct strings;
+struct config;
 struct strings;
 
 /*
- * Checks a text and what it includes, relative to `directory`; included files are added to `names`.
+ * Checks a text and what it includes, relative to `directory`; the config keeps the texts of included files.
  * False when libconfig would fail at an error, or crash: it must not parse the text then.
  */
-bool config_check(const char *file, const char *text, size_t length, const char *directory,
-    struct strings *names, struct strings *errors);
+bool config_check(struct config *config, const char *file, const char *text, size_t length,
+    const char *directory, struct strings *errors);
 
 #endif

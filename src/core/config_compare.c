@@ -105,15 +105,19 @@ static int keep_value(const struct changed *changed, void *arg)
 	static const struct option_origin nowhere = { 0 };
 	const struct keeper *keeper = arg;
 	const struct option_row *row = changed->row;
+	struct strings *files = &keeper->next->files;
 	struct option_origin *origin = &changed->to->origins[row - changed->to->rows];
 	char *value;
 
 	if (option_copy(changed->to, changed->from, row) == -1)
 		return -1;
+	strings_clear(&keeper->next->texts);
 	/* The name of the file belongs to the old config: the new one needs its own. */
-	if (origin->file != NULL &&
-	    (origin->file = strings_intern(&keeper->next->files, origin->file)) == NULL)
-		return -1;
+	if (origin->file != NULL) {
+		if (strings_add(files, origin->file) == -1)
+			return -1;
+		origin->file = files->items[files->count - 1];
+	}
 	if ((value = option_format(changed->from, row)) == NULL)
 		return -1;
 	errors_add(keeper->kept, &nowhere, "%s%s: needs a restart, stays %s", changed->prefix,

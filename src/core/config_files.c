@@ -1,6 +1,6 @@
 /*
  * A file is read into memory once; our checks and libconfig see the same bytes. Only includes are
- * opened again by libconfig, after we have looked at them.
+ * opened again by libconfig, after we have looked at them. The config keeps the bytes, for the next reload.
  */
 #include "core/config_files.h"
 
@@ -25,79 +25,57 @@ struct reader {
 	const char *directory; /* of the file at hand; includes are relative to it */
 };
 
-static void report_errno(struct reader *reader, const char *file)
+static void report(struct reader *reader, const char *file, const struct error *error)
 {
 	struct option_origin where = { .file = file };
 
-	if (errno == ENOMEM)
+	if (error->code == ENOMEM)
 		reader->errors->lost = true;
 	else
-		errors_add(reader->errors, &where, "%s", text_describe(errno));
+		errors_add(reader->errors, &where, "%s", error->text);
 	reader->files->broken = true;
-}
-
-/* Whether only root and we can have written the file; adds an error if not. Only a daemon started as root asks. */
-static bool is_trusted(struct reader *reader, const char *file)
-{
-	struct option_origin where = { .file = file };
-	struct error error;
-
-	if (!privilege_was_root() || trust_check(file, &error) == 0)
-		return true;
-	errors_add(reader->errors, &where, "%s", error.text);
-	reader->files->broken = true;
-	return false;
 }
 
 /* The name that we know a file of libconfig's by; 1.5 leaves our directory out, 1.7 does not. */
-static const char *known_name(struct strings *names, const char *directory, const char *file)
+static const char *known_name(const struct config *config, const char *directory, const char *file)
 {
 	char *path = path_join(directory, file);
-	const char *name = path == NULL ? NULL : strings_find(names, path);
+	const char *name = path == NULL ? NULL : strings_find(&config->files, path);
 
-	if (name == NULL)
-		name = strings_find(names, file);
-	if (name == NULL && path != NULL)
-		name = strings_intern(names, path);
 	free(path);
-	return name;
+	return name != NULL ? name : strings_find(&config->files, file);
 }
 
-static void report_syntax(
-    struct reader *reader, const char *name, const char *own_text, const config_t *tree)
+static void report_syntax(struct reader *reader, const char *name, const config_t *tree)
 {
-	const char *file = config_error_file(tree), *what = config_error_text(tree);
+	const struct config *config = reader->files->config;
+	const char *file = config_error_file(tree), *what = config_error_text(tree), *text;
 	struct option_origin where = { .file = name, .line = config_error_line(tree) };
-	char line[120] = "", hint[160] = "", *included = NULL;
-	const char *text = own_text;
-	size_t length;
+	char line[120] = "", hint[160] = "";
 
-	if (file != NULL) {
-		where.file = known_name(reader->files->names, reader->directory, file);
-		text = included = where.file == NULL ? NULL : text_read(where.file, false, &length);
-	}
-	if (text != NULL)
+	if (file != NULL)
+		where.file = known_name(config, reader->directory, file);
+	if (where.file == NULL)
+		where.file = file;
+	if ((text = text_kept(config, where.file)) != NULL)
 		text_line(text, where.line, line, sizeof(line));
 	if (text != NULL && strcmp(what, "syntax error") == 0)
 		config_hint(text, where.line, hint, sizeof(hint));
 	errors_add(reader->errors, &where, "%s%s%s%s%s%s", what,
 	    *line != '\0' ? ": " : " at the end of the file", line, *hint != '\0' ? " (" : "", hint,
 	    *hint != '\0' ? ")" : "");
-	free(included);
 }
 
-/* Takes over the text. */
-static void parse_text(struct reader *reader, const char *name, char *text)
+/* Parses the text of a file that has been checked. */
+static void parse_file(struct reader *reader, const char *name, const char *text)
 {
 	struct config_file *file = calloc(1, sizeof(*file));
 
 	if (file == NULL) {
 		reader->errors->lost = true;
-		free(text);
 		return;
 	}
 	file->name = name;
-	file->text = text;
 	if (text_parse(&file->tree, text, reader->directory) == 0) {
 		STAILQ_INSERT_TAIL(&reader->files->list, file, entry);
 		return;
@@ -105,33 +83,29 @@ static void parse_text(struct reader *reader, const char *name, char *text)
 	if (errno == ENOMEM)
 		reader->errors->lost = true;
 	else
-		report_syntax(reader, name, text, &file->tree);
+		report_syntax(reader, name, &file->tree);
 	config_destroy(&file->tree);
-	free(text);
 	free(file);
 	reader->files->broken = true;
 }
 
 static void read_file(struct reader *reader, const char *file, bool may_wait)
 {
-	const char *name = strings_intern(reader->files->names, file);
-	char *directory = path_directory(file), *text;
+	struct config *config = reader->files->config;
+	char *directory = path_directory(file);
+	struct error error;
+	const char *text;
 	size_t length;
 
-	if (name == NULL || directory == NULL) {
-		reader->errors->lost = true;
-	} else if (is_trusted(reader, name)) {
-		reader->directory = directory;
-		if ((text = text_read(name, may_wait, &length)) == NULL) {
-			report_errno(reader, name);
-		} else if (config_check(name, text, length, directory, reader->files->names,
-			       reader->errors)) {
-			parse_text(reader, name, text);
-		} else {
-			reader->files->broken = true;
-			free(text);
-		}
-	}
+	error_memory(&error);
+	text = directory == NULL ? NULL : text_keep(config, file, may_wait, &length, &error);
+	reader->directory = directory;
+	if (text == NULL)
+		report(reader, file, &error);
+	else if (config_check(config, file, text, length, directory, reader->errors))
+		parse_file(reader, strings_find(&config->files, file), text);
+	else
+		reader->files->broken = true;
 	free(directory);
 }
 
@@ -152,48 +126,73 @@ static int in_c_order(const struct dirent **a, const struct dirent **b)
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-static void read_directory(struct reader *reader, const char *directory)
+/* Lists the drop-ins of a main file. 0, or -1 with an error of their *directory, which is allocated in any case. */
+static int list_drop_ins(
+    const char *main_file, char **directory, struct strings *list, struct error *error)
 {
+	size_t length = strlen(main_file) - (ends_in_conf(main_file) ? strlen(".conf") : 0);
 	struct dirent **entries;
-	int count = scandir(directory, &entries, is_drop_in, in_c_order);
-	bool trusted;
+	int count;
 
-	if (count == -1) {
-		if (errno != ENOENT)
-			report_errno(reader, directory);
-		return;
+	if (asprintf(directory, "%.*s.d", (int)length, main_file) == -1) {
+		*directory = NULL;
+		return error_memory(error);
 	}
-	trusted = is_trusted(reader, directory);
+	count = scandir(*directory, &entries, is_drop_in, in_c_order);
+	if (count == -1)
+		return errno == ENOENT ? 0 : error_code(error, errno, "%s", strerror(errno));
 	for (int i = 0; i < count; i++) {
-		char *file = path_join(directory, entries[i]->d_name);
-
-		if (file == NULL)
-			reader->errors->lost = true;
-		else if (trusted)
-			read_file(reader, file, false);
-		free(file);
+		strings_take(list, path_join(*directory, entries[i]->d_name));
 		free(entries[i]);
 	}
 	free(entries);
+	if (list->lost)
+		return error_memory(error);
+	return privilege_was_root() ? trust_check(*directory, error) : 0;
 }
 
-void config_files_read(struct config_files *files, const char *main_file, bool may_wait,
-    struct strings *names, struct strings *errors)
+void config_files_read(
+    struct config_files *files, const char *main_file, bool may_wait, struct strings *errors)
 {
 	struct reader reader = { .files = files, .errors = errors };
-	size_t length = strlen(main_file) - (ends_in_conf(main_file) ? strlen(".conf") : 0);
-	char *drop_ins = NULL;
+	struct strings drop_ins = { 0 };
+	struct error error;
+	char *directory;
 
 	STAILQ_INIT(&files->list);
-	files->names = names;
-	files->broken = false;
 	read_file(&reader, main_file, may_wait);
-	if (asprintf(&drop_ins, "%.*s.d", (int)length, main_file) == -1) {
-		errors->lost = true;
-		return;
+	if (list_drop_ins(main_file, &directory, &drop_ins, &error) == -1)
+		report(&reader, directory, &error);
+	else
+		for (size_t i = 0; i < drop_ins.count; i++)
+			read_file(&reader, drop_ins.items[i], false);
+	strings_clear(&drop_ins);
+	free(directory);
+}
+
+bool config_is_current(const struct config *config)
+{
+	const struct strings *files = &config->files, *texts = &config->texts;
+	struct strings drop_ins = { 0 };
+	char *directory = NULL;
+	struct error error;
+	bool current = files->count == texts->count &&
+		       list_drop_ins(files->items[0], &directory, &drop_ins, &error) == 0;
+
+	for (size_t i = 0; current && i < drop_ins.count; i++)
+		current = strings_find(files, drop_ins.items[i]) != NULL;
+	for (size_t i = 0; current && i < files->count; i++) {
+		size_t length;
+		char *text = text_read(files->items[i], false, &length, &error);
+
+		/* A text with a NUL byte is shorter. */
+		current =
+		    text != NULL && strcmp(text, texts->items[i]) == 0 && strlen(text) > length;
+		free(text);
 	}
-	read_directory(&reader, drop_ins);
-	free(drop_ins);
+	strings_clear(&drop_ins);
+	free(directory);
+	return current;
 }
 
 void config_files_clear(struct config_files *files)
@@ -203,7 +202,6 @@ void config_files_clear(struct config_files *files)
 	while ((file = STAILQ_FIRST(&files->list)) != NULL) {
 		STAILQ_REMOVE_HEAD(&files->list, entry);
 		config_destroy(&file->tree);
-		free(file->text);
 		free(file);
 	}
 }
@@ -220,7 +218,7 @@ struct option_origin config_files_origin(const struct config_files *files,
 		return origin;
 	directory = path_directory(file->name);
 	if (directory != NULL)
-		name = known_name(files->names, directory, included);
+		name = known_name(files->config, directory, included);
 	free(directory);
 	if (name != NULL)
 		origin.file = name;
@@ -278,16 +276,10 @@ struct option_origin config_files_element_origin(const struct config_files *file
 	const config_setting_t *element = config_setting_get_elem(array, index);
 	struct option_origin origin = config_files_origin(files, file, element);
 	int name_line = (int)config_setting_source_line(array);
-	char *text = file->text, *included = NULL;
-	size_t length;
+	const char *text = text_kept(files->config, origin.file);
 
-	if (origin.line == name_line)
-		return origin;
-	if (config_setting_source_file(array) != NULL)
-		text = included = text_read(origin.file, false, &length);
-	if (text != NULL)
+	if (origin.line != name_line && text != NULL)
 		origin.line =
 		    element_line(text, config_setting_name(array), name_line, index, origin.line);
-	free(included);
 	return origin;
 }

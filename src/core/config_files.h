@@ -12,10 +12,11 @@
 #include "core/option.h"
 #include "core/strings.h"
 
+struct config;
+
 struct config_file {
 	STAILQ_ENTRY(config_file) entry;
-	const char *name; /* in the names */
-	char *text;       /* as it was read */
+	const char *name; /* of those that the config keeps */
 	config_t tree;    /* its settings point back to it: it must not move */
 	const config_setting_t
 	    *services; /* the group of that name, once the loader has found it; or NULL */
@@ -24,16 +25,15 @@ struct config_file {
 /* Those that could be parsed, later ones win. */
 struct config_files {
 	STAILQ_HEAD(, config_file) list;
-	struct strings *names; /* of all files, includes too */
+	struct config *config; /* which keeps the names and texts of all files, includes too */
 	bool broken; /* there are others: what seems to be missing may be in one of them */
 };
 
 /*
- * Reads the main file and its drop-ins; adds their names and those of the files that they include to `names`, which
- * stay the caller's, and an error for each mistake. With may_wait, the main file may be a pipe.
+ * Reads the main file and its drop-ins; adds an error for each mistake. With may_wait, the main file may be a pipe.
  */
-void config_files_read(struct config_files *files, const char *main_file, bool may_wait,
-    struct strings *names, struct strings *errors);
+void config_files_read(
+    struct config_files *files, const char *main_file, bool may_wait, struct strings *errors);
 void config_files_clear(struct config_files *files);
 
 /* Where a setting of the file is. */

@@ -451,7 +451,9 @@ struct config *config_load(
     const char *file, bool may_wait, const struct config_kind *const *kinds, struct strings *errors)
 {
 	struct config *config = calloc(1, sizeof(*config));
-	struct loader loader = { .config = config, .kinds = kinds, .errors = errors };
+	struct loader loader = {
+		.config = config, .kinds = kinds, .errors = errors, .files.config = config
+	};
 	struct option_origin where = { .file = file };
 	bool is_idle = true;
 
@@ -464,7 +466,7 @@ struct config *config_load(
 	config->main = config->sections[0].fields;
 	config->log = config->sections[1].fields;
 	config->limits = config->sections[2].fields;
-	config_files_read(&loader.files, file, may_wait, &config->files, errors);
+	config_files_read(&loader.files, file, may_wait, errors);
 	loader.text_errors = errors->count;
 	load_files(&loader);
 	config_files_clear(&loader.files);

@@ -13,7 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/config.h"
+#include "core/error.h"
 #include "core/log_escape.h"
+#include "core/privilege.h"
+#include "core/trust.h"
 
 #define FILE_SIZE_MAX ((size_t)16 << 20)
 #define PARSER_SIZE (64 * 1024) /* of libconfig's buffers and stacks */
@@ -49,42 +53,56 @@ static char *read_all(int fd, size_t *length)
 	return NULL;
 }
 
-/* A read from a pipe or a terminal would block the event loop. */
-static bool is_regular(int fd)
+char *text_read(const char *file, bool may_wait, size_t *length, struct error *error)
 {
-	struct stat st;
-
-	if (fstat(fd, &st) == -1)
-		return false;
-	errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
-	return S_ISREG(st.st_mode);
-}
-
-char *text_read(const char *file, bool may_wait, size_t *length)
-{
-	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | (may_wait ? 0 : O_NONBLOCK)), saved;
 	char *text = NULL;
+	struct stat st;
+	int fd;
 
-	if (fd == -1)
+	if (privilege_was_root() && trust_check(file, error) == -1)
 		return NULL;
-	if (may_wait || is_regular(fd))
+	fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | (may_wait ? 0 : O_NONBLOCK));
+	/* A read from a pipe or a terminal would block the event loop. */
+	if (fd != -1 && !may_wait && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode))
+		errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+	else if (fd != -1)
 		text = read_all(fd, length);
-	saved = errno;
-	close(fd);
-	errno = saved;
+	if (text == NULL)
+		error_code(error, errno, "%s",
+		    errno == EINVAL   ? "not a regular file"
+		    : errno == EAGAIN ? "another process has a lease on it (F_SETLEASE), which "
+					"has to end first"
+				      : strerror(errno));
+	if (fd != -1)
+		close(fd);
 	return text;
 }
 
-const char *text_describe(int error)
+const char *text_kept(const struct config *config, const char *file)
 {
-	switch (error) {
-	case EINVAL:
-		return "not a regular file";
-	case EAGAIN:
-		return "another process has a lease on it (F_SETLEASE), which has to end first";
-	default:
-		return strerror(error);
+	size_t i = 0;
+
+	while (i < config->files.count && strcmp(config->files.items[i], file) != 0)
+		i++;
+	return i < config->files.count ? config->texts.items[i] : NULL;
+}
+
+const char *text_keep(
+    struct config *config, const char *file, bool may_wait, size_t *length, struct error *error)
+{
+	const char *kept = text_kept(config, file);
+	char *text;
+
+	if (kept != NULL) {
+		*length = strlen(kept) - 1;
+		return kept;
 	}
+	if ((text = text_read(file, may_wait, length, error)) == NULL)
+		return NULL;
+	if (strings_take(&config->texts, text) == 0 && strings_add(&config->files, file) == 0)
+		return text;
+	error_memory(error);
+	return NULL;
 }
 
 char *text_line(const char *text, int line, char *to, size_t size)

@@ -6,14 +6,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/*
- * A file of at most 16 MiB, a line end and NUL added; *length is without them. NULL with errno. Only with may_wait it
- * may be a pipe or a terminal, which is read to its end.
- */
-char *text_read(const char *file, bool may_wait, size_t *length);
+struct config;
+struct error;
 
-/* Says why text_read() has failed with that errno. */
-const char *text_describe(int error);
+/*
+ * A file of at most 16 MiB, a line end and NUL added; *length is without them. NULL with an error, also when we were
+ * started as root and other users can write to the file. Only with may_wait it may be a pipe or a terminal, which is
+ * read to its end.
+ */
+char *text_read(const char *file, bool may_wait, size_t *length, struct error *error);
+
+/* The same for a file of the config, which keeps its name and its text; a file is read once. */
+const char *text_keep(
+    struct config *config, const char *file, bool may_wait, size_t *length, struct error *error);
+
+/* The text of a file that the config has kept, or NULL. */
+const char *text_kept(const struct config *config, const char *file);
 
 /* A line of the text, from 1, without the blanks around it and fit for a report. Returns `to`. */
 char *text_line(const char *text, int line, char *to, size_t size);

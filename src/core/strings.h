@@ -17,14 +17,14 @@ int strings_add(struct strings *strings, const char *text);
 int strings_addf(struct strings *strings, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The same with a string that was allocated: the list takes it over, or frees it. NULL counts as lost, too. */
+int strings_take(struct strings *strings, char *text);
+
 /* Appends copies of all of another list; what that has lost, this one has, too. */
 void strings_append(struct strings *strings, const struct strings *more);
 
 /* The list's own copy of an equal string, or NULL. */
 const char *strings_find(const struct strings *strings, const char *text);
-
-/* The same, and when there is none it is added. NULL with errno ENOMEM. */
-const char *strings_intern(struct strings *strings, const char *text);
 
 void strings_clear(struct strings *strings);
 

@@ -336,6 +336,9 @@ def test_what_needs_a_restart_is_named(echod):
     mark = server.log.mark()
     assert server.reload(kv(), user="nobody")
     server.log.wait(r"user: .*restart", mark)
+    mark = server.log.mark()
+    assert server.reload()
+    server.log.wait(r"user: .*restart", mark)
     server.kv().close()
 
 

@@ -496,6 +496,46 @@ START_TEST(test_includes)
 }
 END_TEST
 
+/* Each file can change, and drop-ins come and go. */
+START_TEST(test_current)
+{
+	struct strings kept = { 0 };
+	struct config *config, *next;
+
+	write_file("main.conf", "user = \"old\";\n@include \"sub/echo\"\n");
+	write_file("main.d/1.conf", "");
+	write_file("sub/echo", ECHO);
+	config = load_good("main.conf");
+	ck_assert(config_is_current(config));
+	write_file("main.conf", "user = \"new\";\n@include \"sub/echo\"\n");
+	ck_assert(!config_is_current(config));
+	/* What a restart would change is in the files, but not in force. */
+	next = load_good("main.conf");
+	ck_assert(config_is_current(next));
+	ck_assert_int_eq(config_keep_unreloadable(config, next, &kept), 0);
+	ck_assert_uint_eq(kept.count, 1);
+	ck_assert(!config_is_current(next));
+	config_free(next);
+	write_file("main.conf", "user = \"old\";\n@include \"sub/echo\"\n");
+	ck_assert(config_is_current(config));
+	write_file("sub/echo", ECHO "\n");
+	ck_assert(!config_is_current(config));
+	write_bytes("sub/echo", ECHO "\n\0#", sizeof(ECHO) + 2);
+	ck_assert(!config_is_current(config));
+	write_file("sub/echo", ECHO);
+	write_file("main.d/1.conf", " ");
+	ck_assert(!config_is_current(config));
+	ck_assert_int_eq(unlink("main.d/1.conf"), 0);
+	ck_assert(!config_is_current(config));
+	write_file("main.d/1.conf", "");
+	ck_assert(config_is_current(config));
+	write_file("main.d/2.conf", "");
+	ck_assert(!config_is_current(config));
+	config_free(config);
+	strings_clear(&kept);
+}
+END_TEST
+
 static char *print(const struct config *config)
 {
 	size_t length;
@@ -765,6 +805,7 @@ int main(void)
 	tcase_add_test(tc, test_drop_in_directory_of_any_name);
 	tcase_add_test(tc, test_every_mistake_of_all_files);
 	tcase_add_test(tc, test_includes);
+	tcase_add_test(tc, test_current);
 	tcase_add_test(tc, test_print);
 	tcase_add_test(tc, test_print_round_trip);
 	tcase_add_loop_test(tc, test_explain, 0, (int)(sizeof(explained) / sizeof(explained[0])));
