@@ -116,7 +116,7 @@ static bool wait_exit(const struct child *c, int64_t deadline)
 	return result == 1;
 }
 
-static void timer_cb(evutil_socket_t fd, short events, void *arg)
+static void child_timer_cb(evutil_socket_t fd, short events, void *arg)
 {
 	struct child *c = arg;
 
@@ -311,7 +311,7 @@ static int spawn(pid_t *pid, const struct child_options *options, int errors)
 	return error;
 }
 
-static int watch(struct child *c)
+static int child_watch(struct child *c)
 {
 	if ((c->pidfd = pidfd_open(c->pid, 0)) == -1)
 		return -1;
@@ -320,7 +320,7 @@ static int watch(struct child *c)
 }
 
 /* Runs it; one that cannot be watched does not run on. */
-static int run(struct child *c, const struct child_options *options)
+static int child_run(struct child *c, const struct child_options *options)
 {
 	int errors, error;
 
@@ -330,7 +330,7 @@ static int run(struct child *c, const struct child_options *options)
 		return -1;
 	error = spawn(&c->pid, options, errors);
 	close(errors);
-	if (error == 0 && watch(c) == -1) {
+	if (error == 0 && child_watch(c) == -1) {
 		error = errno;
 		kill(c->pid, SIGKILL);
 		kill(-c->pid, SIGKILL);
@@ -352,8 +352,8 @@ struct child *child_start(struct instance *instance, const struct child_options 
 	c->pidfd = -1;
 	c->ended = options->ended;
 	c->owner = options->owner;
-	c->timer = evtimer_new(instance->loop->base, timer_cb, c);
-	if (c->timer == NULL || run(c, options) == -1) {
+	c->timer = evtimer_new(instance->loop->base, child_timer_cb, c);
+	if (c->timer == NULL || child_run(c, options) == -1) {
 		int saved = errno;
 
 		child_free(c);

@@ -71,7 +71,7 @@ static void check_slot(struct deadlines *d, unsigned slot, int64_t now)
 	}
 }
 
-static void timer_cb(evutil_socket_t fd, short events, void *arg)
+static void deadlines_timer_cb(evutil_socket_t fd, short events, void *arg)
 {
 	struct deadlines *d = arg;
 	int64_t now = clock_ms(), tick;
@@ -94,7 +94,7 @@ struct deadlines *deadlines_new(
 
 	if (d == NULL)
 		return NULL;
-	d->timer = evtimer_new(base, timer_cb, d);
+	d->timer = evtimer_new(base, deadlines_timer_cb, d);
 	if (d->timer == NULL) {
 		free(d);
 		return NULL;

@@ -291,6 +291,17 @@ bool network_key_is_loopback(const struct in6_addr *key)
 	return network_key_ipv4(key) >> 24 == IN_LOOPBACKNET;
 }
 
+bool network_key_is_group(const struct in6_addr *key)
+{
+	return IN6_IS_ADDR_V4MAPPED(key) ? IN_MULTICAST(network_key_ipv4(key))
+					 : IN6_IS_ADDR_MULTICAST(key);
+}
+
+bool network_key_is_broadcast(const struct in6_addr *key)
+{
+	return IN6_IS_ADDR_V4MAPPED(key) && network_key_ipv4(key) == INADDR_BROADCAST;
+}
+
 socklen_t sockaddr_unmap(struct sockaddr *address, socklen_t length)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET };

@@ -70,8 +70,10 @@ bool sockaddr_key(const struct sockaddr *address, struct in6_addr *key);
 void network_key_map(struct in6_addr *key, const struct in_addr *address);
 /* The IPv4 address, in host order, of a key that is IPv4-mapped. */
 uint32_t network_key_ipv4(const struct in6_addr *key);
-/* Whether the key is a loopback address of either family. */
+/* Whether the key is a loopback address, a multicast group, the limited broadcast address. */
 bool network_key_is_loopback(const struct in6_addr *key);
+bool network_key_is_group(const struct in6_addr *key);
+bool network_key_is_broadcast(const struct in6_addr *key);
 
 /* ::ffff:a.b.c.d becomes a.b.c.d, in place; everything else stays. Returns the new length. */
 socklen_t sockaddr_unmap(struct sockaddr *address, socklen_t length);

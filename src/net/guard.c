@@ -112,12 +112,9 @@ void guard_free(struct guard *guard)
 }
 
 /* Multicast or broadcast; a subnet's own broadcast address does not show. */
-static bool is_group(const struct in6_addr *address)
+static bool is_for_many(const struct in6_addr *address)
 {
-	if (!IN6_IS_ADDR_V4MAPPED(address))
-		return IN6_IS_ADDR_MULTICAST(address);
-	return IN_MULTICAST(network_key_ipv4(address)) ||
-	       network_key_ipv4(address) == INADDR_BROADCAST;
+	return network_key_is_group(address) || network_key_is_broadcast(address);
 }
 
 static bool is_unspecified(const struct in6_addr *address)
@@ -141,7 +138,7 @@ enum drop_reason guard_request(const struct guard_rules *rules, const struct own
 
 	if (!peer_is_ip(from))
 		return DROP_NOT;
-	if (from->port == 0 || is_unspecified(&from->key) || is_group(&from->key))
+	if (from->port == 0 || is_unspecified(&from->key) || is_for_many(&from->key))
 		return DROP_SOURCE;
 	/*
 	 * An IPv4 source in a packet that was not sent to an IPv4 address: somebody has forged an IPv6 header with a
@@ -151,7 +148,7 @@ enum drop_reason guard_request(const struct guard_rules *rules, const struct own
 		return DROP_SOURCE;
 	if (rules->receiver)
 		return DROP_NOT;
-	if (route->to != NULL && is_group(route->to))
+	if (route->to != NULL && is_for_many(route->to))
 		return DROP_SOURCE;
 	if (own_ports_has(own, from->port))
 		return DROP_OWN_PORT;

@@ -42,7 +42,7 @@ static void claim_port(
 }
 
 /* 0, or -1 with errno and the error. */
-static int open_socket(struct listener *listener, struct error *error)
+static int listener_open_socket(struct listener *listener, struct error *error)
 {
 	int result = socket_open(&listener->socket, &listener->wanted, &listener->options, error);
 
@@ -51,7 +51,7 @@ static int open_socket(struct listener *listener, struct error *error)
 	return result;
 }
 
-static void close_socket(struct listener *listener)
+static void listener_close_socket(struct listener *listener)
 {
 	acceptor_stop(&listener->acceptor);
 	if (listener->event != NULL)
@@ -81,7 +81,7 @@ static int serve(struct listener *listener)
 static void watch_cb(evutil_socket_t fd, short events, void *arg);
 
 /* Has the group's network looked at as soon as the loop turns. */
-static int watch(struct listener *listener)
+static int listener_watch(struct listener *listener)
 {
 	const struct timeval at_once = { 0 };
 
@@ -92,7 +92,7 @@ static int watch(struct listener *listener)
 /* All that serving needs: the loop does not turn before the listener has got its instance. */
 static int get_ready(struct listener *listener)
 {
-	if (endpoint_is_group(&listener->wanted) && watch(listener) == -1)
+	if (endpoint_is_group(&listener->wanted) && listener_watch(listener) == -1)
 		return -1;
 	return listener->socket.fd == -1 ? 0 : serve(listener);
 }
@@ -122,7 +122,7 @@ struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
 
 	if (listener == NULL)
 		return NULL;
-	if (open_socket(listener, error) == -1 &&
+	if (listener_open_socket(listener, error) == -1 &&
 	    !(endpoint_is_group(wanted) && multicast_is_absent(errno)))
 		goto fail;
 	if (get_ready(listener) == 0)
@@ -223,13 +223,13 @@ static void try_again(struct listener *listener)
 {
 	struct error error;
 
-	if (open_socket(listener, &error) == -1) {
+	if (listener_open_socket(listener, &error) == -1) {
 		keep_waiting(listener, &error);
 		return;
 	}
 	listener->absent = 0;
 	if (serve(listener) == -1)
-		close_socket(listener);
+		listener_close_socket(listener);
 	else
 		log_listening(listener);
 }
@@ -261,7 +261,7 @@ static void watch_cb(evutil_socket_t fd, short events, void *arg)
 		if (listener->inherited != NULL)
 			join_again(listener);
 		else
-			close_socket(listener);
+			listener_close_socket(listener);
 	}
 	if (listener->socket.fd == -1)
 		try_again(listener);
@@ -309,6 +309,6 @@ void listener_free(struct listener *listener)
 		TAILQ_REMOVE(&listener->instance->listeners, listener, entry);
 	if (listener->watch != NULL)
 		event_free(listener->watch);
-	close_socket(listener);
+	listener_close_socket(listener);
 	free(listener);
 }

@@ -75,7 +75,7 @@ static bool read_some(struct logpipe *p)
 	return n > 0;
 }
 
-static void readable_cb(evutil_socket_t fd, short events, void *arg)
+static void logpipe_readable_cb(evutil_socket_t fd, short events, void *arg)
 {
 	(void)fd;
 	(void)events;
@@ -89,7 +89,7 @@ static struct logpipe *open_reader(struct event_base *base, int fd)
 	if (p == NULL)
 		return NULL;
 	p->fd = fd;
-	p->readable = event_new(base, fd, EV_READ | EV_PERSIST, readable_cb, p);
+	p->readable = event_new(base, fd, EV_READ | EV_PERSIST, logpipe_readable_cb, p);
 	if (p->readable != NULL && fcntl(fd, F_SETFL, O_NONBLOCK) == 0 &&
 	    event_add(p->readable, NULL) == 0)
 		return p;

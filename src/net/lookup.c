@@ -42,7 +42,7 @@ static void lookup_free(struct lookup *lookup)
 	errno = saved;
 }
 
-static void *run(void *arg)
+static void *lookup_run(void *arg)
 {
 	struct lookup *lookup = arg;
 	const char *why;
@@ -79,7 +79,7 @@ static int start_thread(struct lookup *lookup)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&lookup->thread, NULL, run, lookup);
+	error = pthread_create(&lookup->thread, NULL, lookup_run, lookup);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	errno = error;
 	return error == 0 ? 0 : -1;

@@ -14,12 +14,6 @@
 
 #define INDEX_MAX 1024 /* of an interface that is looked for one by one */
 
-static bool is_group(const struct in6_addr *address)
-{
-	return IN6_IS_ADDR_V4MAPPED(address) ? IN_MULTICAST(network_key_ipv4(address))
-					     : IN6_IS_ADDR_MULTICAST(address);
-}
-
 /* The kernel asks for the interface of these. */
 static bool is_of_one_link(const struct in6_addr *address)
 {
@@ -31,18 +25,16 @@ bool multicast_is_group(const struct sockaddr *address)
 {
 	struct in6_addr key;
 
-	return sockaddr_key(address, &key) && is_group(&key);
+	return sockaddr_key(address, &key) && network_key_is_group(&key);
 }
 
 bool multicast_takes_interface(const struct sockaddr *address)
 {
 	struct in6_addr key;
 
-	if (!sockaddr_key(address, &key))
-		return false;
-	if (IN6_IS_ADDR_V4MAPPED(&key))
-		return is_group(&key) || network_key_ipv4(&key) == INADDR_BROADCAST;
-	return is_group(&key) || IN6_IS_ADDR_LINKLOCAL(&key);
+	return sockaddr_key(address, &key) &&
+	       (network_key_is_group(&key) || network_key_is_broadcast(&key) ||
+		   IN6_IS_ADDR_LINKLOCAL(&key));
 }
 
 /* The address in figures, without its zone; false for a name, `*` and a Unix path. */
@@ -62,7 +54,7 @@ bool multicast_names_group(const struct address *address)
 {
 	struct in6_addr host;
 
-	return read_host(address, &host) && is_group(&host);
+	return read_host(address, &host) && network_key_is_group(&host);
 }
 
 bool multicast_needs_interface(const struct address *address)

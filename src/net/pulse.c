@@ -134,7 +134,7 @@ void pulse_free(struct pulse *pulse)
 	free(pulse);
 }
 
-static int compare(const void *a, const void *b)
+static int lateness_compare(const void *a, const void *b)
 {
 	const int64_t *x = a, *y = b;
 
@@ -159,7 +159,7 @@ void pulse_read(const struct pulse *pulse, struct pulse_facts *facts)
 	if (count == 0)
 		return;
 	memcpy(sorted, pulse->lates, count * sizeof(sorted[0]));
-	qsort(sorted, count, sizeof(sorted[0]), compare);
+	qsort(sorted, count, sizeof(sorted[0]), lateness_compare);
 	facts->median = sorted[count / 2];
 	facts->p99 = sorted[count * 99 / 100];
 	facts->max = sorted[count - 1];

@@ -61,7 +61,7 @@ static bool is_over(const struct relay *r, ssize_t n)
 	return n <= 0;
 }
 
-static void readable_cb(evutil_socket_t fd, short events, void *arg)
+static void relay_readable_cb(evutil_socket_t fd, short events, void *arg)
 {
 	struct relay *r = arg;
 	ssize_t n;
@@ -101,7 +101,7 @@ void relay_resume(struct relay *r)
 
 /* --- from the client to the program --- */
 
-static void writable_cb(evutil_socket_t fd, short events, void *arg)
+static void relay_writable_cb(evutil_socket_t fd, short events, void *arg)
 {
 	struct relay *r = arg;
 
@@ -141,8 +141,8 @@ static int open_buffers(struct relay *r)
 	struct event_base *base = stream_instance(r->client)->loop->base;
 
 	r->output = evbuffer_new();
-	r->readable = event_new(base, r->fd, EV_READ | EV_PERSIST, readable_cb, r);
-	r->writable = event_new(base, r->fd, EV_WRITE, writable_cb, r);
+	r->readable = event_new(base, r->fd, EV_READ | EV_PERSIST, relay_readable_cb, r);
+	r->writable = event_new(base, r->fd, EV_WRITE, relay_writable_cb, r);
 	if (r->output == NULL || r->readable == NULL || r->writable == NULL)
 		return -1;
 	return event_add(r->readable, NULL);

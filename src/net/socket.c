@@ -23,7 +23,7 @@ static int family_type(enum transport transport)
 	return transport_is_stream(transport) ? SOCK_STREAM : SOCK_DGRAM;
 }
 
-static int set_int(int fd, int level, int name, int value)
+int socket_set_int(int fd, int level, int name, int value)
 {
 	return setsockopt(fd, level, name, &value, sizeof(value));
 }
@@ -52,9 +52,10 @@ static int ask_for_packet_info(int fd, const struct endpoint *e)
 {
 	if (e->transport != TRANSPORT_UDP || (!endpoint_is_wildcard(e) && !is_broadcast(e)))
 		return 0;
-	if (e->any.sa_family == AF_INET6 && set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) == -1)
+	if (e->any.sa_family == AF_INET6 &&
+	    socket_set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) == -1)
 		return -1;
-	return set_int(fd, IPPROTO_IP, IP_PKTINFO, 1);
+	return socket_set_int(fd, IPPROTO_IP, IP_PKTINFO, 1);
 }
 
 /*
@@ -65,10 +66,10 @@ static int ask_for_packet_info(int fd, const struct endpoint *e)
  */
 static int set_tcp_options(int fd)
 {
-	if (set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1) == -1)
+	if (socket_set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1) == -1)
 		return -1;
-	set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX);
-	return set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	socket_set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX);
+	return socket_set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
 /*
@@ -78,14 +79,14 @@ static int set_tcp_options(int fd)
  */
 int socket_set_keepalive(int fd, int seconds)
 {
-	if (set_int(fd, SOL_SOCKET, SO_KEEPALIVE, seconds != 0) == -1)
+	if (socket_set_int(fd, SOL_SOCKET, SO_KEEPALIVE, seconds != 0) == -1)
 		return -1;
 	if (seconds == 0)
 		return 0;
-	if (set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, PROBE_SECONDS) == -1 ||
-	    set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, PROBES) == -1)
+	if (socket_set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, PROBE_SECONDS) == -1 ||
+	    socket_set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, PROBES) == -1)
 		return -1;
-	return set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
+	return socket_set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
 }
 
 void socket_set_client_options(int fd, int keepalive)
@@ -103,21 +104,22 @@ unsigned socket_queue_length(int fd)
 	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == -1 ? 0 : info.tcpi_unacked;
 }
 
-static int set_options(int fd, const struct endpoint *e, const struct socket_options *options)
+static int socket_set_options(
+    int fd, const struct endpoint *e, const struct socket_options *options)
 {
 	if (transport_is_unix(e->transport))
 		return 0;
 	/* For unicast UDP it would let a second server take the port away from the first. */
 	if ((e->transport == TRANSPORT_TCP || endpoint_is_group(e)) &&
-	    set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1) == -1)
+	    socket_set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1) == -1)
 		return -1;
 	if (e->transport == TRANSPORT_TCP &&
 	    (set_tcp_options(fd) == -1 || socket_set_keepalive(fd, options->keepalive) == -1))
 		return -1;
 	if (e->any.sa_family == AF_INET6 &&
-	    set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->ipv6_only) == -1)
+	    socket_set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->ipv6_only) == -1)
 		return -1;
-	if (options->beside && set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1) == -1)
+	if (options->beside && socket_set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1) == -1)
 		return -1;
 	return ask_for_packet_info(fd, e);
 }
@@ -251,7 +253,7 @@ static int open_endpoint(struct bound_socket *s, const struct endpoint *wanted,
 	if (s->fd == -1)
 		return -1;
 	*call = "setsockopt";
-	result = set_options(s->fd, wanted, options);
+	result = socket_set_options(s->fd, wanted, options);
 	if (result == 0)
 		result = bind_endpoint(s, options, call);
 	if (result == -1) {
@@ -339,7 +341,7 @@ int socket_probe(
 
 int socket_share(const struct bound_socket *s, bool share)
 {
-	return set_int(s->fd, SOL_SOCKET, SO_REUSEPORT, share);
+	return socket_set_int(s->fd, SOL_SOCKET, SO_REUSEPORT, share);
 }
 
 /* Whether it has all of the other's addresses; the port is the same. */
@@ -469,22 +471,19 @@ bool socket_has_lost_group(const struct bound_socket *s, const char *interface_n
 	return if_indextoname(s->interface, name) == NULL;
 }
 
-static bool has_zone(const struct endpoint *e)
-{
-	return e->any.sa_family == AF_INET6 && e->in6.sin6_scope_id != 0 && !endpoint_is_group(e);
-}
-
 /* A path that we cannot see (EACCES, a mount namespace of our own) is not gone. */
 bool socket_is_reachable(const struct bound_socket *s)
 {
+	const struct endpoint *e = &s->endpoint;
 	char name[IF_NAMESIZE];
 	struct stat st;
 
-	if (s->fd != -1 && has_zone(&s->endpoint))
-		return if_indextoname(s->endpoint.in6.sin6_scope_id, name) != NULL;
+	if (s->fd != -1 && e->any.sa_family == AF_INET6 && e->in6.sin6_scope_id != 0 &&
+	    !endpoint_is_group(e))
+		return if_indextoname(e->in6.sin6_scope_id, name) != NULL;
 	if (s->fd == -1 || s->inode == 0)
 		return true;
-	if (lstat(s->endpoint.un.sun_path, &st) == -1)
+	if (lstat(e->un.sun_path, &st) == -1)
 		return errno != ENOENT && errno != ENOTDIR;
 	return st.st_dev == s->device && st.st_ino == s->inode;
 }

@@ -56,6 +56,9 @@ int socket_adopt(
 int socket_probe(
     const struct endpoint *wanted, const struct socket_options *options, struct error *error);
 
+/* Sets an option whose value is an int. 0, or -1 with errno. */
+int socket_set_int(int fd, int level, int name, int value);
+
 /* Sets when the kernel probes this TCP client, or those accepted from now on; 0 = never. 0, or -1 with errno. */
 int socket_set_keepalive(int fd, int seconds);
 

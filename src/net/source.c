@@ -21,7 +21,7 @@ struct keys {
 	int count;
 };
 
-static int compare(const void *a, const void *b)
+static int source_compare(const void *a, const void *b)
 {
 	const struct source *x = a, *y = b;
 
@@ -46,7 +46,7 @@ static struct keys keys_of(const struct sources *sources, const struct peer *pee
 
 static struct source *find_source(const struct sources *sources, const struct source *key)
 {
-	struct source **node = tfind(key, &sources->tree, compare);
+	struct source **node = tfind(key, &sources->tree, source_compare);
 
 	return node == NULL ? NULL : *node;
 }
@@ -72,7 +72,7 @@ static int add_one(struct sources *sources, const struct source *key, int64_t ma
 		return -1;
 	*source = *key;
 	source->clients = 1;
-	if (tsearch(source, &sources->tree, compare) == NULL) {
+	if (tsearch(source, &sources->tree, source_compare) == NULL) {
 		free(source);
 		errno = ENOMEM;
 		return -1;
@@ -86,7 +86,7 @@ static void remove_one(struct sources *sources, const struct source *key)
 
 	if (source == NULL || --source->clients > 0)
 		return;
-	tdelete(source, &sources->tree, compare);
+	tdelete(source, &sources->tree, source_compare);
 	free(source);
 }
 
