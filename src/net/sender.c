@@ -1,12 +1,18 @@
-/* A timer, and what is known of each address that is sent to. */
+/*
+ * A timer, what is known of each address that is sent to, and one socket per address family for unicast, broadcast
+ * and multicast: the interface is chosen for each datagram. Nothing is ever read from the sockets.
+ */
 #include "net/sender.h"
 
 #include <errno.h>
 #include <event2/event.h>
+#include <net/if.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "core/clock.h"
 #include "net/endpoint.h"
@@ -14,7 +20,15 @@
 #include "net/lookup.h"
 #include "net/loop.h"
 #include "net/multicast.h"
-#include "net/outlet.h"
+#include "net/socket.h"
+
+enum { SOCKET_IPV4, SOCKET_IPV6, SOCKET_UNIX, SOCKETS };
+
+/* Room for either family's packet information. */
+union packet_info {
+	struct cmsghdr header;
+	char space[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+};
 
 /* One address of the config. */
 struct target {
@@ -30,8 +44,8 @@ struct sender {
 	struct instance *instance;
 	struct sender_settings settings;
 	struct event *timer;
-	int64_t due; /* ms, the round that is waited for */
-	struct outlet outlet;
+	int64_t due;            /* ms, the round that is waited for */
+	int sockets[SOCKETS];   /* -1 = nothing of the family was sent yet */
 	struct target *targets; /* NULL = to be made from the settings */
 	char payload[SENDER_PAYLOAD_MAX];
 };
@@ -53,6 +67,75 @@ const char *sender_refuses(const struct address *address, const char *interface)
 }
 
 /* --- sending --- */
+
+/* The socket for that family, opened when the first datagram of the family is sent. -1 with errno. */
+static int sender_socket(struct sender *sender, int family)
+{
+	int *fd = &sender->sockets[family == AF_INET    ? SOCKET_IPV4
+				   : family == AF_INET6 ? SOCKET_IPV6
+							: SOCKET_UNIX];
+	int ttl = sender->settings.ttl, result = 0, saved;
+
+	if (*fd != -1)
+		return *fd;
+	if ((*fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) == -1)
+		return -1;
+	if (family == AF_INET6)
+		result = socket_set_int(*fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, ttl);
+	else if (family == AF_INET &&
+		 (result = socket_set_int(*fd, SOL_SOCKET, SO_BROADCAST, 1)) == 0)
+		result = socket_set_int(*fd, IPPROTO_IP, IP_MULTICAST_TTL, ttl);
+	if (result == -1) {
+		saved = errno;
+		close(*fd);
+		*fd = -1;
+		errno = saved;
+	}
+	return *fd;
+}
+
+/* Makes the message leave by the interface, past the routing table. */
+static void use_interface(
+    struct msghdr *message, union packet_info *space, int family, unsigned interface)
+{
+	const struct in_pktinfo ipv4 = { .ipi_ifindex = (int)interface };
+	const struct in6_pktinfo ipv6 = { .ipi6_ifindex = interface };
+	bool is_ipv6 = family == AF_INET6;
+	size_t size = is_ipv6 ? sizeof(ipv6) : sizeof(ipv4);
+
+	space->header = (struct cmsghdr){ .cmsg_len = CMSG_LEN(size),
+		.cmsg_level = is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IP,
+		.cmsg_type = is_ipv6 ? IPV6_PKTINFO : IP_PKTINFO };
+	memcpy(CMSG_DATA(&space->header), is_ipv6 ? (const void *)&ipv6 : &ipv4, size);
+	message->msg_control = space;
+	message->msg_controllen = CMSG_SPACE(size);
+}
+
+/* Sends that many bytes of the payload to one machine, a group, or, as broadcast, to all. 0, or -1 with errno. */
+static int sender_send(struct sender *sender, const struct endpoint *to, size_t length)
+{
+	/* [::ffff:224.0.0.1] is an IPv4 group, which the options of an IPv6 socket do not apply to. */
+	struct endpoint peer = *to;
+	struct iovec vector = { sender->payload, length };
+	struct msghdr message = { .msg_name = &peer.any,
+		.msg_namelen = sockaddr_unmap(&peer.any, peer.length),
+		.msg_iov = &vector,
+		.msg_iovlen = 1 };
+	union packet_info space;
+	int fd = sender_socket(sender, peer.any.sa_family);
+
+	if (fd == -1)
+		return -1;
+	if (sender->settings.interface != NULL && multicast_takes_interface(&peer.any) &&
+	    (peer.any.sa_family != AF_INET6 || peer.in6.sin6_scope_id == 0)) {
+		unsigned interface = if_nametoindex(sender->settings.interface);
+
+		if (interface == 0)
+			return -1;
+		use_interface(&message, &space, peer.any.sa_family, interface);
+	}
+	return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == -1 ? -1 : 0;
+}
 
 static void report_failure(struct target *target, const char *why)
 {
@@ -88,8 +171,7 @@ static void speak(struct target *target)
 	int error = 0;
 
 	for (size_t i = 0; i < target->endpoints.count; i++) {
-		if (outlet_send(&sender->outlet, &target->endpoints.items[i],
-			sender->settings.interface, sender->payload, length) == 0)
+		if (sender_send(sender, &target->endpoints.items[i], length) == 0)
 			sent++;
 		else
 			error = errno;
@@ -135,7 +217,8 @@ static void resolve(struct target *target)
 	}
 }
 
-static void free_targets(struct sender *sender)
+/* Forgets the targets and closes the sockets. */
+static void sender_clear(struct sender *sender)
 {
 	for (size_t i = 0; sender->targets != NULL && i < sender->settings.to->count; i++) {
 		lookup_cancel(sender->targets[i].lookup);
@@ -143,6 +226,11 @@ static void free_targets(struct sender *sender)
 	}
 	free(sender->targets);
 	sender->targets = NULL;
+	for (int i = 0; i < SOCKETS; i++) {
+		if (sender->sockets[i] != -1)
+			close(sender->sockets[i]);
+		sender->sockets[i] = -1;
+	}
 }
 
 static int make_targets(struct sender *sender)
@@ -213,7 +301,8 @@ struct sender *sender_new(struct instance *instance, const struct sender_setting
 	sender->instance = instance;
 	sender->settings = *settings;
 	sender->due = clock_ms();
-	outlet_open(&sender->outlet, settings->ttl);
+	for (int i = 0; i < SOCKETS; i++)
+		sender->sockets[i] = -1;
 	sender->timer = evtimer_new(instance->loop->base, round_cb, sender);
 	if (sender->timer == NULL || wait_for_round(sender) == -1) {
 		sender_free(sender);
@@ -224,9 +313,7 @@ struct sender *sender_new(struct instance *instance, const struct sender_setting
 
 void sender_configure(struct sender *sender, const struct sender_settings *settings)
 {
-	free_targets(sender);
-	outlet_close(&sender->outlet);
-	outlet_open(&sender->outlet, settings->ttl);
+	sender_clear(sender);
 	sender->due += settings->interval - sender->settings.interval;
 	sender->settings = *settings;
 	if (wait_for_round(sender) == -1)
@@ -247,8 +334,7 @@ void sender_free(struct sender *sender)
 {
 	if (sender == NULL)
 		return;
-	free_targets(sender);
-	outlet_close(&sender->outlet);
+	sender_clear(sender);
 	if (sender->timer != NULL)
 		event_free(sender->timer);
 	free(sender);
