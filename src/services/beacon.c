@@ -30,22 +30,17 @@ static const struct option_row rows[] = {
 	OPTION_END,
 };
 
-static size_t beacon_write_time(char *to, size_t size)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (size_t)snprintf(
-	    to, size, "%lld.%02ld\n", (long long)now.tv_sec, now.tv_nsec / 10000000);
-}
-
 static size_t beacon_payload(const struct instance *instance, char *to, size_t size)
 {
 	const struct beacon_conf *conf = instance->conf;
+	struct timespec now;
 	size_t length;
 
-	if (conf->payload == NULL)
-		return beacon_write_time(to, size);
+	if (conf->payload == NULL) {
+		clock_gettime(CLOCK_REALTIME, &now);
+		return (size_t)snprintf(
+		    to, size, "%lld.%02ld\n", (long long)now.tv_sec, now.tv_nsec / 10000000);
+	}
 	length = strlen(conf->payload);
 	memcpy(to, conf->payload, length);
 	return length;

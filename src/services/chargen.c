@@ -14,22 +14,18 @@
 #define PATTERN_LENGTH ((size_t)CHARACTERS * LINE_LENGTH)
 #define PATTERNS_AT_ONCE 8 /* some 55 KiB */
 
-static void draw_pattern(char *to)
+static int chargen_start(struct instance *instance, struct error *error)
 {
+	char *to = instance->state = malloc(PATTERN_LENGTH);
+
+	if (to == NULL)
+		return error_memory(error);
 	for (int line = 0; line < CHARACTERS; line++) {
 		for (int column = 0; column < COLUMNS; column++)
 			*to++ = (char)(' ' + (line + column) % CHARACTERS);
 		*to++ = '\r';
 		*to++ = '\n';
 	}
-}
-
-static int chargen_start(struct instance *instance, struct error *error)
-{
-	instance->state = malloc(PATTERN_LENGTH);
-	if (instance->state == NULL)
-		return error_memory(error);
-	draw_pattern(instance->state);
 	return 0;
 }
 

@@ -55,16 +55,10 @@ static bool names_equal(const char *a, const char *b)
 	return a_length == b_length && strncasecmp(a, b, a_length) == 0;
 }
 
-static bool zones_differ(const struct address *a, const struct address *b)
-{
-	const char *a_zone = address_zone(a), *b_zone = address_zone(b);
-
-	return a_zone != NULL && b_zone != NULL && strcmp(a_zone, b_zone) != 0;
-}
-
 static bool listed_collide(const struct listed *a, const struct listed *b)
 {
 	const struct address *x = a->address, *y = b->address;
+	const char *x_zone = address_zone(x), *y_zone = address_zone(y);
 
 	if (a->path != NULL && b->path != NULL)
 		return strcmp(a->path, b->path) == 0;
@@ -75,7 +69,7 @@ static bool listed_collide(const struct listed *a, const struct listed *b)
 	if (x->port != y->port || x->port == 0)
 		return false;
 	if (a->is_numeric && b->is_numeric)
-		return !zones_differ(x, y) &&
+		return (x_zone == NULL || y_zone == NULL || strcmp(x_zone, y_zone) == 0) &&
 		       sockets_collide(&a->endpoint, &a->options, &b->endpoint, &b->options);
 	return address_is_name(x) && address_is_name(y) && names_equal(x->host, y->host);
 }

@@ -40,11 +40,6 @@ static struct session *session_of(struct stream *stream)
 	return ((struct place *)stream_state(stream))->session;
 }
 
-static const struct host *host_of(const struct session *session)
-{
-	return stream_instance(session->stream)->loop->host;
-}
-
 static void session_free(struct session *session)
 {
 	if (session->waiting != NULL)
@@ -60,29 +55,25 @@ static bool has_work(const struct session *session)
 	return session->task != NULL || evbuffer_get_length(session->waiting) > 0;
 }
 
-/* Begins with the next request; false when there is no memory for it. */
-static bool begin_next(struct session *session)
-{
-	const struct host *host = host_of(session);
-	size_t length;
-	char *line = evbuffer_readln(session->waiting, &length, EVBUFFER_EOL_LF);
-
-	if (line != NULL)
-		session->task = host->begin(host, session->stream, session->work, line, length);
-	free(line);
-	return session->task != NULL;
-}
-
 /* One step of the request under way. What it does may end the stream: session->stream is NULL then. */
 static enum verdict step(struct session *session)
 {
-	const struct host *host = host_of(session);
+	const struct host *host = stream_instance(session->stream)->loop->host;
+	size_t length;
+	char *line;
 
 	/* Room first: an answer that ends in OK must not lack a part for want of memory. */
 	if (evbuffer_expand(session->answer, PIECE) == -1)
 		return VERDICT_ABORT;
-	if (session->task == NULL && !begin_next(session))
-		return VERDICT_ABORT;
+	if (session->task == NULL) {
+		line = evbuffer_readln(session->waiting, &length, EVBUFFER_EOL_LF);
+		if (line != NULL)
+			session->task =
+			    host->begin(host, session->stream, session->work, line, length);
+		free(line);
+		if (session->task == NULL)
+			return VERDICT_ABORT;
+	}
 	session->running = true;
 	session->progress = host->go_on(session->task, session->answer);
 	session->running = false;

@@ -42,19 +42,14 @@ struct file_client {
 	int64_t sent, size;                    /* bytes; a size of 0 means unknown */
 };
 
-/* Reading /proc/kmsg never ends, and removes messages from the system's log. */
-static bool is_kernel_log(const struct stat *st)
-{
-	struct stat kmsg;
-
-	return st->st_size == 0 && stat("/proc/kmsg", &kmsg) == 0 && kmsg.st_dev == st->st_dev &&
-	       kmsg.st_ino == st->st_ino;
-}
-
 /* 0, or -1 with errno. */
 static int check_kind(const struct stat *st)
 {
-	if (S_ISREG(st->st_mode) && !is_kernel_log(st))
+	struct stat kmsg;
+
+	/* Reading /proc/kmsg never ends, and removes messages from the system's log. */
+	if (S_ISREG(st->st_mode) && !(st->st_size == 0 && stat("/proc/kmsg", &kmsg) == 0 &&
+					kmsg.st_dev == st->st_dev && kmsg.st_ino == st->st_ino))
 		return 0;
 	errno = S_ISDIR(st->st_mode) ? EISDIR : EINVAL;
 	return -1;
@@ -133,29 +128,16 @@ static enum verdict read_piece(struct stream *stream, struct evbuffer *out)
 	return n == 0 || client->sent == client->size ? VERDICT_CLOSE : VERDICT_CONTINUE;
 }
 
-static bool is_to_be_read(int fd, int64_t size)
-{
-	struct statfs fs;
-
-	return size <= sysconf(_SC_PAGESIZE) ||
-	       (fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC);
-}
-
-/* Neither a mapping, which a file cut short turns into SIGBUS, nor an empty segment. */
-static struct evbuffer_file_segment *new_segment(int fd, int64_t size)
-{
-	const unsigned flags =
-	    EVBUF_FS_CLOSE_ON_FREE | EVBUF_FS_DISABLE_MMAP | EVBUF_FS_DISABLE_LOCKING;
-
-	return evbuffer_file_segment_new(fd, 0, size, flags);
-}
-
 static enum verdict file_open(struct stream *stream, struct evbuffer *out)
 {
+	/* Not a mapping, which a file cut short turns into SIGBUS. */
+	const unsigned flags =
+	    EVBUF_FS_CLOSE_ON_FREE | EVBUF_FS_DISABLE_MMAP | EVBUF_FS_DISABLE_LOCKING;
 	struct instance *instance = stream_instance(stream);
 	const struct file_conf *conf = instance->conf;
 	struct file_client *client = stream_state(stream);
 	int fd = open_file(conf->path, &client->size);
+	struct statfs fs;
 
 	if (fd == -1) {
 		log_limited(&instance->service_lines, LOG_LEVEL_ERROR, "%s: cannot send %s: %s",
@@ -163,9 +145,10 @@ static enum verdict file_open(struct stream *stream, struct evbuffer *out)
 		return VERDICT_CLOSE;
 	}
 	client->fd = fd;
-	if (is_to_be_read(fd, client->size))
+	if (client->size <= sysconf(_SC_PAGESIZE) ||
+	    (fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC))
 		return read_piece(stream, out);
-	client->segment = new_segment(fd, client->size);
+	client->segment = evbuffer_file_segment_new(fd, 0, client->size, flags);
 	return client->segment == NULL ? fail_reading(stream, "out of memory") : VERDICT_CONTINUE;
 }
 
@@ -194,34 +177,28 @@ static enum verdict file_writable(struct stream *stream, struct evbuffer *out)
 	return client->sent < client->size ? VERDICT_CONTINUE : VERDICT_CLOSE;
 }
 
-/* The client is reset if its file has become shorter: says why. */
-static void log_truncation(const struct stream *stream, const struct file_client *file)
+static void file_close(struct stream *stream)
 {
+	struct file_client *file = stream_state(stream);
 	struct instance *instance = stream_instance(stream);
 	const struct file_conf *conf = instance->conf;
 	struct client client;
 	struct stat st;
 
-	stream_describe(stream, &client);
-	if ((int64_t)client.bytes_out >= file->size || fstat(file->fd, &st) == -1 ||
-	    st.st_size >= file->size)
+	if (file->segment == NULL) {
+		if (file->fd > 0)
+			close(file->fd);
 		return;
-	log_limited(&instance->service_lines, LOG_LEVEL_WARNING,
-	    "%s: %s was truncated while a client was reading it: to %" PRId64 " of %" PRId64
-	    " bytes",
-	    instance->name, conf->path, (int64_t)st.st_size, file->size);
-}
-
-static void file_close(struct stream *stream)
-{
-	struct file_client *client = stream_state(stream);
-
-	if (client->segment != NULL) {
-		log_truncation(stream, client);
-		evbuffer_file_segment_free(client->segment);
-	} else if (client->fd > 0) {
-		close(client->fd);
 	}
+	stream_describe(stream, &client);
+	/* The client is reset if its file has become shorter: says why. */
+	if ((int64_t)client.bytes_out < file->size && fstat(file->fd, &st) == 0 &&
+	    st.st_size < file->size)
+		log_limited(&instance->service_lines, LOG_LEVEL_WARNING,
+		    "%s: %s was truncated while a client was reading it: to %" PRId64 " of %" PRId64
+		    " bytes",
+		    instance->name, conf->path, (int64_t)st.st_size, file->size);
+	evbuffer_file_segment_free(file->segment);
 }
 
 /* --- the config --- */

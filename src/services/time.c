@@ -55,48 +55,33 @@ static void time_stop(struct instance *instance)
 	free(instance->state);
 }
 
-static int write_plain(struct second *second, const struct timespec *now, char *to, size_t size)
-{
-	struct tm tm;
-
-	if (second->at != now->tv_sec) {
-		if (localtime_r(&now->tv_sec, &tm) == NULL)
-			return -1;
-		strftime(second->text, sizeof(second->text), "%F %T", &tm);
-		second->at = now->tv_sec;
-	}
-	return snprintf(to, size, "{\"time\": \"%s.%06ld\"}", second->text, now->tv_nsec / 1000);
-}
-
-/* The offset as ISO 8601 has it, +HH:MM. */
-static int write_zoned(
-    const struct question *question, const struct timespec *now, char *to, size_t size)
-{
-	bool iso = question->format == FORMAT_ISO8601;
-	char text[32], offset[32] = "";
-	struct tm tm;
-
-	if ((question->utc ? gmtime_r(&now->tv_sec, &tm) : localtime_r(&now->tv_sec, &tm)) == NULL)
-		return -1;
-	strftime(text, sizeof(text), iso ? "%FT%T" : "%F %T", &tm);
-	if (iso)
-		snprintf(offset, sizeof(offset), "%c%02ld:%02ld", tm.tm_gmtoff < 0 ? '-' : '+',
-		    labs(tm.tm_gmtoff) / 3600, labs(tm.tm_gmtoff) / 60 % 60);
-	return snprintf(to, size, "{\"time\": \"%s.%06ld%s\"}", text, now->tv_nsec / 1000, offset);
-}
-
 /* The answer without an id. Returns its length, or -1. */
 static int write_time(struct second *second, const struct question *question, char *to, size_t size)
 {
+	bool iso = question->format == FORMAT_ISO8601;
+	struct second other = { .at = -1 };
+	char offset[32] = "";
 	struct timespec now;
+	struct tm tm;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (question->format == FORMAT_UNIX)
 		return snprintf(
 		    to, size, "{\"time\": %lld.%06ld}", (long long)now.tv_sec, now.tv_nsec / 1000);
-	if (question->format == FORMAT_PLAIN && !question->utc)
-		return write_plain(second, &now, to, size);
-	return write_zoned(question, &now, to, size);
+	if (iso || question->utc)
+		second = &other;
+	if (second->at != now.tv_sec) {
+		if ((question->utc ? gmtime_r : localtime_r)(&now.tv_sec, &tm) == NULL)
+			return -1;
+		strftime(second->text, sizeof(second->text), iso ? "%FT%T" : "%F %T", &tm);
+		second->at = now.tv_sec;
+		if (iso)
+			snprintf(offset, sizeof(offset), "%c%02ld:%02ld",
+			    tm.tm_gmtoff < 0 ? '-' : '+', labs(tm.tm_gmtoff) / 3600,
+			    labs(tm.tm_gmtoff) / 60 % 60);
+	}
+	return snprintf(
+	    to, size, "{\"time\": \"%s.%06ld%s\"}", second->text, now.tv_nsec / 1000, offset);
 }
 
 static ssize_t write_error(const char *text, char *to, size_t size)
@@ -109,15 +94,6 @@ static ssize_t write_error(const char *text, char *to, size_t size)
 	return (ssize_t)length;
 }
 
-static bool reads_back(const json_t *value, const char *text, size_t length)
-{
-	json_t *back = json_loadb(text, length, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
-	bool same = json_equal(back, value);
-
-	json_decref(back);
-	return same;
-}
-
 /*
  * As json_dumpb(), with the fifteen digits that a number may have been written with, if they tell it, or
  * else the seventeen that tell any: 0.1 comes back no longer than it was.
@@ -125,38 +101,38 @@ static bool reads_back(const json_t *value, const char *text, size_t length)
 static size_t dump(const json_t *value, char *to, size_t size)
 {
 	size_t length = json_dumpb(value, to, size, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+	json_t *back;
+	bool same;
 
-	if (length == 0 || length > size || reads_back(value, to, length))
+	if (length == 0 || length > size)
 		return length;
-	return json_dumpb(value, to, size, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+	back = json_loadb(to, length, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+	same = json_equal(back, value);
+	json_decref(back);
+	return same ? length
+		    : json_dumpb(value, to, size, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
 }
 
-/* Puts `, "id": …}` in the place of the closing brace. -1 when out of memory. */
-static ssize_t append_id(const json_t *id, char *to, size_t length, size_t size)
+static ssize_t write_answer(
+    struct second *second, const struct question *question, char *to, size_t size)
 {
 	static const char key[] = ", \"id\": ";
-	size_t at = length - 1 + sizeof(key) - 1, dumped;
+	int length = write_time(second, question, to, size);
+	size_t at = (size_t)length - 1 + sizeof(key) - 1, dumped;
 
+	if (length == -1 || question->id == NULL)
+		return length;
+	/* Puts `, "id": …}` in the place of the closing brace. */
 	if (at >= size)
 		return write_error(invalid_json, to, size);
 	memcpy(to + length - 1, key, sizeof(key) - 1);
-	dumped = dump(id, to + at, size - at);
+	dumped = dump(question->id, to + at, size - at);
 	if (dumped == 0)
 		return -1;
 	if (dumped >= size - at)
 		return write_error(invalid_json, to, size);
 	to[at + dumped] = '}';
 	return (ssize_t)(at + dumped + 1);
-}
-
-static ssize_t write_answer(
-    struct second *second, const struct question *question, char *to, size_t size)
-{
-	int length = write_time(second, question, to, size);
-
-	if (length == -1 || question->id == NULL)
-		return length;
-	return append_id(question->id, to, (size_t)length, size);
 }
 
 /* jansson would go 2048 deep; brackets inside strings don't count. */
@@ -198,36 +174,26 @@ static bool read_choice(
 	return false;
 }
 
-/* Whether the object asks for the time, in ways that we know. */
-static bool read_question(const json_t *request, struct question *question)
-{
-	static const char *const zones[] = { "local", "utc", NULL };
-	static const char *const formats[] = { "plain", "iso8601", "unix", NULL };
-	const json_t *type = json_object_get(request, "type");
-	int zone, format;
-
-	if (!json_is_string(type) || strcmp(json_string_value(type), "time") != 0 ||
-	    !read_choice(request, "tz", zones, &zone) ||
-	    !read_choice(request, "format", formats, &format))
-		return false;
-	question->utc = zone == 1;
-	question->format = (enum format)format;
-	question->id = json_object_get(request, "id");
-	return true;
-}
-
 /*
  * The answer's length; 0 = none, for an answer of a time service, ours or another's: to answer it would begin a loop.
  */
 static ssize_t answer_json(struct second *second, const json_t *request, char *reply, size_t size)
 {
-	struct question question = { 0 };
+	static const char *const zones[] = { "local", "utc", NULL };
+	static const char *const formats[] = { "plain", "iso8601", "unix", NULL };
+	const json_t *type = json_object_get(request, "type");
+	struct question question = { .id = json_object_get(request, "id") };
+	int zone, format;
 
-	if (json_is_object(request) && json_object_get(request, "type") == NULL &&
+	if (json_is_object(request) && type == NULL &&
 	    (json_object_get(request, "error") != NULL || json_object_get(request, "time") != NULL))
 		return 0;
-	if (!read_question(request, &question))
+	if (!json_is_string(type) || strcmp(json_string_value(type), "time") != 0 ||
+	    !read_choice(request, "tz", zones, &zone) ||
+	    !read_choice(request, "format", formats, &format))
 		return write_error(unknown_request, reply, size);
+	question.utc = zone == 1;
+	question.format = (enum format)format;
 	return write_answer(second, &question, reply, size);
 }
 
