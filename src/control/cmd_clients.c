@@ -40,47 +40,34 @@ static int64_t parse_duration(const char *text)
 	return value;
 }
 
-/* Reads the options; false when the request is refused. */
-static bool parse_filters(struct request *request, struct clients_query *query)
+static int clients_list_begin(struct request *request)
 {
+	struct clients_query *query = request->state = calloc(1, sizeof(*query));
 	const char *source = request_option(request, "--source");
 	const char *idle = request_option(request, "--idle-over");
 	struct error error;
 
+	if (query == NULL)
+		return -1;
+	clients_begin(query, request->server);
 	query->service = request_option(request, "--service");
 	query->idle_over = -1;
 	if (query->service != NULL &&
 	    config_instance(request->server->running.config, query->service) == NULL) {
 		request_refuse(request, "there is no service \"%.64s\"", query->service);
-		return false;
+		return -1;
 	}
 	if (source != NULL && network_parse(&query->source, source, &error) == -1) {
 		request_misuse(request, "--source \"%.64s\": %s", source, error.text);
-		return false;
+		return -1;
 	}
 	if (idle != NULL && (query->idle_over = parse_duration(idle)) == -1) {
 		request_misuse(request,
 		    "--idle-over: expected a number of seconds or a duration such as 5m, got "
 		    "\"%.64s\"",
 		    idle);
-		return false;
-	}
-	return true;
-}
-
-static int clients_list_begin(struct request *request)
-{
-	struct clients_query *query = calloc(1, sizeof(*query));
-
-	if (query == NULL)
-		return -1;
-	if (!parse_filters(request, query)) {
-		network_clear(&query->source);
-		free(query);
 		return -1;
 	}
-	clients_begin(query, request->server);
-	request->state = query;
 	return 0;
 }
 

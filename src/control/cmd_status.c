@@ -62,28 +62,6 @@ static void items_end(const struct items *items)
 		evbuffer_add_printf(items->out, "\n");
 }
 
-static void show_daemon(const json_t *status, struct evbuffer *out)
-{
-	const json_t *config = json_object_get(status, "config");
-	json_t *problems = json_object_get(status, "problems"), *problem;
-	char uptime[32], failed[32];
-	size_t i;
-
-	evbuffer_add_printf(out, "echod: version %s, process %" PRId64 ", up %s: %s\n",
-	    json_string_of(status, "version"), json_number(status, "pid"),
-	    show_duration(json_number(status, "uptime_ms"), uptime, sizeof(uptime)),
-	    json_array_size(problems) == 0 ? "all is well" : "needs a look");
-	json_array_foreach (problems, i, problem)
-		show_between("echod: problem: ", json_string_value(problem), "\n", out);
-	show_between("echod: configuration ", json_string_of(config, "file"), "", out);
-	evbuffer_add_printf(out, ", in force since %s\n", json_string_of(config, "loaded"));
-	if (json_is_true(json_object_get(config, "reloading")))
-		evbuffer_add_printf(out, "echod: a reload is looking up host names\n");
-	if (!json_is_null(json_object_get(config, "failed")))
-		evbuffer_add_printf(out, "echod: a reload has failed at %s\n",
-		    json_show(config, "failed", failed, sizeof(failed)));
-}
-
 static void show_process(const json_t *status, struct evbuffer *out)
 {
 	const json_t *clients = json_object_get(status, "clients");
@@ -196,10 +174,25 @@ static void show_service(const json_t *service, struct evbuffer *out)
 
 static void status_show(json_t *status, struct evbuffer *out)
 {
+	const json_t *config = json_object_get(status, "config");
+	json_t *problems = json_object_get(status, "problems"), *problem;
 	json_t *services = json_object_get(status, "services"), *service;
+	char uptime[32], failed[32];
 	size_t i;
 
-	show_daemon(status, out);
+	evbuffer_add_printf(out, "echod: version %s, process %" PRId64 ", up %s: %s\n",
+	    json_string_of(status, "version"), json_number(status, "pid"),
+	    show_duration(json_number(status, "uptime_ms"), uptime, sizeof(uptime)),
+	    json_array_size(problems) == 0 ? "all is well" : "needs a look");
+	json_array_foreach (problems, i, problem)
+		show_between("echod: problem: ", json_string_value(problem), "\n", out);
+	show_between("echod: configuration ", json_string_of(config, "file"), "", out);
+	evbuffer_add_printf(out, ", in force since %s\n", json_string_of(config, "loaded"));
+	if (json_is_true(json_object_get(config, "reloading")))
+		evbuffer_add_printf(out, "echod: a reload is looking up host names\n");
+	if (!json_is_null(json_object_get(config, "failed")))
+		evbuffer_add_printf(out, "echod: a reload has failed at %s\n",
+		    json_show(config, "failed", failed, sizeof(failed)));
 	show_process(status, out);
 	evbuffer_add_printf(out, "\n");
 	json_array_foreach (services, i, service)

@@ -90,14 +90,17 @@ static const struct instance *find_instance(struct request *request, const char 
 
 /* --- findings --- */
 
-/* A sentence about a key; `line` is a closer place than the key's own, or 0. */
-static void add_finding(json_t *findings, const struct option_section *section, const char *key,
-    int line, const char *format, ...) __attribute__((format(printf, 5, 6)));
+/*
+ * A sentence about a key, or about what no key decides (NULL), before all others or behind them; `line` is a closer
+ * place than the key's own, or 0.
+ */
+static void add_finding(json_t *findings, bool first, const struct option_section *section,
+    const char *key, int line, const char *format, ...) __attribute__((format(printf, 6, 7)));
 
-static void add_finding(json_t *findings, const struct option_section *section, const char *key,
-    int line, const char *format, ...)
+static void add_finding(json_t *findings, bool first, const struct option_section *section,
+    const char *key, int line, const char *format, ...)
 {
-	struct option_origin origin = *option_origin_of(section, key);
+	struct option_origin origin = { 0 };
 	char text[512];
 	va_list args;
 	json_t *finding;
@@ -105,30 +108,13 @@ static void add_finding(json_t *findings, const struct option_section *section, 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	if (key != NULL)
+		origin = *option_origin_of(section, key);
 	if (line != 0 && origin.file != NULL)
 		origin.line = line;
-	finding = json_pack("{s:o, s:s}", "text", json_text(text), "key", key);
+	finding = json_pack("{s:o, s:s?}", "text", json_text(text), "key", key);
 	json_add_place(finding, &origin);
-	json_array_append_new(findings, finding);
-}
-
-/* Moves the newest finding to the front: what keeps the peer out is listed first. */
-static void move_last_to_front(json_t *findings)
-{
-	size_t last = json_array_size(findings) - 1;
-
-	json_array_insert(findings, 0, json_array_get(findings, last));
-	json_array_remove(findings, last + 1);
-}
-
-/* A sentence about what no key decides, before all others. */
-static void add_fact(json_t *findings, const char *text)
-{
-	static const struct option_origin nowhere = { 0 };
-	json_t *finding = json_pack("{s:s, s:n}", "text", text, "key");
-
-	json_add_place(finding, &nowhere);
-	json_array_insert_new(findings, 0, finding);
+	json_array_insert_new(findings, first ? 0 : json_array_size(findings), finding);
 }
 
 static const struct option_section *own_section(const struct question *q, enum instance_part part)
@@ -136,15 +122,10 @@ static const struct option_section *own_section(const struct question *q, enum i
 	return &q->instance->config->parts[part];
 }
 
-static const struct option_section *limits_section(const struct question *q)
-{
-	return config_section(q->server->running.config, "limits");
-}
-
 static void add_rule(json_t *findings, const struct question *q, const char *key,
     const struct network *rule, const char *what)
 {
-	add_finding(findings, own_section(q, PART_INSTANCE), key, rule->line,
+	add_finding(findings, false, own_section(q, PART_INSTANCE), key, rule->line,
 	    "services.%s.%s has \"%s\"%s", q->instance->name, key, rule->text, what);
 }
 
@@ -155,15 +136,15 @@ static void explain_rules(const struct question *q, struct access_decision d, js
 	const char *name = q->instance->name;
 
 	if (q->suspect.peer.family == AF_UNIX)
-		add_finding(findings, section, "socket_mode", 0,
+		add_finding(findings, false, section, "socket_mode", 0,
 		    "access rules do not apply to Unix sockets; services.%s.socket_mode restricts "
 		    "access",
 		    name);
 	else if (d.allow == NULL && d.deny == NULL && d.allowed)
-		add_finding(
-		    findings, section, "allow", 0, "services.%s has no rule that matches", name);
+		add_finding(findings, false, section, "allow", 0,
+		    "services.%s has no rule that matches", name);
 	else if (d.allow == NULL && d.deny == NULL)
-		add_finding(findings, section, "allow", 0,
+		add_finding(findings, false, section, "allow", 0,
 		    "no network in services.%s.allow contains it", name);
 	else if (d.allowed)
 		add_rule(findings, q, "allow", d.allow, "");
@@ -182,40 +163,21 @@ static void explain_limit(const struct question *q, const struct admission *a, e
     const char *key, json_t *findings)
 {
 	const struct admission_limit *found = &a->limits[limit];
+	const struct option_section *section;
 	char path[192];
-	bool own;
 
 	if (!found->applies)
 		return;
 	limit_key(limit, q->instance, path, sizeof(path));
-	own = strncmp(path, "limits.", strlen("limits.")) != 0;
+	section = strncmp(path, "limits.", strlen("limits.")) != 0
+		      ? own_section(q, PART_INSTANCE)
+		      : config_section(q->server->running.config, "limits");
 	if (found->site)
 		snprintf(
 		    path + strlen(path), sizeof(path) - strlen(path), ", of its /%d", SITE_LENGTH);
-	add_finding(findings, own ? own_section(q, PART_INSTANCE) : limits_section(q), key, 0,
+	add_finding(findings, found->reached, section, key, 0,
 	    "%" PRId64 " of %" PRId64 " client%s by %s%s", found->now, found->max,
 	    PLURAL(found->max, "s"), path, found->reached ? ": no more" : "");
-	if (found->reached)
-		move_last_to_front(findings);
-}
-
-static void explain_connect_rate(
-    const struct question *q, const struct admission_limit *rate, json_t *findings)
-{
-	const struct option_section *section = own_section(q, PART_INSTANCE);
-
-	if (rate->reached) {
-		add_finding(findings, section, "connect_rate", 0,
-		    "its network has opened the %" PRId64 " connection%s a second of "
-		    "services.%s.connect_rate: no more for %" PRId64 " ms",
-		    rate->max, PLURAL(rate->max, "s"), q->instance->name, rate->wait);
-		move_last_to_front(findings);
-	} else if (rate->applies) {
-		add_finding(findings, section, "connect_rate", 0,
-		    "at most %" PRId64 " new client%s a second of its network, by "
-		    "services.%s.connect_rate",
-		    rate->max, PLURAL(rate->max, "s"), q->instance->name);
-	}
 }
 
 static json_t *judge_streams(const struct question *q)
@@ -224,6 +186,8 @@ static json_t *judge_streams(const struct question *q)
 		[ADMIT_LATER] = "waits",
 		[REFUSE_DENIED] = "denied",
 		[REFUSE_LIMIT] = "limited" };
+	const struct option_section *section = own_section(q, PART_INSTANCE);
+	const struct admission_limit *rate;
 	json_t *findings = json_array();
 	struct admission a;
 
@@ -232,12 +196,23 @@ static json_t *judge_streams(const struct question *q)
 	explain_limit(q, &a, LIMIT_CLIENTS, "max_connections", findings);
 	explain_limit(q, &a, LIMIT_ALL_CLIENTS, "max_connections", findings);
 	if (a.limits[LIMIT_PROGRAMS].reached)
-		add_fact(findings, "the service runs max_children programs");
+		add_finding(
+		    findings, true, NULL, NULL, 0, "the service runs max_children programs");
 	/* No address gets in over these, so that they decide. */
 	if (!a.limits[LIMIT_CLIENTS].reached && !a.limits[LIMIT_ALL_CLIENTS].reached &&
 	    !a.limits[LIMIT_PROGRAMS].reached) {
 		explain_limit(q, &a, LIMIT_SOURCE, "max_per_source", findings);
-		explain_connect_rate(q, &a.limits[LIMIT_RATE], findings);
+		rate = &a.limits[LIMIT_RATE];
+		if (rate->reached)
+			add_finding(findings, true, section, "connect_rate", 0,
+			    "its network has opened the %" PRId64 " connection%s a second of "
+			    "services.%s.connect_rate: no more for %" PRId64 " ms",
+			    rate->max, PLURAL(rate->max, "s"), q->instance->name, rate->wait);
+		else if (rate->applies)
+			add_finding(findings, false, section, "connect_rate", 0,
+			    "at most %" PRId64 " new client%s a second of its network, by "
+			    "services.%s.connect_rate",
+			    rate->max, PLURAL(rate->max, "s"), q->instance->name);
 	}
 	return json_pack("{s:s, s:o}", "verdict", verdicts[a.verdict], "findings", findings);
 }
@@ -275,30 +250,13 @@ static bool judge_guards(const struct question *q, json_t *findings)
 	if (reason == DROP_NOT)
 		return false;
 	if (reason == DROP_RESPONDER)
-		add_finding(findings, own_section(q, PART_DATAGRAMS), "reply_ports", 0,
+		add_finding(findings, false, own_section(q, PART_DATAGRAMS), "reply_ports", 0,
 		    "its port is below 1024 or that of a well-known protocol, and "
 		    "services.%s.reply_ports is not \"any\"",
 		    q->instance->name);
 	else
-		add_fact(findings, guard_facts[reason]);
+		add_finding(findings, true, NULL, NULL, 0, "%s", guard_facts[reason]);
 	return true;
-}
-
-static void add_muted(const struct muted_exchange *muted, int64_t now, json_t *findings)
-{
-	char request[4 * MUTED_REQUEST_SHOWN + 1], port[32] = "", text[512];
-	bool whole = muted->length <= sizeof(muted->request);
-
-	log_escape(request, sizeof(request), muted->request,
-	    whole ? muted->length : sizeof(muted->request));
-	if (muted->peer.family != AF_UNIX)
-		snprintf(port, sizeof(port), "from port %u ", muted->peer.port);
-	snprintf(text, sizeof(text),
-	    "its request \"%s\"%s (%zu byte%s) %sis muted for another %" PRId64
-	    " s: it had the same answer over and over",
-	    request, whole ? "" : "...", muted->length, PLURAL(muted->length, "s"), port,
-	    (muted->until - now + 999) / 1000);
-	add_fact(findings, text);
 }
 
 /* Puts the peer's muted requests first, those of all its ports if it has none. False = there are none. */
@@ -307,21 +265,28 @@ static bool judge_muted(const struct question *q, json_t *findings, bool others_
 	struct muted_exchange muted[MUTED_SHOWN];
 	int64_t now = clock_ms();
 	size_t count = guard_muted(q->instance->guard, &q->suspect.peer, now, muted, MUTED_SHOWN);
-	char text[128];
+	size_t more = count > MUTED_SHOWN ? count - MUTED_SHOWN : 0;
 
-	if (count == 0)
-		return false;
-	if (others_pass)
-		add_fact(findings, "its other requests are answered");
-	if (count > MUTED_SHOWN) {
-		snprintf(text, sizeof(text), "and %zu more of its requests %s", count - MUTED_SHOWN,
-		    count - MUTED_SHOWN == 1 ? "is" : "are");
-		add_fact(findings, text);
-		count = MUTED_SHOWN;
+	if (others_pass && count > 0)
+		add_finding(findings, true, NULL, NULL, 0, "its other requests are answered");
+	if (more > 0)
+		add_finding(findings, true, NULL, NULL, 0, "and %zu more of its requests %s", more,
+		    more == 1 ? "is" : "are");
+	for (size_t i = count - more; i-- > 0;) {
+		size_t length = muted[i].length, shown = sizeof(muted[i].request);
+		char request[4 * MUTED_REQUEST_SHOWN + 1], port[32] = "";
+
+		log_escape(
+		    request, sizeof(request), muted[i].request, length < shown ? length : shown);
+		if (muted[i].peer.family != AF_UNIX)
+			snprintf(port, sizeof(port), "from port %u ", muted[i].peer.port);
+		add_finding(findings, true, NULL, NULL, 0,
+		    "its request \"%s\"%s (%zu byte%s) %sis muted for another %" PRId64
+		    " s: it had the same answer over and over",
+		    request, length > shown ? "..." : "", length, PLURAL(length, "s"), port,
+		    (muted[i].until - now + 999) / 1000);
 	}
-	while (count > 0)
-		add_muted(&muted[--count], now, findings);
-	return true;
+	return count > 0;
 }
 
 /* Whether the peer's network has reached reply_rate. */
@@ -329,25 +294,19 @@ static bool judge_rate(const struct question *q, json_t *findings)
 {
 	const struct option_section *section = own_section(q, PART_DATAGRAMS);
 	const struct guard_rules *rules = &q->instance->guard_rules;
-	int64_t wait;
+	int64_t wait = guard_rate_wait(q->instance->guard, rules, &q->suspect.peer, clock_ms());
 
-	wait = guard_rate_wait(q->instance->guard, rules, &q->suspect.peer, clock_ms());
-	if (wait == -1)
-		return false;
-	if (wait == 0) {
-		add_finding(findings, section, "reply_rate", 0,
+	if (wait == 0)
+		add_finding(findings, false, section, "reply_rate", 0,
 		    "at most %" PRId64
 		    " answer%s a second to its network, by services.%s.reply_rate",
 		    rules->reply_rate, PLURAL(rules->reply_rate, "s"), q->instance->name);
-		return false;
-	}
-	add_finding(findings, section, "reply_rate", 0,
-	    "its network has had the %" PRId64
-	    " answer%s a second of services.%s.reply_rate: no more "
-	    "for %" PRId64 " ms",
-	    rules->reply_rate, PLURAL(rules->reply_rate, "s"), q->instance->name, wait);
-	move_last_to_front(findings);
-	return true;
+	else if (wait > 0)
+		add_finding(findings, true, section, "reply_rate", 0,
+		    "its network has had the %" PRId64
+		    " answer%s a second of services.%s.reply_rate: no more for %" PRId64 " ms",
+		    rules->reply_rate, PLURAL(rules->reply_rate, "s"), q->instance->name, wait);
+	return wait > 0;
 }
 
 static json_t *judge_datagrams(const struct question *q)

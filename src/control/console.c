@@ -225,40 +225,6 @@ static void write_error(struct request *request, struct evbuffer *out)
 	json_decref(object);
 }
 
-static void write_answer(struct request *request, struct evbuffer *out)
-{
-	const struct command *command = request->command;
-	json_t *answer;
-
-	request->waits = false;
-	answer =
-	    command->gather != NULL ? command->gather(request->server) : command->answer(request);
-	if (request->waits)
-		return;
-	if (answer == NULL)
-		write_error(request, out);
-	else if (request->json)
-		json_write_line(answer, out);
-	else
-		command->show(answer, out);
-	json_decref(answer);
-}
-
-static bool begin_list(struct request *request, struct evbuffer *out)
-{
-	const struct request_list *list = request->command->list;
-
-	if (list->begin(request) == -1) {
-		write_error(request, out);
-		return false;
-	}
-	if (request->json)
-		evbuffer_add_printf(out, "{\"%s\":[", list->name);
-	else
-		list->show_head(request, out);
-	return true;
-}
-
 /* Writes some rows; false when they were the last. An error on the way ends the array and stands behind it. */
 static bool write_rows(struct control_task *task, struct evbuffer *out)
 {
@@ -288,16 +254,39 @@ static bool write_rows(struct control_task *task, struct evbuffer *out)
 static bool write_piece(struct control_task *task, struct evbuffer *out)
 {
 	struct request *request = &task->request;
-	bool begun = task->begun;
+	const struct request_list *list;
+	const struct command *command;
+	json_t *answer;
 
-	task->begun = true;
-	if (!begun && !parse_line(request)) {
+	if (task->begun && request->command->list != NULL)
+		return write_rows(task, out);
+	if (!task->begun && !parse_line(request)) {
 		write_error(request, out);
 		return false;
 	}
-	if (request->command->list != NULL)
-		return begun ? write_rows(task, out) : begin_list(request, out);
-	write_answer(request, out);
+	task->begun = true;
+	request->waits = false;
+	command = request->command;
+	if ((list = command->list) != NULL) {
+		if (list->begin(request) == -1)
+			write_error(request, out);
+		else if (request->json)
+			evbuffer_add_printf(out, "{\"%s\":[", list->name);
+		else
+			list->show_head(request, out);
+		return request->error.text[0] == '\0';
+	}
+	answer =
+	    command->gather != NULL ? command->gather(request->server) : command->answer(request);
+	if (request->waits)
+		return false;
+	if (answer == NULL)
+		write_error(request, out);
+	else if (request->json)
+		json_write_line(answer, out);
+	else
+		command->show(answer, out);
+	json_decref(answer);
 	return false;
 }
 

@@ -19,28 +19,28 @@ static const char *state_of(const struct listener *listener)
 	return acceptors_are_paused(listener->loop->acceptors) ? "paused" : "full";
 }
 
-static json_t *listener_json(const struct listener *listener)
-{
-	static const struct option_origin no_file = { 0 };
-	const struct instance_config *config = listener->instance->config;
-	bool inherited = listener->inherited != NULL;
-	json_t *json = json_pack("{s:s, s:s, s:o, s:s, s:b}", "service", config->name, "type",
-	    config->kind->type, "address", json_endpoint(listener_endpoint(listener)), "state",
-	    state_of(listener), "inherited", inherited);
-
-	json_add_place(
-	    json, inherited ? &no_file : option_origin_of(&config->parts[PART_INSTANCE], "listen"));
-	return json;
-}
-
 json_t *listeners_gather(const struct server *server)
 {
-	json_t *listeners = json_array();
+	static const struct option_origin no_file = { 0 };
+	json_t *listeners = json_array(), *json;
 	const struct instance *instance;
 	const struct listener *listener;
 
-	TAILQ_FOREACH (instance, &server->running.loop->instances, entry)
-		TAILQ_FOREACH (listener, &instance->listeners, entry)
-			json_array_append_new(listeners, listener_json(listener));
+	TAILQ_FOREACH (instance, &server->running.loop->instances, entry) {
+		const struct instance_config *config = instance->config;
+
+		TAILQ_FOREACH (listener, &instance->listeners, entry) {
+			bool inherited = listener->inherited != NULL;
+
+			json = json_pack("{s:s, s:s, s:o, s:s, s:b}", "service", config->name,
+			    "type", config->kind->type, "address",
+			    json_endpoint(listener_endpoint(listener)), "state", state_of(listener),
+			    "inherited", inherited);
+			json_add_place(json,
+			    inherited ? &no_file
+				      : option_origin_of(&config->parts[PART_INSTANCE], "listen"));
+			json_array_append_new(listeners, json);
+		}
+	}
 	return json_pack("{s:o}", "listeners", listeners);
 }

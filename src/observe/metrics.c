@@ -120,12 +120,17 @@ static void add_process(json_t *metrics, const struct server *server)
 	add_metric(metrics, "echod_all_clients_limit", server->running.loop->max_streams);
 }
 
-/* The format wants all lines of a name together, whatever their labels. */
-static json_t *group_by_name(json_t *metrics)
+json_t *metrics_gather(const struct server *server)
 {
-	json_t *groups = json_object(), *all = json_object(), *value, *group;
+	json_t *metrics = json_object(), *groups = json_object(), *all = json_object();
+	json_t *value, *group;
+	const struct instance *instance;
 	const char *full, *name;
 
+	add_process(metrics, server);
+	TAILQ_FOREACH (instance, &server->running.loop->instances, entry)
+		add_instance(metrics, instance);
+	/* The format wants all lines of a name together, whatever their labels. */
 	json_object_foreach (metrics, full, value) {
 		char own[NAME_SIZE];
 
@@ -141,15 +146,4 @@ static json_t *group_by_name(json_t *metrics)
 	json_decref(groups);
 	json_decref(metrics);
 	return all;
-}
-
-json_t *metrics_gather(const struct server *server)
-{
-	const struct instance *instance;
-	json_t *metrics = json_object();
-
-	add_process(metrics, server);
-	TAILQ_FOREACH (instance, &server->running.loop->instances, entry)
-		add_instance(metrics, instance);
-	return group_by_name(metrics);
 }

@@ -80,30 +80,6 @@ static json_t *clients_status(const struct loop *loop, json_t *problems)
 	    (json_int_t)loop->children);
 }
 
-static json_t *lag_status(const struct pulse_facts *pulse, json_t *problems)
-{
-	if (pulse->p99 > LATE_US)
-		add_problem(problems,
-		    "the event loop is slow: one of a hundred requests waits %.0f ms",
-		    (double)pulse->p99 / 1e3);
-	return json_pack("{s:I, s:I, s:I, s:I}", "lag_us", (json_int_t)pulse->median, "lag_p99_us",
-	    (json_int_t)pulse->p99, "lag_max_us", (json_int_t)pulse->max, "longest_lag_us",
-	    (json_int_t)pulse->longest);
-}
-
-static json_t *process_status(const struct pulse_facts *pulse)
-{
-	struct timeval cpu;
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	timeradd(&usage.ru_utime, &usage.ru_stime, &cpu);
-	return json_pack("{s:I, s:I, s:I, s:f}", "memory_bytes", (json_int_t)resident_memory(),
-	    "peak_memory_bytes", (json_int_t)usage.ru_maxrss * 1024, "cpu_ms",
-	    (json_int_t)cpu.tv_sec * 1000 + cpu.tv_usec / 1000, "cpu_percent",
-	    pulse->cpu_share * 100);
-}
-
 static json_t *log_status(json_t *problems)
 {
 	unsigned long lost = log_lost();
@@ -243,12 +219,26 @@ json_t *status_gather(const struct server *server)
 	const struct loop *loop = server->running.loop;
 	json_t *problems = json_array(), *services = json_array();
 	json_t *config = config_status(server, problems);
-	json_t *clients = clients_status(loop, problems), *lag, *log;
+	json_t *clients = clients_status(loop, problems), *lag, *process, *log;
 	const struct instance *instance;
 	struct pulse_facts pulse;
+	struct rusage usage;
+	struct timeval cpu;
 
 	pulse_read(server->pulse, &pulse);
-	lag = lag_status(&pulse, problems);
+	if (pulse.p99 > LATE_US)
+		add_problem(problems,
+		    "the event loop is slow: one of a hundred requests waits %.0f ms",
+		    (double)pulse.p99 / 1e3);
+	lag = json_pack("{s:I, s:I, s:I, s:I}", "lag_us", (json_int_t)pulse.median, "lag_p99_us",
+	    (json_int_t)pulse.p99, "lag_max_us", (json_int_t)pulse.max, "longest_lag_us",
+	    (json_int_t)pulse.longest);
+	getrusage(RUSAGE_SELF, &usage);
+	timeradd(&usage.ru_utime, &usage.ru_stime, &cpu);
+	process = json_pack("{s:I, s:I, s:I, s:f}", "memory_bytes", (json_int_t)resident_memory(),
+	    "peak_memory_bytes", (json_int_t)usage.ru_maxrss * 1024, "cpu_ms",
+	    (json_int_t)cpu.tv_sec * 1000 + cpu.tv_usec / 1000, "cpu_percent",
+	    pulse.cpu_share * 100);
 	log = log_status(problems);
 	TAILQ_FOREACH (instance, &loop->instances, entry)
 		json_array_append_new(services, service_status(instance, problems));
@@ -256,5 +246,5 @@ json_t *status_gather(const struct server *server)
 	    PACKAGE_VERSION, "pid", (json_int_t)getpid(), "uptime_ms",
 	    (json_int_t)(clock_ms() - server->started), "stopping", server->phase == SERVER_STOPS,
 	    "problems", problems, "config", config, "clients", clients, "loop", lag, "process",
-	    process_status(&pulse), "log", log, "services", services);
+	    process, "log", log, "services", services);
 }
