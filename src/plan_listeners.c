@@ -222,7 +222,7 @@ static const struct endpoints *resolve_address(const struct reload_plan *plan,
 	char host[ADDRESS_HOST_MAX];
 	const char *why;
 
-	if (address_is_name(address)) {
+	if (address->is_name) {
 		endpoints = names_find(plan->names, address, &why);
 	} else {
 		if (address->transport == TRANSPORT_UDP && zone_is_name(address_zone(address)) &&
@@ -245,7 +245,6 @@ static int plan_address(struct reload_plan *plan, struct plan_entry *entry,
 		.keepalive = instance_keepalive(settings),
 		.ipv6_only = settings->ipv6_only,
 		.unix_mode = settings->socket_mode };
-	bool is_name = address_is_name(address);
 	const char *zone = address_zone(address);
 	const char *interface = zone_is_name(zone) ? zone : service_interface(entry->config);
 	struct endpoints own = { 0 };
@@ -265,13 +264,13 @@ static int plan_address(struct reload_plan *plan, struct plan_entry *entry,
 			break;
 		}
 		snprintf(options.interface, sizeof(options.interface), "%s",
-		    endpoint_is_group(wanted) ? interface : "");
-		status = plan_endpoint(plan, entry, wanted, &options, is_name, error);
+		    *interface != '\0' && endpoint_is_group(wanted) ? interface : "");
+		status = plan_endpoint(plan, entry, wanted, &options, address->is_name, error);
 	}
 	for (size_t i = first; i < entry->count; i++)
 		absent += entry->listeners[i]->absent != 0 &&
 			  !endpoint_is_group(&entry->listeners[i]->wanted);
-	if (status == 0 && is_name && absent == endpoints->count)
+	if (status == 0 && address->is_name && absent == endpoints->count)
 		status = EX_UNAVAILABLE;
 	endpoints_clear(&own);
 	return status;

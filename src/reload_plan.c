@@ -44,7 +44,7 @@ struct names *reload_plan_look_up(
 		for (size_t j = 0; j < settings->listen.count; j++) {
 			const struct address *address = &settings->listen.items[j];
 
-			if (address->host == NULL || !address_is_name(address))
+			if (!address->is_name)
 				continue;
 			notify_step("Looking up %s", address->host);
 			log_debug("names: looking up %s", address->host);

@@ -58,7 +58,7 @@ static int parse_suspect(struct suspect *suspect, const char *text)
 	    text, bare ? "]" : "", suspect->has_port ? "" : ":0");
 	if (address_parse(&address, full, &why) == -1)
 		return -1;
-	if (address.host != NULL && !address_is_name(&address) &&
+	if (address.host != NULL && !address.is_name &&
 	    endpoints_resolve(&endpoints, &address, &why) == 0) {
 		peer_set(&suspect->peer, &endpoints.items[0].any, endpoints.items[0].length);
 		result = 0;

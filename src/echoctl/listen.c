@@ -79,7 +79,7 @@ static int bind_address(struct receiver *r, const struct address *address)
 		bool is_last = i + 1 == endpoints.count && r->count == 0;
 
 		status = bind_endpoint(r, &endpoints.items[i]);
-		if (status == STATUS_NO && address_is_name(address) && !is_last &&
+		if (status == STATUS_NO && address->is_name && !is_last &&
 		    (errno == EADDRNOTAVAIL || errno == EAFNOSUPPORT))
 			status = STATUS_OK;
 	}

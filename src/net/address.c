@@ -122,14 +122,6 @@ static const char *check_name(const char *host)
 	return NULL;
 }
 
-/* IPv4 or IPv6, as check_ipv6() and check_name() have let it pass: only IPv6 has a colon. */
-static bool host_is_numeric(const char *host)
-{
-	struct in_addr address;
-
-	return strchr(host, ':') != NULL || inet_pton(AF_INET, host, &address) == 1;
-}
-
 /* For those who forget the brackets: more than one colon, and nothing that is not IPv6. */
 static bool looks_like_ipv6(const char *rest)
 {
@@ -161,6 +153,7 @@ static const char *parse_inet(struct address *address, const char *text)
 	bool bracketed = *text == '[';
 	const char *host = text + bracketed;
 	size_t length = strcspn(host, bracketed ? "]" : ":");
+	struct in_addr in;
 	const char *why;
 
 	if (bracketed && host[length] == '\0')
@@ -177,7 +170,8 @@ static const char *parse_inet(struct address *address, const char *text)
 		return no_memory;
 	if (bracketed)
 		return check_ipv6(address->host);
-	return host_is_numeric(address->host) ? NULL : check_name(address->host);
+	address->is_name = inet_pton(AF_INET, address->host, &in) != 1;
+	return address->is_name ? check_name(address->host) : NULL;
 }
 
 /* Takes "/path" or "@name". */
@@ -233,11 +227,6 @@ void address_clear(struct address *address)
 	free(address->host);
 	free(address->path);
 	memset(address, 0, sizeof(*address));
-}
-
-bool address_is_name(const struct address *address)
-{
-	return address->host != NULL && !host_is_numeric(address->host);
 }
 
 const char *address_zone(const struct address *address)

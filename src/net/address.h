@@ -31,6 +31,7 @@ struct address {
 	enum transport transport;
 	char *text;    /* as it was written */
 	char *host;    /* without brackets; NULL = `*`, and for Unix addresses */
+	bool is_name;  /* only a resolver can tell what the host means */
 	uint16_t port; /* host order; 0 = any free one */
 	char *path;    /* Unix: a path, or "@name" for an abstract one */
 	int line;      /* of the file, in a list of the config; else 0 */
@@ -56,9 +57,6 @@ extern const struct option_type option_addresses;
  */
 int address_parse(struct address *address, const char *text, const char **why);
 void address_clear(struct address *address);
-
-/* Whether it is a name that only a resolver can tell the meaning of. */
-bool address_is_name(const struct address *address);
 
 #define ADDRESS_HOST_MAX 256 /* of a host, NUL included */
 

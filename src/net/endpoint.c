@@ -85,7 +85,7 @@ static const char *keep_found(
 
 static const char *resolve_host(struct endpoints *to, const struct address *address)
 {
-	bool numeric = !address_is_name(address);
+	bool numeric = !address->is_name;
 	/* No AI_ADDRCONFIG: it hides ::1 on a machine that has no IPv6 but the loopback's. */
 	struct addrinfo hints = {
 		.ai_flags = AI_NUMERICSERV | (numeric ? AI_NUMERICHOST : 0),

@@ -147,9 +147,9 @@ struct listener *listener_absent(struct loop *loop, const struct endpoint *wante
 
 bool listener_needs_socket(const struct listener *listener)
 {
-	if (endpoint_is_group(&listener->wanted))
-		return false; /* it opens one when there is a network */
-	return listener->socket.fd == -1 || !socket_is_reachable(&listener->socket);
+	/* A group opens one when there is a network. */
+	return (listener->socket.fd == -1 || !socket_is_reachable(&listener->socket)) &&
+	       !endpoint_is_group(&listener->wanted);
 }
 
 struct listener *listener_sketch(struct loop *loop, const struct endpoint *wanted,

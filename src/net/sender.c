@@ -207,7 +207,7 @@ static void resolve(struct target *target)
 
 	if (target->lookup != NULL)
 		return;
-	if (address_is_name(target->address)) {
+	if (target->address->is_name) {
 		target->lookup = lookup_start(
 		    target->sender->instance->loop->base, target->address, found_cb, target);
 		if (target->lookup == NULL)

@@ -71,7 +71,7 @@ static bool listed_collide(const struct listed *a, const struct listed *b)
 	if (a->is_numeric && b->is_numeric)
 		return (x_zone == NULL || y_zone == NULL || strcmp(x_zone, y_zone) == 0) &&
 		       sockets_collide(&a->endpoint, &a->options, &b->endpoint, &b->options);
-	return address_is_name(x) && address_is_name(y) && names_equal(x->host, y->host);
+	return x->is_name && y->is_name && names_equal(x->host, y->host);
 }
 
 /* Whether it is [::] in any spelling, which includes all of IPv4 unless ipv6_only is set. */
@@ -174,7 +174,7 @@ static struct listed *list_addresses(
 			listed->options.ipv6_only = settings->ipv6_only;
 			if (address->path != NULL && address->path[0] == '/')
 				listed->path = canonical_socket_path(address->path);
-			if (address->path != NULL || address_is_name(address))
+			if (address->path != NULL || address->is_name)
 				continue;
 			plain = address_without_zone(address, host);
 			if (endpoints_resolve(&endpoints, &plain, &why) == -1)

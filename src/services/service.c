@@ -49,8 +49,8 @@ void service_stop(struct instance *instance)
 	instance_free(instance);
 }
 
-static int check_transport(const struct service_ops *ops, enum transport transport,
-    const char *address, struct error *error)
+/* Sets the error for an address of a transport that the service does not have. */
+static int refuse_transport(const struct service_ops *ops, const char *address, struct error *error)
 {
 	static const struct {
 		unsigned transports;
@@ -61,8 +61,6 @@ static int check_transport(const struct service_ops *ops, enum transport transpo
 		{ SERVICE_UNIX, "unix:///path", "Unix stream sockets" },
 	};
 
-	if (ops->transports & (1u << transport))
-		return 0;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (kinds[i].transports == ops->transports)
 			error_set(error, "expected %s, got \"%s\": %s is a service for %s only%s%s",
@@ -114,7 +112,8 @@ int service_check(const struct instance_config *config, struct error *error)
 	for (size_t i = 0; i < settings->listen.count; i++) {
 		const struct address *address = &settings->listen.items[i];
 
-		if (check_transport(ops, address->transport, address->text, error) == -1 ||
+		if ((!(ops->transports & (1u << address->transport)) &&
+			refuse_transport(ops, address->text, error) == -1) ||
 		    (address->host != NULL &&
 			check_scope(config, address, interface, error) == -1)) {
 			error->key = address->text;
@@ -137,11 +136,12 @@ int service_check_endpoint(
 	if (ops->transports == 0)
 		return error_set(
 		    error, "%s listens to nobody, %s", ops->kind.type, ops->transports_why);
-	endpoint_format(endpoint, text, sizeof(text));
 	if (endpoint_is_group(endpoint) && !(service_handlers(config)->flags & HANDLERS_RECEIVE))
-		return error_set(
-		    error, "\"%s\" is a multicast group: only a receiver joins one", text);
-	return check_transport(ops, endpoint->transport, text, error);
+		return error_set(error, "\"%s\" is a multicast group: only a receiver joins one",
+		    endpoint_format(endpoint, text, sizeof(text)));
+	if (ops->transports & (1u << endpoint->transport))
+		return 0;
+	return refuse_transport(ops, endpoint_format(endpoint, text, sizeof(text)), error);
 }
 
 /* Why it is unwise that everybody may use a transport of the instance; NULL = it is not. */
