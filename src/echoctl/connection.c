@@ -76,35 +76,29 @@ static int connect_socket(int fd, const struct endpoint *endpoint, const struct 
 	return 0;
 }
 
-static int connect_endpoint(const struct connection *c, const struct endpoint *endpoint)
-{
-	int type = transport_is_stream(endpoint->transport) ? SOCK_STREAM : SOCK_DGRAM;
-	int fd = socket(endpoint->any.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int64_t now = clock_us();
-	const struct waiting waiting = { c->address.text, now, wait_deadline(now, c->patience) };
-
-	if (fd == -1)
-		return -1;
-	if (set_options(fd, endpoint) == -1 || connect_socket(fd, endpoint, &waiting) == -1) {
-		int saved = errno;
-
-		close(fd);
-		errno = saved;
-		return -1;
-	}
-	return fd;
-}
-
 /* Connects to the next endpoint that accepts. 0, or -1 with errno, and the connection stays as it is. */
 static int connect_next(struct connection *c)
 {
+	struct waiting waiting = { .what = c->address.text };
 	const struct endpoint *endpoint = NULL;
-	int fd = -1;
+	int fd = -1, saved;
 
 	errno = ECONNREFUSED;
 	while (fd == -1 && c->next < c->endpoints.count) {
 		endpoint = &c->endpoints.items[c->next++];
-		fd = connect_endpoint(c, endpoint);
+		fd = socket(endpoint->any.sa_family,
+		    SOCK_NONBLOCK | SOCK_CLOEXEC |
+			(transport_is_stream(endpoint->transport) ? SOCK_STREAM : SOCK_DGRAM),
+		    0);
+		waiting.since = clock_us();
+		waiting.deadline = wait_deadline(waiting.since, c->patience);
+		if (fd != -1 && (set_options(fd, endpoint) == -1 ||
+				    connect_socket(fd, endpoint, &waiting) == -1)) {
+			saved = errno;
+			close(fd);
+			errno = saved;
+			fd = -1;
+		}
 	}
 	if (fd == -1)
 		return -1;

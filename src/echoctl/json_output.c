@@ -6,36 +6,26 @@
 
 #include "echoctl/echoctl.h"
 
-static json_t *hex_of(const char *bytes, size_t length)
-{
-	static const char digits[] = "0123456789abcdef";
-	char *hex = malloc(2 * length + 1);
-	json_t *string;
-
-	if (hex == NULL)
-		return NULL;
-	for (size_t i = 0; i < length; i++) {
-		hex[2 * i] = digits[(unsigned char)bytes[i] >> 4];
-		hex[2 * i + 1] = digits[(unsigned char)bytes[i] & 15];
-	}
-	string = json_stringn_nocheck(hex, 2 * length);
-	free(hex);
-	return string;
-}
-
 json_t *json_with_bytes(json_t *object, const char *bytes, size_t length)
 {
+	static const char digits[] = "0123456789abcdef";
 	json_t *text = json_stringn(bytes, length); /* NULL where it is not UTF-8 */
 	const char *key = text != NULL ? "text" : "hex";
+	char *hex = text != NULL ? NULL : malloc(2 * length + 1);
+	bool failed;
 
-	if (text == NULL)
-		text = hex_of(bytes, length);
-	if (json_object_set_new(object, "bytes", json_integer((json_int_t)length)) == 0 &&
-	    json_object_set(object, key, text) == 0) {
-		json_decref(text);
-		return object;
+	if (hex != NULL) {
+		for (size_t i = 0; i < length; i++) {
+			hex[2 * i] = digits[(unsigned char)bytes[i] >> 4];
+			hex[2 * i + 1] = digits[(unsigned char)bytes[i] & 15];
+		}
+		text = json_stringn_nocheck(hex, 2 * length);
+		free(hex);
 	}
-	json_decref(text);
+	failed = json_object_set_new(object, "bytes", json_integer((json_int_t)length)) == -1;
+	failed |= json_object_set_new(object, key, text) == -1;
+	if (!failed)
+		return object;
 	json_decref(object);
 	return NULL;
 }

@@ -114,27 +114,12 @@ static void print_datagram(struct receiver *r, const char *from, size_t length)
 	printf("%s %s: %s\n", when, from, r->shown);
 }
 
-/* Receives and prints a datagram. 0, or -1 with errno. */
-static int print_next(struct receiver *r, int fd)
-{
-	struct sockaddr_storage from = { 0 };
-	socklen_t from_length = sizeof(from);
-	char text[ADDRESS_TEXT_MAX];
-	ssize_t n = recvfrom(fd, r->bytes, DATAGRAM_MAX, 0, (struct sockaddr *)&from, &from_length);
-
-	if (n == -1)
-		return errno == EAGAIN ? 0 : -1;
-	sockaddr_format((struct sockaddr *)&from, from_length, text, sizeof(text));
-	print_datagram(r, text, (size_t)n);
-	r->received++;
-	return 0;
-}
-
 static bool is_done(const struct receiver *r)
 {
 	return (r->options->count > 0 && r->received == r->options->count) || ferror(stdout);
 }
 
+/* Receives and prints until it is done or a signal comes. 0, or -1 with errno. */
 static int print_all(struct receiver *r, int signals)
 {
 	const struct waiting waiting = { .deadline = INT64_MAX };
@@ -143,38 +128,35 @@ static int print_all(struct receiver *r, int signals)
 	while (!is_done(r)) {
 		if (wait_poll(&waiting, r->fds, r->count + 1) == -1)
 			return -1;
-		for (size_t i = 0; i < r->count && !is_done(r); i++)
-			if (r->fds[i].revents != 0 && print_next(r, r->fds[i].fd) == -1)
+		for (size_t i = 0; i < r->count && !is_done(r); i++) {
+			struct sockaddr_storage from = { 0 };
+			struct sockaddr *any = (struct sockaddr *)&from;
+			socklen_t from_length = sizeof(from);
+			char text[ADDRESS_TEXT_MAX];
+			ssize_t n;
+
+			if (r->fds[i].revents == 0)
+				continue;
+			n = recvfrom(r->fds[i].fd, r->bytes, DATAGRAM_MAX, 0, any, &from_length);
+			if (n == -1 && errno != EAGAIN)
 				return -1;
+			if (n == -1)
+				continue;
+			sockaddr_format(any, from_length, text, sizeof(text));
+			print_datagram(r, text, (size_t)n);
+			r->received++;
+		}
 		if (r->fds[r->count].revents != 0)
 			break;
 	}
 	return 0;
 }
 
-static int listen_on(struct receiver *r, const struct address *address)
-{
-	int signals = wait_signals();
-	int status = bind_address(r, address);
-
-	if (status == STATUS_OK && (signals == -1 || print_all(r, signals) == -1)) {
-		complain("%s: %s", address->text, strerror(errno));
-		status = STATUS_NO;
-	}
-	for (size_t i = 0; i < r->count; i++)
-		socket_close(&r->sockets[i]);
-	free(r->sockets);
-	free(r->fds);
-	free(r->bytes);
-	free(r->shown);
-	return status;
-}
-
 int listen_command(const struct options *options, int count, char **arguments)
 {
-	struct receiver receiver = { .options = options, .socket_options.unix_mode = 0660 };
+	struct receiver r = { .options = options, .socket_options.unix_mode = 0660 };
 	struct address address;
-	int status;
+	int signals, status = STATUS_USAGE;
 
 	(void)count;
 	if (options->interface != NULL && if_nametoindex(options->interface) == 0) {
@@ -182,16 +164,26 @@ int listen_command(const struct options *options, int count, char **arguments)
 		return STATUS_USAGE;
 	}
 	if (options->interface != NULL) /* one that exists fits */
-		strcpy(receiver.socket_options.interface, options->interface);
+		strcpy(r.socket_options.interface, options->interface);
 	if (parse_address_argument(&address, arguments[0]) == -1)
 		return STATUS_USAGE;
-	if (!transport_is_stream(address.transport)) {
-		status = listen_on(&receiver, &address);
-	} else {
+	if (transport_is_stream(address.transport)) {
 		complain(
 		    "%s: only datagrams are listened for: udp:// or unixgram://", address.text);
-		status = STATUS_USAGE;
+	} else {
+		signals = wait_signals();
+		status = bind_address(&r, &address);
+		if (status == STATUS_OK && (signals == -1 || print_all(&r, signals) == -1)) {
+			complain("%s: %s", address.text, strerror(errno));
+			status = STATUS_NO;
+		}
 	}
+	for (size_t i = 0; i < r.count; i++)
+		socket_close(&r.sockets[i]);
+	free(r.sockets);
+	free(r.fds);
+	free(r.bytes);
+	free(r.shown);
 	address_clear(&address);
 	return status;
 }

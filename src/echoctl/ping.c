@@ -89,19 +89,6 @@ static void handle_refusal(struct ping *ping, int error)
 	ping->status = connection_complain(&ping->connection, error);
 }
 
-/* A Unix datagram socket whose peer has gone is connected to the one that has the address by now. */
-static ssize_t transmit(const struct connection *c, const char *probe)
-{
-	ssize_t n = send(c->fd, probe, PROBE_BYTES, MSG_NOSIGNAL);
-
-	if (n != -1 || c->address.transport != TRANSPORT_UNIXGRAM ||
-	    (errno != ECONNREFUSED && errno != ENOTCONN))
-		return n;
-	if (connect(c->fd, &c->endpoint->any, c->endpoint->length) == -1)
-		return -1;
-	return send(c->fd, probe, PROBE_BYTES, MSG_NOSIGNAL);
-}
-
 static bool all_sent(const struct ping *ping)
 {
 	int64_t count = ping->options->count;
@@ -112,7 +99,7 @@ static bool all_sent(const struct ping *ping)
 /* The next one is due an interval after the last one was; missed ones are not made up for. */
 static void send_due(struct ping *ping)
 {
-	bool is_stream = transport_is_stream(ping->connection.address.transport);
+	const struct connection *c = &ping->connection;
 	char probe[PROBE_BYTES + 1];
 	int64_t now = clock_us();
 	ssize_t n;
@@ -123,10 +110,15 @@ static void send_due(struct ping *ping)
 	if (ping->next < now)
 		ping->next = now;
 	write_probe(ping, probes_send(&ping->probes, clock_us()), probe);
-	n = transmit(&ping->connection, probe);
+	n = send(c->fd, probe, PROBE_BYTES, MSG_NOSIGNAL);
+	/* A Unix datagram socket whose peer has gone is connected to the one that has the address by now. */
+	if (n == -1 && c->address.transport == TRANSPORT_UNIXGRAM &&
+	    (errno == ECONNREFUSED || errno == ENOTCONN) &&
+	    connect(c->fd, &c->endpoint->any, c->endpoint->length) == 0)
+		n = send(c->fd, probe, PROBE_BYTES, MSG_NOSIGNAL);
 	if (n == PROBE_BYTES)
 		return;
-	if (is_stream)
+	if (transport_is_stream(c->address.transport))
 		fail(ping, n != -1 || errno == EAGAIN ? "the peer takes no more" : strerror(errno));
 	else if (errno != EAGAIN) /* a full queue has lost it, as any other on the way may */
 		handle_refusal(ping, errno);
@@ -181,23 +173,6 @@ static void receive_stream(struct ping *ping)
 
 /* --- the run --- */
 
-/* Until an answer, a signal, the time for the next probe or the end of patience for the oldest. */
-static int await_event(struct ping *ping, struct pollfd fds[2])
-{
-	const struct probe *oldest = probes_oldest(&ping->probes);
-	struct waiting waiting = { .deadline = INT64_MAX };
-
-	if (oldest != NULL) {
-		waiting.what = ping->connection.address.text;
-		waiting.since = oldest->sent_at;
-		waiting.deadline = wait_deadline(oldest->sent_at, ping->options->patience);
-	}
-	if (!all_sent(ping) && !probes_full(&ping->probes) && ping->next < waiting.deadline)
-		waiting.deadline = ping->next;
-	fds[0].fd = ping->connection.fd; /* may be another one by now */
-	return wait_poll(&waiting, fds, 2);
-}
-
 static void run(struct ping *ping, int signals)
 {
 	bool is_stream = transport_is_stream(ping->connection.address.transport);
@@ -207,6 +182,8 @@ static void run(struct ping *ping, int signals)
 
 	ping->started = ping->next = clock_us();
 	for (;;) {
+		struct waiting waiting = { .deadline = INT64_MAX };
+
 		send_due(ping);
 		now = clock_us();
 		while ((oldest = probes_oldest(&ping->probes)) != NULL &&
@@ -214,7 +191,15 @@ static void run(struct ping *ping, int signals)
 			report_lost(&ping->report, probes_give_up(&ping->probes), patience);
 		if (ping->over || ferror(stdout) || (all_sent(ping) && oldest == NULL))
 			return;
-		if (await_event(ping, fds) == -1) {
+		if (oldest != NULL) {
+			waiting.what = ping->connection.address.text;
+			waiting.since = oldest->sent_at;
+			waiting.deadline = wait_deadline(oldest->sent_at, patience);
+		}
+		if (!all_sent(ping) && !probes_full(&ping->probes) && ping->next < waiting.deadline)
+			waiting.deadline = ping->next;
+		fds[0].fd = ping->connection.fd; /* may be another one by now */
+		if (wait_poll(&waiting, fds, 2) == -1) {
 			fail(ping, strerror(errno));
 			return;
 		}

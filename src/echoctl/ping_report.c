@@ -43,28 +43,26 @@ void report_lost(const struct ping_report *report, unsigned sequence, int64_t pa
 		printf("no answer to seq=%u within %g s\n", sequence, (double)patience / SECOND_US);
 }
 
-static void print_summary_json(
-    const struct ping_report *report, const struct probes *probes, int64_t elapsed)
-{
-	json_t *object = json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:f, s:f}", "event", "summary",
-	    "address", report->address, "sent", (int)probes->sent, "received",
-	    (int)probes->received, "late", (int)probes->late, "duplicates", (int)probes->duplicates,
-	    "loss_percent", probes_loss(probes), "elapsed_ms", (double)elapsed / 1000);
-	json_t *times = json_pack("{s:f, s:f, s:f, s:f}", "min_ms", probes->min, "avg_ms",
-	    probes_mean(probes), "max_ms", probes->max, "mdev_ms", probes_deviation(probes));
-
-	if (object != NULL && probes->received > 0 && json_object_update(object, times) == -1) {
-		json_decref(object);
-		object = NULL;
-	}
-	json_decref(times);
-	json_print(object);
-}
-
 void report_summary(const struct ping_report *report, const struct probes *probes, int64_t elapsed)
 {
+	double mean = probes_mean(probes), deviation = probes_deviation(probes);
+	json_t *object, *times;
+
 	if (report->json) {
-		print_summary_json(report, probes, elapsed);
+		object = json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:f, s:f}", "event", "summary",
+		    "address", report->address, "sent", (int)probes->sent, "received",
+		    (int)probes->received, "late", (int)probes->late, "duplicates",
+		    (int)probes->duplicates, "loss_percent", probes_loss(probes), "elapsed_ms",
+		    (double)elapsed / 1000);
+		times = json_pack("{s:f, s:f, s:f, s:f}", "min_ms", probes->min, "avg_ms", mean,
+		    "max_ms", probes->max, "mdev_ms", deviation);
+		if (object != NULL && probes->received > 0 &&
+		    json_object_update(object, times) == -1) {
+			json_decref(object);
+			object = NULL;
+		}
+		json_decref(times);
+		json_print(object);
 		return;
 	}
 	printf("\n--- %s ping statistics ---\n", report->address);
@@ -77,6 +75,6 @@ void report_summary(const struct ping_report *report, const struct probes *probe
 	printf(
 	    "%.6g%% packet loss, time %lld ms\n", probes_loss(probes), (long long)(elapsed / 1000));
 	if (probes->received > 0)
-		printf("rtt min/avg/max/mdev = %.3f/%.3f/%.3f/%.3f ms\n", probes->min,
-		    probes_mean(probes), probes->max, probes_deviation(probes));
+		printf("rtt min/avg/max/mdev = %.3f/%.3f/%.3f/%.3f ms\n", probes->min, mean,
+		    probes->max, deviation);
 }

@@ -16,17 +16,6 @@ static void settle(struct probes *probes)
 		probes->settled++;
 }
 
-static void count_time(struct probes *probes, double ms)
-{
-	if (probes->received == 0 || ms < probes->min)
-		probes->min = ms;
-	if (probes->received == 0 || ms > probes->max)
-		probes->max = ms;
-	probes->received++;
-	probes->sum += ms;
-	probes->squares += ms * ms;
-}
-
 bool probes_full(const struct probes *probes)
 {
 	return probes->sent - probes->settled == PROBES_WINDOW;
@@ -59,7 +48,13 @@ enum probe_answer probes_receive(struct probes *probes, unsigned sequence, int64
 		break;
 	}
 	probe->state = PROBE_ANSWERED;
-	count_time(probes, *ms);
+	if (probes->received == 0 || *ms < probes->min)
+		probes->min = *ms;
+	if (probes->received == 0 || *ms > probes->max)
+		probes->max = *ms;
+	probes->received++;
+	probes->sum += *ms;
+	probes->squares += *ms * *ms;
 	settle(probes);
 	return PROBE_IN_TIME;
 }

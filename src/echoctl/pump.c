@@ -70,34 +70,31 @@ static bool pull(struct pump *pump, enum pump_end *end)
 	return fwrite(buffer, 1, (size_t)n, pump->output) == (size_t)n && fflush(pump->output) == 0;
 }
 
-/* Waits for whatever can go on. As poll(2), and 0 when the peer was silent for too long. */
-static int await(const struct pump *pump, struct pollfd fds[2], int64_t since)
-{
-	bool sending = pump->text_length > 0, reading = !sending && pump->input != -1;
-	struct waiting waiting = { .since = since, .deadline = INT64_MAX };
-
-	fds[0] = (struct pollfd){ .fd = pump->fd, .events = POLLIN | (sending ? POLLOUT : 0) };
-	fds[1] = (struct pollfd){ .fd = reading ? pump->input : -1, .events = POLLIN };
-	if (!reading)
-		waiting.deadline = wait_deadline(since, pump->patience);
-	/* On a terminal the answer may have left the cursor within a line, which is to stay. */
-	if (!reading && pump->received == 0)
-		waiting.what = pump->what;
-	return wait_poll(&waiting, fds, 2);
-}
-
 enum pump_end pump_run(struct pump *pump)
 {
-	char buffer[PIECE];
-	struct pollfd fds[2];
 	int64_t since = clock_us();
+	char buffer[PIECE];
 	enum pump_end end;
 	int ready;
 
 	pump->offered = pump->text_length;
 	if (pump->text_length == 0 && pump->input == -1)
 		shutdown(pump->fd, SHUT_WR);
-	while ((ready = await(pump, fds, since)) > 0) {
+	for (;;) {
+		bool sending = pump->text_length > 0, reading = !sending && pump->input != -1;
+		struct waiting waiting = { .since = since, .deadline = INT64_MAX };
+		struct pollfd fds[2] = {
+			{ .fd = pump->fd, .events = POLLIN | (sending ? POLLOUT : 0) },
+			{ .fd = reading ? pump->input : -1, .events = POLLIN },
+		};
+
+		if (!reading)
+			waiting.deadline = wait_deadline(since, pump->patience);
+		/* On a terminal the answer may have left the cursor within a line, which is to stay. */
+		if (!reading && pump->received == 0)
+			waiting.what = pump->what;
+		if ((ready = wait_poll(&waiting, fds, 2)) <= 0)
+			return ready == 0 ? PUMP_SILENT : PUMP_FAILED;
 		since = clock_us();
 		if ((fds[0].revents & POLLOUT) && push(pump) == -1)
 			return PUMP_FAILED;
@@ -106,5 +103,4 @@ enum pump_end pump_run(struct pump *pump)
 		if (fds[1].revents != 0 && refill(pump, buffer) == -1)
 			return PUMP_NO_INPUT;
 	}
-	return ready == 0 ? PUMP_SILENT : PUMP_FAILED;
 }

@@ -63,20 +63,6 @@ static char *make_line(const struct options *options, int count, char **words)
 	return NULL;
 }
 
-/* What -s says, allocated; a path will do. NULL with errno. */
-static char *make_address(const char *socket)
-{
-	char *path, *address = NULL;
-
-	if (strstr(socket, "://") != NULL)
-		return strdup(socket);
-	path = path_absolute(socket);
-	if (path == NULL || asprintf(&address, "unix://%s", path) == -1)
-		address = NULL;
-	free(path);
-	return address;
-}
-
 /* --- the answer --- */
 
 /* Cuts the last line off if it is the answer's end; false = more has to come. */
@@ -195,13 +181,18 @@ static bool needs_a_look(const struct query *query)
 int query_command(const struct options *options, int count, char **words)
 {
 	struct query query = { .options = options };
+	char *path = NULL;
 	int status;
 
 	if (!check_words(options->forwarded.items, options->forwarded.count) ||
 	    !check_words(words, (size_t)count))
 		return STATUS_USAGE;
 	query.request = make_line(options, count, words);
-	query.address = make_address(options->socket);
+	if (strstr(options->socket, "://") != NULL)
+		query.address = strdup(options->socket);
+	else if ((path = path_absolute(options->socket)) == NULL ||
+		 asprintf(&query.address, "unix://%s", path) == -1)
+		query.address = NULL;
 	if (query.request == NULL || query.address == NULL) {
 		complain("%s", strerror(errno));
 		status = STATUS_NO;
@@ -212,6 +203,7 @@ int query_command(const struct options *options, int count, char **words)
 	}
 	if (status == STATUS_OK && needs_a_look(&query))
 		status = STATUS_LOOK;
+	free(path);
 	free(query.text);
 	free(query.error);
 	free(query.request);

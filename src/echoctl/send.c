@@ -170,19 +170,6 @@ static int send_datagram(
 	return status;
 }
 
-/* The whole standard input; NULL after a complaint. One byte too many is left to send(2) to refuse. */
-static char *read_input(size_t *length)
-{
-	char *text = malloc(DATAGRAM_MAX);
-
-	*length = text == NULL ? 0 : fread(text, 1, DATAGRAM_MAX, stdin);
-	if (text != NULL && !ferror(stdin))
-		return text;
-	complain("cannot read the input: %s", strerror(errno));
-	free(text);
-	return NULL;
-}
-
 int send_command(const struct options *options, int count, char **arguments)
 {
 	struct connection c;
@@ -196,8 +183,13 @@ int send_command(const struct options *options, int count, char **arguments)
 		if (text == NULL)
 			status = connection_complain(&c, errno);
 	} else if (status == STATUS_OK && !is_stream) {
-		if ((text = read_input(&length)) == NULL)
+		/* One byte too many is left to send(2) to refuse. */
+		text = malloc(DATAGRAM_MAX);
+		length = text == NULL ? 0 : fread(text, 1, DATAGRAM_MAX, stdin);
+		if (text == NULL || ferror(stdin)) {
+			complain("cannot read the input: %s", strerror(errno));
 			status = STATUS_NO;
+		}
 	}
 	if (status == STATUS_OK && is_stream)
 		status = send_stream(&c, options, text, length);
