@@ -221,7 +221,7 @@ struct server *server_new(struct host *host, struct config *config, const char *
 	server->started = clock_ms();
 	server->config_file = path_absolute(config_file);
 	server->running.loop = loop =
-	    loop_new((size_t)config->limits->max_connections, stream_check, streams_flush);
+	    loop_new((size_t)config->limits->max_connections, stream_check, streams_flush_cb);
 	server->running.config_file = server->config_file;
 	server->running.inherited = inherited;
 	server->running.verbosity = verbosity;

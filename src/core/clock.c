@@ -13,7 +13,10 @@ int64_t clock_us(void)
 
 int64_t clock_ms(void)
 {
-	return clock_us() / 1000;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 time_t clock_seconds(void)

@@ -14,9 +14,18 @@ int channel_open(struct channel *channel, struct event_base *base, int fd,
     const struct channel_callbacks *callbacks, void *arg)
 {
 	struct bufferevent *bev = bufferevent_socket_new(base, fd, 0);
+	struct evbuffer *output = evbuffer_new();
 
-	if (bev == NULL)
+	if (bev == NULL || output == NULL) {
+		if (output != NULL)
+			evbuffer_free(output);
+		if (bev != NULL)
+			bufferevent_free(bev);
 		return -1;
+	}
+	/* The output that came with it tells libevent's writer of each addition. */
+	evbuffer_free(bev->output);
+	bev->output = output;
 	*channel = (struct channel){ .ops = &channel_plain, .bev = bev, .fd = fd };
 	bufferevent_setcb(bev, callbacks->again, NULL, NULL, arg);
 	bufferevent_disable(bev, EV_READ | EV_WRITE); /* EV_WRITE is enabled by default */
@@ -25,9 +34,8 @@ int channel_open(struct channel *channel, struct event_base *base, int fd,
 	    &bev->ev_read, base, fd, EV_READ | EV_PERSIST | EV_FINALIZE, callbacks->readable, bev);
 	event_assign(&bev->ev_write, base, fd, EV_WRITE | EV_PERSIST | EV_FINALIZE,
 	    callbacks->writable, bev);
-	/* Frozen so that only libevent's reader and writer may use these ends. */
+	/* Frozen so that only libevent's reader may add. */
 	evbuffer_unfreeze(bufferevent_get_input(bev), 0);
-	evbuffer_unfreeze(bufferevent_get_output(bev), 1);
 	return 0;
 }
 
@@ -91,12 +99,6 @@ static ssize_t plain_send(struct channel *channel, size_t most)
 	return n;
 }
 
-static bool plain_has_more(const struct channel *channel)
-{
-	(void)channel;
-	return false;
-}
-
 static void plain_finish(struct channel *channel)
 {
 	shutdown(channel->fd, SHUT_WR);
@@ -114,7 +116,6 @@ static void plain_close(struct channel *channel)
 const struct channel_ops channel_plain = {
 	.receive = plain_receive,
 	.send = plain_send,
-	.has_more = plain_has_more,
 	.finish = plain_finish,
 	.close = plain_close,
 };

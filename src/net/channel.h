@@ -37,7 +37,8 @@ struct channel_ops {
 	 * shorter than what was to be sent of it, or -1 with errno.
 	 */
 	ssize_t (*send)(struct channel *channel, size_t most);
-	/* Whether bytes are read off the socket and not yet in the input, so that epoll does not report them. */
+	/* Whether bytes are read off the socket and not yet in the input, so that epoll does not report them.
+	 * NULL = never. */
 	bool (*has_more)(const struct channel *channel);
 	/* Tells the client that nothing more will be sent. */
 	void (*finish)(struct channel *channel);

@@ -5,6 +5,7 @@
 #include "net/frame_lines.h"
 
 #include <event2/buffer.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "net/handlers.h"
@@ -15,13 +16,13 @@
 
 /* A stream's state. */
 struct lines {
-	size_t scanned;        /* bytes of the input that hold no LF and no telnet command */
 	struct telnet *telnet; /* from the first command on */
-	bool takes_telnet;
-	bool alone;                /* the last message was copied or changed */
-	bool skipping;             /* behind the beginning of a line that is too long */
-	bool first_ended;          /* the first line has */
-	enum sniffed_http skipped; /* how the line that is being skipped began */
+	uint32_t scanned;      /* bytes of the input that hold no LF and no telnet command */
+	uint8_t skipped;       /* enum sniffed_http: how the line that is being skipped began */
+	bool takes_telnet : 1;
+	bool alone : 1;       /* the last message was copied or changed */
+	bool skipping : 1;    /* behind the beginning of a line that is too long */
+	bool first_ended : 1; /* the first line has */
 };
 
 static void lines_open(void *state, const struct line_settings *settings, sa_family_t family)
@@ -38,9 +39,9 @@ static void lines_close(void *state)
 
 static size_t typed_length(const struct lines *lines)
 {
-	bool none = lines->telnet == NULL || lines->alone; /* then it belongs to the last line */
-
-	return none ? 0 : evbuffer_get_length(telnet_typed(lines->telnet));
+	if (lines->telnet == NULL || lines->alone) /* then it belongs to the last line */
+		return 0;
+	return evbuffer_get_length(telnet_typed(lines->telnet));
 }
 
 static void clear_typed(struct lines *lines)
@@ -54,11 +55,8 @@ static void clear_typed(struct lines *lines)
 /* Puts it in front of the rest of the line. 0, or -1 when out of memory. */
 static int join_typed(struct lines *lines, struct message *line)
 {
-	struct evbuffer *typed;
+	struct evbuffer *typed = telnet_typed(lines->telnet);
 
-	if (typed_length(lines) == 0)
-		return 0;
-	typed = telnet_typed(lines->telnet);
 	if (evbuffer_add(typed, line->bytes, line->length) == -1)
 		return -1;
 	line->length = evbuffer_get_length(typed);
@@ -79,13 +77,6 @@ static size_t end_length(bool telnet, const char *line, size_t length)
 }
 
 #define END_MAX(telnet) ((telnet) ? 3u : 1u)
-
-static bool has_cr_nul(const struct message *line)
-{
-	/* memchr() first: it is ten times as fast, and few lines have a NUL. */
-	return memchr(line->bytes, '\0', line->length) != NULL &&
-	       memmem(line->bytes, line->length, "\r\0", 2) != NULL;
-}
 
 /* Replaces each CR NUL by CR (RFC 854), and several at the end by one. */
 static void drop_nuls(struct message *line)
@@ -172,21 +163,23 @@ static void check_length(struct lines *lines, struct frame_input *in, size_t typ
 static enum frame end_line(
     struct lines *lines, struct frame_input *in, char *lf, struct message *line)
 {
-	bool telnet = lines->takes_telnet;
-	size_t typed = typed_length(lines);
-	enum protocol protocol;
+	size_t typed = lines->telnet == NULL ? 0 : typed_length(lines);
+	size_t max = (size_t)in->settings->max_line;
+	enum protocol protocol = PROTOCOL_OURS;
 	bool alone;
 
 	*line = (struct message){ in->at, (size_t)(lf - in->at) };
-	alone = typed > 0 || (telnet && has_cr_nul(line));
+	/* memchr() first: it is ten times as fast as memmem(), and few lines have a NUL. */
+	alone = typed > 0 || (lines->takes_telnet && memchr(in->at, '\0', line->length) != NULL &&
+				 memmem(in->at, line->length, "\r\0", 2) != NULL);
 	if (in->unserved > 0 && (lines->skipping || alone))
 		return FRAME_BARRIER;
 	if (lines->skipping)
 		return end_skipping(lines, in, lf);
-	if (join_typed(lines, line) == -1)
+	if (typed > 0 && join_typed(lines, line) == -1)
 		return FRAME_NO_MEMORY;
-	if (line->length - end_length(telnet, line->bytes, line->length) >
-	    (size_t)in->settings->max_line) {
+	if (line->length > max &&
+	    line->length - end_length(lines->takes_telnet, line->bytes, line->length) > max) {
 		if (in->unserved > 0)
 			return FRAME_BARRIER;
 		lines->skipped = sniff_long_line(lines, in, typed > 0);
@@ -194,29 +187,16 @@ static enum frame end_line(
 			refuse_long_line(in);
 		return end_skipping(lines, in, lf);
 	}
-	if (telnet && has_cr_nul(line))
+	if (alone)
 		drop_nuls(line);
-	if (refusal_of(in, PROTOCOL_HTTP) != NULL) {
-		size_t length = line->length - end_length(false, line->bytes, line->length);
-
-		protocol = sniff_line(line->bytes, length, !lines->first_ended);
-		if (protocol != PROTOCOL_OURS)
-			return in->unserved > 0 ? FRAME_BARRIER : refuse_protocol(in, protocol);
-	}
+	if (in->refusals != NULL && in->refusals->sniffed[PROTOCOL_HTTP] != NULL)
+		protocol = sniff_line(line->bytes, line->length, !lines->first_ended);
+	if (protocol != PROTOCOL_OURS)
+		return in->unserved > 0 ? FRAME_BARRIER : refuse_protocol(in, protocol);
 	lines->first_ended = in->ended = true;
 	lines->alone = alone;
 	in->at = lf + 1;
 	return FRAME_MESSAGE;
-}
-
-/* The telnet command that begins, or goes on, before `stop`; or NULL. */
-static char *find_command(const struct lines *lines, char *from, const char *stop)
-{
-	if (!lines->takes_telnet)
-		return NULL;
-	if (lines->telnet != NULL && telnet_in_command(lines->telnet))
-		return from;
-	return memchr(from, TELNET_IAC, (size_t)(stop - from));
 }
 
 /* Consumes what stands before the command, and the command, or what has arrived of it. */
@@ -256,7 +236,7 @@ static enum frame keep_half_line(struct lines *lines, struct frame_input *in)
 		if ((size_t)(in->end - in->at) > kept)
 			in->at = in->end - kept;
 	}
-	lines->scanned = (size_t)(in->end - in->at);
+	lines->scanned = (uint32_t)(in->end - in->at);
 	lf = in->next_length == 0 ? NULL : memchr(in->next, '\n', in->next_length);
 	in->needed = lf == NULL ? in->next_length : (size_t)(lf + 1 - in->next);
 	return FRAME_PARTIAL;
@@ -265,7 +245,7 @@ static enum frame keep_half_line(struct lines *lines, struct frame_input *in)
 static enum frame lines_next(void *state, struct frame_input *in, struct message *line)
 {
 	struct lines *lines = state;
-	char *from, *lf, *command;
+	char *from, *lf, *command = NULL; /* of telnet, which begins or goes on before `lf` */
 
 	if (lines->alone) {
 		if (in->unserved > 0)
@@ -280,7 +260,10 @@ static enum frame lines_next(void *state, struct frame_input *in, struct message
 		return refuse_protocol(in, PROTOCOL_TLS);
 	from = in->at + lines->scanned;
 	lf = memchr(from, '\n', (size_t)(in->end - from));
-	command = find_command(lines, from, lf != NULL ? lf : in->end);
+	if (lines->telnet != NULL && telnet_in_command(lines->telnet))
+		command = from;
+	else if (lines->takes_telnet)
+		command = memchr(from, TELNET_IAC, (size_t)((lf == NULL ? in->end : lf) - from));
 	if (command == NULL && lf == NULL)
 		return keep_half_line(lines, in);
 	lines->scanned = 0;
@@ -297,9 +280,9 @@ static enum frame lines_last(void *state, struct frame_input *in, struct message
 	*line = (struct message){ in->at, (size_t)(in->end - in->at) };
 	if (lines->skipping || line->length + typed_length(lines) == 0)
 		return FRAME_PARTIAL;
-	if (join_typed(lines, line) == -1)
+	if (typed_length(lines) > 0 && join_typed(lines, line) == -1)
 		return FRAME_NO_MEMORY;
-	if (lines->takes_telnet && has_cr_nul(line))
+	if (lines->takes_telnet)
 		drop_nuls(line);
 	in->at = in->end;
 	return FRAME_MESSAGE;
@@ -309,7 +292,7 @@ static bool lines_is_within(const void *state)
 {
 	const struct lines *lines = state;
 
-	return typed_length(lines) > 0 || lines->skipping;
+	return lines->skipping || (lines->telnet != NULL && typed_length(lines) > 0);
 }
 
 const struct framing framing_lines = {

@@ -19,6 +19,7 @@
 #include "net/close_reason.h"
 #include "net/guard.h"
 #include "net/handlers.h"
+#include "net/replies.h"
 #include "net/settings.h"
 #include "net/source.h"
 
@@ -60,6 +61,7 @@ struct instance {
 	void *state;      /* the service's own, from its start() to its stop() */
 	struct listener_list listeners;
 	struct stream_list streams;
+	struct waiters waiters;     /* those that wait for a commit */
 	size_t stream_count;        /* without those that are only being refused */
 	struct child_list children; /* programs for clients, and what has been left of them */
 	size_t child_count;         /* those that run */

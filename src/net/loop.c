@@ -86,32 +86,21 @@ static void trim_cb(evutil_socket_t fd, short events, void *arg)
 	loop->peak_clients = loop->streams;
 }
 
-static void turn_end_cb(evutil_socket_t fd, short events, void *arg)
-{
-	struct loop *loop = arg;
-
-	(void)fd;
-	(void)events;
-	loop->turn_end(loop);
-}
-
 struct loop *loop_new(size_t max_streams, void (*check)(struct deadline *deadline, int64_t now_ms),
-    void (*turn_end)(struct loop *loop))
+    void (*flush_cb)(int fd, short events, void *loop))
 {
 	struct loop *loop = calloc(1, sizeof(*loop));
 
 	if (loop == NULL)
 		return NULL;
 	TAILQ_INIT(&loop->instances);
-	TAILQ_INIT(&loop->pending_writes);
 	LIST_INIT(&loop->iterators);
 	LIST_INIT(&loop->programs);
 	loop->max_streams = max_streams;
-	loop->turn_end = turn_end;
 	loop->own_ports = calloc(1, sizeof(*loop->own_ports));
 	if ((loop->base = base_new()) != NULL) {
 		loop->deadlines = deadlines_new(loop->base, check);
-		loop->flush = event_new(loop->base, -1, EV_PERSIST, turn_end_cb, loop);
+		loop->flush = event_new(loop->base, -1, EV_PERSIST, flush_cb, loop);
 		loop->trim = evtimer_new(loop->base, trim_cb, loop);
 	}
 	if (loop->own_ports == NULL || loop->deadlines == NULL || loop->flush == NULL ||

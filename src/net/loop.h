@@ -12,6 +12,8 @@
 
 #include "net/client.h"
 
+#define PENDING_WRITES_MAX 64 /* one that finds no place is written at once */
+
 struct acceptors;
 struct datagram_batch;
 struct deadline;
@@ -24,7 +26,6 @@ struct own_ports;
 struct stream;
 
 TAILQ_HEAD(instance_list, instance);
-TAILQ_HEAD(stream_queue, stream);
 LIST_HEAD(program_list, child);
 LIST_HEAD(client_iterators, client_iterator);
 
@@ -44,10 +45,10 @@ struct loop {
 	size_t children;              /* programs that run for clients of all instances */
 	struct program_list programs; /* all of them, see net/child.c */
 	uint64_t last_id;
-	struct stream_queue
-	    pending_writes;  /* streams whose output leaves at the end of this turn, */
-	struct event *flush; /* when this runs: it calls turn_end() */
-	void (*turn_end)(struct loop *loop);
+	/* Streams whose output leaves at the end of this turn, when `flush` runs; NULL = that one has ended. */
+	struct stream *pending_writes[PENDING_WRITES_MAX];
+	size_t pending_count;
+	struct event *flush;
 	size_t bytes_since_flush;    /* moved for all clients */
 	const struct stream *judged; /* in stream_check(); NULL once that stream has ended */
 	struct recent_clients recent_clients;
@@ -60,11 +61,11 @@ struct loop {
 };
 
 /*
- * Calls check() for each deadline that is due, and turn_end() when the event `flush` is active. NULL with errno when
- * something could not be had.
+ * Calls check() for each deadline that is due, and flush_cb(), with the loop as argument, when the event `flush` is
+ * active. NULL with errno when something could not be had.
  */
 struct loop *loop_new(size_t max_streams, void (*check)(struct deadline *deadline, int64_t now_ms),
-    void (*turn_end)(struct loop *loop));
+    void (*flush_cb)(int fd, short events, void *loop));
 /* Runs the callbacks that libevent still owes to freed sockets, then frees it. NULL is fine. */
 void loop_free(struct loop *loop);
 

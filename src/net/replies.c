@@ -16,6 +16,7 @@ struct promise {
 };
 
 struct promises {
+	struct waiter waiter;    /* its stream is NULL until it is in a list */
 	struct evbuffer *behind; /* NULL = there is nothing */
 	size_t waiting;          /* bytes of all replies, at least */
 	size_t first, end, capacity;
@@ -27,19 +28,24 @@ void replies_begin(struct replies *replies, struct evbuffer *out, struct promise
 {
 	replies->out = out;
 	replies->promises = promises;
-	replies->before = evbuffer_get_length(out) + promises_waiting(*promises);
+	replies->waiting = evbuffer_get_length(out);
+	if (*promises != NULL)
+		replies->waiting += (*promises)->waiting;
 	replies->length = 0;
 	replies->promising = replies->lost = false;
 }
 
-size_t promises_waiting(const struct promises *promises)
+void promises_join(struct promises *promises, struct waiters *waiters, struct stream *stream)
 {
-	return promises == NULL ? 0 : promises->waiting;
+	if (promises->waiter.stream != NULL)
+		return;
+	promises->waiter.stream = stream;
+	LIST_INSERT_HEAD(waiters, &promises->waiter, entry);
 }
 
-size_t replies_waiting(const struct replies *replies)
+size_t promises_waiting(const struct promises *promises)
 {
-	return replies->before + replies->length;
+	return promises->waiting;
 }
 
 static int add_behind(struct promises *p, const void *bytes, size_t length)
@@ -62,7 +68,6 @@ static void pass_on(struct replies *replies, const void *bytes, size_t length)
 		*(replies->promising ? &last->length : &last->known) += length;
 		p->waiting += length;
 	}
-	replies->before += length;
 }
 
 void replies_flush(struct replies *replies)
@@ -74,6 +79,7 @@ void replies_flush(struct replies *replies)
 
 void replies_add(struct replies *replies, const void *bytes, size_t length)
 {
+	replies->waiting += length;
 	if (length > sizeof(replies->bytes) - replies->length)
 		replies_flush(replies);
 	if (length > sizeof(replies->bytes)) {
@@ -125,7 +131,7 @@ static struct promises *make_room(struct promises **promises)
 static void count_promised(struct replies *replies, size_t length)
 {
 	(*replies->promises)->waiting += length;
-	replies->before += length;
+	replies->waiting += length;
 }
 
 static void add_promise(struct replies *replies, uint64_t commit, const char *likely)
@@ -239,6 +245,8 @@ void promises_free(struct promises *p)
 {
 	if (p == NULL)
 		return;
+	if (p->waiter.stream != NULL)
+		LIST_REMOVE(&p->waiter, entry);
 	if (p->behind != NULL)
 		evbuffer_free(p->behind);
 	if (p->queue != p->few)

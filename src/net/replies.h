@@ -12,9 +12,19 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 struct evbuffer;
 struct promises;
+struct stream;
+
+/* A stream that something is promised to. */
+struct waiter {
+	LIST_ENTRY(waiter) entry;
+	struct stream *stream;
+};
+
+LIST_HEAD(waiters, waiter);
 
 #define REPLIES_GATHERED 4096 /* bytes */
 
@@ -24,8 +34,8 @@ struct promises;
 struct replies {
 	struct evbuffer *out;
 	struct promises **promises; /* of the stream; *promises is NULL while nothing is promised */
-	size_t before;              /* bytes that wait already, in the output or behind promises */
-	size_t length;
+	size_t waiting; /* bytes that the client has not been sent yet, these replies among them */
+	size_t length;  /* of `bytes` */
 	bool promising; /* what is added belongs to the last promise */
 	bool lost;      /* out of memory: a reply is missing, the stream has to be reset */
 	char bytes[REPLIES_GATHERED];
@@ -49,10 +59,10 @@ void replies_promise_end(struct replies *replies);
 /* Passes on what has been gathered; to be called before the output is used otherwise. */
 void replies_flush(struct replies *replies);
 
-/* Bytes that the client has not been sent yet, these replies among them. */
-size_t replies_waiting(const struct replies *replies);
+/* Makes the stream, which the promises belong to, one of the waiters until the promises are freed. */
+void promises_join(struct promises *promises, struct waiters *waiters, struct stream *stream);
 
-/* The same of promises and what is behind them; NULL = 0. */
+/* Bytes of promises and of what is behind them. */
 size_t promises_waiting(const struct promises *promises);
 
 /*

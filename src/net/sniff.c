@@ -142,6 +142,17 @@ enum protocol sniff_greeting(const char *bytes)
 
 enum protocol sniff_line(const char *line, size_t length, bool first)
 {
+	unsigned char begin, end;
+
+	if (length > 0 && line[length - 1] == '\r')
+		length--;
+	if (length == 0)
+		return PROTOCOL_OURS;
+	/* HTTP's version ends in a digit, other lines of HTTP and RESP begin like this; few commands do either. */
+	begin = (unsigned char)line[0];
+	end = (unsigned char)line[length - 1];
+	if (begin > ' ' && begin != 'H' && begin != 'h' && begin != '*' && end > '9')
+		return PROTOCOL_OURS;
 	if (is_http(line, length, first))
 		return PROTOCOL_HTTP;
 	return first && is_resp(line, length) ? PROTOCOL_RESP : PROTOCOL_OURS;

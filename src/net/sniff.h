@@ -24,7 +24,7 @@ enum protocol { PROTOCOL_OURS, PROTOCOL_HTTP, PROTOCOL_TLS, PROTOCOL_RESP, PROTO
 /* The protocol of a stream that begins with these SNIFF_GREETING bytes. */
 enum protocol sniff_greeting(const char *bytes);
 
-/* The protocol of a line, without its CR and LF; `first` = it is the first of its stream. */
+/* The protocol of a line, without its LF; `first` = it is the first of its stream. */
 enum protocol sniff_line(const char *line, size_t length, bool first);
 
 /* The same for a line that is too long to be kept: by its beginning and, for MAY_BE_HTTP, by its end. */

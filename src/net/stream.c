@@ -23,8 +23,6 @@
 #include "core/clock.h"
 #include "net/admission.h"
 #include "net/client.h"
-#include "net/endpoint.h"
-#include "net/framing.h"
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/replies.h"
@@ -70,13 +68,6 @@ static void record_closed(struct instance *instance, const struct client *client
 	    client->bytes_out, client->left - client->opened, *key == '\0' ? "" : ": over ", key);
 }
 
-static void leave_pending_writes(struct stream *s)
-{
-	if (s->to_flush)
-		TAILQ_REMOVE(&s->instance->loop->pending_writes, s, flush_entry);
-	s->to_flush = false;
-}
-
 void stream_end(struct stream *s, enum close_reason reason)
 {
 	struct instance *instance = s->instance;
@@ -97,10 +88,11 @@ void stream_end(struct stream *s, enum close_reason reason)
 	LIST_FOREACH (iterator, &loop->iterators, entry)
 		if (iterator->next == s)
 			iterator->next = TAILQ_NEXT(s, entry);
-	leave_pending_writes(s);
+	if (s->pending != 0)
+		loop->pending_writes[s->pending - 1] = NULL;
 	TAILQ_REMOVE(&instance->streams, s, entry);
 	if (s->handlers->framing != NULL)
-		s->handlers->framing->close(stream_framing_state(s));
+		s->handlers->framing->close(s->state);
 	promises_free(s->promises);
 	s->channel.ops->close(&s->channel);
 	if (s->refused) {
@@ -135,14 +127,11 @@ static void linger(struct stream *s)
 
 /* --- output --- */
 
-static size_t output_length(const struct stream *s)
-{
-	return evbuffer_get_length(bufferevent_get_output(s->channel.bev));
-}
-
 size_t stream_waiting(const struct stream *s)
 {
-	return output_length(s) + promises_waiting(s->promises);
+	size_t waiting = evbuffer_get_length(bufferevent_get_output(s->channel.bev));
+
+	return s->promises == NULL ? waiting : waiting + promises_waiting(s->promises);
 }
 
 bool stream_has_room(const struct stream *s)
@@ -154,12 +143,13 @@ bool stream_has_room(const struct stream *s)
 static int write_output(struct stream *s, size_t most)
 {
 	size_t piece = s->peer.family == AF_UNIX ? STREAM_UNIX_PIECE : SSIZE_MAX, sent = 0;
+	const struct evbuffer *out = bufferevent_get_output(s->channel.bev);
 	ssize_t n;
 
 	if (piece > most)
 		piece = most;
 	do {
-		if (output_length(s) == 0)
+		if (evbuffer_get_length(out) == 0)
 			return 0;
 		n = s->channel.ops->send(&s->channel, piece);
 		if (n <= 0)
@@ -178,69 +168,77 @@ static int write_output(struct stream *s, size_t most)
 	return -1;
 }
 
-/* A half line of any length that is allowed must not keep its own end out. */
-static size_t input_high(const struct stream *s)
-{
-	size_t line = s->instance->lines == NULL ? 0 : (size_t)s->instance->lines->max_line + 2;
-
-	return line > INPUT_HIGH ? line : INPUT_HIGH;
-}
-
 /* Sends what there is to send, and decides what the stream waits for next; may end the stream. */
 static void flush(struct stream *s)
 {
 	struct channel *channel = &s->channel;
-	size_t left, waiting;
-	bool read, write;
+	const struct line_settings *lines = s->instance->lines;
+	size_t unread = evbuffer_get_length(bufferevent_get_input(channel->bev)), left, waiting;
+	bool read, write, again;
 
 	if (!channel->writing && write_output(s, SSIZE_MAX) == -1)
 		return;
-	left = output_length(s);
-	waiting = stream_waiting(s);
+	left = waiting = evbuffer_get_length(bufferevent_get_output(channel->bev));
+	if (s->promises != NULL)
+		waiting += promises_waiting(s->promises);
 	if (left > OUTPUT_MAX) {
 		stream_end(s, CLOSE_SLOW_READER);
 		return;
 	}
-	read = !s->eof && (s->phase >= PHASE_CLOSING ||
-			      (waiting <= REPLIES_HIGH && s->unread <= input_high(s)));
+	/* A half line of any length that is allowed must not keep its own end out. */
+	read = unread <= INPUT_HIGH || (lines != NULL && unread <= (size_t)lines->max_line + 2);
+	read = !s->eof && (s->phase >= PHASE_CLOSING || (read && waiting <= REPLIES_HIGH));
 	write = left > 0 || s->producing;
 	if (write && !channel->writing)
 		s->moved = clock_ms();
 	if (read && !channel->reading && s->line_since != 0)
 		s->line_since = clock_ms(); /* while we did not read, the line could not end */
-	if (channel_poll(channel, read, write) == -1) {
+	if ((read != channel->reading || write != channel->writing) &&
+	    channel_poll(channel, read, write) == -1) {
 		stream_end(s, CLOSE_RESET);
 		return;
 	}
-	if ((s->more || channel->ops->has_more(channel)) && waiting <= REPLIES_HIGH)
+	again = s->more || (channel->ops->has_more != NULL && channel->ops->has_more(channel));
+	if (again && waiting <= REPLIES_HIGH)
 		channel_again(channel); /* after the other clients of this turn */
 	if (waiting == 0 && s->phase >= PHASE_CLOSING)
 		linger(s);
-	else if (write || s->line_since != 0 || stream_is_unpolled(s))
+	else if (write || !read || s->line_since != 0)
 		stream_schedule_check(s, s->active);
 }
 
-void streams_flush(struct loop *loop)
+void streams_flush_cb(int fd, short events, void *arg)
 {
-	struct stream *s;
+	struct loop *loop = arg;
 
-	loop->bytes_since_flush = 0;
-	while ((s = TAILQ_FIRST(&loop->pending_writes)) != NULL) {
-		leave_pending_writes(s);
+	(void)fd;
+	(void)events;
+	for (size_t i = 0; i < loop->pending_count; i++) {
+		struct stream *s = loop->pending_writes[i];
+
+		if (s == NULL)
+			continue;
+		s->pending = 0;
 		flush(s);
 	}
+	loop->pending_count = loop->bytes_since_flush = 0;
 }
 
+/* May end the stream. */
 static void flush_later(struct stream *s)
 {
 	struct loop *loop = s->instance->loop;
 
-	if (s->to_flush)
+	if (s->pending != 0)
 		return;
-	if (TAILQ_EMPTY(&loop->pending_writes))
+	if (loop->pending_count == PENDING_WRITES_MAX) {
+		flush(s);
+		return;
+	}
+	if (loop->pending_count == 0)
 		event_active(loop->flush, EV_SIGNAL, 0);
-	TAILQ_INSERT_TAIL(&loop->pending_writes, s, flush_entry);
-	s->to_flush = true;
+	loop->pending_writes[loop->pending_count++] = s;
+	s->pending = (uint8_t)loop->pending_count;
 }
 
 /* For callbacks of the loop, which is where other streams may end: so much more input has been served. */
@@ -248,7 +246,7 @@ static void flush_if_due(struct loop *loop, size_t served)
 {
 	loop->bytes_since_flush += served + MOVED_BESIDES;
 	if (loop->bytes_since_flush > FLUSH_AFTER)
-		streams_flush(loop);
+		streams_flush_cb(-1, 0, loop);
 }
 
 /* --- verdicts --- */
@@ -263,7 +261,6 @@ static void begin_closing(struct stream *s, enum close_reason reason)
 	s->phase = PHASE_CLOSING;
 	s->more = s->producing = false;
 	s->line_since = 0;
-	s->unread = 0;
 	evbuffer_drain(in, evbuffer_get_length(in));
 }
 
@@ -290,7 +287,10 @@ static void apply_verdict(struct stream *s, enum verdict verdict)
 /* After a turn: a short reply waits for those of other clients. */
 static void apply_turn(struct stream *s, enum verdict verdict)
 {
-	if (verdict == VERDICT_CONTINUE && output_length(s) <= COALESCE_MAX)
+	if (s->promises != NULL)
+		promises_join(s->promises, &s->instance->waiters, s);
+	if (verdict == VERDICT_CONTINUE &&
+	    evbuffer_get_length(bufferevent_get_output(s->channel.bev)) <= COALESCE_MAX)
 		flush_later(s);
 	else
 		apply_verdict(s, verdict);
@@ -373,12 +373,9 @@ static struct stream *stream_new(
 	static const struct channel_callbacks callbacks = { stream_readable_cb, writable_cb,
 		again_cb };
 	const struct handlers *handlers = instance->handlers;
-	size_t size = sizeof(struct stream) + stream_state_size(handlers);
-	struct stream *s;
+	size_t framing_size = stream_framing_words(handlers) * sizeof(uint64_t);
+	struct stream *s = calloc(1, sizeof(*s) + framing_size + handlers->conn_size);
 
-	if (handlers->framing != NULL)
-		size += handlers->framing->state_size;
-	s = calloc(1, size);
 	if (s == NULL)
 		return NULL;
 	if (channel_open(&s->channel, instance->loop->base, fd, &callbacks, s) == -1) {
@@ -393,7 +390,7 @@ static struct stream *stream_new(
 	s->id = ++instance->loop->last_id;
 	s->peer = *peer;
 	if (handlers->framing != NULL)
-		handlers->framing->open(stream_framing_state(s), instance->lines, peer->family);
+		handlers->framing->open(s->state, instance->lines, peer->family);
 	TAILQ_INSERT_TAIL(&instance->streams, s, entry);
 	return s;
 }
@@ -461,6 +458,16 @@ void stream_refuse(struct instance *instance, struct listener *listener, int fd,
 
 /* --- what others ask for --- */
 
+void *stream_state(struct stream *s)
+{
+	return s->state + stream_framing_words(s->handlers);
+}
+
+struct instance *stream_instance(const struct stream *s)
+{
+	return s->instance;
+}
+
 void stream_drain(struct stream *s, enum close_reason reason)
 {
 	ssize_t n;
@@ -480,24 +487,28 @@ void stream_drain(struct stream *s, enum close_reason reason)
 	apply_turn(s, turn_run(s));
 }
 
-bool stream_settle_promises(
-    struct stream *s, uint64_t committed, uint64_t through, const char *failure)
+void streams_settle(
+    struct instance *instance, uint64_t committed, uint64_t through, const char *failure)
 {
-	struct evbuffer *out = bufferevent_get_output(s->channel.bev);
-	const struct promises *before = s->promises;
+	struct waiter *waiter, *next;
 
-	if (promises_settle(&s->promises, out, committed, through, failure) == -1) {
-		reset_connection(s);
-		return false;
+	for (waiter = LIST_FIRST(&instance->waiters); waiter != NULL; waiter = next) {
+		struct stream *s = waiter->stream;
+		struct evbuffer *out = bufferevent_get_output(s->channel.bev);
+
+		next = LIST_NEXT(waiter, entry);
+		if (promises_settle(&s->promises, out, committed, through, failure) == -1) {
+			reset_connection(s);
+			continue;
+		}
+		if (s->promises == NULL) {
+			s->active = clock_ms();
+			if (s->line_since != 0)
+				s->line_since = s->active;
+			stream_schedule_check(s, s->active); /* none was due while it waited */
+		}
+		flush_later(s);
 	}
-	if (before != NULL && s->promises == NULL) {
-		s->active = clock_ms();
-		if (s->line_since != 0)
-			s->line_since = s->active;
-		stream_schedule_check(s, s->active); /* none was due while the client waited */
-	}
-	flush_later(s);
-	return s->promises != NULL;
 }
 
 int stream_move(struct evbuffer *to, struct evbuffer *bytes)

@@ -60,12 +60,11 @@ void streams_abort(struct instance *instance, enum close_reason reason);
 void streams_recheck(struct instance *instance);
 
 /*
- * Replies that were promised: those of commits up to `committed` are kept, all others up to `through` are replaced by
- * `failure`. What is known then is sent at the end of the turn. Returns whether the client waits for later commits; false
- * also when there was no memory, and the stream has ended.
+ * Keeps the promises of commits up to `committed`, replaces those of all others up to `through` by `failure`, and sends
+ * what is known then at the end of the turn. A stream that there is no memory for ends.
  */
-bool stream_settle_promises(
-    struct stream *stream, uint64_t committed, uint64_t through, const char *failure);
+void streams_settle(
+    struct instance *instance, uint64_t committed, uint64_t through, const char *failure);
 
 /*
  * For a service that speaks outside of its handlers: moves the bytes (NULL = none) behind the output and applies the
@@ -119,8 +118,8 @@ void client_iterator_end(struct client_iterator *iterator);
 /* Before an instance leaves the loop's list. */
 void client_iterators_pass_instance(struct loop *loop, const struct instance *instance);
 
-/* Sends what streams have answered in this turn of the loop; may end any of them. */
-void streams_flush(struct loop *loop);
+/* Sends what streams have answered in this turn of the loop; may end any of them. For loop_new(). */
+void streams_flush_cb(int fd, short events, void *loop);
 
 /* The deadlines' check of a stream. */
 void stream_check(struct deadline *deadline, int64_t now_ms);

@@ -51,7 +51,8 @@ static int64_t next_deadline(const struct stream *s, enum close_reason *reason)
 	return due;
 }
 
-bool stream_is_unpolled(const struct stream *s)
+/* Neither EV_READ nor EV_WRITE is armed, so epoll would not report a hang-up. */
+static bool is_unpolled(const struct stream *s)
 {
 	return !s->channel.reading && !s->channel.writing;
 }
@@ -69,7 +70,7 @@ void stream_schedule_check(struct stream *s, int64_t now)
 	enum close_reason reason;
 	int64_t due = next_deadline(s, &reason);
 
-	if (s->channel.writing || stream_is_unpolled(s))
+	if (s->channel.writing || is_unpolled(s))
 		check = now + CHECK_MS;
 	else if (idle != 0 && s->promises == NULL && s->phase != PHASE_LINGERING)
 		check = s->active + idle / 2; /* two checks show whether the client reads */
@@ -185,7 +186,7 @@ void stream_check(struct deadline *deadline, int64_t now)
 	put_off_deadlines(s, now);
 	if (next_deadline(s, &reason) <= now)
 		stream_expire(s, reason);
-	else if (stream_is_unpolled(s) && has_hung_up(s))
+	else if (is_unpolled(s) && has_hung_up(s))
 		stream_end(s, CLOSE_RESET);
 	else
 		stream_schedule_check(s, now);

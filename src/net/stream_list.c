@@ -187,13 +187,3 @@ const struct peer *stream_peer(const struct stream *s)
 {
 	return &s->peer;
 }
-
-void *stream_state(struct stream *s)
-{
-	return s->state;
-}
-
-struct instance *stream_instance(const struct stream *s)
-{
-	return s->instance;
-}

@@ -14,6 +14,7 @@
 #include "net/channel.h"
 #include "net/close_reason.h"
 #include "net/deadline.h"
+#include "net/framing.h"
 #include "net/handlers.h"
 #include "net/peer.h"
 
@@ -35,50 +36,43 @@ enum stream_phase { PHASE_SERVING, PHASE_DRAINING, PHASE_CLOSING, PHASE_LINGERIN
 
 struct stream {
 	TAILQ_ENTRY(stream) entry;
-	TAILQ_ENTRY(stream) flush_entry; /* of loop->pending_writes */
 	struct deadline deadline;
 	struct instance *instance;
 	struct listener *listener;
 	const struct handlers *handlers;
 	struct channel channel;
 	struct promises *promises; /* replies that wait for a commit; NULL = there are none */
-	size_t unread;             /* length of the input when the last turn ended */
 	int64_t opened;            /* ms */
 	int64_t active;            /* ms, the last byte in or out */
 	int64_t line_since;        /* ms, when the half-sent line began; 0 = there is none */
 	int64_t moved; /* ms, last progress of pending output; when lingering, since when */
 	uint64_t id, bytes_in, bytes_out;
 	struct peer peer;
-	uint8_t phase;      /* enum stream_phase */
+	uint32_t acked;     /* bytes_out without the kernel's queue, at the last check */
 	uint8_t reason;     /* enum close_reason, from DRAINING on */
 	uint8_t limit;      /* enum limit that it is refused for */
-	uint32_t acked;     /* bytes_out without the kernel's queue, at the last check */
+	uint8_t pending;    /* its place in loop->pending_writes, from 1; 0 = it has none */
+	uint8_t phase : 3;  /* enum stream_phase */
 	bool looked : 1;    /* `acked` is valid: nothing was sent since */
 	bool refused : 1;   /* begins with PHASE_CLOSING, and is in no one's count */
 	bool eof : 1;       /* from the client */
 	bool more : 1;      /* whole messages wait in the input for the next turn */
 	bool producing : 1; /* the service may have more to say once there is room */
-	bool to_flush : 1;  /* in loop->pending_writes */
-	uint64_t state
-	    []; /* of the service, then of the framing; neither needs more than this alignment */
+	uint64_t state[];   /* of the framing, then of the service */
 };
 
-/* Bytes of the service's state, with the padding behind it. */
-static inline size_t stream_state_size(const struct handlers *handlers)
+/* How much of the state is the framing's. */
+static inline size_t stream_framing_words(const struct handlers *handlers)
 {
-	return (handlers->conn_size + sizeof(uint64_t) - 1) / sizeof(uint64_t) * sizeof(uint64_t);
+	size_t size = handlers->framing == NULL ? 0 : handlers->framing->state_size;
+
+	return (size + sizeof(uint64_t) - 1) / sizeof(uint64_t);
 }
 
-/* What the framing keeps for this stream. */
-static inline void *stream_framing_state(struct stream *s)
-{
-	return (char *)s->state + stream_state_size(s->handlers);
-}
+/* --- stream.c --- */
 
 /* Bytes that the client has not been sent yet, with those that wait for a commit. */
 size_t stream_waiting(const struct stream *s);
-
-/* --- stream.c --- */
 
 /* The read event's callback; a deadline's check reads by it, too. May end the stream. */
 void stream_readable_cb(evutil_socket_t fd, short events, void *bev);
@@ -93,9 +87,6 @@ void stream_close(struct stream *s, enum close_reason reason);
 void stream_drain(struct stream *s, enum close_reason reason);
 
 /* --- stream_deadline.c --- */
-
-/* Neither EV_READ nor EV_WRITE is armed, so epoll would not report a hang-up. */
-bool stream_is_unpolled(const struct stream *s);
 
 /* Schedules the next stream_check(): at the next deadline, or sooner where a check has to look for progress. */
 void stream_schedule_check(struct stream *s, int64_t now);

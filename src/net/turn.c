@@ -16,7 +16,7 @@
 
 struct message *run_next(struct run *run)
 {
-	if (run->consumed == run->count || replies_waiting(run->replies) > REPLIES_HIGH)
+	if (run->consumed == run->count || run->replies->waiting > REPLIES_HIGH)
 		return NULL;
 	return &run->messages[run->consumed++];
 }
@@ -38,7 +38,7 @@ static enum verdict serve_tail(struct stream *s, struct evbuffer *in, struct evb
 	if (input.at == NULL)
 		return VERDICT_ABORT;
 	input.end = input.at + length;
-	frame = handlers->framing->last(stream_framing_state(s), &input, &tail);
+	frame = handlers->framing->last(s->state, &input, &tail);
 	replies_begin(&replies, out, &s->promises);
 	if (frame == FRAME_MESSAGE)
 		verdict = handlers->messages(s, &run);
@@ -79,8 +79,8 @@ static enum verdict serve_bytes(struct stream *s)
 		evbuffer_drain(in, evbuffer_get_length(in));
 	else if (evbuffer_get_length(in) > 0)
 		verdict = s->handlers->bytes(s, in, bufferevent_get_output(s->channel.bev));
-	s->unread = evbuffer_get_length(in);
-	if (verdict == VERDICT_CONTINUE && s->unread == 0 && (s->eof || s->phase == PHASE_DRAINING))
+	if (verdict == VERDICT_CONTINUE && evbuffer_get_length(in) == 0 &&
+	    (s->eof || s->phase == PHASE_DRAINING))
 		verdict = end_input(s);
 	return verdict;
 }
@@ -89,7 +89,7 @@ static enum verdict serve_bytes(struct stream *s)
 static bool look_at_input(struct frame_input *input, struct evbuffer *in)
 {
 	struct evbuffer_iovec piece[2];
-	int pieces = evbuffer_get_length(in) == 0 ? 0 : evbuffer_peek(in, -1, NULL, piece, 2);
+	int pieces = evbuffer_peek(in, -1, NULL, piece, 2);
 
 	if (pieces < 1)
 		return false;
@@ -104,7 +104,7 @@ static bool look_at_input(struct frame_input *input, struct evbuffer *in)
 /* Adds messages to the run until something else comes, or the turn is over; `steps` counts for the turn. */
 static enum frame fill_run(struct stream *s, struct frame_input *input, struct run *run, int *steps)
 {
-	void *state = stream_framing_state(s);
+	void *state = s->state;
 	enum frame frame;
 
 	do {
@@ -136,8 +136,9 @@ enum verdict turn_run(struct stream *s)
 	input.refusals = s->handlers->refusals;
 	input.replies = &replies;
 	input.ended = false;
-	s->more = replies_waiting(&replies) > REPLIES_HIGH;
-	while (verdict == VERDICT_CONTINUE && !s->more && look_at_input(&input, in)) {
+	s->more = replies.waiting > REPLIES_HIGH;
+	while (verdict == VERDICT_CONTINUE && !s->more && evbuffer_get_length(in) > 0 &&
+	       look_at_input(&input, in)) {
 		const char *begin = input.at;
 
 		do {
@@ -150,7 +151,7 @@ enum verdict turn_run(struct stream *s)
 			if (run.consumed < run.count)
 				input.at = messages[run.consumed].bytes;
 			s->more = run.consumed < run.count || steps >= MESSAGES_PER_TURN ||
-				  replies_waiting(&replies) > REPLIES_HIGH;
+				  replies.waiting > REPLIES_HIGH;
 		} while (verdict == VERDICT_CONTINUE && !s->more &&
 			 (frame == FRAME_MESSAGE || frame == FRAME_BARRIER));
 		if (verdict == VERDICT_CONTINUE && frame == FRAME_FOREIGN)
@@ -164,8 +165,7 @@ enum verdict turn_run(struct stream *s)
 			break;
 	}
 	replies_flush(&replies);
-	s->unread = evbuffer_get_length(in);
-	if (s->more || (s->unread == 0 && !framing->is_within(stream_framing_state(s))))
+	if (s->more || (evbuffer_get_length(in) == 0 && !framing->is_within(s->state)))
 		s->line_since = 0;
 	else if (input.ended || s->line_since == 0)
 		s->line_since = s->active;

@@ -124,36 +124,25 @@ static void kv_free(struct kv *kv)
 
 static void kv_work(void *arg)
 {
-	struct kv *kv = arg;
+	struct kv *kv = ((struct instance *)arg)->state;
 
 	kv->engine->ops->work(kv->engine);
 }
 
 static void kv_work_in(void *arg, int64_t ms)
 {
-	struct kv *kv = arg;
+	struct kv *kv = ((struct instance *)arg)->state;
 
 	errand_in(kv->work, ms);
 }
 
 static void kv_committed(void *arg, uint64_t commit, bool ok)
 {
-	struct kv *kv = arg;
-	struct kv_client *client, *next;
+	struct kv *kv = ((struct instance *)arg)->state;
 
 	if (ok)
 		kv->committed = commit;
-	for (client = LIST_FIRST(&kv->waiters); client != NULL; client = next) {
-		struct stream *stream = client->stream;
-
-		next = LIST_NEXT(client, entry);
-		LIST_REMOVE(client, entry);
-		client->stream = NULL;
-		if (!stream_settle_promises(stream, kv->committed, commit, kv_lines_failure))
-			continue; /* the stream may have ended, and the client with it */
-		client->stream = stream;
-		LIST_INSERT_HEAD(&kv->waiters, client, entry);
-	}
+	streams_settle(arg, kv->committed, commit, kv_lines_failure);
 }
 
 static struct engine_settings kv_engine_settings(const struct instance *instance)
@@ -180,14 +169,16 @@ static int kv_start(struct instance *instance, struct error *error)
 {
 	struct kv *kv = calloc(1, sizeof(*kv));
 	struct engine_settings settings = kv_engine_settings(instance);
-	struct engine_host host = { .work_in = kv_work_in, .committed = kv_committed, .arg = kv };
+	struct engine_host host = {
+		.work_in = kv_work_in, .committed = kv_committed, .arg = instance
+	};
 
 	error_memory(error);
 	if (kv != NULL)
 		kv->engine = store_new(&settings, &host, error);
 	if (kv != NULL && kv->engine != NULL) {
 		error_memory(error);
-		kv->work = errand_new(instance->loop, kv->engine->fd, kv_work, kv);
+		kv->work = errand_new(instance->loop, kv->engine->fd, kv_work, instance);
 	}
 	if (kv == NULL || kv->work == NULL) {
 		if (kv != NULL)
@@ -196,7 +187,7 @@ static int kv_start(struct instance *instance, struct error *error)
 	}
 	kv_set_limits(instance, kv);
 	instance->state = kv;
-	kv_work_in(kv, 0);
+	kv_work_in(instance, 0);
 	return 0;
 }
 

@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/queue.h>
 
 #include "kv/call.h"
 #include "kv/command.h"
@@ -17,20 +16,12 @@
 struct engine;
 struct errand;
 struct instance;
-struct stream;
-
-/* A client's state. */
-struct kv_client {
-	LIST_ENTRY(kv_client) entry; /* of kv->waiters */
-	struct stream *stream;       /* NULL = it does not wait */
-};
 
 struct kv {
 	struct engine *engine;
 	struct errand *work; /* of the engine */
 	struct call_limits limits;
-	LIST_HEAD(kv_waiters, kv_client) waiters; /* clients that wait for a commit */
-	uint64_t committed;                       /* the last commit that is durable */
+	uint64_t committed; /* the last commit that is durable */
 	/* Calls that were refused for lack of memory: */
 	uint64_t refused;        /* since the start */
 	bool is_full;            /* the last one was refused; then: */

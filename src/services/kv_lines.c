@@ -83,8 +83,8 @@ static const char *read_line(
 /* --- from a result to a line --- */
 
 /* Adds the reply; one that rests on a commit is promised. */
-static void kv_lines_reply(struct stream *stream, struct kv *kv, struct replies *replies,
-    const struct call *call, const struct kv_result *result)
+static void kv_lines_reply(
+    struct replies *replies, const struct call *call, const struct kv_result *result)
 {
 	static const char *const failures[] = {
 		[KV_NOT_FOUND] = "NOT_FOUND\n",
@@ -98,21 +98,16 @@ static void kv_lines_reply(struct stream *stream, struct kv *kv, struct replies 
 		text = failures[result->status];
 	else if (result->kind != KV_NOTHING)
 		text = NULL;
-	if (result->commit != 0) {
-		struct kv_client *client = stream_state(stream);
-
-		if (client->stream == NULL)
-			LIST_INSERT_HEAD(&kv->waiters, client, entry);
-		client->stream = stream;
-		if (text != NULL)
-			replies_promise(replies, result->commit, text);
-		else
-			replies_promise_begin(replies, result->commit);
-	} else if (text != NULL) {
+	if (text != NULL && result->commit == 0) {
 		replies_text(replies, text);
-	}
-	if (text != NULL)
 		return;
+	}
+	if (text != NULL) {
+		replies_promise(replies, result->commit, text);
+		return;
+	}
+	if (result->commit != 0)
+		replies_promise_begin(replies, result->commit);
 	if (result->kind == KV_BYTES) {
 		replies_add(replies, result->bytes.bytes, result->bytes.length);
 	} else {
@@ -136,7 +131,7 @@ static enum verdict kv_lines_messages(struct stream *stream, struct run *run)
 	for (size_t i = 0; i < run->count; i++)
 		errors[i] = read_line(&run->messages[i], &kv->limits, &calls[i]);
 	engine->ops->prepare(engine, calls, run->count);
-	while (run->consumed < run->count && replies_waiting(replies) <= REPLIES_HIGH) {
+	while (run->consumed < run->count && replies->waiting <= REPLIES_HIGH) {
 		size_t i = run->consumed++;
 		const struct call *call = &calls[i];
 		struct kv_result result;
@@ -153,7 +148,7 @@ static enum verdict kv_lines_messages(struct stream *stream, struct run *run)
 			if (call->command->flags & COMMAND_GROWS &&
 			    (result.status == KV_FULL || kv->is_full))
 				kv_note_growth(instance, call, result.status);
-			kv_lines_reply(stream, kv, replies, call, &result);
+			kv_lines_reply(replies, call, &result);
 		}
 	}
 	return VERDICT_CONTINUE;
@@ -165,14 +160,6 @@ static enum verdict kv_lines_open(struct stream *stream, struct evbuffer *out)
 	return evbuffer_add(out, "READY\n", 6) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
 }
 
-static void kv_lines_close(struct stream *stream)
-{
-	struct kv_client *client = stream_state(stream);
-
-	if (client->stream != NULL)
-		LIST_REMOVE(client, entry);
-}
-
 static const struct refusals refusals = {
 	.over_limit = "ERROR: too many connections\n",
 	.long_line = "ERROR: line too long\n",
@@ -180,10 +167,8 @@ static const struct refusals refusals = {
 };
 
 const struct handlers kv_lines_handlers = {
-	.conn_size = sizeof(struct kv_client),
 	.framing = &framing_lines,
 	.refusals = &refusals,
 	.open = kv_lines_open,
 	.messages = kv_lines_messages,
-	.close = kv_lines_close,
 };

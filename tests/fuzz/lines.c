@@ -78,7 +78,7 @@ static struct evbuffer *play(
 	out = bufferevent_get_output(s->channel.bev);
 	evbuffer_unfreeze(in, 0);
 	evbuffer_unfreeze(out, 1);
-	framing_lines.open(stream_framing_state(s), &settings, AF_INET);
+	framing_lines.open(s->state, &settings, AF_INET);
 	for (size_t i = 0; verdict == VERDICT_CONTINUE; i++) {
 		size_t length = pieces[i % piece_count];
 
@@ -94,7 +94,7 @@ static struct evbuffer *play(
 		} while (s->more && verdict == VERDICT_CONTINUE);
 	}
 	evbuffer_add_printf(said, "verdict %d", verdict);
-	framing_lines.close(stream_framing_state(s));
+	framing_lines.close(s->state);
 	bufferevent_free(s->channel.bev);
 	event_base_loop(base, EVLOOP_NONBLOCK);
 	free(s);

@@ -38,7 +38,7 @@ static void setup(void)
 {
 	static const char *const names[] = { "one", "two", "three" };
 
-	loop = loop_new(100, stream_check, streams_flush);
+	loop = loop_new(100, stream_check, streams_flush_cb);
 	for (int i = 0; i < 3; i++) {
 		instances[i] = instance_new(loop, names[i]);
 		instances[i]->settings = &settings;

@@ -73,7 +73,7 @@ static void setup(void)
 	enum limit limit;
 	int ends[2];
 
-	loop = loop_new(10, stream_check, streams_flush);
+	loop = loop_new(10, stream_check, streams_flush_cb);
 	instance = instance_new(loop, "test");
 	instance->settings = &settings;
 	instance->lines = &lines;
@@ -94,7 +94,7 @@ static void setup(void)
 static void teardown(void)
 {
 	streams_abort(instance, CLOSE_SHUTDOWN);
-	ck_assert(LIST_EMPTY(&kv.waiters));
+	ck_assert(LIST_EMPTY(&instance->waiters));
 	TAILQ_REMOVE(&loop->instances, instance, entry);
 	instance_free(instance);
 	loop_free(loop);
@@ -132,8 +132,6 @@ END_TEST
 /* Commit 1 works and 2 fails. The replies behind them wait for their places; no value is shown before its commit. */
 START_TEST(a_result_waits_for_its_commit)
 {
-	struct stream *stream;
-
 	results[0] = (struct kv_result){ .kind = KV_INTEGER, .integer = -7, .commit = 1 };
 	results[1] = (struct kv_result){ .kind = KV_BYTES, .bytes = { "one", 3 }, .commit = 1 };
 	results[2] = (struct kv_result){ .kind = KV_BYTES, .bytes = { "two", 3 }, .commit = 2 };
@@ -141,10 +139,11 @@ START_TEST(a_result_waits_for_its_commit)
 	results[4] = (struct kv_result){ .kind = KV_BYTES, .bytes = { "safe", 4 } };
 	ask("GET a\nGET a\nGET a\nGET a\nGET a\n");
 	expect("");
-	stream = LIST_FIRST(&kv.waiters)->stream;
-	ck_assert(stream_settle_promises(stream, 1, 1, kv_lines_failure));
+	streams_settle(instance, 1, 1, kv_lines_failure);
 	expect("-7\none\n");
-	ck_assert(!stream_settle_promises(stream, 1, 2, kv_lines_failure));
+	ck_assert(!LIST_EMPTY(&instance->waiters));
+	streams_settle(instance, 1, 2, kv_lines_failure);
+	ck_assert(LIST_EMPTY(&instance->waiters));
 	expect("ERROR: storage failed\nERROR: storage failed\nsafe\n");
 }
 END_TEST

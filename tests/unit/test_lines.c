@@ -72,14 +72,14 @@ static void wire_open(struct wire *wire, bool telnet)
 	wire->out = bufferevent_get_output(s->channel.bev);
 	evbuffer_unfreeze(wire->in, 0);
 	evbuffer_unfreeze(wire->out, 1);
-	framing_lines.open(stream_framing_state(s), &wire->settings, AF_INET);
+	framing_lines.open(s->state, &wire->settings, AF_INET);
 	runs = longest_run = 0;
 	run_most = SIZE_MAX;
 }
 
 static void wire_close(struct wire *wire)
 {
-	framing_lines.close(stream_framing_state(wire->stream));
+	framing_lines.close(wire->stream->state);
 	bufferevent_free(wire->stream->channel.bev);
 	free(wire->stream);
 }
