@@ -66,46 +66,38 @@ static void report_syntax(struct reader *reader, const char *name, const config_
 	    *hint != '\0' ? ")" : "");
 }
 
-/* Parses the text of a file that has been checked. */
-static void parse_file(struct reader *reader, const char *name, const char *text)
-{
-	struct config_file *file = calloc(1, sizeof(*file));
-
-	if (file == NULL) {
-		reader->errors->lost = true;
-		return;
-	}
-	file->name = name;
-	if (text_parse(&file->tree, text, reader->directory) == 0) {
-		STAILQ_INSERT_TAIL(&reader->files->list, file, entry);
-		return;
-	}
-	if (errno == ENOMEM)
-		reader->errors->lost = true;
-	else
-		report_syntax(reader, name, &file->tree);
-	config_destroy(&file->tree);
-	free(file);
-	reader->files->broken = true;
-}
-
 static void read_file(struct reader *reader, const char *file, bool may_wait)
 {
 	struct config *config = reader->files->config;
+	struct config_file *parsed = calloc(1, sizeof(*parsed));
 	char *directory = path_directory(file);
+	const char *text = NULL;
 	struct error error;
-	const char *text;
 	size_t length;
 
 	error_memory(&error);
-	text = directory == NULL ? NULL : text_keep(config, file, may_wait, &length, &error);
+	if (parsed != NULL && directory != NULL)
+		text = text_keep(config, file, may_wait, &length, &error);
 	reader->directory = directory;
-	if (text == NULL)
+	if (text == NULL) {
 		report(reader, file, &error);
-	else if (config_check(config, file, text, length, directory, reader->errors))
-		parse_file(reader, strings_find(&config->files, file), text);
-	else
+	} else if (!config_check(config, file, text, length, directory, reader->errors)) {
 		reader->files->broken = true;
+	} else {
+		parsed->name = strings_find(&config->files, file);
+		if (text_parse(&parsed->tree, text, directory) == 0) {
+			STAILQ_INSERT_TAIL(&reader->files->list, parsed, entry);
+			parsed = NULL;
+		} else {
+			if (errno == ENOMEM)
+				reader->errors->lost = true;
+			else
+				report_syntax(reader, parsed->name, &parsed->tree);
+			config_destroy(&parsed->tree);
+			reader->files->broken = true;
+		}
+	}
+	free(parsed);
 	free(directory);
 }
 
@@ -256,30 +248,26 @@ static bool find_element(
  * libconfig 1.5 notes the line of the token after an element, which may be a later one. Several arrays may have the
  * same name; the noted line tells which one is meant.
  */
-static int element_line(
-    const char *text, const char *name, int name_line, unsigned index, int noted)
-{
-	struct lexer lexer = lexer_of(text);
-	struct token token, first, behind;
-
-	while ((token = lexer_next(&lexer)).kind != TOKEN_END && token.line <= name_line)
-		if (token.kind == TOKEN_NAME && token.line == name_line &&
-		    token.length == strlen(name) && memcmp(token.text, name, token.length) == 0 &&
-		    find_element(lexer, index, &first, &behind) && behind.line == noted)
-			return first.line;
-	return noted;
-}
-
 struct option_origin config_files_element_origin(const struct config_files *files,
     const struct config_file *file, const config_setting_t *array, unsigned index)
 {
 	const config_setting_t *element = config_setting_get_elem(array, index);
 	struct option_origin origin = config_files_origin(files, file, element);
 	int name_line = (int)config_setting_source_line(array);
-	const char *text = text_kept(files->config, origin.file);
+	const char *text = text_kept(files->config, origin.file), *name;
+	struct lexer lexer;
+	struct token token, first = { 0 }, behind;
 
-	if (origin.line != name_line && text != NULL)
-		origin.line =
-		    element_line(text, config_setting_name(array), name_line, index, origin.line);
+	if (origin.line == name_line || text == NULL)
+		return origin;
+	name = config_setting_name(array);
+	lexer = lexer_of(text);
+	while ((token = lexer_next(&lexer)).kind != TOKEN_END && token.line <= name_line)
+		if (token.kind == TOKEN_NAME && token.line == name_line &&
+		    token.length == strlen(name) && memcmp(token.text, name, token.length) == 0 &&
+		    find_element(lexer, index, &first, &behind) && behind.line == origin.line) {
+			origin.line = first.line;
+			break;
+		}
 	return origin;
 }

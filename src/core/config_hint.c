@@ -70,36 +70,6 @@ static void advise_value(struct walk *walk, const struct token *token)
 		    bare_word(token, word, sizeof(word)));
 }
 
-static void advise_sign(struct walk *walk)
-{
-	snprintf(
-	    walk->to, walk->size, "write = after %.*s", (int)walk->last.length, walk->last.text);
-}
-
-static void advise_key(struct walk *walk, const struct token *token)
-{
-	char word[80];
-
-	if (token_is(token, '}'))
-		snprintf(walk->to, walk->size, "there is no { for this }");
-	else if (*token->text == '@')
-		snprintf(walk->to, walk->size,
-		    "@include begins a line and has its path in double quotes");
-	else if (token->kind == TOKEN_INTEGER || token->kind == TOKEN_OTHER)
-		snprintf(walk->to, walk->size, "a name begins with a letter: %s",
-		    bare_word(token, word, sizeof(word)));
-}
-
-static void advise_open(struct walk *walk, const struct token *token)
-{
-	if (token->kind == TOKEN_OPEN)
-		snprintf(walk->to, walk->size, "the %s of line %d has no end",
-		    *token->text == '/' ? "comment" : "string", token->line);
-	else if (walk->depth > 0)
-		snprintf(walk->to, walk->size, "the %c of line %d is not closed",
-		    *walk->open[walk->depth - 1].text, walk->open[walk->depth - 1].line);
-}
-
 static enum due due_inside(const struct walk *walk)
 {
 	bool in_list = walk->depth > 0 && !token_is(&walk->open[walk->depth - 1], '{');
@@ -107,29 +77,25 @@ static enum due due_inside(const struct walk *walk)
 	return in_list ? DUE_COMMA : DUE_KEY;
 }
 
-static bool take_bracket(struct walk *walk, const struct token *token)
+/* Whether the token is one that may stand here. */
+static bool take(struct walk *walk, const struct token *token)
 {
-	if (walk->due == DUE_VALUE && token->kind == TOKEN_MARK &&
-	    strchr("{[(", *token->text) != NULL) {
-		if (walk->depth == DEPTH_MAX)
-			return false;
+	bool is_mark = token->kind == TOKEN_MARK;
+
+	if (token->kind == TOKEN_INCLUDE)
+		return true;
+	if (walk->due == DUE_VALUE && is_mark && strchr("{[(", *token->text) != NULL &&
+	    walk->depth < DEPTH_MAX) {
 		walk->open[walk->depth++] = *token;
 		walk->due = *token->text == '{' ? DUE_KEY : DUE_VALUE;
 		return true;
 	}
-	if (token->kind != TOKEN_MARK || strchr("}])", *token->text) == NULL || walk->depth == 0 ||
-	    walk->due == DUE_SIGN || (walk->due == DUE_VALUE && token_is(&walk->last, ',')))
-		return false;
-	walk->depth--;
-	walk->due = due_inside(walk);
-	return true;
-}
-
-/* Whether the token is one that may stand here. */
-static bool take(struct walk *walk, const struct token *token)
-{
-	if (token->kind == TOKEN_INCLUDE || take_bracket(walk, token))
+	if (is_mark && strchr("}])", *token->text) != NULL && walk->depth > 0 &&
+	    walk->due != DUE_SIGN && (walk->due != DUE_VALUE || !token_is(&walk->last, ','))) {
+		walk->depth--;
+		walk->due = due_inside(walk);
 		return true;
+	}
 	switch (walk->due) {
 	case DUE_KEY:
 		if (token->kind == TOKEN_NAME)
@@ -150,18 +116,35 @@ static bool take(struct walk *walk, const struct token *token)
 	return false;
 }
 
+/* Says what to do about a token that was not due. */
 static void advise(struct walk *walk, enum due due, const struct token *token)
 {
-	if (token->kind == TOKEN_END || token->kind == TOKEN_OPEN)
-		advise_open(walk, token);
+	const struct token *open = walk->depth > 0 ? &walk->open[walk->depth - 1] : NULL;
+	char word[80];
+
+	if (token->kind == TOKEN_OPEN)
+		snprintf(walk->to, walk->size, "the %s of line %d has no end",
+		    *token->text == '/' ? "comment" : "string", token->line);
+	else if (token->kind == TOKEN_END && open != NULL)
+		snprintf(walk->to, walk->size, "the %c of line %d is not closed", *open->text,
+		    open->line);
+	else if (token->kind == TOKEN_END)
+		return;
 	else if (due == DUE_VALUE)
 		advise_value(walk, token);
 	else if (due == DUE_SIGN)
-		advise_sign(walk);
-	else if (due == DUE_KEY)
-		advise_key(walk, token);
-	else
+		snprintf(walk->to, walk->size, "write = after %.*s", (int)walk->last.length,
+		    walk->last.text);
+	else if (due == DUE_COMMA)
 		snprintf(walk->to, walk->size, "write a comma between two values");
+	else if (token_is(token, '}'))
+		snprintf(walk->to, walk->size, "there is no { for this }");
+	else if (*token->text == '@')
+		snprintf(walk->to, walk->size,
+		    "@include begins a line and has its path in double quotes");
+	else if (token->kind == TOKEN_INTEGER || token->kind == TOKEN_OTHER)
+		snprintf(walk->to, walk->size, "a name begins with a letter: %s",
+		    bare_word(token, word, sizeof(word)));
 }
 
 void config_hint(const char *text, int line, char *to, size_t size)

@@ -57,18 +57,6 @@ static bool skip_blank(struct lexer *lexer)
 	}
 }
 
-/* The length of an include's beginning up to its quote, or 0. */
-static size_t include_length(const struct lexer *lexer)
-{
-	const char *at = lexer->at;
-	size_t blanks;
-
-	if (!lexer->line_start || strncmp(at, "@include", 8) != 0)
-		return 0;
-	blanks = strspn(at + 8, " \t");
-	return blanks > 0 && at[8 + blanks] == '"' ? 8 + blanks + 1 : 0;
-}
-
 /* A string whose text begins after `opening` bytes. */
 static struct token cut_string(struct lexer *lexer, enum token_kind kind, size_t opening)
 {
@@ -136,6 +124,7 @@ struct token lexer_next(struct lexer *lexer)
 	bool is_closed = true;
 	struct token token = { TOKEN_OTHER, NULL, 1, 0 };
 	const char *at;
+	size_t blanks;
 
 	lexer->at += strspn(lexer->at, " \t");
 	if (*lexer->at != '\0' && strchr("\n\r\f#/", *lexer->at) != NULL)
@@ -150,8 +139,9 @@ struct token lexer_next(struct lexer *lexer)
 		token.length = 0;
 	} else if (*at == '"') {
 		return cut_string(lexer, TOKEN_STRING, 1);
-	} else if (*at == '@' && (token.length = include_length(lexer)) > 0) {
-		return cut_string(lexer, TOKEN_INCLUDE, token.length);
+	} else if (lexer->line_start && strncmp(at, "@include", 8) == 0 &&
+		   (blanks = strspn(at + 8, " \t")) > 0 && at[8 + blanks] == '"') {
+		return cut_string(lexer, TOKEN_INCLUDE, 8 + blanks + 1);
 	} else if (strchr("=:,;{}[]()", *at) != NULL) {
 		token.kind = TOKEN_MARK;
 	} else if (isalpha((unsigned char)*at) || *at == '*') {

@@ -25,21 +25,6 @@ struct loader {
 
 /* --- values --- */
 
-/* libconfig has wrapped an integer of that line: what it read is not worth a second error. */
-static bool is_wrapped(
-    const struct loader *loader, const config_setting_t *setting, const struct option_origin *where)
-{
-	char place[512];
-	int length = snprintf(place, sizeof(place), "%s:%d: ", where->file, where->line);
-
-	if (!config_setting_is_number(setting) || length >= (int)sizeof(place))
-		return false;
-	for (size_t i = 0; i < loader->text_errors; i++)
-		if (strncmp(loader->errors->items[i], place, (size_t)length) == 0)
-			return true;
-	return false;
-}
-
 /* Sets the row's field from the setting, or adds an error. The prefix of its key is "" or ends in a dot. */
 static void load_value(struct loader *loader, const struct config_file *file, const char *prefix,
     struct option_section *section, const struct option_row *row, const config_setting_t *setting)
@@ -49,6 +34,8 @@ static void load_value(struct loader *loader, const struct config_file *file, co
 	bool many = config_setting_is_array(setting) || config_setting_is_list(setting);
 	unsigned count = many ? (unsigned)config_setting_length(setting) : 0;
 	struct error error;
+	char place[512];
+	int length;
 
 	if (option_set(section, row, setting, &where, &error) == 0) {
 		/* The items of an array may be on different lines. */
@@ -57,8 +44,12 @@ static void load_value(struct loader *loader, const struct config_file *file, co
 			    config_files_element_origin(files, file, setting, i).line);
 		return;
 	}
-	if (is_wrapped(loader, setting, &where))
-		return;
+	/* If libconfig has wrapped an integer of that line, what it read is not worth a second error. */
+	length = snprintf(place, sizeof(place), "%s:%d: ", where.file, where.line);
+	if (config_setting_is_number(setting) && length < (int)sizeof(place))
+		for (size_t i = 0; i < loader->text_errors; i++)
+			if (strncmp(loader->errors->items[i], place, (size_t)length) == 0)
+				return;
 	for (unsigned i = 0; i < count; i++)
 		if (!option_accepts(row, config_setting_get_elem(setting, i))) {
 			where = config_files_element_origin(files, file, setting, i);
@@ -181,7 +172,7 @@ static void declare_instance(
 }
 
 /* The instance's own group in a file, or NULL. */
-static const config_setting_t *find_group(const struct config_file *file, const char *name)
+static const config_setting_t *instance_group(const struct config_file *file, const char *name)
 {
 	const config_setting_t *group =
 	    file->services == NULL ? NULL : config_setting_get_member(file->services, name);
@@ -223,7 +214,7 @@ static bool resolve_kind(struct loader *loader, struct instance_config *instance
 	struct error error;
 
 	STAILQ_FOREACH (file, &loader->files.list, entry) {
-		const config_setting_t *group = find_group(file, instance->name);
+		const config_setting_t *group = instance_group(file, instance->name);
 
 		if (group == NULL || (found = config_setting_get_member(group, "type")) == NULL)
 			continue;
@@ -290,7 +281,7 @@ static int load_values(struct loader *loader, struct instance_config *instance)
 			return -1;
 	snprintf(prefix, sizeof(prefix), "services.%s.", instance->name);
 	STAILQ_FOREACH (file, &loader->files.list, entry) {
-		const config_setting_t *group = find_group(file, instance->name);
+		const config_setting_t *group = instance_group(file, instance->name);
 
 		for (int i = 0; group != NULL && i < config_setting_length(group); i++) {
 			const config_setting_t *setting =
@@ -305,26 +296,6 @@ static int load_values(struct loader *loader, struct instance_config *instance)
 				report_key(loader, file, instance, prefix, setting);
 		}
 	}
-	return 0;
-}
-
-/* What the instance is without a file that says so: of the type that it is named after, and enabled. */
-static int complete_instance(struct instance_config *instance)
-{
-	size_t part;
-	const struct option_row *row = config_kind_row(instance->kind, "type", &part);
-	struct option_section *section;
-
-	if (row != NULL && !option_is_set(section = &instance->parts[part], row)) {
-		char *type = strdup(instance->kind->type);
-
-		if (type == NULL)
-			return -1;
-		*(char **)option_field(section, row) = type;
-		section->origins[row - section->rows] = instance->origin;
-	}
-	row = config_kind_row(instance->kind, "enabled", &part);
-	instance->enabled = row == NULL || *(const bool *)option_field(&instance->parts[part], row);
 	return 0;
 }
 
@@ -406,15 +377,32 @@ static void check_instance(struct loader *loader, const struct instance_config *
 
 static void load_instance(struct loader *loader, struct instance_config *instance)
 {
-	size_t before = loader->errors->count;
+	size_t before = loader->errors->count, part;
+	const struct option_row *row;
+	struct option_section *section;
 
 	if (!resolve_kind(loader, instance))
 		return;
-	if (load_values(loader, instance) == -1 || complete_instance(instance) == -1)
-		loader->errors->lost = true;
-	else if (instance->enabled && !loader->files.broken && !loader->errors->lost &&
-		 loader->errors->count == before)
+	if (load_values(loader, instance) == -1)
+		goto fail;
+	/* Without a file that says otherwise, it is of the type that it is named after, and enabled. */
+	row = config_kind_row(instance->kind, "type", &part);
+	if (row != NULL && !option_is_set(section = &instance->parts[part], row)) {
+		char *type = strdup(instance->kind->type);
+
+		if (type == NULL)
+			goto fail;
+		*(char **)option_field(section, row) = type;
+		section->origins[row - section->rows] = instance->origin;
+	}
+	row = config_kind_row(instance->kind, "enabled", &part);
+	instance->enabled = row == NULL || *(const bool *)option_field(&instance->parts[part], row);
+	if (instance->enabled && !loader->files.broken && !loader->errors->lost &&
+	    loader->errors->count == before)
 		check_instance(loader, instance);
+	return;
+fail:
+	loader->errors->lost = true;
 }
 
 /* Adds all errors of all files. */

@@ -38,15 +38,6 @@ static void print_section(const struct option_section *section, int indent, FILE
 	}
 }
 
-static void print_instance(const struct instance_config *instance, FILE *out)
-{
-	print_line(out, 2, instance->name, "{", &instance->origin);
-	for (size_t part = 0; part < CONFIG_PARTS; part++)
-		if (instance->parts[part].rows != NULL)
-			print_section(&instance->parts[part], 4, out);
-	fputs("  };\n", out);
-}
-
 void config_print(const struct config *config, FILE *out)
 {
 	for (size_t i = 0; i < CONFIG_GROUPS; i++) {
@@ -59,8 +50,15 @@ void config_print(const struct config *config, FILE *out)
 			fputs("};\n", out);
 	}
 	fputs("services = {\n", out);
-	for (size_t i = 0; i < config->instance_count; i++)
-		print_instance(&config->instances[i], out);
+	for (size_t i = 0; i < config->instance_count; i++) {
+		const struct instance_config *instance = &config->instances[i];
+
+		print_line(out, 2, instance->name, "{", &instance->origin);
+		for (size_t part = 0; part < CONFIG_PARTS; part++)
+			if (instance->parts[part].rows != NULL)
+				print_section(&instance->parts[part], 4, out);
+		fputs("  };\n", out);
+	}
 	fputs("};\n", out);
 }
 
@@ -72,20 +70,6 @@ static void explain_rows(const struct option_row *rows, const char *prefix, FILE
 		snprintf(path, sizeof(path), "%s%s", prefix, rows->key);
 		option_explain(rows, path, out);
 	}
-}
-
-static void explain_kind(const struct config_kind *kind, FILE *out)
-{
-	fprintf(out, "%s: %s\n\n", kind->type, kind->help);
-	for (size_t part = 0; part < CONFIG_PARTS; part++)
-		if (kind->parts[part].rows != NULL)
-			explain_rows(kind->parts[part].rows, "", out);
-}
-
-static void explain_kinds(const struct config_kind *const *kinds, FILE *out)
-{
-	for (; *kinds != NULL; kinds++)
-		fprintf(out, "%s: %s\n", (*kinds)->type, (*kinds)->help);
 }
 
 static const struct config_group *find_group(const char *name, size_t length)
@@ -194,21 +178,31 @@ static bool explain_name(const char *name, const struct config_kind *const *kind
 	const struct config_group *group = find_group(name, strlen(name));
 	const struct config_kind *kind = find_kind(kinds, name, strlen(name));
 
-	if (strcmp(name, "services") == 0)
-		explain_kinds(kinds, out);
-	else if (kind != NULL)
-		explain_kind(kind, out);
-	else if (group != NULL)
+	if (strcmp(name, "services") == 0) {
+		for (; *kinds != NULL; kinds++)
+			fprintf(out, "%s: %s\n", (*kinds)->type, (*kinds)->help);
+	} else if (kind != NULL) {
+		fprintf(out, "%s: %s\n\n", kind->type, kind->help);
+		for (size_t part = 0; part < CONFIG_PARTS; part++)
+			if (kind->parts[part].rows != NULL)
+				explain_rows(kind->parts[part].rows, "", out);
+	} else if (group != NULL) {
 		explain_rows(group->rows, "", out);
-	else
+	} else {
 		return explain_places(name, kinds, out);
+	}
 	return true;
 }
 
-static const char *nearest_anywhere(const char *name, const struct config_kind *const *kinds)
+int config_explain(const char *key, const struct config_kind *const *kinds, FILE *out)
 {
-	struct suggestion suggestion = { .name = name };
+	const char *name = strncmp(key, "services.", 9) == 0 ? key + 9 : key;
+	const char *dot = strchr(name, '.');
+	struct suggestion suggestion = { .name = dot == NULL ? name : dot + 1 };
 
+	if (dot != NULL ? explain_member(name, (size_t)(dot - name), kinds, out)
+			: explain_name(name, kinds, out))
+		return 0;
 	suggest_offer(&suggestion, "services");
 	for (size_t i = 0; i < CONFIG_GROUPS; i++) {
 		if (config_groups[i].name != NULL)
@@ -221,21 +215,8 @@ static const char *nearest_anywhere(const char *name, const struct config_kind *
 			if ((*kinds)->parts[part].rows != NULL)
 				option_suggest(&suggestion, (*kinds)->parts[part].rows);
 	}
-	return suggestion.best;
-}
-
-int config_explain(const char *key, const struct config_kind *const *kinds, FILE *out)
-{
-	const char *name = strncmp(key, "services.", 9) == 0 ? key + 9 : key;
-	const char *dot = strchr(name, '.'), *last = dot == NULL ? name : dot + 1, *near;
-	bool found = dot != NULL ? explain_member(name, (size_t)(dot - name), kinds, out)
-				 : explain_name(name, kinds, out);
-
-	if (found)
-		return 0;
-	near = nearest_anywhere(last, kinds);
-	if (near != NULL)
-		fprintf(out, "%s: unknown; did you mean \"%s\"?\n", key, near);
+	if (suggestion.best != NULL)
+		fprintf(out, "%s: unknown; did you mean \"%s\"?\n", key, suggestion.best);
 	else
 		fprintf(out, "%s: unknown\n", key);
 	return -1;
