@@ -262,30 +262,32 @@ static void looked_up_cb(void *arg)
 	event_base_loopbreak(server->running.loop->base);
 }
 
-/* Looks up the host names of the start and runs the loop meanwhile, until a stop. NULL with errno. */
-static struct names *look_up(struct server *server)
-{
-	struct running *running = &server->running;
-	struct names *names = reload_plan_look_up(running, running->config, looked_up_cb, server);
-
-	if (names == NULL || !names_are_pending(names) ||
-	    event_base_dispatch(running->loop->base) != -1)
-		return names;
-	names_free(names);
-	return NULL;
-}
-
-/* The start's plan, from nothing. 0, or the exit status with the errors logged. */
-static int start_running(struct server *server, const struct names *names)
+/*
+ * Looks up the host names of the start, and runs the loop meanwhile, until a stop. Then makes the start's plan, from
+ * nothing. 0, or the exit status with the errors logged.
+ */
+static int start_running(struct server *server)
 {
 	struct running *running = &server->running;
 	struct config *config = running->config;
+	struct names *names = reload_plan_look_up(running, config, looked_up_cb, server);
 	struct strings errors = { 0 };
 	struct reload_plan *plan;
-	int status;
+	int status = 0;
 
+	if (names == NULL ||
+	    (names_are_pending(names) && event_base_dispatch(running->loop->base) == -1)) {
+		log_error("echod: cannot look up host names: %s", strerror(errno));
+		names_free(names);
+		return EXIT_FAILURE;
+	}
+	if (server->phase == SERVER_STOPS) {
+		names_free(names);
+		return 0;
+	}
 	running->config = NULL;
 	plan = reload_plan_new(running, config, names, false, &errors, &status);
+	names_free(names);
 	if (plan == NULL) {
 		running->config = config;
 		log_errors("echod", &errors);
@@ -304,7 +306,6 @@ int server_start(struct server *server)
 {
 	const struct config *config = server->running.config;
 	struct error error;
-	struct names *names;
 	int status;
 
 	running_set_log_level(&server->running);
@@ -318,12 +319,7 @@ int server_start(struct server *server)
 		log_error("echod: cannot watch signals: %s", strerror(errno));
 		return EXIT_FAILURE;
 	}
-	if ((names = look_up(server)) == NULL) {
-		log_error("echod: cannot look up host names: %s", strerror(errno));
-		return EXIT_FAILURE;
-	}
-	status = server->phase == SERVER_STOPS ? 0 : start_running(server, names);
-	names_free(names);
+	status = start_running(server);
 	if (server->phase == SERVER_STOPS || status != 0)
 		return status;
 	notify_check();

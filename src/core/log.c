@@ -120,21 +120,16 @@ static void leave_note(const char *target)
  * processes may fill a pipe between our poll and our write. So standard error has to be non-blocking. Setting
  * O_NONBLOCK on it would affect all processes that share the open file, so this opens it again where it can.
  */
-static int open_stderr(void)
+static void use_stderr(void)
 {
 	struct stat st;
 	int fd = -1;
 
-	if (isatty(STDERR_FILENO) || (fstat(STDERR_FILENO, &st) == 0 && S_ISFIFO(st.st_mode)))
-		fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	return fd == -1 ? STDERR_FILENO : fd;
-}
-
-static void use_stderr(void)
-{
 	if (the_log.sink == SINK_SYSLOG || the_log.sink == SINK_FILE)
 		leave_note("stderr");
-	use_sink(stderr_is_journal() ? SINK_JOURNAL : SINK_STDERR, open_stderr());
+	if (isatty(STDERR_FILENO) || (fstat(STDERR_FILENO, &st) == 0 && S_ISFIFO(st.st_mode)))
+		fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	use_sink(stderr_is_journal() ? SINK_JOURNAL : SINK_STDERR, fd == -1 ? STDERR_FILENO : fd);
 }
 
 static void use_syslog(void)
@@ -155,24 +150,6 @@ static void use_syslog(void)
 	the_log.is_stream = is_stream;
 }
 
-static int use_file(const char *path, const char *user, struct error *error)
-{
-	struct logfile file;
-	char *copy;
-
-	if (logfile_open(&file, path, user, error) == -1)
-		return -1;
-	if ((copy = strdup(path)) == NULL) {
-		logfile_close(&file);
-		return error_memory(error);
-	}
-	leave_note(path);
-	use_sink(SINK_FILE, file.fd);
-	the_log.file = file;
-	the_log.path = copy;
-	return 0;
-}
-
 static bool is_open_file(const char *target)
 {
 	return the_log.sink == SINK_FILE && strcmp(the_log.path, target) == 0;
@@ -180,18 +157,34 @@ static bool is_open_file(const char *target)
 
 int log_open(const char *target, const char *user, struct error *error)
 {
+	struct logfile file;
+	char *path;
+
 	if (strcmp(target, "stderr") == 0) {
 		use_stderr();
-	} else if (strcmp(target, "syslog") == 0) {
+		return 0;
+	}
+	if (strcmp(target, "syslog") == 0) {
 		use_syslog();
-	} else if (is_open_file(target)) {
+		return 0;
+	}
+	if (is_open_file(target)) {
 		if (log_reopen(error) == -1)
 			log_warning("log: cannot reopen %s, lines go on to the file that was open: "
 				    "%s",
 			    target, error->text);
-	} else {
-		return use_file(target, user, error);
+		return 0;
 	}
+	if (logfile_open(&file, target, user, error) == -1)
+		return -1;
+	if ((path = strdup(target)) == NULL) {
+		logfile_close(&file);
+		return error_memory(error);
+	}
+	leave_note(target);
+	use_sink(SINK_FILE, file.fd);
+	the_log.file = file;
+	the_log.path = path;
 	return 0;
 }
 
@@ -288,38 +281,6 @@ static ssize_t sink_write(const char *bytes, size_t length)
 	return write(the_log.fd, bytes, length);
 }
 
-/* Connects to a syslog daemon that has been started or restarted. Costs no more than a line, so every line may. */
-static bool reconnect_syslog(void)
-{
-	if (the_log.sink != SINK_SYSLOG || errno == EAGAIN || errno == ENOBUFS)
-		return false;
-	use_sink(SINK_SYSLOG, connect_syslog(&the_log.is_stream));
-	return the_log.fd != -1;
-}
-
-/* The byte that ends a line in this sink. */
-static char line_end(void)
-{
-	return the_log.sink == SINK_SYSLOG ? '\0' : '\n';
-}
-
-/* Whether the sink took the whole line. Uses the byte before the line to end one that was cut. */
-static bool sink_take(char *line, size_t length)
-{
-	size_t before = the_log.cut ? 1 : 0;
-	ssize_t n;
-
-	line[-1] = line_end();
-	n = sink_write(line - before, before + length);
-	if (n == -1 && reconnect_syslog()) {
-		before = 0;
-		n = sink_write(line, length);
-	}
-	if (n > 0)
-		the_log.cut = (size_t)n > before && (size_t)n < before + length;
-	return n >= 0 && (size_t)n == before + length;
-}
-
 /* What stands before the text, as the sink wants it. Returns its length. */
 static size_t write_prefix(char *to, size_t size, enum log_level level)
 {
@@ -349,17 +310,30 @@ static size_t write_prefix(char *to, size_t size, enum log_level level)
 static bool write_line(enum log_level level, const char *format, va_list args)
     __attribute__((format(printf, 2, 0)));
 
+/* Whether the sink took the whole line. A byte in front of the line ends one that was cut. */
 static bool write_line(enum log_level level, const char *format, va_list args)
 {
 	char line[1 + LINE_MAX_BYTES], text[LINE_MAX_BYTES];
-	size_t length = write_prefix(line + 1, LINE_MAX_BYTES - 1, level);
+	size_t length = 1 + write_prefix(line + 1, LINE_MAX_BYTES - 1, level);
+	char *from = the_log.cut ? line : line + 1;
+	ssize_t n;
 
 	if (vsnprintf(text, sizeof(text), format, args) < 0)
 		return false;
-	log_escape_controls(line + 1 + length, LINE_MAX_BYTES - 1 - length, text);
-	length += strlen(line + 1 + length);
-	line[1 + length++] = line_end();
-	return sink_take(line + 1, length);
+	log_escape_controls(line + length, LINE_MAX_BYTES - length, text);
+	length += strlen(line + length);
+	line[0] = line[length++] = the_log.sink == SINK_SYSLOG ? '\0' : '\n';
+	n = sink_write(from, (size_t)(line + length - from));
+	/* A syslog daemon may have been started again. Connecting costs no more than a line, so every line may. */
+	if (n == -1 && the_log.sink == SINK_SYSLOG && errno != EAGAIN && errno != ENOBUFS) {
+		use_sink(SINK_SYSLOG, connect_syslog(&the_log.is_stream));
+		from = line + 1;
+		if (the_log.fd != -1)
+			n = sink_write(from, (size_t)(line + length - from));
+	}
+	if (n > 0)
+		the_log.cut = from + n > line + 1 && from + n < line + length;
+	return n >= 0 && from + n == line + length;
 }
 
 static void lose_line(void)

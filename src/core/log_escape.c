@@ -5,47 +5,24 @@
 
 #include <string.h>
 
-/* Writes the escape of one byte and returns its length. */
-static size_t escape_byte(char to[5], unsigned char byte)
-{
-	static const char hex[] = "0123456789abcdef";
-
-	switch (byte) {
-	case '\n':
-		memcpy(to, "\\n", 3);
-		return 2;
-	case '\r':
-		memcpy(to, "\\r", 3);
-		return 2;
-	case '\t':
-		memcpy(to, "\\t", 3);
-		return 2;
-	case '\\':
-		memcpy(to, "\\\\", 3);
-		return 2;
-	}
-	memcpy(to, "\\x", 2);
-	to[2] = hex[byte >> 4];
-	to[3] = hex[byte & 15];
-	return 4;
-}
-
 /* Escapes controls, and, unless `controls_only`, what is not ASCII and backslashes; ends in "..." when it does not fit. */
 static char *escape_bytes(
     char *to, size_t size, const unsigned char *from, size_t length, bool controls_only)
 {
+	static const char hex[] = "0123456789abcdef", named[] = "\n\r\t\\";
 	size_t at = 0;
-	char shown[5];
 
 	for (size_t i = 0; i < length; i++) {
 		bool is_plain = from[i] >= 0x20 && from[i] != 0x7f &&
 				(controls_only || (from[i] < 0x7f && from[i] != '\\'));
-		size_t n = 1;
+		const char *name = is_plain ? NULL : memchr(named, from[i], 4);
+		char shown[] = { '\\', 'x', hex[from[i] >> 4], hex[from[i] & 15] };
+		size_t n = is_plain ? 1 : name != NULL ? 2 : 4;
 
 		if (is_plain)
 			shown[0] = (char)from[i];
-		else
-			n = escape_byte(shown, from[i]);
+		else if (name != NULL)
+			shown[1] = "nrt\\"[name - named];
 		if (at + n + (i + 1 < length ? 3 : 0) >= size) {
 			size_t dots = size - at > 3 ? 3 : size - at - 1;
 

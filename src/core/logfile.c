@@ -43,21 +43,6 @@ static int fail_open(struct error *error)
 	return error_code(error, errno, "%s%s", strerror(errno), hint);
 }
 
-static int open_as_user(struct logfile *file, const char *path, struct error *error)
-{
-	char *directory;
-	bool made;
-
-	file->fd = open_or_make(AT_FDCWD, path, 0, 0, &made);
-	if (file->fd == -1)
-		return fail_open(error);
-	if ((directory = path_directory(path)) != NULL)
-		file->directory = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	free(directory);
-	snprintf(file->name, sizeof(file->name), "%s", strrchr(path, '/') + 1);
-	return 0;
-}
-
 /* Whether root or the user owns the open file, and no hard link of another file is meant. */
 static bool is_own_file(int fd, uid_t user)
 {
@@ -109,36 +94,38 @@ static int open_as_root(
 int logfile_open(struct logfile *file, const char *path, const char *user, struct error *error)
 {
 	int result = -1;
+	char *directory;
+	bool made;
 
 	*file = (struct logfile){ .fd = -1, .directory = -1 };
 	if (privilege_lend(user, error) == -1)
 		return -1;
 	errno = EACCES; /* without a user, root opens it below */
-	if (geteuid() != 0)
-		result = open_as_user(file, path, error);
+	if (geteuid() != 0) {
+		file->fd = open_or_make(AT_FDCWD, path, 0, 0, &made);
+		result = file->fd == -1 ? fail_open(error) : 0;
+	}
+	if (result == 0) {
+		if ((directory = path_directory(path)) != NULL)
+			file->directory = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		free(directory);
+		snprintf(file->name, sizeof(file->name), "%s", strrchr(path, '/') + 1);
+	}
 	privilege_return();
 	if (result == -1 && errno == EACCES && geteuid() == 0)
 		result = open_as_root(file, path, user, error);
 	return result;
 }
 
-/* Whether the path leads to another file than the open one, or to none; only a regular file is ever rotated. */
-static bool is_rotated(int fd, const char *path)
-{
-	struct stat open, there;
-
-	if (fstat(fd, &open) == -1 || !S_ISREG(open.st_mode))
-		return false;
-	return stat(path, &there) == -1 || open.st_dev != there.st_dev ||
-	       open.st_ino != there.st_ino;
-}
-
 int logfile_reopen(struct logfile *file, const char *path, struct error *error)
 {
+	struct stat ours, there;
 	struct logfile fresh;
 	bool made;
 
-	if (!is_rotated(file->fd, path))
+	/* Only a regular file is ever rotated. */
+	if (fstat(file->fd, &ours) == -1 || !S_ISREG(ours.st_mode) ||
+	    (stat(path, &there) == 0 && ours.st_dev == there.st_dev && ours.st_ino == there.st_ino))
 		return 0;
 	if (logfile_open(&fresh, path, NULL, error) == 0) {
 		logfile_close(file);

@@ -32,19 +32,6 @@ char *path_join(const char *directory, const char *file)
 	return path;
 }
 
-/* Appends the next part of a path; `to` has room for it. */
-static void append_part(char *to, const char *part, size_t length)
-{
-	char *slash = strrchr(to, '/');
-
-	if (length == 0 || (length == 1 && *part == '.'))
-		return;
-	if (length == 2 && memcmp(part, "..", 2) == 0)
-		slash[slash == to] = '\0';
-	else
-		sprintf(to + strlen(to), "%s%.*s", slash[1] == '\0' ? "" : "/", (int)length, part);
-}
-
 char *path_canonical(const char *path)
 {
 	size_t there = strlen(path);
@@ -65,8 +52,13 @@ char *path_canonical(const char *path)
 	}
 	for (path += there; *path != '\0'; path += *path == '/') {
 		size_t length = strcspn(path, "/");
+		char *slash = strrchr(longer, '/');
 
-		append_part(longer, path, length);
+		if (length == 2 && memcmp(path, "..", 2) == 0)
+			slash[slash == longer] = '\0';
+		else if (length > 1 || (length == 1 && *path != '.'))
+			sprintf(longer + strlen(longer), "%s%.*s", slash[1] == '\0' ? "" : "/",
+			    (int)length, path);
 		path += length;
 	}
 	return longer;

@@ -34,22 +34,11 @@ static sigset_t handled_signals(void)
 	return set;
 }
 
-/* A pending signal survives an exec, too, and would kill the daemon now unless the daemon has a handler for it. */
-static void discard_pending(const sigset_t *kept)
-{
-	sigset_t pending;
-
-	sigpending(&pending);
-	for (int n = 1; n < NSIG; n++)
-		if (sigismember(&pending, n) == 1 && sigismember(kept, n) == 0 &&
-		    signal(n, SIG_IGN) == SIG_DFL)
-			signal(n, SIG_DFL);
-}
-
 static void begin_signals(void)
 {
 	const sigset_t ours = handled_signals();
 	struct sigaction action;
+	sigset_t pending;
 
 	sigprocmask(SIG_BLOCK, &ours, &origin.blocked);
 	sigemptyset(&origin.ignored);
@@ -60,7 +49,12 @@ static void begin_signals(void)
 	signal(SIGXFSZ, SIG_IGN); /* writing past the limit of file sizes fails with EFBIG */
 	signal(SIGTTOU, SIG_IGN); /* a background job may log to its terminal */
 	signal(SIGCHLD, SIG_DFL); /* if it were ignored, no child would have a status */
-	discard_pending(&ours);
+	/* A pending signal survives an exec, too, and would kill the daemon unless that has a handler for it. */
+	sigpending(&pending);
+	for (int n = 1; n < NSIG; n++)
+		if (sigismember(&pending, n) == 1 && sigismember(&ours, n) == 0 &&
+		    signal(n, SIG_IGN) == SIG_DFL)
+			signal(n, SIG_DFL);
 	sigprocmask(SIG_SETMASK, &ours, NULL);
 }
 

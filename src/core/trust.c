@@ -26,13 +26,15 @@
  * In a user namespace, users without an ID there, including the machine's root, appear as OVERFLOW_ID. They are
  * trusted, because nobody inside can act as one of them, unless OVERFLOW_ID itself is mapped.
  */
-static bool is_outside(uid_t owner)
+static bool is_ours(const struct stat *st)
 {
 	unsigned first, outside, count;
 	bool is_mapped = false;
 	FILE *map;
 
-	if (owner != OVERFLOW_ID || (map = fopen("/proc/self/uid_map", "re")) == NULL)
+	if (st->st_uid == 0 || st->st_uid == geteuid())
+		return true;
+	if (st->st_uid != OVERFLOW_ID || (map = fopen("/proc/self/uid_map", "re")) == NULL)
 		return false;
 	while (fscanf(map, "%u %u %u", &first, &outside, &count) == 3)
 		is_mapped |= OVERFLOW_ID >= first && OVERFLOW_ID - first < count;
@@ -40,48 +42,33 @@ static bool is_outside(uid_t owner)
 	return !is_mapped;
 }
 
-static bool is_ours(const struct stat *st)
-{
-	return st->st_uid == 0 || st->st_uid == geteuid() || is_outside(st->st_uid);
-}
-
-/* The group's bits then are the mask of what single users and groups may do. */
-static bool has_acl(int directory, const char *name)
+static bool others_write(int directory, const char *name, const struct stat *st)
 {
 	char path[PATH_MAX + 64];
 
+	if (!is_ours(st) || st->st_mode & S_IWOTH)
+		return true;
+	if (!(st->st_mode & S_IWGRP) || st->st_gid != 0)
+		return st->st_mode & S_IWGRP;
+	/* With an ACL, the group's bits are the mask of what single users and groups may do. */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", directory, name);
 	return getxattr(path, "system.posix_acl_access", NULL, 0) > 0;
-}
-
-static bool others_write(int directory, const char *name, const struct stat *st)
-{
-	return !is_ours(st) || st->st_mode & S_IWOTH ||
-	       (st->st_mode & S_IWGRP && (st->st_gid != 0 || has_acl(directory, name)));
-}
-
-/* Writes the path of an open directory, with all links resolved. */
-static void name_directory(int fd, char *to, size_t size)
-{
-	char link[64];
-	ssize_t n;
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, to, size - 1);
-	to[n > 0 ? n : 0] = '\0';
 }
 
 /* In a sticky directory nobody can replace a file of root's, but others could have created the next name. */
 static void judge_directory(struct trust *trust, const struct stat *st)
 {
-	char name[PATH_MAX];
+	char link[64], name[PATH_MAX];
+	ssize_t n;
 
 	if (*trust->doubt != '\0')
 		return;
 	trust->follow = others_write(trust->directory, ".", st) ? O_NOFOLLOW : 0;
 	if (trust->follow == 0 || (is_ours(st) && st->st_mode & S_ISVTX))
 		return;
-	name_directory(trust->directory, name, sizeof(name));
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", trust->directory);
+	n = readlink(link, name, sizeof(name) - 1);
+	name[n > 0 ? n : 0] = '\0';
 	snprintf(trust->doubt, sizeof(trust->doubt), "%s (owner %u, group %u, mode %04o)", name,
 	    (unsigned)st->st_uid, (unsigned)st->st_gid, (unsigned)st->st_mode & 07777);
 }
@@ -187,11 +174,9 @@ int trust_walk(const char *path, struct trust *trust)
 	trust->directory = AT_FDCWD;
 	trust->name[0] = trust->doubt[0] = '\0';
 	trust->follow = 0;
-	if ((size_t)snprintf(rest, sizeof(rest), "%s", path) >= sizeof(rest)) {
+	if ((size_t)snprintf(rest, sizeof(rest), "%s", path) >= sizeof(rest))
 		errno = ENAMETOOLONG;
-		return -1;
-	}
-	if (walk_path(trust, rest) == 0)
+	else if (walk_path(trust, rest) == 0)
 		return 0;
 	saved = errno;
 	if (trust->directory != AT_FDCWD)
@@ -201,47 +186,39 @@ int trust_walk(const char *path, struct trust *trust)
 	return -1;
 }
 
-/* Checks the last name, too. Any user may own a pipe or device that was passed to us, see is_proc(). */
-static int check_last(const char *path, const struct trust *trust, struct error *error)
-{
-	struct stat st;
-
-	if (fstatat(trust->directory, trust->name, &st, trust->follow ? AT_SYMLINK_NOFOLLOW : 0) ==
-	    -1)
-		return error_code(error, errno, "%s", strerror(errno));
-	if (*trust->doubt != '\0')
-		return error_code(error, EPERM,
-		    "users other than root can write to %s on its path, so root does not trust it "
-		    "(chown root and chmod go-w the directory)",
-		    trust->doubt);
-	if (others_write(trust->directory, trust->name, &st) && !is_proc(trust->directory))
-		return error_code(error, EPERM,
-		    "users other than root can write to it (owner %u, group %u, mode %04o), so "
-		    "root does not trust it (chown root:root %s; chmod go-w %s)",
-		    (unsigned)st.st_uid, (unsigned)st.st_gid, (unsigned)st.st_mode & 07777, path,
-		    path);
-	return 0;
-}
-
 int trust_check(const char *path, struct error *error)
 {
 	char *absolute = path_absolute(path);
-	struct trust trust;
+	struct trust trust = { .directory = -1 };
 	int result = -1;
+	struct stat st;
 
-	if (absolute == NULL) {
+	if (absolute == NULL)
 		error_code(error, errno, "%s", strerror(errno));
-	} else if (trust_walk(absolute, &trust) == 0) {
-		result = check_last(absolute, &trust, error);
-		close(trust.directory);
-	} else if (*trust.doubt != '\0' && errno == ELOOP) {
+	else if (trust_walk(absolute, &trust) == -1 && *trust.doubt != '\0' && errno == ELOOP)
 		error_code(error, EPERM,
 		    "users other than root could have created a symbolic link on its path, after "
 		    "%s",
 		    trust.doubt);
-	} else {
+	else if (trust.directory == -1 || fstatat(trust.directory, trust.name, &st,
+					      trust.follow ? AT_SYMLINK_NOFOLLOW : 0) == -1)
 		error_code(error, errno, "%s", strerror(errno));
-	}
+	else if (*trust.doubt != '\0')
+		error_code(error, EPERM,
+		    "users other than root can write to %s on its path, so root does not trust it "
+		    "(chown root and chmod go-w the directory)",
+		    trust.doubt);
+	/* Any user may own a pipe or device that was passed to us, see is_proc(). */
+	else if (others_write(trust.directory, trust.name, &st) && !is_proc(trust.directory))
+		error_code(error, EPERM,
+		    "users other than root can write to it (owner %u, group %u, mode %04o), so "
+		    "root does not trust it (chown root:root %s; chmod go-w %s)",
+		    (unsigned)st.st_uid, (unsigned)st.st_gid, (unsigned)st.st_mode & 07777,
+		    absolute, absolute);
+	else
+		result = 0;
+	if (trust.directory != -1)
+		close(trust.directory);
 	free(absolute);
 	if (result == -1)
 		errno = error->code;
