@@ -195,18 +195,6 @@ static void server_stop(struct server *server)
 
 /* --- starting and reloading --- */
 
-/* Warns if the limit of open files, which process_begin() has raised, is too low for max_connections. */
-static void check_descriptor_limit(int64_t max_connections)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-	    (uint64_t)max_connections + SPARE_DESCRIPTORS > limit.rlim_cur)
-		log_warning("echod: limits.max_connections is %" PRId64
-			    ", but only %ju files may be open at a time",
-		    max_connections, (uintmax_t)limit.rlim_cur);
-}
-
 struct server *server_new(struct host *host, struct config *config, const char *config_file,
     struct inherited *inherited, int verbosity, bool detached)
 {
@@ -305,6 +293,7 @@ static int start_running(struct server *server)
 int server_start(struct server *server)
 {
 	const struct config *config = server->running.config;
+	struct rlimit files;
 	struct error error;
 	int status;
 
@@ -313,7 +302,12 @@ int server_start(struct server *server)
 	if (privilege_seal(&error) == -1 || privilege_lend(config->main->user, &error) == -1)
 		return refuse_privileges(config, &error);
 	privilege_return();
-	check_descriptor_limit(config->limits->max_connections);
+	/* process_begin() has raised it. */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY &&
+	    (uint64_t)config->limits->max_connections + SPARE_DESCRIPTORS > files.rlim_cur)
+		log_warning("echod: limits.max_connections is %" PRId64
+			    ", but only %ju files may be open at a time",
+		    config->limits->max_connections, (uintmax_t)files.rlim_cur);
 	/* Before anything is bound: from here on a TERM ends in an orderly stop, by the loop's first turn. */
 	if (watch_signals(server) == -1) {
 		log_error("echod: cannot watch signals: %s", strerror(errno));

@@ -85,17 +85,6 @@ static int connect_syslog(bool *is_stream)
 	return -1;
 }
 
-/* JOURNAL_STREAM names the device and inode of the journal's socket: is it still our stderr? */
-static bool stderr_is_journal(void)
-{
-	const char *stream = getenv("JOURNAL_STREAM");
-	uintmax_t device, inode;
-	struct stat st;
-
-	return stream != NULL && sscanf(stream, "%ju:%ju", &device, &inode) == 2 &&
-	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
-}
-
 /* Closes the sink in use and switches to another one. */
 static void use_sink(enum sink sink, int fd)
 {
@@ -122,14 +111,21 @@ static void leave_note(const char *target)
  */
 static void use_stderr(void)
 {
+	const char *journal = getenv("JOURNAL_STREAM");
+	uintmax_t device, inode;
 	struct stat st;
+	bool is_there = fstat(STDERR_FILENO, &st) == 0, is_journal;
 	int fd = -1;
 
 	if (the_log.sink == SINK_SYSLOG || the_log.sink == SINK_FILE)
 		leave_note("stderr");
-	if (isatty(STDERR_FILENO) || (fstat(STDERR_FILENO, &st) == 0 && S_ISFIFO(st.st_mode)))
+	if (isatty(STDERR_FILENO) || (is_there && S_ISFIFO(st.st_mode)))
 		fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	use_sink(stderr_is_journal() ? SINK_JOURNAL : SINK_STDERR, fd == -1 ? STDERR_FILENO : fd);
+	/* The variable names the device and inode of the journal's socket: is it still our stderr? */
+	is_journal = is_there && journal != NULL &&
+		     sscanf(journal, "%ju:%ju", &device, &inode) == 2 && st.st_dev == device &&
+		     st.st_ino == inode;
+	use_sink(is_journal ? SINK_JOURNAL : SINK_STDERR, fd == -1 ? STDERR_FILENO : fd);
 }
 
 static void use_syslog(void)

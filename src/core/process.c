@@ -34,12 +34,17 @@ static sigset_t handled_signals(void)
 	return set;
 }
 
-static void begin_signals(void)
+void process_begin(void)
 {
 	const sigset_t ours = handled_signals();
+	const struct itimerval none = { 0 };
 	struct sigaction action;
+	struct rlimit files;
 	sigset_t pending;
 
+	setitimer(ITIMER_REAL, &none, NULL);
+	setitimer(ITIMER_VIRTUAL, &none, NULL);
+	setitimer(ITIMER_PROF, &none, NULL);
 	sigprocmask(SIG_BLOCK, &ours, &origin.blocked);
 	sigemptyset(&origin.ignored);
 	for (int n = 1; n < NSIG; n++)
@@ -56,17 +61,6 @@ static void begin_signals(void)
 		    signal(n, SIG_IGN) == SIG_DFL)
 			signal(n, SIG_DFL);
 	sigprocmask(SIG_SETMASK, &ours, NULL);
-}
-
-void process_begin(void)
-{
-	const struct itimerval none = { 0 };
-	struct rlimit files;
-
-	setitimer(ITIMER_REAL, &none, NULL);
-	setitimer(ITIMER_VIRTUAL, &none, NULL);
-	setitimer(ITIMER_PROF, &none, NULL);
-	begin_signals();
 	origin.umask = umask(UMASK);
 	umask(UMASK | (origin.umask & 0077));
 	if (getrlimit(RLIMIT_NOFILE, &origin.files) == 0) {

@@ -58,7 +58,7 @@ static bool names_equal(const char *a, const char *b)
 static bool listed_collide(const struct listed *a, const struct listed *b)
 {
 	const struct address *x = a->address, *y = b->address;
-	const char *x_zone = address_zone(x), *y_zone = address_zone(y);
+	const char *x_zone, *y_zone;
 
 	if (a->path != NULL && b->path != NULL)
 		return strcmp(a->path, b->path) == 0;
@@ -68,10 +68,12 @@ static bool listed_collide(const struct listed *a, const struct listed *b)
 		return strcmp(x->path, y->path) == 0;
 	if (x->port != y->port || x->port == 0)
 		return false;
-	if (a->is_numeric && b->is_numeric)
-		return (x_zone == NULL || y_zone == NULL || strcmp(x_zone, y_zone) == 0) &&
-		       sockets_collide(&a->endpoint, &a->options, &b->endpoint, &b->options);
-	return x->is_name && y->is_name && names_equal(x->host, y->host);
+	if (!a->is_numeric || !b->is_numeric)
+		return x->is_name && y->is_name && names_equal(x->host, y->host);
+	x_zone = address_zone(x);
+	y_zone = address_zone(y);
+	return (x_zone == NULL || y_zone == NULL || strcmp(x_zone, y_zone) == 0) &&
+	       sockets_collide(&a->endpoint, &a->options, &b->endpoint, &b->options);
 }
 
 /* Whether it is [::] in any spelling, which includes all of IPv4 unless ipv6_only is set. */
