@@ -48,13 +48,6 @@ size_t promises_waiting(const struct promises *promises)
 	return promises->waiting;
 }
 
-static int add_behind(struct promises *p, const void *bytes, size_t length)
-{
-	if (p->behind == NULL && (p->behind = evbuffer_new()) == NULL)
-		return -1;
-	return evbuffer_add(p->behind, bytes, length);
-}
-
 /* Bytes of a reply: to the output, or behind the last promise. */
 static void pass_on(struct replies *replies, const void *bytes, size_t length)
 {
@@ -64,7 +57,9 @@ static void pass_on(struct replies *replies, const void *bytes, size_t length)
 	if (p == NULL) {
 		replies->lost |= evbuffer_add(replies->out, bytes, length) == -1;
 	} else {
-		replies->lost |= add_behind(p, bytes, length) == -1;
+		if (p->behind == NULL)
+			p->behind = evbuffer_new();
+		replies->lost |= p->behind == NULL || evbuffer_add(p->behind, bytes, length) == -1;
 		*(replies->promising ? &last->length : &last->known) += length;
 		p->waiting += length;
 	}

@@ -125,16 +125,6 @@ static bool is_http(const char *line, size_t length, bool first)
 	       (is_known_method(method) || (first && is_token(method) && target.bytes[0] == '/'));
 }
 
-/* An array's header, `*N`, with which every request of it begins. */
-static bool is_resp(const char *line, size_t length)
-{
-	if (length < 2 || line[0] != '*')
-		return false;
-	while (length > 1 && is_digit(line[length - 1]))
-		length--;
-	return length == 1;
-}
-
 enum protocol sniff_greeting(const char *bytes)
 {
 	return memcmp(bytes, "\x16\x03", SNIFF_GREETING) == 0 ? PROTOCOL_TLS : PROTOCOL_OURS;
@@ -155,5 +145,10 @@ enum protocol sniff_line(const char *line, size_t length, bool first)
 		return PROTOCOL_OURS;
 	if (is_http(line, length, first))
 		return PROTOCOL_HTTP;
-	return first && is_resp(line, length) ? PROTOCOL_RESP : PROTOCOL_OURS;
+	/* A request of RESP begins with an array's header, `*N`. */
+	if (!first || length < 2 || begin != '*')
+		return PROTOCOL_OURS;
+	while (length > 1 && is_digit(line[length - 1]))
+		length--;
+	return length == 1 ? PROTOCOL_RESP : PROTOCOL_OURS;
 }

@@ -57,13 +57,6 @@ static bool is_unpolled(const struct stream *s)
 	return !s->channel.reading && !s->channel.writing;
 }
 
-static bool has_hung_up(const struct stream *s)
-{
-	struct pollfd client = { .fd = s->channel.fd };
-
-	return poll(&client, 1, 0) == 1 && (client.revents & (POLLHUP | POLLERR));
-}
-
 void stream_schedule_check(struct stream *s, int64_t now)
 {
 	int64_t idle = s->instance->settings->idle_timeout, check = INT64_MAX;
@@ -157,18 +150,10 @@ static void put_off_deadlines(struct stream *s, int64_t now)
 		s->line_since = earlier(s->line_since + late, now);
 }
 
-/* Closing with unread input would send a reset, and the client would lose what is on its way to it. */
-static void stream_expire(struct stream *s, enum close_reason reason)
-{
-	if (s->phase >= PHASE_CLOSING || s->channel.writing || queue_length(s, SIOCINQ) == 0)
-		stream_end(s, reason);
-	else
-		stream_close(s, reason);
-}
-
 void stream_check(struct deadline *deadline, int64_t now)
 {
 	struct stream *s = (struct stream *)((char *)deadline - offsetof(struct stream, deadline));
+	struct pollfd client = { .fd = s->channel.fd };
 	struct loop *loop = s->instance->loop;
 	enum close_reason reason;
 
@@ -184,10 +169,16 @@ void stream_check(struct deadline *deadline, int64_t now)
 		s->active = now;
 	loop->judged = NULL;
 	put_off_deadlines(s, now);
-	if (next_deadline(s, &reason) <= now)
-		stream_expire(s, reason);
-	else if (is_unpolled(s) && has_hung_up(s))
+	if (next_deadline(s, &reason) <= now) {
+		/* Closing with unread input would reset, and the client lose what is on its way to it. */
+		if (s->phase < PHASE_CLOSING && !s->channel.writing && queue_length(s, SIOCINQ) > 0)
+			stream_close(s, reason);
+		else
+			stream_end(s, reason);
+	} else if (is_unpolled(s) && poll(&client, 1, 0) == 1 &&
+		   (client.revents & (POLLHUP | POLLERR))) {
 		stream_end(s, CLOSE_RESET);
-	else
+	} else {
 		stream_schedule_check(s, now);
+	}
 }

@@ -111,6 +111,24 @@ def test_clients_that_leave_while_their_answers_wait(start, faults):
     assert ask_all(server, b"GET key0", b"GET key1", b"GET key2") == [b"1", b"1", b"1"]
 
 
+def test_one_commit_answers_more_clients_than_are_written_at_once(start, faults):
+    """Some leave while they wait, and the others get all of their answers."""
+    server = start(max_connections=400)
+    clients = [server.kv() for _ in range(300)]
+    with server.connect("echo") as echo:
+        with faults.sync.held() as barrier:
+            for number, client in enumerate(clients):
+                client.send(b"SET key%d %d\nGET key%d\n" % (number, number, number))
+            barrier.wait_held()
+            assert echo.exchange(b"hello", 5) == b"hello"
+            for client in clients[::7]:
+                client.reset()
+        for number, client in enumerate(clients):
+            if number % 7 != 0:
+                assert client.lines(2) == [b"OK\n", b"%d\n" % number]
+                client.close()
+
+
 def test_a_client_whose_answer_waits_is_not_idle_and_is_afterwards(start, faults):
     server = start(idle_timeout="300ms")
     with server.kv() as client, faults.sync.held() as barrier:
