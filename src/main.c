@@ -30,10 +30,10 @@
 
 #define EXIT_USAGE 2
 
-enum task { TASK_SERVE, TASK_CHECK, TASK_PRINT, TASK_EXPLAIN };
+enum action { ACTION_SERVE, ACTION_CHECK, ACTION_PRINT, ACTION_EXPLAIN };
 
 struct command_line {
-	enum task task;
+	enum action action;
 	const char *config_file;
 	const char *pid_file;
 	const char *key; /* to be explained */
@@ -74,13 +74,13 @@ static bool parse_command_line(struct command_line *line, int argc, char **argv,
 			line->config_file = optarg;
 			break;
 		case 't':
-			line->task = TASK_CHECK;
+			line->action = ACTION_CHECK;
 			break;
 		case 'T':
-			line->task = TASK_PRINT;
+			line->action = ACTION_PRINT;
 			break;
 		case 'E':
-			line->task = TASK_EXPLAIN;
+			line->action = ACTION_EXPLAIN;
 			line->key = optarg;
 			break;
 		case 'D':
@@ -108,7 +108,7 @@ static bool parse_command_line(struct command_line *line, int argc, char **argv,
 			return false;
 		}
 	}
-	if (optind == argc && !(line->detach && line->task != TASK_SERVE))
+	if (optind == argc && !(line->detach && line->action != ACTION_SERVE))
 		return true;
 	fputs(usage, stderr);
 	*status = EXIT_USAGE;
@@ -261,12 +261,12 @@ static int perform_task(const struct command_line *line)
 	char *config_file, *pid_file = NULL;
 	int status = EXIT_FAILURE;
 
-	if (line->task != TASK_SERVE)
+	if (line->action != ACTION_SERVE)
 		process_take_signals();
-	if (line->task == TASK_EXPLAIN)
+	if (line->action == ACTION_EXPLAIN)
 		return explain_key(line->key);
-	if (line->task != TASK_SERVE)
-		return check_config(line->config_file, line->task == TASK_PRINT);
+	if (line->action != ACTION_SERVE)
+		return check_config(line->config_file, line->action == ACTION_PRINT);
 	config_file = path_absolute(line->config_file);
 	if (config_file == NULL)
 		fprintf(stderr, "echod: %s: %s\n", line->config_file, strerror(errno));

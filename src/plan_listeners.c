@@ -72,7 +72,7 @@ static struct listener *open_listener(const struct reload_plan *plan, const stru
 	struct listener *listener;
 
 	if (plan->dry_run)
-		return listener_sketch(loop, wanted, options, error);
+		return listener_dry_run(loop, wanted, options, error);
 	if (!transport_is_unix(wanted->transport))
 		return listener_new(loop, wanted, options, error);
 	/*

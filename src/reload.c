@@ -1,4 +1,4 @@
-/* The errand takes the first reload of the queue through its steps: read, look up, then apply or call `done`. */
+/* The task takes the first reload of the queue through its steps: read, look up, then apply or call `done`. */
 #include "reload.h"
 
 #include <errno.h>
@@ -10,8 +10,8 @@
 #include "core/log.h"
 #include "core/notify.h"
 #include "core/plural.h"
-#include "net/errand.h"
 #include "net/names.h"
+#include "net/task.h"
 #include "reload_plan.h"
 #include "running.h"
 #include "services/service.h"
@@ -83,7 +83,7 @@ static void reload_finish(void *arg)
 	TAILQ_REMOVE(&reloads->queue, reload, entry);
 	reload_free(reload);
 	if (!TAILQ_EMPTY(&reloads->queue))
-		errand_in(reloads->work, 0);
+		task_schedule(reloads->work, 0);
 }
 
 static void reload_work(void *arg)
@@ -119,7 +119,7 @@ int reloads_init(struct reloads *reloads, struct running *running)
 {
 	TAILQ_INIT(&reloads->queue);
 	reloads->running = running;
-	reloads->work = errand_new(running->loop, -1, reload_work, reloads);
+	reloads->work = task_new(running->loop, -1, reload_work, reloads);
 	return reloads->work == NULL ? -1 : 0;
 }
 
@@ -127,7 +127,7 @@ void reloads_start(struct reloads *reloads)
 {
 	reloads->state = RELOADS_RUN;
 	reloads->loaded_at = clock_seconds();
-	errand_in(reloads->work, 0);
+	task_schedule(reloads->work, 0);
 }
 
 struct reload *reload_request(struct reloads *reloads, bool dry_run,
@@ -148,7 +148,7 @@ struct reload *reload_request(struct reloads *reloads, bool dry_run,
 	reload->done = done;
 	reload->arg = arg;
 	TAILQ_INSERT_TAIL(&reloads->queue, reload, entry);
-	errand_in(reloads->work, 0);
+	task_schedule(reloads->work, 0);
 	return reload;
 }
 
@@ -175,7 +175,7 @@ void reloads_cancel(struct reloads *reloads)
 void reloads_free(struct reloads *reloads)
 {
 	reloads_cancel(reloads);
-	errand_free(reloads->work);
+	task_free(reloads->work);
 	strings_clear(&reloads->errors);
 }
 

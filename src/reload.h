@@ -13,10 +13,10 @@
 #include "core/strings.h"
 
 struct config;
-struct errand;
 struct names;
 struct reload_plan;
 struct running;
+struct task;
 
 /* A requested reload. Freed after `done`. */
 struct reload {
@@ -45,7 +45,7 @@ struct reloads {
 		RELOADS_REFUSED
 	} state;                   /* before the start, and in a stop */
 	struct reload_queue queue; /* the first is under way */
-	struct errand *work;
+	struct task *work;
 	time_t loaded_at;      /* the configuration in force */
 	time_t failed_at;      /* the last try, if it failed; else 0 */
 	struct strings errors; /* of that */

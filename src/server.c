@@ -29,8 +29,8 @@
 #include "net/instance.h"
 #include "net/listener.h"
 #include "net/loop.h"
+#include "net/loop_lag.h"
 #include "net/names.h"
-#include "net/pulse.h"
 #include "net/stream.h"
 #include "reload_plan.h"
 #include "services/host.h"
@@ -216,7 +216,7 @@ struct server *server_new(struct host *host, struct config *config, const char *
 	server->running.detached = detached;
 	if (loop == NULL || server->config_file == NULL ||
 	    (loop->acceptors = acceptors_new(loop)) == NULL ||
-	    (server->pulse = pulse_new(loop)) == NULL ||
+	    (server->loop_lag = loop_lag_new(loop)) == NULL ||
 	    (server->left = event_new(loop->base, -1, 0, left_cb, server)) == NULL ||
 	    (server->stop_timer = evtimer_new(loop->base, stop_timer_cb, server)) == NULL ||
 	    reloads_init(&server->reloads, &server->running) == -1) {
@@ -394,7 +394,7 @@ int server_run(struct server *server)
 		}
 	}
 	reloads_notify_ready(&server->reloads);
-	pulse_start(server->pulse);
+	loop_lag_start(server->loop_lag);
 	children_reap(loop); /* children that ended before SIGCHLD had a handler */
 	if (event_base_dispatch(loop->base) == -1) {
 		log_error("echod: the event loop failed: %s", strerror(errno));
@@ -430,7 +430,7 @@ void server_free(struct server *server)
 	free_event(server->watchdog);
 	free_event(server->stop_timer);
 	free_event(server->left);
-	pulse_free(server->pulse);
+	loop_lag_free(server->loop_lag);
 	loop_free(server->running.loop);
 	config_free(server->running.config);
 	free(server->config_file);

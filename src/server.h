@@ -17,7 +17,7 @@ struct error;
 struct event;
 struct host;
 struct inherited;
-struct pulse;
+struct loop_lag;
 
 #define SERVER_SIGNALS 6
 
@@ -38,7 +38,7 @@ struct server {
 	struct event *watchdog;         /* NULL = nobody watches us */
 	struct event *left;             /* streams have ended that somebody waits for */
 	struct event *stop_timer;       /* while stopping */
-	struct pulse *pulse;
+	struct loop_lag *loop_lag;
 	int64_t started; /* clock_ms() */
 	enum server_phase phase;
 };

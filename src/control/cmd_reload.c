@@ -11,9 +11,9 @@
 #include "control/request.h"
 #include "control/show.h"
 #include "core/plural.h"
-#include "net/errand.h"
 #include "net/instance.h"
 #include "net/listener.h"
+#include "net/task.h"
 #include "observe/json.h"
 #include "reload_plan.h"
 #include "server.h"
@@ -146,7 +146,7 @@ static void reload_done_cb(struct reload *reload, void *arg)
 		    json_text(request->server->running.config_file), "warnings",
 		    json_strings(&reload->warnings));
 	strings_append(&request->details, &reload->errors);
-	errand_next_turn(request->work);
+	task_next_turn(request->work);
 }
 
 static json_t *reload_answer(struct request *request)

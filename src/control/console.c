@@ -293,7 +293,7 @@ static bool write_piece(struct control_task *task, struct evbuffer *out)
 /* --- the host --- */
 
 static struct control_task *console_begin(const struct host *host, struct stream *client,
-    struct errand *work, const char *line, size_t length)
+    struct task *work, const char *line, size_t length)
 {
 	struct control_task *task = calloc(1, sizeof(*task));
 

@@ -14,10 +14,10 @@
 
 struct command;
 struct command_row;
-struct errand;
 struct evbuffer;
 struct server;
 struct stream;
+struct task;
 
 #define REQUEST_WORDS 8
 #define REQUEST_OPTIONS 8
@@ -38,7 +38,7 @@ struct request {
 	struct error error;     /* text "" = none */
 	struct strings details; /* of the error, a line each */
 	void *state;            /* of a command that does not answer at once; its `end` frees it */
-	struct errand *work;    /* calls `answer` again, for a command that waits */
+	struct task *work;      /* calls `answer` again, for a command that waits */
 	bool waits;             /* `answer` returned NULL because it waits, and is called again */
 };
 

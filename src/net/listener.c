@@ -152,7 +152,7 @@ bool listener_needs_socket(const struct listener *listener)
 	       !endpoint_is_group(&listener->wanted);
 }
 
-struct listener *listener_sketch(struct loop *loop, const struct endpoint *wanted,
+struct listener *listener_dry_run(struct loop *loop, const struct endpoint *wanted,
     const struct socket_options *options, struct error *error)
 {
 	if (socket_probe(wanted, options, error) == -1)

@@ -57,10 +57,10 @@ struct listener *listener_absent(struct loop *loop, const struct endpoint *wante
 bool listener_needs_socket(const struct listener *listener);
 
 /*
- * One that shows what listener_new() would make, and cannot be served: it has no socket. NULL with errno
- * and the error when listener_new() would fail.
+ * Shows what listener_new() would make, by a listener that has no socket and cannot be served. NULL with errno and
+ * the error when listener_new() would fail.
  */
-struct listener *listener_sketch(struct loop *loop, const struct endpoint *wanted,
+struct listener *listener_dry_run(struct loop *loop, const struct endpoint *wanted,
     const struct socket_options *options, struct error *error);
 
 /* As listener_new(), with a socket that we were started with, which is the listener's then; or NULL with the error. */

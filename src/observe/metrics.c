@@ -10,7 +10,7 @@
 #include "net/admission.h"
 #include "net/instance.h"
 #include "net/loop.h"
-#include "net/pulse.h"
+#include "net/loop_lag.h"
 #include "server.h"
 #include "services/service.h"
 
@@ -97,19 +97,19 @@ static void add_instance(json_t *metrics, const struct instance *instance)
 
 static void add_process(json_t *metrics, const struct server *server)
 {
-	struct pulse_facts pulse;
+	struct loop_lag_facts facts;
 	struct rusage usage;
 	struct timeval cpu;
 
-	pulse_read(server->pulse, &pulse);
+	loop_lag_read(server->loop_lag, &facts);
 	getrusage(RUSAGE_SELF, &usage);
 	timeradd(&usage.ru_utime, &usage.ru_stime, &cpu);
 	add_real(metrics, "echod_uptime_seconds", (double)(clock_ms() - server->started) / 1e3);
 	add_real(
 	    metrics, "echod_cpu_seconds_total", (double)cpu.tv_sec + (double)cpu.tv_usec / 1e6);
-	add_real(metrics, "echod_loop_lag_seconds", (double)pulse.median / 1e6);
-	add_real(metrics, "echod_loop_lag_p99_seconds", (double)pulse.p99 / 1e6);
-	add_real(metrics, "echod_loop_lag_longest_seconds", (double)pulse.longest / 1e6);
+	add_real(metrics, "echod_loop_lag_seconds", (double)facts.median / 1e6);
+	add_real(metrics, "echod_loop_lag_p99_seconds", (double)facts.p99 / 1e6);
+	add_real(metrics, "echod_loop_lag_longest_seconds", (double)facts.longest / 1e6);
 	add_metric(
 	    metrics, "echod_config_loaded_time_seconds", (uint64_t)server->reloads.loaded_at);
 	add_metric(metrics, "echod_config_reload_failing", server->reloads.failed_at != 0);

@@ -22,7 +22,7 @@
 #include "net/instance.h"
 #include "net/listener.h"
 #include "net/loop.h"
-#include "net/pulse.h"
+#include "net/loop_lag.h"
 #include "observe/json.h"
 #include "server.h"
 #include "services/service.h"
@@ -221,24 +221,24 @@ json_t *status_gather(const struct server *server)
 	json_t *config = config_status(server, problems);
 	json_t *clients = clients_status(loop, problems), *lag, *process, *log;
 	const struct instance *instance;
-	struct pulse_facts pulse;
+	struct loop_lag_facts facts;
 	struct rusage usage;
 	struct timeval cpu;
 
-	pulse_read(server->pulse, &pulse);
-	if (pulse.p99 > LATE_US)
+	loop_lag_read(server->loop_lag, &facts);
+	if (facts.p99 > LATE_US)
 		add_problem(problems,
 		    "the event loop is slow: one of a hundred requests waits %.0f ms",
-		    (double)pulse.p99 / 1e3);
-	lag = json_pack("{s:I, s:I, s:I, s:I}", "lag_us", (json_int_t)pulse.median, "lag_p99_us",
-	    (json_int_t)pulse.p99, "lag_max_us", (json_int_t)pulse.max, "longest_lag_us",
-	    (json_int_t)pulse.longest);
+		    (double)facts.p99 / 1e3);
+	lag = json_pack("{s:I, s:I, s:I, s:I}", "lag_us", (json_int_t)facts.median, "lag_p99_us",
+	    (json_int_t)facts.p99, "lag_max_us", (json_int_t)facts.max, "longest_lag_us",
+	    (json_int_t)facts.longest);
 	getrusage(RUSAGE_SELF, &usage);
 	timeradd(&usage.ru_utime, &usage.ru_stime, &cpu);
 	process = json_pack("{s:I, s:I, s:I, s:f}", "memory_bytes", (json_int_t)resident_memory(),
 	    "peak_memory_bytes", (json_int_t)usage.ru_maxrss * 1024, "cpu_ms",
 	    (json_int_t)cpu.tv_sec * 1000 + cpu.tv_usec / 1000, "cpu_percent",
-	    pulse.cpu_share * 100);
+	    facts.cpu_share * 100);
 	log = log_status(problems);
 	TAILQ_FOREACH (instance, &loop->instances, entry)
 		json_array_append_new(services, service_status(instance, problems));

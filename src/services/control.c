@@ -9,10 +9,10 @@
 #include <string.h>
 #include <strings.h>
 
-#include "net/errand.h"
 #include "net/frame_lines.h"
 #include "net/loop.h"
 #include "net/replies.h"
+#include "net/task.h"
 #include "services/host.h"
 #include "services/service.h"
 
@@ -23,7 +23,7 @@
 struct session {
 	struct stream *stream; /* NULL once it has ended */
 	struct evbuffer *waiting, *answer;
-	struct errand *work;
+	struct task *work;
 	struct control_task *task;      /* the request under way */
 	enum control_progress progress; /* of it, after its last step */
 	bool running;                   /* a step of it, right now */
@@ -46,7 +46,7 @@ static void session_free(struct session *session)
 		evbuffer_free(session->waiting);
 	if (session->answer != NULL)
 		evbuffer_free(session->answer);
-	errand_free(session->work);
+	task_free(session->work);
 	free(session);
 }
 
@@ -97,7 +97,7 @@ static void work(void *arg)
 		return;
 	}
 	if (has_work(session) && session->progress != CONTROL_WAITS)
-		errand_next_turn(session->work);
+		task_next_turn(session->work);
 	stream_send(session->stream, session->answer, verdict);
 }
 
@@ -112,7 +112,7 @@ static enum verdict control_open(struct stream *stream, struct evbuffer *out)
 	session->stream = stream;
 	session->waiting = evbuffer_new();
 	session->answer = evbuffer_new();
-	session->work = errand_new(stream_instance(stream)->loop, -1, work, session);
+	session->work = task_new(stream_instance(stream)->loop, -1, work, session);
 	if (session->waiting == NULL || session->answer == NULL || session->work == NULL)
 		return VERDICT_ABORT;
 	return VERDICT_CONTINUE;
@@ -150,7 +150,7 @@ static enum verdict control_lines(struct stream *stream, struct run *run)
 		if (evbuffer_add(session->waiting, line, length) == -1 ||
 		    evbuffer_add(session->waiting, "\n", 1) == -1)
 			return VERDICT_ABORT;
-		errand_next_turn(session->work);
+		task_next_turn(session->work);
 	}
 	if (session->ending)
 		run->consumed = run->count; /* nothing behind a quit is served */
@@ -163,7 +163,7 @@ static enum verdict control_writable(struct stream *stream, struct evbuffer *out
 
 	(void)out;
 	if (has_work(session))
-		errand_next_turn(session->work);
+		task_next_turn(session->work);
 	return VERDICT_CONTINUE;
 }
 

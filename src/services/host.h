@@ -7,10 +7,10 @@
 
 #include <stddef.h>
 
-struct errand;
 struct evbuffer;
 struct server;
 struct stream;
+struct task;
 
 /* One request that is being answered. */
 struct control_task;
@@ -28,7 +28,7 @@ struct host {
 	 * when out of memory.
 	 */
 	struct control_task *(*begin)(const struct host *host, struct stream *client,
-	    struct errand *work, const char *line, size_t length);
+	    struct task *work, const char *line, size_t length);
 	/*
 	 * Adds a piece of the answer, the last of them ending in a line "OK" or "ERROR: why". It is called
 	 * outside of any stream's callback: it may end any stream.

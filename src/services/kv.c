@@ -11,9 +11,9 @@
 #include "kv/engine.h"
 #include "kv/journal.h"
 #include "kv/store.h"
-#include "net/errand.h"
 #include "net/instance.h"
 #include "net/stream.h"
+#include "net/task.h"
 #include "services/kv.h"
 #include "services/service.h"
 
@@ -116,7 +116,7 @@ static const char *kv_storage(const void *conf)
 
 static void kv_free(struct kv *kv)
 {
-	errand_free(kv->work);
+	task_free(kv->work);
 	if (kv->engine != NULL)
 		kv->engine->ops->free(kv->engine);
 	free(kv);
@@ -133,7 +133,7 @@ static void kv_work_in(void *arg, int64_t ms)
 {
 	struct kv *kv = ((struct instance *)arg)->state;
 
-	errand_in(kv->work, ms);
+	task_schedule(kv->work, ms);
 }
 
 static void kv_committed(void *arg, uint64_t commit, bool ok)
@@ -178,7 +178,7 @@ static int kv_start(struct instance *instance, struct error *error)
 		kv->engine = store_new(&settings, &host, error);
 	if (kv != NULL && kv->engine != NULL) {
 		error_memory(error);
-		kv->work = errand_new(instance->loop, kv->engine->fd, kv_work, instance);
+		kv->work = task_new(instance->loop, kv->engine->fd, kv_work, instance);
 	}
 	if (kv == NULL || kv->work == NULL) {
 		if (kv != NULL)

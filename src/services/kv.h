@@ -14,12 +14,12 @@
 #include "net/handlers.h"
 
 struct engine;
-struct errand;
 struct instance;
+struct task;
 
 struct kv {
 	struct engine *engine;
-	struct errand *work; /* of the engine */
+	struct task *work; /* of the engine */
 	struct call_limits limits;
 	uint64_t committed; /* the last commit that is durable */
 	/* Calls that were refused for lack of memory: */
