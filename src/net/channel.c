@@ -23,9 +23,10 @@ int channel_open(struct channel *channel, struct event_base *base, int fd,
 			bufferevent_free(bev);
 		return -1;
 	}
-	/* The output that came with it tells libevent's writer of each addition. */
+	/* The output that came with it tells libevent's writer of each addition. The flag permits sendfile(2). */
 	evbuffer_free(bev->output);
 	bev->output = output;
+	evbuffer_set_flags(output, EVBUFFER_FLAG_DRAINS_TO_FD);
 	*channel = (struct channel){ .ops = &channel_plain, .bev = bev, .fd = fd };
 	bufferevent_setcb(bev, callbacks->again, NULL, NULL, arg);
 	bufferevent_disable(bev, EV_READ | EV_WRITE); /* EV_WRITE is enabled by default */
