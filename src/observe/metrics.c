@@ -11,8 +11,8 @@
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/loop_lag.h"
+#include "observe/status.h"
 #include "server.h"
-#include "services/service.h"
 
 #define NAME_SIZE 128 /* of a counter, without its labels */
 #define FULL_SIZE 512
@@ -39,44 +39,12 @@ static void add_of(json_t *metrics, const struct instance *instance, const char 
 	add_metric(metrics, full, value);
 }
 
-/* The numbers of a service's own report; words are for people. */
-struct metrics_report {
-	struct report report;
-	const struct instance *instance;
-	json_t *metrics;
-};
-
-static void metrics_number(struct report *report, const char *name, uint64_t value)
-{
-	const struct metrics_report *to = (struct metrics_report *)report;
-	char own[NAME_SIZE];
-
-	snprintf(own, sizeof(own), "%s_%s", to->instance->config->kind->type, name);
-	add_of(to->metrics, to->instance, own, NULL, value);
-}
-
-static void metrics_text(struct report *report, const char *name, const char *value)
-{
-	(void)report;
-	(void)name;
-	(void)value;
-}
-
-static void metrics_problem(struct report *report, const char *sentence)
-{
-	(void)report;
-	(void)sentence;
-}
-
 static void add_instance(json_t *metrics, const struct instance *instance)
 {
-	const struct service_ops *ops = service_of(instance->config->kind);
+	json_t *report = status_report(instance, NULL), *value;
 	const struct counters *c = &instance->counters;
-	struct metrics_report report = {
-		.report = { metrics_number, metrics_text, metrics_problem },
-		.instance = instance,
-		.metrics = metrics,
-	};
+	const char *name;
+	char own[NAME_SIZE];
 
 	add_of(metrics, instance, "clients", NULL, instance->stream_count);
 	add_of(metrics, instance, "programs", NULL, instance->child_count);
@@ -91,8 +59,11 @@ static void add_instance(json_t *metrics, const struct instance *instance)
 		add_of(metrics, instance, "refused_total", limit_name(i), c->refused[i]);
 	for (int i = DROP_NOT + 1; i < DROP_REASONS; i++)
 		add_of(metrics, instance, "dropped_total", drop_reason_name(i), c->drops[i]);
-	if (ops->report != NULL)
-		ops->report(instance, &report.report);
+	json_object_foreach (report, name, value) {
+		snprintf(own, sizeof(own), "%s_%s", instance->config->kind->type, name);
+		add_of(metrics, instance, own, NULL, (uint64_t)json_integer_value(value));
+	}
+	json_decref(report);
 }
 
 static void add_process(json_t *metrics, const struct server *server)

@@ -144,16 +144,26 @@ static void status_number(struct report *report, const char *name, uint64_t valu
 	    ((struct status_report *)report)->facts, name, json_integer((json_int_t)value));
 }
 
-static void status_text(struct report *report, const char *name, const char *value)
-{
-	json_object_set_new(((struct status_report *)report)->facts, name, json_text(value));
-}
-
 static void status_problem(struct report *report, const char *sentence)
 {
 	struct status_report *to = (struct status_report *)report;
 
 	add_problem(to->problems, "%s: %s", to->service, sentence);
+}
+
+json_t *status_report(const struct instance *instance, json_t *problems)
+{
+	const struct service_ops *ops = service_of(instance->config->kind);
+	struct status_report report = {
+		.report = { status_number, status_problem },
+		.service = instance->name,
+		.facts = json_object(),
+		.problems = problems,
+	};
+
+	if (ops->report != NULL)
+		ops->report(instance, &report.report);
+	return report.facts;
 }
 
 static json_t *addresses_status(const struct instance *instance, json_t *problems)
@@ -186,15 +196,8 @@ static json_t *addresses_status(const struct instance *instance, json_t *problem
 
 static json_t *service_status(const struct instance *instance, json_t *problems)
 {
-	const struct service_ops *ops = service_of(instance->config->kind);
 	const struct counters *c = &instance->counters;
 	enum limit limit = admission_full(instance);
-	struct status_report report = {
-		.report = { status_number, status_text, status_problem },
-		.service = instance->name,
-		.facts = json_object(),
-		.problems = problems,
-	};
 	json_t *service;
 
 	if (limit != LIMIT_NONE && limit != LIMIT_ALL_CLIENTS)
@@ -208,9 +211,7 @@ static json_t *service_status(const struct instance *instance, json_t *problems)
 	    (json_int_t)c->bytes_in, "bytes_out", (json_int_t)c->bytes_out, "datagrams_in",
 	    (json_int_t)c->datagrams_in, "datagrams_out", (json_int_t)c->datagrams_out);
 	add_counts(service, c);
-	if (ops->report != NULL)
-		ops->report(instance, &report.report);
-	json_object_set_new(service, "report", report.facts);
+	json_object_set_new(service, "report", status_report(instance, problems));
 	return service;
 }
 
