@@ -292,8 +292,8 @@ static void commit_entry(const struct reload_plan *plan, struct plan_entry *entr
 		TAILQ_INSERT_TAIL(&plan->running->loop->instances, instance, entry);
 	instance_configure(
 	    instance, entry->config, service_handlers(entry->config), plan->config->limits);
-	if (!entry->fresh && ops->reload != NULL)
-		ops->reload(instance);
+	if (ops->configure != NULL)
+		ops->configure(instance);
 	streams_recheck(instance);
 	if (entry->adopts)
 		log_info("%s: sockets from the service manager take the place of listen",

@@ -12,7 +12,7 @@
 
 #define MS_NS 1000000
 
-static struct admission_limit clients_of(size_t now, int64_t max)
+static struct admission_limit limit_of(size_t now, int64_t max)
 {
 	return (struct admission_limit){
 		.applies = true, .reached = (int64_t)now >= max, .now = (int64_t)now, .max = max
@@ -22,17 +22,15 @@ static struct admission_limit clients_of(size_t now, int64_t max)
 /* Fills in the limits that hold for any address, and returns the first that is reached. */
 static enum limit ask_instance(const struct instance *instance, struct admission_limit limits[])
 {
-	const struct handlers *handlers = instance->handlers;
 	const struct loop *loop = instance->loop;
 
 	limits[LIMIT_CLIENTS] =
-	    clients_of(instance->stream_count, instance->settings->max_connections);
-	if (handlers->full != NULL)
-		limits[LIMIT_PROGRAMS] = (struct admission_limit){ .applies = true,
-			.reached = handlers->full(instance) };
+	    limit_of(instance->stream_count, instance->settings->max_connections);
+	if (instance->max_children != 0)
+		limits[LIMIT_PROGRAMS] = limit_of(instance->child_count, instance->max_children);
 	/* An administrator gets in even when the server is full: to find out why. */
-	if (!(handlers->flags & HANDLERS_ADMINISTER))
-		limits[LIMIT_ALL_CLIENTS] = clients_of(loop->streams, (int64_t)loop->max_streams);
+	if (!(instance->handlers->flags & HANDLERS_ADMINISTER))
+		limits[LIMIT_ALL_CLIENTS] = limit_of(loop->streams, (int64_t)loop->max_streams);
 	return limits[LIMIT_CLIENTS].reached       ? LIMIT_CLIENTS
 	       : limits[LIMIT_PROGRAMS].reached    ? LIMIT_PROGRAMS
 	       : limits[LIMIT_ALL_CLIENTS].reached ? LIMIT_ALL_CLIENTS

@@ -147,8 +147,10 @@ static enum drop_reason datagram_serve(struct instance *instance, struct datagra
 		return reason;
 	if (!access_allows(&instance->settings->allow, &instance->settings->deny, &peer))
 		return DROP_DENIED;
-	length = instance->handlers->datagram(
-	    instance, &datagram, b->reply_buffers[replies], BUFFER_SIZE);
+	length = instance->handlers->datagram == NULL
+		     ? -1
+		     : instance->handlers->datagram(
+			   instance, &datagram, b->reply_buffers[replies], BUFFER_SIZE);
 	if (instance->guard_rules.receiver)
 		return DROP_NOT;
 	if (length == -1)

@@ -65,16 +65,17 @@ struct handlers {
 	 * client is not read. A service with neither handler has its input dropped.
 	 */
 	enum verdict (*bytes)(struct stream *stream, struct evbuffer *in, struct evbuffer *out);
-	/* The client has closed its side, and all input is consumed. CONTINUE: the service has more to send. */
+	/*
+	 * The client has closed its side, and all input is consumed. CONTINUE: the service has more to send, as does
+	 * one that has `writable` instead.
+	 */
 	enum verdict (*eof)(struct stream *stream, struct evbuffer *out);
 	/* At the start and whenever the output is short: may add to it, and is called again if it did. */
 	enum verdict (*writable)(struct stream *stream, struct evbuffer *out);
 	/* Whether the service is working for the client, which is not idle then. */
 	bool (*busy)(struct stream *stream);
 	void (*close)(struct stream *stream);
-	/* Whether one more client would exceed max_children. */
-	bool (*full)(const struct instance *instance);
-	/* Fills the reply and returns its length; -1 = no answer. */
+	/* Fills the reply and returns its length; -1 = no answer, as without it. */
 	ssize_t (*datagram)(
 	    struct instance *instance, const struct datagram *request, char *reply, size_t size);
 };

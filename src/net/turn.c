@@ -57,9 +57,11 @@ static enum verdict end_input(struct stream *s)
 		verdict = serve_tail(s, in, out);
 	if (verdict == VERDICT_ABORT)
 		return verdict;
-	if (s->handlers->eof != NULL &&
-	    (s->phase == PHASE_SERVING || (s->handlers->flags & HANDLERS_FINISH))) {
-		verdict = s->handlers->eof(s, out);
+	if (s->phase == PHASE_SERVING || (s->handlers->flags & HANDLERS_FINISH)) {
+		if (s->handlers->eof != NULL)
+			verdict = s->handlers->eof(s, out);
+		else if (s->handlers->writable == NULL)
+			verdict = VERDICT_CLOSE;
 		if (verdict != VERDICT_CLOSE)
 			return verdict;
 	}

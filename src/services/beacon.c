@@ -65,7 +65,7 @@ static int beacon_start(struct instance *instance, struct error *error)
 	return instance->state == NULL ? error_memory(error) : 0;
 }
 
-static void beacon_reload(struct instance *instance)
+static void beacon_configure(struct instance *instance)
 {
 	const struct sender_settings settings = beacon_settings_of(instance);
 
@@ -133,7 +133,7 @@ const struct service_ops service_beacon = {
 	.interface = beacon_interface,
 	.check = beacon_check,
 	.start = beacon_start,
-	.reload = beacon_reload,
+	.configure = beacon_configure,
 	.stop = beacon_stop,
 	.report = beacon_report,
 };

@@ -44,18 +44,8 @@ static enum verdict chargen_writable(struct stream *stream, struct evbuffer *out
 	return VERDICT_CONTINUE;
 }
 
-/* A client with nothing to say may still listen; one that has left shows when it is sent more. */
-static enum verdict chargen_eof(struct stream *stream, struct evbuffer *out)
-{
-	(void)stream;
-	(void)out;
-	return VERDICT_CONTINUE;
-}
-
-static const struct handlers handlers = {
-	.eof = chargen_eof,
-	.writable = chargen_writable,
-};
+/* Without an `eof` handler, a client with nothing to say may still listen. */
+static const struct handlers handlers = { .writable = chargen_writable };
 
 const struct service_ops service_chargen = {
 	.kind = SERVICE_KIND(

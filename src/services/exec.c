@@ -81,11 +81,9 @@ static void exec_close(struct stream *stream)
 	relay_free(relay_of(stream));
 }
 
-static bool is_full(const struct instance *instance)
+static void exec_configure(struct instance *instance)
 {
-	const struct exec_conf *conf = instance->conf;
-
-	return instance->child_count >= (size_t)conf->max_children;
+	instance->max_children = ((const struct exec_conf *)instance->conf)->max_children;
 }
 
 static void exec_report(const struct instance *instance, struct report *report)
@@ -126,7 +124,6 @@ static const struct handlers handlers = {
 	.writable = exec_writable,
 	.busy = exec_busy,
 	.close = exec_close,
-	.full = is_full,
 };
 
 const struct service_ops service_exec = {
@@ -139,5 +136,6 @@ const struct service_ops service_exec = {
 	.handlers = &handlers,
 	.check = exec_check,
 	.verify = exec_verify,
+	.configure = exec_configure,
 	.report = exec_report,
 };

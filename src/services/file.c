@@ -152,13 +152,6 @@ static enum verdict file_open(struct stream *stream, struct evbuffer *out)
 	return client->segment == NULL ? fail_reading(stream, "out of memory") : VERDICT_CONTINUE;
 }
 
-static enum verdict file_eof(struct stream *stream, struct evbuffer *out)
-{
-	(void)stream;
-	(void)out;
-	return VERDICT_CONTINUE;
-}
-
 static enum verdict file_writable(struct stream *stream, struct evbuffer *out)
 {
 	struct file_client *client = stream_state(stream);
@@ -230,7 +223,6 @@ static const struct handlers handlers = {
 	.flags = HANDLERS_FINISH | HANDLERS_SEND_FILES,
 	.conn_size = sizeof(struct file_client),
 	.open = file_open,
-	.eof = file_eof,
 	.writable = file_writable,
 	.close = file_close,
 };

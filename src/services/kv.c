@@ -158,13 +158,6 @@ static struct engine_settings kv_engine_settings(const struct instance *instance
 	};
 }
 
-static void kv_set_limits(const struct instance *instance, struct kv *kv)
-{
-	const struct kv_conf *conf = instance->conf;
-
-	kv->limits = (struct call_limits){ (size_t)conf->max_key, (size_t)conf->max_value };
-}
-
 static int kv_start(struct instance *instance, struct error *error)
 {
 	struct kv *kv = calloc(1, sizeof(*kv));
@@ -185,18 +178,18 @@ static int kv_start(struct instance *instance, struct error *error)
 			kv_free(kv);
 		return -1;
 	}
-	kv_set_limits(instance, kv);
 	instance->state = kv;
 	kv_work_in(instance, 0);
 	return 0;
 }
 
-static void kv_reload(struct instance *instance)
+static void kv_configure(struct instance *instance)
 {
 	struct engine_settings settings = kv_engine_settings(instance);
+	const struct kv_conf *conf = instance->conf;
 	struct kv *kv = instance->state;
 
-	kv_set_limits(instance, kv);
+	kv->limits = (struct call_limits){ (size_t)conf->max_key, (size_t)conf->max_value };
 	kv->engine->ops->configure(kv->engine, &settings);
 }
 
@@ -242,7 +235,7 @@ const struct service_ops service_kv = {
 	.storage = kv_storage,
 	.check = kv_check,
 	.start = kv_start,
-	.reload = kv_reload,
+	.configure = kv_configure,
 	.stop = kv_stop,
 	.report = kv_report,
 };

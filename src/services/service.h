@@ -47,8 +47,8 @@ struct service_ops {
 	int (*start)(struct instance *instance, struct error *error);
 	/* Its last client and program have gone. */
 	void (*stop)(struct instance *instance);
-	/* A reload has put another instance->conf in force. */
-	void (*reload)(struct instance *instance);
+	/* instance->conf is in force: after the start, and another one after each reload. */
+	void (*configure)(struct instance *instance);
 	/* What only the service knows of its state, for an administrator. */
 	void (*report)(const struct instance *instance, struct report *report);
 };

@@ -45,7 +45,7 @@ static int time_start(struct instance *instance, struct error *error)
 }
 
 /* The time zone may have changed. */
-static void time_reload(struct instance *instance)
+static void time_configure(struct instance *instance)
 {
 	((struct second *)instance->state)->at = 0;
 }
@@ -278,6 +278,6 @@ const struct service_ops service_time = {
 	.transports = SERVICE_BOTH,
 	.handlers = &handlers,
 	.start = time_start,
-	.reload = time_reload,
+	.configure = time_configure,
 	.stop = time_stop,
 };
