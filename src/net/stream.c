@@ -32,7 +32,7 @@
 #define REFUSED_MAX 128 /* clients that linger with a refusal */
 #define LIMIT_KEY_MAX 192
 
-#define INPUT_HIGH (128u * 1024) /* waiting to be served, unless a single line may be longer */
+#define INPUT_HIGH (128u * 1024) /* waiting to be served, unless it is one half line */
 #define OUTPUT_LOW (64u * 1024)  /* the service is asked for more */
 #define OUTPUT_MAX (1024u * 1024)
 #define WRITE_PER_EVENT (256u * 1024)
@@ -172,7 +172,6 @@ static int write_output(struct stream *s, size_t most)
 static void flush(struct stream *s)
 {
 	struct channel *channel = &s->channel;
-	const struct line_settings *lines = s->instance->lines;
 	size_t unread = evbuffer_get_length(bufferevent_get_input(channel->bev)), left, waiting;
 	bool read, write, again;
 
@@ -185,8 +184,8 @@ static void flush(struct stream *s)
 		stream_end(s, CLOSE_SLOW_READER);
 		return;
 	}
-	/* A half line of any length that is allowed must not keep its own end out. */
-	read = unread <= INPUT_HIGH || (lines != NULL && unread <= (size_t)lines->max_line + 2);
+	/* A half line must not keep its own end out: the framing limits its length, once it has been read. */
+	read = unread <= INPUT_HIGH || (s->handlers->framing != NULL && !s->more);
 	read = !s->eof && (s->phase >= PHASE_CLOSING || (read && waiting <= REPLIES_HIGH));
 	write = left > 0 || s->producing;
 	if (write && !channel->writing)
