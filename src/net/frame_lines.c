@@ -124,11 +124,12 @@ static enum sniffed_http sniff_long_line(
 static enum frame end_skipping(struct lines *lines, struct frame_input *in, char *lf)
 {
 	size_t rest = (size_t)(lf - in->at), known = rest < SNIFF_END ? rest : SNIFF_END;
+	const char *last = lf - known;
 	bool http = lines->skipped == SNIFFED_HTTP;
 
-	known -= end_length(lines->takes_telnet, lf - known, known);
+	known -= end_length(lines->takes_telnet, last, known);
 	if (lines->skipped == SNIFFED_MAYBE_HTTP)
-		http = sniff_http_end(in->at + rest - known, known, !lines->first_ended);
+		http = sniff_http_end(last, known, !lines->first_ended);
 	lines->skipping = false;
 	lines->first_ended = true;
 	clear_typed(lines); /* an IAC IAC just before the LF */

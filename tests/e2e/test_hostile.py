@@ -121,6 +121,7 @@ FOREIGN = {
     "http-del-without-cr": (b"DEL /x HTTP/1.0\n\n", b"HTTP"),
     "http-m-search": (b"M-SEARCH /x HTTP/1.1\r\n\r\n", b"HTTP"),
     "http-3": (b"get /x HTTP/3.0\r\n\r\n", b"HTTP"),
+    "http-longer-than-a-line-with-nul": (b"GET /" + b"x" * 3000 + b" HTTP/1.1\r\0\n", b"HTTP"),
     "host-first": (b"host: rebound.example\r\n\r\n", b"HTTP"),
     "host-without-a-blank": (b"HOST:rebound.example:9002\r\n\r\n", b"HTTP"),
     "tls": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"TLS"),
