@@ -29,10 +29,15 @@ struct relay {
 	struct child *child; /* NULL once the program has ended */
 	bool over;           /* its output has ended */
 	int fd;              /* our end */
-	int queued; /* bytes of the program's input in the kernel, at the last relay_is_busy() */
+	int queued; /* bytes of the program's input in the kernel, at the last relay_busy() */
 	struct event *readable, *writable;
 	struct evbuffer *output; /* of the program, on its way to the client */
 };
+
+static struct relay *relay_of(struct stream *client)
+{
+	return ((struct relay_client *)stream_state(client))->relay;
+}
 
 /* --- from the program to the client --- */
 
@@ -69,7 +74,7 @@ static void relay_readable_cb(evutil_socket_t fd, short events, void *arg)
 	(void)fd;
 	(void)events;
 	if (!stream_has_room(r->client)) {
-		event_del(r->readable); /* until relay_resume() */
+		event_del(r->readable); /* until relay_writable() */
 		return;
 	}
 	n = receive(r);
@@ -92,11 +97,15 @@ static void ended_cb(void *owner)
 		event_active(r->readable, EV_READ, 0);
 }
 
-void relay_resume(struct relay *r)
+enum verdict relay_writable(struct stream *client, struct evbuffer *out)
 {
+	const struct relay *r = relay_of(client);
+
+	(void)out;
 	event_add(r->readable, NULL);
 	if (r->child == NULL)
 		event_active(r->readable, EV_READ, 0);
+	return VERDICT_CONTINUE;
 }
 
 /* --- from the client to the program --- */
@@ -110,16 +119,21 @@ static void relay_writable_cb(evutil_socket_t fd, short events, void *arg)
 	stream_resume(r->client);
 }
 
-void relay_give(struct relay *r, struct evbuffer *in)
+enum verdict relay_bytes(struct stream *client, struct evbuffer *in, struct evbuffer *out)
 {
+	const struct relay *r = relay_of(client);
+
+	(void)out;
 	if (evbuffer_write(in, r->fd) == -1 && errno != EAGAIN && errno != EINTR)
 		evbuffer_drain(in, evbuffer_get_length(in)); /* it listens no more, but may speak */
 	if (evbuffer_get_length(in) > 0)
 		event_add(r->writable, NULL);
+	return VERDICT_CONTINUE;
 }
 
-bool relay_is_busy(struct relay *r)
+bool relay_busy(struct stream *client)
 {
+	struct relay *r = relay_of(client);
 	struct pollfd program = { .fd = r->fd, .events = POLLIN };
 	int queued = 0, before = r->queued;
 
@@ -129,9 +143,11 @@ bool relay_is_busy(struct relay *r)
 	return (queued > 0 && before == 0) || queued < before || poll(&program, 1, 0) > 0;
 }
 
-void relay_end_input(struct relay *r)
+enum verdict relay_eof(struct stream *client, struct evbuffer *out)
 {
-	shutdown(r->fd, SHUT_WR);
+	(void)out;
+	shutdown(relay_of(client)->fd, SHUT_WR);
+	return VERDICT_CONTINUE;
 }
 
 /* --- beginning and end --- */
@@ -191,7 +207,7 @@ static int join(struct relay *r, const struct strings *command, int64_t timeout,
 	return result;
 }
 
-struct relay *relay_new(struct stream *client, const struct strings *command, int64_t timeout_ms)
+enum verdict relay_start(struct stream *client, const struct strings *command, int64_t timeout_ms)
 {
 	struct instance *instance = stream_instance(client);
 	struct relay *r = calloc(1, sizeof(*r));
@@ -199,21 +215,26 @@ struct relay *relay_new(struct stream *client, const struct strings *command, in
 
 	peer_format(stream_peer(client), peer, sizeof(peer));
 	snprintf(label, sizeof(label), "%s %s", instance->name, peer);
+	((struct relay_client *)stream_state(client))->relay = r;
 	if (r != NULL) {
 		r->client = client;
 		r->fd = -1;
 		if (join(r, command, timeout_ms, label) == 0)
-			return r;
+			return VERDICT_CONTINUE;
 	}
 	instance->failed_programs++;
 	log_limited(&instance->service_lines, LOG_LEVEL_ERROR, "%s: cannot start %s: %s", label,
 	    command->items[0], strerror(errno));
-	relay_free(r);
-	return NULL;
+	relay_close(client);
+	return VERDICT_CLOSE;
 }
 
-void relay_free(struct relay *r)
+void relay_close(struct stream *client)
 {
+	struct relay_client *state = stream_state(client);
+	struct relay *r = state->relay;
+
+	state->relay = NULL;
 	if (r == NULL)
 		return;
 	if (r->child != NULL && r->over)

@@ -1,7 +1,7 @@
 /*
  * A relay: joins a client with a program of its own over a socketpair. It lives as long as its
  * stream. Neither side is read faster than the other one takes it, and the end of either is passed
- * on.
+ * on. All but the start of it are handlers of a service (net/handlers.h), with a struct relay_client per stream.
  */
 #ifndef ECHOD_NET_RELAY_H
 #define ECHOD_NET_RELAY_H
@@ -9,32 +9,33 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct evbuffer;
-struct relay;
-struct stream;
+#include "net/handlers.h"
+
 struct strings;
+
+/* A client's state. */
+struct relay_client {
+	struct relay *relay; /* NULL = its program could not be started */
+};
 
 /*
  * Starts the program (its name, then its arguments) for the client; after timeout_ms (0 = never)
- * it is ended. NULL when it cannot be started, which is in the log then.
+ * it is ended. VERDICT_CLOSE when it cannot be started, which is in the log then.
  */
-struct relay *relay_new(struct stream *client, const struct strings *command, int64_t timeout_ms);
-/* The client has gone: so has the program, soon. NULL is fine. */
-void relay_free(struct relay *relay);
+enum verdict relay_start(struct stream *client, const struct strings *command, int64_t timeout_ms);
+/* The client has gone: so has the program, soon. */
+void relay_close(struct stream *client);
 
-/*
- * Gives input to the program; what it does not take yet is left in place, and the stream resumed
- * later.
- */
-void relay_give(struct relay *relay, struct evbuffer *in);
+/* Gives input to the program; what it does not take yet is left in place, and the stream resumed later. */
+enum verdict relay_bytes(struct stream *client, struct evbuffer *in, struct evbuffer *out);
 /* There will be no more input. */
-void relay_end_input(struct relay *relay);
+enum verdict relay_eof(struct stream *client, struct evbuffer *out);
 /*
  * Whether the program is working: it has written output that is not read yet, or has read some of its input since
  * the last call.
  */
-bool relay_is_busy(struct relay *relay);
+bool relay_busy(struct stream *client);
 /* The client has taken what was held up: reads on from the program. */
-void relay_resume(struct relay *relay);
+enum verdict relay_writable(struct stream *client, struct evbuffer *out);
 
 #endif

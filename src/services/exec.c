@@ -30,55 +30,12 @@ static const struct option_row rows[] = {
 	OPTION_END,
 };
 
-/* A client's state. */
-struct exec_client {
-	struct relay *relay; /* NULL = its program could not be started */
-};
-
-static struct relay *relay_of(struct stream *stream)
-{
-	return ((struct exec_client *)stream_state(stream))->relay;
-}
-
 static enum verdict exec_open(struct stream *stream, struct evbuffer *out)
 {
 	const struct exec_conf *conf = stream_instance(stream)->conf;
-	struct exec_client *client = stream_state(stream);
 
 	(void)out;
-	client->relay = relay_new(stream, &conf->command, conf->timeout);
-	return client->relay == NULL ? VERDICT_CLOSE : VERDICT_CONTINUE;
-}
-
-static enum verdict exec_bytes(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
-{
-	(void)out;
-	relay_give(relay_of(stream), in);
-	return VERDICT_CONTINUE;
-}
-
-static enum verdict exec_eof(struct stream *stream, struct evbuffer *out)
-{
-	(void)out;
-	relay_end_input(relay_of(stream));
-	return VERDICT_CONTINUE;
-}
-
-static enum verdict exec_writable(struct stream *stream, struct evbuffer *out)
-{
-	(void)out;
-	relay_resume(relay_of(stream));
-	return VERDICT_CONTINUE;
-}
-
-static bool exec_busy(struct stream *stream)
-{
-	return relay_is_busy(relay_of(stream));
-}
-
-static void exec_close(struct stream *stream)
-{
-	relay_free(relay_of(stream));
+	return relay_start(stream, &conf->command, conf->timeout);
 }
 
 static void exec_configure(struct instance *instance)
@@ -117,13 +74,13 @@ static int exec_verify(const struct instance_config *config, struct error *error
 
 static const struct handlers handlers = {
 	.flags = HANDLERS_FINISH,
-	.conn_size = sizeof(struct exec_client),
+	.conn_size = sizeof(struct relay_client),
 	.open = exec_open,
-	.bytes = exec_bytes,
-	.eof = exec_eof,
-	.writable = exec_writable,
-	.busy = exec_busy,
-	.close = exec_close,
+	.bytes = relay_bytes,
+	.eof = relay_eof,
+	.writable = relay_writable,
+	.busy = relay_busy,
+	.close = relay_close,
 };
 
 const struct service_ops service_exec = {
