@@ -18,15 +18,6 @@
 #include "reload_plan.h"
 #include "server.h"
 
-static void show_warnings(const json_t *answer, struct evbuffer *out)
-{
-	json_t *warnings = json_object_get(answer, "warnings"), *warning;
-	size_t i;
-
-	json_array_foreach (warnings, i, warning)
-		show_between("warning: ", json_string_value(warning), "\n", out);
-}
-
 /* --- the dry run --- */
 
 static const char *const step_names[] = {
@@ -82,45 +73,6 @@ static json_t *describe_dry_run(struct request *request, struct reload *reload)
 	reload_plan_cancel(plan);
 	return json_pack("{s:b, s:o, s:o, s:o}", "dry_run", 1, "steps", steps, "values", values,
 	    "warnings", json_strings(&reload->next->warnings));
-}
-
-static void show_dry_run(json_t *answer, struct evbuffer *out)
-{
-	json_t *steps = json_object_get(answer, "steps"), *step;
-	json_t *values = json_object_get(answer, "values"), *value;
-	bool changes = false;
-	size_t i;
-
-	json_array_foreach (steps, i, step) {
-		const char *name = json_string_of(step, "step");
-		const char *address = json_string_of(step, "address");
-		int64_t clients = json_number(step, "clients");
-
-		evbuffer_add_printf(out, "%s %s%s%s", name, json_string_of(step, "service"),
-		    *address == '\0' ? "" : " ", address);
-		if (clients > 0)
-			evbuffer_add_printf(
-			    out, " and its %" PRId64 " client%s", clients, PLURAL(clients, "s"));
-		evbuffer_add_printf(out, "\n");
-		changes |= strcmp(name, step_names[PLAN_KEEPS]) != 0;
-	}
-	json_array_foreach (values, i, value) {
-		bool restart = json_is_true(json_object_get(value, "restart"));
-		const char *before = json_string_of(value, "before");
-		const char *after = json_string_of(value, "after");
-
-		evbuffer_add_printf(out, "%s %s: ", restart ? "needs a restart:" : "changes",
-		    json_string_of(value, "key"));
-		show_text(*before == '\0' ? "unset" : before, out);
-		show_between(" -> ", *after == '\0' ? "unset" : after, " (", out);
-		show_place(value, out);
-		evbuffer_add_printf(out, ")\n");
-		changes |= !restart;
-	}
-	show_warnings(answer, out);
-	evbuffer_add_printf(out, "%s\n",
-	    changes ? "a reload would make these changes; nothing has been changed"
-		    : "a reload would change nothing");
 }
 
 /* --- the reload --- */
@@ -182,12 +134,46 @@ static void reload_end(struct request *request)
 
 static void reload_show(json_t *answer, struct evbuffer *out)
 {
-	if (json_object_get(answer, "dry_run") != NULL) {
-		show_dry_run(answer, out);
-		return;
+	json_t *warnings = json_object_get(answer, "warnings"), *warning;
+	json_t *steps = json_object_get(answer, "steps"), *step; /* of a dry run, as the values */
+	json_t *values = json_object_get(answer, "values"), *value;
+	bool changes = false;
+	size_t i;
+
+	json_array_foreach (steps, i, step) {
+		const char *name = json_string_of(step, "step");
+		const char *address = json_string_of(step, "address");
+		int64_t clients = json_number(step, "clients");
+
+		evbuffer_add_printf(out, "%s %s%s%s", name, json_string_of(step, "service"),
+		    *address == '\0' ? "" : " ", address);
+		if (clients > 0)
+			evbuffer_add_printf(
+			    out, " and its %" PRId64 " client%s", clients, PLURAL(clients, "s"));
+		evbuffer_add_printf(out, "\n");
+		changes |= strcmp(name, step_names[PLAN_KEEPS]) != 0;
 	}
-	show_warnings(answer, out);
-	show_between("reloaded ", json_string_of(answer, "reloaded"), "\n", out);
+	json_array_foreach (values, i, value) {
+		bool restart = json_is_true(json_object_get(value, "restart"));
+		const char *before = json_string_of(value, "before");
+		const char *after = json_string_of(value, "after");
+
+		evbuffer_add_printf(out, "%s %s: ", restart ? "needs a restart:" : "changes",
+		    json_string_of(value, "key"));
+		show_text(*before == '\0' ? "unset" : before, out);
+		show_between(" -> ", *after == '\0' ? "unset" : after, " (", out);
+		show_place(value, out);
+		evbuffer_add_printf(out, ")\n");
+		changes |= !restart;
+	}
+	json_array_foreach (warnings, i, warning)
+		show_between("warning: ", json_string_value(warning), "\n", out);
+	if (steps == NULL)
+		show_between("reloaded ", json_string_of(answer, "reloaded"), "\n", out);
+	else
+		evbuffer_add_printf(out, "%s\n",
+		    changes ? "a reload would make these changes; nothing has been changed"
+			    : "a reload would change nothing");
 }
 
 const struct command command_reload = {

@@ -289,32 +289,16 @@ static bool judge_muted(const struct question *q, json_t *findings, bool others_
 	return count > 0;
 }
 
-/* Whether the peer's network has reached reply_rate. */
-static bool judge_rate(const struct question *q, json_t *findings)
-{
-	const struct option_section *section = own_section(q, PART_DATAGRAMS);
-	const struct guard_rules *rules = &q->instance->guard_rules;
-	int64_t wait = guard_rate_wait(q->instance->guard, rules, &q->suspect.peer, clock_ms());
-
-	if (wait == 0)
-		add_finding(findings, false, section, "reply_rate", 0,
-		    "at most %" PRId64
-		    " answer%s a second to its network, by services.%s.reply_rate",
-		    rules->reply_rate, PLURAL(rules->reply_rate, "s"), q->instance->name);
-	else if (wait > 0)
-		add_finding(findings, true, section, "reply_rate", 0,
-		    "its network has had the %" PRId64
-		    " answer%s a second of services.%s.reply_rate: no more for %" PRId64 " ms",
-		    rules->reply_rate, PLURAL(rules->reply_rate, "s"), q->instance->name, wait);
-	return wait > 0;
-}
-
 static json_t *judge_datagrams(const struct question *q)
 {
 	json_t *findings = json_array();
-	const struct instance_settings *settings = q->instance->settings;
+	const struct instance *instance = q->instance;
+	const struct instance_settings *settings = instance->settings;
+	const struct option_section *section = own_section(q, PART_DATAGRAMS);
+	const struct guard_rules *rules = &instance->guard_rules;
 	bool dropped = judge_guards(q, findings);
 	struct access_decision access;
+	int64_t wait;
 
 	if (!dropped) {
 		access = access_decide(&settings->allow, &settings->deny, &q->suspect.peer);
@@ -322,7 +306,20 @@ static json_t *judge_datagrams(const struct question *q)
 		dropped = !access.allowed;
 	}
 	if (!dropped) {
-		dropped = judge_rate(q, findings);
+		wait = guard_rate_wait(instance->guard, rules, &q->suspect.peer, clock_ms());
+		dropped = wait > 0;
+		if (wait == 0)
+			add_finding(findings, false, section, "reply_rate", 0,
+			    "at most %" PRId64
+			    " answer%s a second to its network, by services.%s.reply_rate",
+			    rules->reply_rate, PLURAL(rules->reply_rate, "s"), instance->name);
+		else if (wait > 0)
+			add_finding(findings, true, section, "reply_rate", 0,
+			    "its network has had the %" PRId64
+			    " answer%s a second of services.%s.reply_rate: no more for %" PRId64
+			    " ms",
+			    rules->reply_rate, PLURAL(rules->reply_rate, "s"), instance->name,
+			    wait);
 		dropped |= judge_muted(q, findings, !dropped);
 	}
 	return json_pack(

@@ -246,31 +246,6 @@ static int find_command(const char *name)
 	return COMMAND_ROWS;
 }
 
-static int run_command(struct options *options, int argc, char **argv)
-{
-	int number = find_command(argv[0]), status;
-	const struct command_row *row = &command_rows[number];
-	size_t least, most;
-
-	if (number == COMMAND_ROWS)
-		return STATUS_USAGE;
-	options->row = row;
-	if (row->flags & COMMAND_SLOW)
-		options->patience = INT64_MAX;
-	if (!parse_options(options, row, argc, argv, &status))
-		return status;
-	argc -= optind;
-	argv += optind;
-	synopsis_count(row->arguments, &least, &most);
-	if ((size_t)argc < least || (size_t)argc > most) {
-		complain("%s: %s", row->name,
-		    (size_t)argc < least ? "an argument is missing" : "too many arguments");
-		print_command_usage(row, stderr);
-		return STATUS_USAGE;
-	}
-	return commands[number](options, argc, argv);
-}
-
 /* An answer that did not reach the disk is not "ok". */
 static int check_output(int status)
 {
@@ -288,17 +263,38 @@ int main(int argc, char **argv)
 		.interval = SECOND_US,
 		.patience = 5 * SECOND_US,
 	};
-	int status;
+	const struct command_row *row;
+	int number, status = STATUS_USAGE;
+	size_t least, most;
 
 	standard_occupy();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!parse_options(&options, NULL, argc, argv, &status))
 		return check_output(status);
-	if (optind == argc) {
+	argc -= optind;
+	argv += optind;
+	if (argc == 0) {
 		print_usage(stderr);
 		return STATUS_USAGE;
 	}
-	status = run_command(&options, argc - optind, argv + optind);
+	if ((number = find_command(argv[0])) == COMMAND_ROWS)
+		return check_output(STATUS_USAGE);
+	row = options.row = &command_rows[number];
+	if (row->flags & COMMAND_SLOW)
+		options.patience = INT64_MAX;
+	if (parse_options(&options, row, argc, argv, &status)) {
+		argc -= optind;
+		argv += optind;
+		synopsis_count(row->arguments, &least, &most);
+		if ((size_t)argc >= least && (size_t)argc <= most) {
+			status = commands[number](&options, argc, argv);
+		} else {
+			complain("%s: %s", row->name,
+			    (size_t)argc < least ? "an argument is missing" : "too many arguments");
+			print_command_usage(row, stderr);
+			status = STATUS_USAGE;
+		}
+	}
 	strings_clear(&options.forwarded);
 	return check_output(status);
 }

@@ -210,36 +210,11 @@ static void run(struct ping *ping, int signals)
 	}
 }
 
-/* As ping(8): one answer is enough, but a stream that broke or was no echo is not. */
-static int ping_connected(struct ping *ping)
-{
-	unsigned char random[KEY_DIGITS / 2];
-	int signals = wait_signals();
-
-	if (signals == -1 || getrandom(random, sizeof(random), 0) != sizeof(random)) {
-		complain("cannot start: %s", strerror(errno));
-		return STATUS_NO;
-	}
-	for (size_t i = 0; i < sizeof(random); i++)
-		snprintf(ping->key + 2 * i, 3, "%02x", random[i]);
-	ping->report = (struct ping_report){
-		.json = ping->options->json,
-		.address = ping->connection.address.text,
-		.peer = ping->connection.peer,
-		.bytes = PROBE_BYTES,
-	};
-	report_start(&ping->report);
-	run(ping, signals);
-	report_summary(&ping->report, &ping->probes, clock_us() - ping->started);
-	if (ping->probes.received > 0 && !ping->over)
-		return STATUS_OK;
-	return ping->status != STATUS_OK ? ping->status : STATUS_NO;
-}
-
 int ping_command(const struct options *options, int count, char **arguments)
 {
 	struct ping *ping = calloc(1, sizeof(*ping));
-	int status;
+	unsigned char random[KEY_DIGITS / 2];
+	int status, signals;
 
 	(void)count;
 	if (ping == NULL) {
@@ -248,8 +223,29 @@ int ping_command(const struct options *options, int count, char **arguments)
 	}
 	ping->options = options;
 	status = connection_open(&ping->connection, arguments[0], options->patience);
-	if (status == STATUS_OK)
-		status = ping_connected(ping);
+	if (status != STATUS_OK)
+		goto out;
+	if ((signals = wait_signals()) == -1 ||
+	    getrandom(random, sizeof(random), 0) != sizeof(random)) {
+		complain("cannot start: %s", strerror(errno));
+		status = STATUS_NO;
+		goto out;
+	}
+	for (size_t i = 0; i < sizeof(random); i++)
+		snprintf(ping->key + 2 * i, 3, "%02x", random[i]);
+	ping->report = (struct ping_report){
+		.json = options->json,
+		.address = ping->connection.address.text,
+		.peer = ping->connection.peer,
+		.bytes = PROBE_BYTES,
+	};
+	report_start(&ping->report);
+	run(ping, signals);
+	report_summary(&ping->report, &ping->probes, clock_us() - ping->started);
+	/* As ping(8): one answer is enough, but a stream that broke or was no echo is not. */
+	if (ping->probes.received == 0 || ping->over)
+		status = ping->status != STATUS_OK ? ping->status : STATUS_NO;
+out:
 	connection_close(&ping->connection);
 	free(ping);
 	return status;
