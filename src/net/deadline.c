@@ -1,6 +1,6 @@
 /*
- * The wheel: slots of one tick each, and a bitmap that tells which are in use. What lies further away than
- * the wheel reaches is filed in its last slot and looked at again then.
+ * The wheel: slots of one tick each, and a bitmap of those in use. A deadline further away than the wheel reaches
+ * is filed in its last slot and filed again then.
  */
 #include "net/deadline.h"
 
@@ -52,36 +52,32 @@ static void arm(struct deadlines *d, int64_t tick, int64_t now)
 	d->armed = event_add(d->timer, &tv) == 0 ? tick : 0;
 }
 
-static void check_slot(struct deadlines *d, unsigned slot, int64_t now)
-{
-	struct slot due = LIST_HEAD_INITIALIZER(due);
-	struct deadline *deadline;
-
-	/* Moved aside first: a check may file its entry in this very slot again, a round later. */
-	if ((deadline = LIST_FIRST(&d->slots[slot])) != NULL) {
-		LIST_FIRST(&due) = deadline;
-		deadline->entry.le_prev = &LIST_FIRST(&due);
-		LIST_INIT(&d->slots[slot]);
-	}
-	d->used[slot / WORD_BITS] &= ~(UINT64_C(1) << (slot % WORD_BITS));
-	while ((deadline = LIST_FIRST(&due)) != NULL) {
-		LIST_REMOVE(deadline, entry);
-		deadline->due = 0;
-		d->check(deadline, now);
-	}
-}
-
 static void deadlines_timer_cb(evutil_socket_t fd, short events, void *arg)
 {
 	struct deadlines *d = arg;
 	int64_t now = clock_ms(), tick;
+	struct deadline *deadline;
 
 	(void)fd;
 	(void)events;
 	d->armed = 0;
 	while ((tick = next_used_tick(d)) != 0 && tick * TICK_MS <= now) {
+		unsigned slot = (unsigned)tick % SLOTS;
+		struct slot due = LIST_HEAD_INITIALIZER(due);
+
 		d->done = tick;
-		check_slot(d, (unsigned)tick % SLOTS, now);
+		/* Moved aside first: a check may file its entry in this very slot again, a round later. */
+		if ((deadline = LIST_FIRST(&d->slots[slot])) != NULL) {
+			LIST_FIRST(&due) = deadline;
+			deadline->entry.le_prev = &LIST_FIRST(&due);
+			LIST_INIT(&d->slots[slot]);
+		}
+		d->used[slot / WORD_BITS] &= ~(UINT64_C(1) << (slot % WORD_BITS));
+		while ((deadline = LIST_FIRST(&due)) != NULL) {
+			LIST_REMOVE(deadline, entry);
+			deadline->due = 0;
+			d->check(deadline, now);
+		}
 	}
 	if (tick != 0 && (d->armed == 0 || tick < d->armed))
 		arm(d, tick, now);

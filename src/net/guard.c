@@ -117,28 +117,16 @@ static bool is_for_many(const struct in6_addr *address)
 	return network_key_is_group(address) || network_key_is_broadcast(address);
 }
 
-static bool is_unspecified(const struct in6_addr *address)
-{
-	if (!IN6_IS_ADDR_V4MAPPED(address))
-		return IN6_IS_ADDR_UNSPECIFIED(address);
-	return network_key_ipv4(address) == INADDR_ANY;
-}
-
-/* SSDP, WS-Discovery, mDNS, memcached, and all that only root could open. */
-static bool is_responder(uint16_t port)
-{
-	return port < IPPORT_RESERVED || port == 1900 || port == 3702 || port == 5353 ||
-	       port == 11211;
-}
-
 enum drop_reason guard_request(const struct guard_rules *rules, const struct own_ports *own,
     const struct datagram_route *route)
 {
 	const struct peer *from = route->from;
+	uint16_t port = from->port;
 
 	if (!peer_is_ip(from))
 		return DROP_NOT;
-	if (from->port == 0 || is_unspecified(&from->key) || is_for_many(&from->key))
+	if (port == 0 || IN6_IS_ADDR_UNSPECIFIED(&from->key) || is_for_many(&from->key) ||
+	    (from->family == AF_INET && network_key_ipv4(&from->key) == INADDR_ANY))
 		return DROP_SOURCE;
 	/*
 	 * An IPv4 source in a packet that was not sent to an IPv4 address: somebody has forged an IPv6 header with a
@@ -150,9 +138,13 @@ enum drop_reason guard_request(const struct guard_rules *rules, const struct own
 		return DROP_NOT;
 	if (route->to != NULL && is_for_many(route->to))
 		return DROP_SOURCE;
-	if (own_ports_has(own, from->port))
+	if (own_ports_has(own, port))
 		return DROP_OWN_PORT;
-	return !rules->any_port && is_responder(from->port) ? DROP_RESPONDER : DROP_NOT;
+	/* Root's ports, SSDP, WS-Discovery, mDNS, memcached. */
+	if (!rules->any_port && (port < IPPORT_RESERVED || port == 1900 || port == 3702 ||
+				    port == 5353 || port == 11211))
+		return DROP_RESPONDER;
+	return DROP_NOT;
 }
 
 /* --- 5: the rate of a source --- */
@@ -167,12 +159,6 @@ static void charges_of(const struct guard *guard, const struct guard_rules *rule
 	charges->count = 0;
 	if (rules->reply_rate != 0 && peer_is_ip(peer) && !network_key_is_loopback(&peer->key))
 		rates_charges(&guard->rates, &limit, &peer->key, charges);
-}
-
-/* A large reply is charged once per packet; the rate only needs to have room for the first. */
-static int64_t packets_of(size_t length)
-{
-	return length == 0 ? 1 : (int64_t)((length - 1) / PACKET_BYTES) + 1;
 }
 
 int64_t guard_rate_wait(const struct guard *guard, const struct guard_rules *rules,
@@ -229,31 +215,29 @@ static int repeats_of(const struct repeat *repeat, int64_t now)
 }
 
 /*
+ * Counts the exchange once more. True = that was once too often; its count then starts anew.
+ *
  * A new exchange in a full set replaces the one that was seen least, so that exchanges seen once replace each other
  * and not a loop that is being counted. Among equals the hash chooses, not the age: otherwise nine loops that take
  * turns would each find that the eight others have replaced it.
  */
-static struct repeat *find_repeat(struct guard *guard, uint64_t exchange, int64_t now)
-{
-	struct repeat *set = &guard->repeats[exchange % SETS * WAYS];
-	unsigned preferred = exchange >> 32, least = preferred % WAYS;
-
-	for (unsigned i = 0; i < WAYS; i++)
-		if (set[i].exchange == exchange && repeats_of(&set[i], now) > 0)
-			return &set[i];
-	for (unsigned i = preferred + 1; i < preferred + WAYS; i++)
-		if (repeats_of(&set[i % WAYS], now) < repeats_of(&set[least], now))
-			least = i % WAYS;
-	set[least] = (struct repeat){ .exchange = exchange, .opened = now };
-	return &set[least];
-}
-
-/* Counts the exchange once more. True = that was once too often; its count then starts anew. */
 static bool count_repeat(struct guard *guard, uint64_t exchange, int64_t now)
 {
-	struct repeat *repeat = find_repeat(guard, exchange, now);
-	uint16_t age = (uint16_t)(now - repeat->opened); /* below WINDOW_MS */
+	struct repeat *set = &guard->repeats[exchange % SETS * WAYS], *repeat = NULL;
+	unsigned preferred = exchange >> 32, least = preferred % WAYS;
+	uint16_t age;
 
+	for (unsigned i = 0; i < WAYS && repeat == NULL; i++)
+		if (set[i].exchange == exchange && repeats_of(&set[i], now) > 0)
+			repeat = &set[i];
+	if (repeat == NULL) {
+		for (unsigned i = preferred + 1; i < preferred + WAYS; i++)
+			if (repeats_of(&set[i % WAYS], now) < repeats_of(&set[least], now))
+				least = i % WAYS;
+		repeat = &set[least];
+		*repeat = (struct repeat){ .exchange = exchange, .opened = now };
+	}
+	age = (uint16_t)(now - repeat->opened); /* below WINDOW_MS */
 	if (age - repeat->second >= SECOND_MS) {
 		repeat->second = age;
 		repeat->in_second = 0;
@@ -266,24 +250,19 @@ static bool count_repeat(struct guard *guard, uint64_t exchange, int64_t now)
 	return true;
 }
 
-static bool is_of_peer(const struct peer *muted, const struct peer *peer)
-{
-	if (muted->family != peer->family)
-		return false;
-	if (!peer_is_ip(peer))
-		return true;
-	return IN6_ARE_ADDR_EQUAL(&muted->key, &peer->key) &&
-	       (peer->scope == 0 || peer->scope == muted->scope) &&
-	       (peer->port == 0 || peer->port == muted->port);
-}
-
 size_t guard_muted(const struct guard *guard, const struct peer *peer, int64_t now_ms,
     struct muted_exchange *to, size_t max)
 {
 	size_t count = 0;
 
 	for (size_t i = 0; i < MUTES; i++) {
-		if (guard->mutes[i].until <= now_ms || !is_of_peer(&guard->muted[i].peer, peer))
+		const struct peer *muted = &guard->muted[i].peer;
+
+		if (guard->mutes[i].until <= now_ms || muted->family != peer->family)
+			continue;
+		if (peer_is_ip(peer) && (!IN6_ARE_ADDR_EQUAL(&muted->key, &peer->key) ||
+					    (peer->scope != 0 && peer->scope != muted->scope) ||
+					    (peer->port != 0 && peer->port != muted->port)))
 			continue;
 		if (count < max)
 			to[count] = guard->muted[i];
@@ -293,17 +272,6 @@ size_t guard_muted(const struct guard *guard, const struct peer *peer, int64_t n
 }
 
 /* --- both --- */
-
-static uint64_t hash_exchange(const struct guard *guard, struct exchange_key *key,
-    const void *request, size_t request_length, const void *reply, size_t reply_length)
-{
-	key->request = siphash13(&guard->key, request, request_length);
-	if (reply_length == request_length && memcmp(reply, request, reply_length) == 0)
-		key->reply = key->request;
-	else
-		key->reply = siphash13(&guard->key, reply, reply_length);
-	return siphash13(&guard->key, key, sizeof(*key));
-}
 
 enum drop_reason guard_reply(struct guard *guard, const struct guard_rules *rules,
     const struct datagram_route *route, const void *request, size_t request_length,
@@ -323,7 +291,12 @@ enum drop_reason guard_reply(struct guard *guard, const struct guard_rules *rule
 								    : sizeof(struct sockaddr_un));
 		memcpy(&key.peer.key, &name, sizeof(name));
 	}
-	exchange = hash_exchange(guard, &key, request, request_length, reply, reply_length);
+	key.request = siphash13(&guard->key, request, request_length);
+	if (reply_length == request_length && memcmp(reply, request, reply_length) == 0)
+		key.reply = key.request;
+	else
+		key.reply = siphash13(&guard->key, reply, reply_length);
+	exchange = siphash13(&guard->key, &key, sizeof(key));
 	if (is_muted(guard, exchange, now_ms))
 		return DROP_REPEAT;
 	if (count_repeat(guard, exchange, now_ms)) {
@@ -331,6 +304,8 @@ enum drop_reason guard_reply(struct guard *guard, const struct guard_rules *rule
 		*muted = true;
 		return DROP_REPEAT;
 	}
-	rates_pay(&guard->rates, &charges, packets_of(reply_length), now_ms);
+	/* A large reply is charged once per packet; the rate only needs to have room for the first. */
+	rates_pay(&guard->rates, &charges,
+	    reply_length == 0 ? 1 : (int64_t)((reply_length - 1) / PACKET_BYTES) + 1, now_ms);
 	return DROP_NOT;
 }

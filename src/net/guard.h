@@ -1,5 +1,5 @@
 /*
- * The datagram guards keep a UDP service from looping with another one and from amplifying forged requests. Six
+ * The reflection guards keep a UDP service from looping with another one and from amplifying forged requests. Six
  * checks in one order, see LOOPS in echod(8); each drop has a reason, which the caller counts. Tables are of fixed
  * size: nothing is allocated for a peer.
  */
@@ -26,7 +26,7 @@ enum drop_reason {
 	DROP_REPEAT,    /* the same request and reply over and over: this exchange is muted */
 	DROP_TRUNCATED, /* larger than the buffer */
 	DROP_UNNAMED,   /* a Unix peer without an address */
-	DROP_UNSENT,    /* the kernel or the peer's socket did not take the reply */
+	DROP_UNSENT,    /* the kernel or the peer's socket refused the reply */
 	DROP_REASONS
 };
 
@@ -52,7 +52,7 @@ struct guard_rules {
 	bool receiver; /* answers nothing: any target and any source port are welcome */
 };
 
-/* Where a datagram has come from, and where it was sent to. */
+/* The sender of a datagram, and the address that it was sent to. */
 struct datagram_route {
 	const struct peer *from;
 	const struct sockaddr *name; /* of a Unix peer, which tells one from another */

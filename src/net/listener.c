@@ -31,7 +31,7 @@ static void datagram_cb(evutil_socket_t fd, short events, void *arg)
 	datagrams_receive(listener->instance, &listener->socket, &listener->halvings);
 }
 
-/* UDP ports are known to the guards: what comes from one of them is our own answer. */
+/* The guards know the UDP ports of our sockets: a datagram from one of them is our own answer. */
 static void claim_port(
     struct listener *listener, void (*claim)(struct own_ports *ports, uint16_t port))
 {
@@ -63,8 +63,8 @@ static void listener_close_socket(struct listener *listener)
 	socket_close(&listener->socket);
 }
 
-/* Waits for what comes to the bound socket. 0, or -1 when out of memory. */
-static int serve(struct listener *listener)
+/* Accepts clients or receives datagrams from now on. 0, or -1 when out of memory. */
+static int listener_serve(struct listener *listener)
 {
 	struct loop *loop = listener->loop;
 
@@ -78,27 +78,68 @@ static int serve(struct listener *listener)
 	return listener->event == NULL ? -1 : event_add(listener->event, NULL);
 }
 
-static void watch_cb(evutil_socket_t fd, short events, void *arg);
+static void log_listening(const struct listener *listener)
+{
+	char text[ADDRESS_TEXT_MAX];
 
-/* Has the group's network looked at as soon as the loop turns. */
-static int listener_watch(struct listener *listener)
+	log_info("%s: listening on %s", listener->instance->name,
+	    endpoint_format(&listener->socket.endpoint, text, sizeof(text)));
+}
+
+/* Opens the socket of a group, or joins it again, when its network has come back. */
+static void watch_cb(evutil_socket_t fd, short events, void *arg)
+{
+	const struct timeval pause = { .tv_sec = WATCH_SECONDS };
+	struct listener *listener = arg;
+	bool lost = socket_has_lost_group(&listener->socket, listener->options.interface), opens;
+	char text[ADDRESS_TEXT_MAX];
+	struct error error;
+	int result = 0;
+
+	(void)fd;
+	(void)events;
+	if (lost && listener->inherited == NULL)
+		listener_close_socket(listener);
+	opens = listener->socket.fd == -1;
+	if (opens) {
+		result = listener_open_socket(listener, &error);
+	} else if (lost) { /* the service manager's socket, which we cannot open anew */
+		result = socket_join_again(&listener->socket, listener->options.interface);
+		if (result == -1)
+			error_errno(&error, "cannot join %s",
+			    endpoint_format(&listener->wanted, text, sizeof(text)));
+	}
+	if (result == -1) {
+		if (error.code != listener->absent)
+			log_warning("%s: %s; tried again every %d s", listener->instance->name,
+			    error.text, WATCH_SECONDS);
+		listener->absent = error.code;
+	} else if (opens || lost) {
+		listener->absent = 0;
+		if (opens && listener_serve(listener) == -1)
+			listener_close_socket(listener);
+		else
+			log_listening(listener);
+	}
+	if (listener->socket.fd == -1 || listener->socket.interface != 0)
+		event_add(listener->watch, &pause);
+}
+
+/* All that serving needs: the loop does not turn before the listener has its instance. */
+static int listener_prepare(struct listener *listener)
 {
 	const struct timeval at_once = { 0 };
 
-	listener->watch = evtimer_new(listener->loop->base, watch_cb, listener);
-	return listener->watch == NULL ? -1 : event_add(listener->watch, &at_once);
-}
-
-/* All that serving needs: the loop does not turn before the listener has got its instance. */
-static int get_ready(struct listener *listener)
-{
-	if (endpoint_is_group(&listener->wanted) && listener_watch(listener) == -1)
-		return -1;
-	return listener->socket.fd == -1 ? 0 : serve(listener);
+	if (endpoint_is_group(&listener->wanted)) {
+		listener->watch = evtimer_new(listener->loop->base, watch_cb, listener);
+		if (listener->watch == NULL || event_add(listener->watch, &at_once) == -1)
+			return -1;
+	}
+	return listener->socket.fd == -1 ? 0 : listener_serve(listener);
 }
 
 /* Without a socket; NULL with the error. */
-static struct listener *make(struct loop *loop, const struct endpoint *wanted,
+static struct listener *listener_make(struct loop *loop, const struct endpoint *wanted,
     const struct socket_options *options, struct error *error)
 {
 	struct listener *listener = calloc(1, sizeof(*listener));
@@ -117,7 +158,7 @@ static struct listener *make(struct loop *loop, const struct endpoint *wanted,
 struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
     const struct socket_options *options, struct error *error)
 {
-	struct listener *listener = make(loop, wanted, options, error);
+	struct listener *listener = listener_make(loop, wanted, options, error);
 	int saved;
 
 	if (listener == NULL)
@@ -125,7 +166,7 @@ struct listener *listener_new(struct loop *loop, const struct endpoint *wanted,
 	if (listener_open_socket(listener, error) == -1 &&
 	    !(endpoint_is_group(wanted) && multicast_is_absent(errno)))
 		goto fail;
-	if (get_ready(listener) == 0)
+	if (listener_prepare(listener) == 0)
 		return listener;
 	error_memory(error);
 fail:
@@ -138,7 +179,7 @@ fail:
 struct listener *listener_absent(struct loop *loop, const struct endpoint *wanted,
     const struct socket_options *options, int reason, struct error *error)
 {
-	struct listener *listener = make(loop, wanted, options, error);
+	struct listener *listener = listener_make(loop, wanted, options, error);
 
 	if (listener != NULL)
 		listener->absent = reason;
@@ -157,7 +198,7 @@ struct listener *listener_dry_run(struct loop *loop, const struct endpoint *want
 {
 	if (socket_probe(wanted, options, error) == -1)
 		return NULL;
-	return make(loop, wanted, options, error);
+	return listener_make(loop, wanted, options, error);
 }
 
 struct listener *listener_adopt(struct loop *loop, struct inherited_socket *inherited,
@@ -180,97 +221,15 @@ struct listener *listener_adopt(struct loop *loop, struct inherited_socket *inhe
 	    listener->options.interface, sizeof(listener->options.interface), "%s", interface_name);
 	listener->inherited = inherited;
 	claim_port(listener, own_ports_add);
-	if (get_ready(listener) == 0)
+	if (listener_prepare(listener) == 0)
 		return listener;
 	error_memory(error);
 	listener_free(listener);
 	return NULL;
 }
 
-static void log_listening(const struct listener *listener)
-{
-	char text[ADDRESS_TEXT_MAX];
-
-	log_info("%s: listening on %s", listener->instance->name,
-	    endpoint_format(&listener->socket.endpoint, text, sizeof(text)));
-}
-
-/* At the start and after each reload that has failed to bind it. Groups log this in keep_waiting(). */
-static void log_absent(const struct listener *listener)
-{
-	char text[ADDRESS_TEXT_MAX];
-
-	if (!endpoint_is_group(&listener->wanted))
-		log_warning("%s: cannot bind %s: %s; the other addresses of its name are served, "
-			    "and a reload tries this one again",
-		    listener->instance->name,
-		    endpoint_format(&listener->wanted, text, sizeof(text)),
-		    strerror(listener->absent));
-}
-
-/* --- waiting for a group's network --- */
-
-/* Logs the error, if it is a new one. */
-static void keep_waiting(struct listener *listener, const struct error *error)
-{
-	if (error->code != listener->absent)
-		log_warning("%s: %s; tried again every %d s", listener->instance->name, error->text,
-		    WATCH_SECONDS);
-	listener->absent = error->code;
-}
-
-static void try_again(struct listener *listener)
-{
-	struct error error;
-
-	if (listener_open_socket(listener, &error) == -1) {
-		keep_waiting(listener, &error);
-		return;
-	}
-	listener->absent = 0;
-	if (serve(listener) == -1)
-		listener_close_socket(listener);
-	else
-		log_listening(listener);
-}
-
-/* For a socket of the service manager, which we cannot open anew. */
-static void join_again(struct listener *listener)
-{
-	char text[ADDRESS_TEXT_MAX];
-	struct error error;
-
-	if (socket_join_again(&listener->socket, listener->options.interface) == -1) {
-		error_errno(&error, "cannot join %s",
-		    endpoint_format(&listener->wanted, text, sizeof(text)));
-		keep_waiting(listener, &error);
-		return;
-	}
-	listener->absent = 0;
-	log_listening(listener);
-}
-
-static void watch_cb(evutil_socket_t fd, short events, void *arg)
-{
-	const struct timeval pause = { .tv_sec = WATCH_SECONDS };
-	struct listener *listener = arg;
-
-	(void)fd;
-	(void)events;
-	if (socket_has_lost_group(&listener->socket, listener->options.interface)) {
-		if (listener->inherited != NULL)
-			join_again(listener);
-		else
-			listener_close_socket(listener);
-	}
-	if (listener->socket.fd == -1)
-		try_again(listener);
-	if (listener->socket.fd == -1 || listener->socket.interface != 0)
-		event_add(listener->watch, &pause);
-}
-
 /* Applies a changed keepalive to the listener and all its clients; inherited sockets have none at first. */
-static void set_keepalive(struct listener *listener, const struct instance *instance)
+static void listener_set_keepalive(struct listener *listener, const struct instance *instance)
 {
 	int wanted = instance_keepalive(instance->settings);
 
@@ -288,16 +247,20 @@ static void set_keepalive(struct listener *listener, const struct instance *inst
 
 void listener_start(struct listener *listener, struct instance *instance)
 {
-	bool comes = listener->instance != instance;
+	bool is_new = listener->instance != instance;
+	char text[ADDRESS_TEXT_MAX];
 
-	set_keepalive(listener, instance);
+	listener_set_keepalive(listener, instance);
 	if (listener->instance != NULL)
 		TAILQ_REMOVE(&listener->instance->listeners, listener, entry);
 	listener->instance = listener->acceptor.instance = instance;
 	TAILQ_INSERT_TAIL(&instance->listeners, listener, entry);
-	if (listener->socket.fd == -1)
-		log_absent(listener);
-	else if (comes)
+	if (listener->socket.fd == -1 && !endpoint_is_group(&listener->wanted))
+		log_warning("%s: cannot bind %s: %s; the other addresses of its name are served, "
+			    "and a reload tries this one again",
+		    instance->name, endpoint_format(&listener->wanted, text, sizeof(text)),
+		    strerror(listener->absent));
+	else if (listener->socket.fd != -1 && is_new)
 		log_listening(listener);
 }
 

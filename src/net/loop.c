@@ -38,12 +38,15 @@ static void library_log_cb(int severity, const char *message)
 		    "libevent: %s", message);
 }
 
-/* libevent exits when it cannot open the descriptors of an event base, so this checks before it tries. */
-static bool has_descriptors(void)
+/* The environment can choose no back-end; no lock, since one thread uses the base. NULL with errno. */
+static struct event_base *base_new(void)
 {
 	int fds[BASE_DESCRIPTORS], count = 0, saved;
+	struct event_config *config;
+	struct event_base *base;
 	bool enough;
 
+	/* libevent exits when it cannot open the descriptors of an event base, so this checks first. */
 	while (count < BASE_DESCRIPTORS && (fds[count] = standard_open_nowhere()) != -1)
 		count++;
 	saved = errno;
@@ -51,16 +54,7 @@ static bool has_descriptors(void)
 	while (count > 0)
 		close(fds[--count]);
 	errno = saved;
-	return enough;
-}
-
-/* The environment can choose no back-end; no lock, since one thread uses the base. NULL with errno. */
-static struct event_base *base_new(void)
-{
-	struct event_config *config;
-	struct event_base *base;
-
-	if (!has_descriptors() || (config = event_config_new()) == NULL)
+	if (!enough || (config = event_config_new()) == NULL)
 		return NULL;
 	event_set_fatal_callback(fatal_cb);
 	event_set_log_callback(library_log_cb);

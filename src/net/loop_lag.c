@@ -31,7 +31,7 @@ struct loop_lag {
 	struct event *event;
 	int fd;
 	int64_t due;              /* clock_us() */
-	uint64_t work;            /* what the loop had done at the last sample */
+	uint64_t work;            /* a sum that any work for a client changes, at the last sample */
 	int64_t samples[SAMPLES]; /* us of lateness, a ring */
 	uint64_t count;           /* since the start */
 	int64_t longest;
@@ -46,18 +46,6 @@ static int64_t cpu_used(void)
 	getrusage(RUSAGE_SELF, &usage);
 	return (int64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * SECOND_US +
 	       usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
-}
-
-/* A number that changes when anything was done for anybody. */
-static uint64_t work_of(const struct loop *loop)
-{
-	const struct instance *instance;
-	uint64_t work = 0;
-
-	TAILQ_FOREACH (instance, &loop->instances, entry)
-		work += instance->counters.accepted + instance->counters.bytes_in +
-			instance->counters.bytes_out + instance->counters.datagrams_in;
-	return work;
 }
 
 static void set_timer(struct loop_lag *lag, int64_t due)
@@ -82,12 +70,17 @@ static void loop_lag_sample_cb(evutil_socket_t fd, short events, void *arg)
 {
 	struct loop_lag *lag = arg;
 	int64_t now = clock_us(), late = now - lag->due;
-	uint64_t expired, work = work_of(lag->loop);
-	bool busy = work != lag->work;
+	uint64_t expired, work = 0;
+	const struct instance *instance;
+	bool busy;
 
 	(void)events;
 	if (read(fd, &expired, sizeof(expired)) != sizeof(expired))
 		return;
+	TAILQ_FOREACH (instance, &lag->loop->instances, entry)
+		work += instance->counters.accepted + instance->counters.bytes_in +
+			instance->counters.bytes_out + instance->counters.datagrams_in;
+	busy = work != lag->work;
 	lag->samples[lag->count++ % SAMPLES] = late;
 	if (late > lag->longest)
 		lag->longest = late;

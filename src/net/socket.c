@@ -18,11 +18,6 @@
 #define PROBES 3                /* without an answer, and the peer is gone */
 #define PROBE_SECONDS 30
 
-static int family_type(enum transport transport)
-{
-	return transport_is_stream(transport) ? SOCK_STREAM : SOCK_DGRAM;
-}
-
 int socket_set_int(int fd, int level, int name, int value)
 {
 	return setsockopt(fd, level, name, &value, sizeof(value));
@@ -33,24 +28,23 @@ bool endpoint_is_group(const struct endpoint *e)
 	return e->transport == TRANSPORT_UDP && multicast_is_group(&e->any);
 }
 
-/* Whether it is a broadcast address of this machine: connect(2) refuses one with EACCES, unless SO_BROADCAST is set. */
-static bool is_broadcast(const struct endpoint *e)
-{
-	int fd = socket(e->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	bool is = fd != -1 && connect(fd, &e->any, e->length) == -1 && errno == EACCES;
-
-	if (fd != -1)
-		close(fd);
-	return is;
-}
-
 /*
  * For a socket with many addresses, has the kernel report the target of each datagram. Only the IPv4 information
  * shows a broadcast, so a dual-stack socket asks for both.
  */
-static int ask_for_packet_info(int fd, const struct endpoint *e)
+static int enable_packet_info(int fd, const struct endpoint *e)
 {
-	if (e->transport != TRANSPORT_UDP || (!endpoint_is_wildcard(e) && !is_broadcast(e)))
+	bool many = endpoint_is_wildcard(e);
+	int probe;
+
+	if (e->transport != TRANSPORT_UDP)
+		return 0;
+	/* connect(2) refuses a broadcast address of this machine with EACCES, unless SO_BROADCAST is set. */
+	if (!many && (probe = socket(e->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0)) != -1) {
+		many = connect(probe, &e->any, e->length) == -1 && errno == EACCES;
+		close(probe);
+	}
+	if (!many)
 		return 0;
 	if (e->any.sa_family == AF_INET6 &&
 	    socket_set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) == -1)
@@ -121,7 +115,7 @@ static int socket_set_options(
 		return -1;
 	if (options->beside && socket_set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1) == -1)
 		return -1;
-	return ask_for_packet_info(fd, e);
+	return enable_packet_info(fd, e);
 }
 
 static bool is_path(const struct endpoint *e)
@@ -194,13 +188,6 @@ static int bind_port(
 	return getsockname(s->fd, &s->endpoint.any, &s->endpoint.length);
 }
 
-static bool lacks_zone(const struct endpoint *e)
-{
-	return e->any.sa_family == AF_INET6 && e->in6.sin6_scope_id == 0 &&
-	       (IN6_IS_ADDR_MC_LINKLOCAL(&e->in6.sin6_addr) ||
-		   IN6_IS_ADDR_MC_NODELOCAL(&e->in6.sin6_addr));
-}
-
 /* On the interface of that index; 0 = as routed. */
 static int join_group(struct bound_socket *s, unsigned interface)
 {
@@ -216,46 +203,40 @@ static int join_group(struct bound_socket *s, unsigned interface)
 static int bind_group(
     struct bound_socket *s, const struct socket_options *options, const char **call)
 {
+	struct sockaddr_in6 *in6 = s->endpoint.any.sa_family == AF_INET6 ? &s->endpoint.in6 : NULL;
 	unsigned interface = 0;
 
 	*call = "join";
 	if (options->interface[0] != '\0' && (interface = if_nametoindex(options->interface)) == 0)
 		return -1;
-	if (lacks_zone(&s->endpoint))
-		s->endpoint.in6.sin6_scope_id = interface;
+	if (in6 != NULL && in6->sin6_scope_id == 0 &&
+	    (IN6_IS_ADDR_MC_LINKLOCAL(&in6->sin6_addr) ||
+		IN6_IS_ADDR_MC_NODELOCAL(&in6->sin6_addr)))
+		in6->sin6_scope_id = interface;
 	if (bind_port(s, options, call) == -1)
 		return -1;
 	*call = "join";
-	if (interface == 0 && s->endpoint.any.sa_family == AF_INET6)
-		interface = s->endpoint.in6.sin6_scope_id;
+	if (interface == 0 && in6 != NULL)
+		interface = in6->sin6_scope_id;
 	return join_group(s, interface);
-}
-
-static int bind_endpoint(
-    struct bound_socket *s, const struct socket_options *options, const char **call)
-{
-	if (is_path(&s->endpoint))
-		return bind_path(s, options, call);
-	if (endpoint_is_group(&s->endpoint))
-		return bind_group(s, options, call);
-	return bind_port(s, options, call);
 }
 
 static int open_endpoint(struct bound_socket *s, const struct endpoint *wanted,
     const struct socket_options *options, const char **call)
 {
-	int result;
+	int type = transport_is_stream(wanted->transport) ? SOCK_STREAM : SOCK_DGRAM, result;
 
 	*s = (struct bound_socket){ .fd = -1, .endpoint = *wanted };
 	*call = "socket";
-	s->fd = socket(wanted->any.sa_family,
-	    family_type(wanted->transport) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	s->fd = socket(wanted->any.sa_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (s->fd == -1)
 		return -1;
 	*call = "setsockopt";
 	result = socket_set_options(s->fd, wanted, options);
 	if (result == 0)
-		result = bind_endpoint(s, options, call);
+		result = is_path(wanted)             ? bind_path(s, options, call)
+			 : endpoint_is_group(wanted) ? bind_group(s, options, call)
+						     : bind_port(s, options, call);
 	if (result == -1) {
 		int saved = errno;
 
@@ -263,16 +244,6 @@ static int open_endpoint(struct bound_socket *s, const struct endpoint *wanted,
 		errno = saved;
 	}
 	return result;
-}
-
-/* `*` where the kernel has no IPv6. */
-static void become_ipv4(struct endpoint *e)
-{
-	in_port_t port = e->in6.sin6_port;
-
-	memset(&e->storage, 0, sizeof(e->storage));
-	e->in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = port };
-	e->length = sizeof(e->in);
 }
 
 /* Says which call has failed with errno. Returns -1. */
@@ -294,16 +265,19 @@ static int refuse(const struct endpoint *wanted, const char *call, struct error 
 	    endpoint_format(wanted, text, sizeof(text)), reason);
 }
 
-/* As open_endpoint(), for `*` too. */
+/* As open_endpoint(), for `*` too, which is IPv4 only where the kernel has no IPv6. */
 static int open_wanted(struct bound_socket *s, const struct endpoint *wanted,
     const struct socket_options *options, const char **call)
 {
 	int result = open_endpoint(s, wanted, options, call);
 
 	if (result == -1 && wanted->wildcard && errno == EAFNOSUPPORT) {
-		struct endpoint ipv4 = *wanted;
+		struct endpoint ipv4 = {
+			.transport = wanted->transport, .wildcard = true, .length = sizeof(ipv4.in)
+		};
 
-		become_ipv4(&ipv4);
+		ipv4.in.sin_family = AF_INET;
+		ipv4.in.sin_port = wanted->in6.sin6_port;
 		result = open_endpoint(s, &ipv4, options, call);
 	}
 	return result;
@@ -407,18 +381,6 @@ static int find_transport(int fd, const struct sockaddr *address, enum transport
 	return -1;
 }
 
-/* Sets the options that can still be set on a bound socket. */
-static int adopt_options(const struct bound_socket *s)
-{
-	int flags = fcntl(s->fd, F_GETFL);
-
-	if (flags == -1 || fcntl(s->fd, F_SETFL, flags | O_NONBLOCK) == -1)
-		return -1;
-	if (s->endpoint.transport == TRANSPORT_TCP && set_tcp_options(s->fd) == -1)
-		return -1;
-	return ask_for_packet_info(s->fd, &s->endpoint);
-}
-
 /* Joins the group of the socket's address on the interface of that name, or else of its zone. */
 static int adopt_group(struct bound_socket *s, const char *interface_name)
 {
@@ -439,6 +401,7 @@ int socket_join_again(struct bound_socket *s, const char *interface_name)
 int socket_adopt(struct bound_socket *s, int fd, const char *interface_name, struct error *error)
 {
 	struct endpoint *e = &s->endpoint;
+	int flags;
 
 	*s = (struct bound_socket){
 		.fd = fd, .endpoint.length = sizeof(e->storage), .adopted = true
@@ -449,7 +412,9 @@ int socket_adopt(struct bound_socket *s, int fd, const char *interface_name, str
 		return error_set(error, "expected a TCP, UDP or Unix socket");
 	if (transport_is_stream(e->transport) && get_int(fd, SO_ACCEPTCONN) != 1)
 		return error_set(error, "expected a socket that listens, not a connection");
-	if (adopt_options(s) == -1 ||
+	if ((flags = fcntl(fd, F_GETFL)) == -1 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1 ||
+	    (e->transport == TRANSPORT_TCP && set_tcp_options(fd) == -1) ||
+	    enable_packet_info(fd, e) == -1 ||
 	    (endpoint_is_group(e) && adopt_group(s, interface_name) == -1))
 		return error_code(error, errno, "%s", strerror(errno));
 	if (is_path(e))

@@ -47,30 +47,24 @@ static const char *lock_name(const char *path, char *to)
 	return to;
 }
 
-/* Creates the file if it is missing. Only we may open it: any process that can open it can lock it forever. */
-static int open_lock(const char *name)
-{
-	struct stat st;
-	int fd = open(name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-
-	if (fd == -1 || fstat(fd, &st) == -1)
-		return fd == -1 ? -1 : close_failed(fd);
-	if (S_ISREG(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 077) == 0)
-		return fd;
-	errno = EPERM;
-	return close_failed(fd);
-}
-
 int socket_path_lock(const char *path)
 {
 	char name[LOCK_SIZE];
+	struct stat st;
 
 	lock_name(path, name);
 	for (int i = 0; i < LOCK_TRIES; i++) {
-		int fd = open_lock(name);
+		int fd = open(name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 
 		if (fd == -1)
 			return -1;
+		if (fstat(fd, &st) == -1)
+			return close_failed(fd);
+		/* Only we may open the file: any process that can open it can lock it forever. */
+		if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0) {
+			errno = EPERM;
+			return close_failed(fd);
+		}
 		if (flock(fd, LOCK_EX | LOCK_NB) == -1)
 			return close_failed(fd);
 		/* The previous holder may have removed the file, and a third process may lock a new one. */

@@ -1,4 +1,4 @@
-/* Counts the clients of each source network, for max_per_source. */
+/* The per-source limit: counts the clients of each source network, for max_per_source. */
 #ifndef ECHOD_NET_SOURCE_H
 #define ECHOD_NET_SOURCE_H
 
