@@ -42,11 +42,11 @@ class Resolver:
             while not self.over.is_set():
                 try:
                     fd = os.open(self.fifo, os.O_WRONLY | os.O_NONBLOCK)
+                    os.write(fd, b"hosts: files\n")
+                    os.close(fd)
                 except OSError:  # no lookup reads it
-                    time.sleep(0.002)
-                    continue
-                os.write(fd, b"hosts: files\n")
-                os.close(fd)
+                    pass
+                time.sleep(0.002)  # a lookup reads to the end of the file, which more lines would put off
 
         self.hosts.write_text(hosts)
         self.thread = threading.Thread(target=write, daemon=True)
