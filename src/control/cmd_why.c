@@ -191,7 +191,7 @@ static json_t *judge_streams(const struct question *q)
 	json_t *findings = json_array();
 	struct admission a;
 
-	admission_ask(q->instance, &q->suspect.peer, &a);
+	admission_check(q->instance, &q->suspect.peer, &a);
 	explain_rules(q, a.access, findings);
 	explain_limit(q, &a, LIMIT_CLIENTS, "max_connections", findings);
 	explain_limit(q, &a, LIMIT_ALL_CLIENTS, "max_connections", findings);

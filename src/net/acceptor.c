@@ -29,8 +29,8 @@ struct acceptors {
 	struct acceptor_list accepting, waiting; /* the longest first */
 	struct event *room;                      /* see loop->room */
 	struct event *resume;                    /* ends the pause of all */
-	int reserve_fd; /* closed to take one client off a queue and turn it away; -1 = was not to be had */
-	int64_t pause; /* ms, the current one; 0 = the last accept has worked */
+	int reserve_fd; /* closed to accept one client and turn it away; -1 = could not be opened */
+	int64_t pause;  /* ms, the current one; 0 = the last accept has worked */
 	struct log_class errors;
 };
 
@@ -114,28 +114,13 @@ static void resume_cb(evutil_socket_t fd, short events, void *arg)
 
 /* --- out of descriptors or memory --- */
 
-/* The queue must not stand still: with the reserve descriptor one client is taken off it and turned away. */
-static void shed_one(struct acceptors *all, struct acceptor *a)
-{
-	struct peer peer;
-	int fd;
-
-	if (all->reserve_fd == -1)
-		return;
-	close(all->reserve_fd);
-	fd = accept_peer(event_get_fd(a->event), &peer);
-	if (fd != -1) {
-		a->instance->counters.refused[LIMIT_FILES]++;
-		stream_turn_away(a->instance, fd, &peer, CLOSE_LIMIT, LIMIT_FILES);
-	}
-	all->reserve_fd = standard_open_nowhere();
-}
-
 /* All pause: 50 ms, doubling to 1 s while it does not get better. The one that has failed accepts again as the last. */
 static void pause_all(struct acceptor *failed, int error)
 {
 	struct acceptors *all = failed->all;
 	struct acceptor *a, *next;
+	struct peer peer;
+	int fd;
 
 	all->pause = all->pause == 0 ? PAUSE_MIN_MS : all->pause * 2;
 	if (all->pause > PAUSE_MAX_MS)
@@ -144,7 +129,16 @@ static void pause_all(struct acceptor *failed, int error)
 	    strerror(error), (int)all->pause,
 	    error == EMFILE ? " (raise the limit of open files, or lower limits.max_connections)"
 			    : "");
-	shed_one(all, failed);
+	/* The queue must not stand still: the reserve descriptor lets one client be accepted and turned away. */
+	if (all->reserve_fd != -1) {
+		close(all->reserve_fd);
+		fd = accept_peer(event_get_fd(failed->event), &peer);
+		if (fd != -1) {
+			failed->instance->counters.refused[LIMIT_FILES]++;
+			stream_turn_away(failed->instance, fd, &peer, CLOSE_LIMIT, LIMIT_FILES);
+		}
+		all->reserve_fd = standard_open_nowhere();
+	}
 	if (resume_later(all) == -1)
 		return; /* nobody would end the pause */
 	for (a = TAILQ_FIRST(&all->accepting); a != NULL; a = next) {
@@ -157,7 +151,7 @@ static void pause_all(struct acceptor *failed, int error)
 
 /* --- accepting --- */
 
-/* What befell the client, which has left the queue with it; see accept(2). */
+/* An error of one client, which is off the queue then; see accept(2). */
 static bool is_clients_trouble(int error)
 {
 	static const int errors[] = { EAGAIN, EINTR, ECONNABORTED, EPERM, EPROTO, ENOPROTOOPT,
@@ -205,7 +199,7 @@ static void accept_cb(evutil_socket_t fd, short events, void *arg)
 		else
 			stream_refuse(instance, a->listener, client, &peer, limit);
 		if (a->shares)
-			return; /* other waiting acceptors take their turn */
+			return; /* other waiting acceptors get their turn */
 	}
 }
 

@@ -23,7 +23,7 @@ struct acceptor {
 	struct event *event;
 	bool waits;     /* does not accept: clients stay in the kernel's queue */
 	bool shares;    /* has waited: accepts one client a turn until that queue is empty */
-	int keepalive;  /* as socket_set_keepalive() takes it, for those that */
+	int keepalive;  /* of socket_set_keepalive(), for those that */
 	unsigned older; /* are in the queue from before the socket's options were set */
 };
 

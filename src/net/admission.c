@@ -20,7 +20,7 @@ static struct admission_limit limit_of(size_t now, int64_t max)
 }
 
 /* Fills in the limits that hold for any address, and returns the first that is reached. */
-static enum limit ask_instance(const struct instance *instance, struct admission_limit limits[])
+static enum limit check_instance(const struct instance *instance, struct admission_limit limits[])
 {
 	const struct loop *loop = instance->loop;
 
@@ -38,7 +38,7 @@ static enum limit ask_instance(const struct instance *instance, struct admission
 }
 
 /* Fills in the limits that hold for the network of the peer. */
-static void ask_network(
+static void check_network(
     const struct instance *instance, const struct peer *peer, struct admission *a)
 {
 	const struct instance_settings *settings = instance->settings;
@@ -67,7 +67,7 @@ static void ask_network(
 		.wait = (wait + MS_NS - 1) / MS_NS };
 }
 
-void admission_ask(const struct instance *instance, const struct peer *peer, struct admission *a)
+void admission_check(const struct instance *instance, const struct peer *peer, struct admission *a)
 {
 	const struct instance_settings *settings = instance->settings;
 	enum limit full;
@@ -76,9 +76,9 @@ void admission_ask(const struct instance *instance, const struct peer *peer, str
 		.access = access_decide(&settings->allow, &settings->deny, peer) };
 	if (!a->access.allowed)
 		return;
-	full = ask_instance(instance, a->limits);
+	full = check_instance(instance, a->limits);
 	if (peer_is_ip(peer))
-		ask_network(instance, peer, a);
+		check_network(instance, peer, a);
 	a->limit = full;
 	if (full != LIMIT_NONE && settings->on_limit == ON_LIMIT_QUEUE) {
 		a->verdict = ADMIT_LATER;
@@ -95,7 +95,7 @@ enum limit admission_full(const struct instance *instance)
 {
 	struct admission_limit limits[LIMITS] = { 0 };
 
-	return ask_instance(instance, limits);
+	return check_instance(instance, limits);
 }
 
 enum admission_verdict admission_enter(
@@ -103,7 +103,7 @@ enum admission_verdict admission_enter(
 {
 	struct admission a;
 
-	admission_ask(instance, peer, &a);
+	admission_check(instance, peer, &a);
 	*limit = a.limit;
 	if (!a.limits[LIMIT_RATE].reached)
 		rates_pay(instance->rates, &a.charges, 1, clock_ms());

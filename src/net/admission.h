@@ -1,6 +1,6 @@
 /*
- * Admission: whether a client may come in, by the rules and limits of its instance and the limit of all. The acceptor
- * asks, and counts whom it lets in; the control tool asks in order to explain.
+ * Admission: whether a client is served, by the rules and limits of its instance and the limit of all. The acceptor
+ * checks and counts its clients; the control tool checks in order to explain.
  */
 #ifndef ECHOD_NET_ADMISSION_H
 #define ECHOD_NET_ADMISSION_H
@@ -28,7 +28,7 @@ struct admission_limit {
 	bool applies, reached;
 	bool site;        /* LIMIT_SOURCE: `now` and `max` are those of its /48 */
 	int64_t now, max; /* clients. LIMIT_PROGRAMS: not filled in */
-	int64_t wait;     /* LIMIT_RATE: ns until the next client of its network may come */
+	int64_t wait;     /* LIMIT_RATE: ns until the next client of its network is admitted */
 };
 
 struct admission {
@@ -40,11 +40,11 @@ struct admission {
 };
 
 /* What would become of a client of that address; changes nothing. */
-void admission_ask(
+void admission_check(
     const struct instance *instance, const struct peer *peer, struct admission *admission);
 
 /*
- * Decides about a client that has come: charges its network for connect_rate, and counts it if it may stay. On
+ * Decides about a new client: charges its network for connect_rate, and counts it if it may stay. On
  * refusal *limit is the limit (LIMIT_NONE: the rules deny it).
  */
 enum admission_verdict admission_enter(

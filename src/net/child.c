@@ -24,7 +24,7 @@
 #include "net/loop.h"
 
 #define KILL_MS 5000   /* after TERM */
-#define LOOK_MS 100    /* whether those that the program has left in its group have gone */
+#define POLL_MS 100    /* until the next check whether the group of an ended program is empty */
 #define FINISH_MS 500  /* for all children of an instance, when we end ourselves */
 #define GIVE_UP_MS 500 /* of a killed one that does not die: it waits for a device */
 
@@ -56,22 +56,13 @@ static void child_free(struct child *c)
 	free(c);
 }
 
-/* Nothing is left of it. */
+/* The program is reaped and its group is empty. */
 static void child_end(struct child *c)
 {
 	LIST_REMOVE(c, entry);
 	LIST_REMOVE(c, in_loop);
 	loop_announce_departure(c->instance->loop);
 	child_free(c);
-}
-
-static void leave_counts(struct child *c)
-{
-	struct loop *loop = c->instance->loop;
-
-	c->instance->child_count--;
-	loop->children--;
-	loop_announce_departure(loop);
 }
 
 static void wait_ms(struct child *c, int64_t ms)
@@ -90,8 +81,8 @@ static void terminate(struct child *c)
 	wait_ms(c, KILL_MS);
 }
 
-/* Whether anybody is left of a reaped program's group; it is looked at again and again. */
-static void look_for_rest(struct child *c)
+/* Ends the child once the group of its reaped program is empty, which is polled. */
+static void reap_group(struct child *c)
 {
 	/* In a container we may be the init that they fall to. */
 	while (waitpid(-c->pid, NULL, WNOHANG) > 0)
@@ -99,7 +90,7 @@ static void look_for_rest(struct child *c)
 	if (kill(-c->pid, 0) == -1)
 		child_end(c);
 	else
-		wait_ms(c, LOOK_MS);
+		wait_ms(c, POLL_MS);
 }
 
 /* Waits until the program has ended, or the deadline in ms has come: false. A signal interrupts a poll(). */
@@ -131,7 +122,7 @@ static void child_timer_cb(evutil_socket_t fd, short events, void *arg)
 		    "%s: the program is over its timeout, it is ended", c->label);
 		terminate(c);
 	} else if (clock_ms() < c->kill_at) {
-		look_for_rest(c);
+		reap_group(c);
 	} else {
 		kill(-c->pid, SIGKILL);
 		if (c->pidfd == -1)
@@ -139,30 +130,27 @@ static void child_timer_cb(evutil_socket_t fd, short events, void *arg)
 	}
 }
 
-/* Signals of an end that is our doing, or comes of it. */
-static bool is_ours(const struct child *c, int signal)
-{
-	return c->kill_at != 0 && (signal == SIGTERM || signal == SIGKILL || signal == SIGPIPE);
-}
-
 static void log_status(const struct child *c, const siginfo_t *status)
 {
 	bool exited = status->si_code == CLD_EXITED;
+	int code = status->si_status;
 
-	if (exited ? status->si_status == 0 || c->kill_at != 0 : is_ours(c, status->si_status)) {
+	/* Once we have ended it, no exit status is a failure, nor is the signal that we sent or caused. */
+	if ((exited && code == 0) || (c->kill_at != 0 && (exited || code == SIGTERM ||
+							     code == SIGKILL || code == SIGPIPE))) {
 		log_debug("%s: the program has ended (%s %d)", c->label,
-		    exited ? "exit status" : "signal", status->si_status);
+		    exited ? "exit status" : "signal", code);
 		return;
 	}
 	c->instance->failed_programs++;
 	log_limited(&c->instance->service_lines, LOG_LEVEL_INFO,
 	    exited ? "%s: the program has failed with exit status %d"
 		   : "%s: the program was killed by signal %d",
-	    c->label, status->si_status);
+	    c->label, code);
 }
 
-/* Takes the status of a program that has ended. */
-static void reap(struct child *c)
+/* Fetches and logs the status of a program that has ended, and counts it out. */
+static void child_reap(struct child *c)
 {
 	siginfo_t status = { 0 };
 
@@ -171,19 +159,21 @@ static void reap(struct child *c)
 	event_del(c->exit);
 	close(c->pidfd);
 	c->pidfd = -1;
-	leave_counts(c);
+	c->instance->child_count--;
+	c->instance->loop->children--;
+	loop_announce_departure(c->instance->loop);
 }
 
 static void child_exited(struct child *c)
 {
 	void *owner = c->owner;
 
-	reap(c);
+	child_reap(c);
 	c->owner = NULL;
 	if (owner != NULL)
 		c->ended(owner);
 	terminate(c); /* the rest of its group, if any */
-	look_for_rest(c);
+	reap_group(c);
 }
 
 static void exit_cb(evutil_socket_t fd, short events, void *arg)
@@ -191,16 +181,6 @@ static void exit_cb(evutil_socket_t fd, short events, void *arg)
 	(void)fd;
 	(void)events;
 	child_exited(arg);
-}
-
-static struct child *find_running(const struct loop *loop, pid_t pid)
-{
-	struct child *c;
-
-	LIST_FOREACH (c, &loop->programs, in_loop)
-		if (c->pid == pid && c->pidfd != -1)
-			return c;
-	return NULL;
 }
 
 void children_reap(struct loop *loop)
@@ -211,7 +191,10 @@ void children_reap(struct loop *loop)
 	/* __WNOTHREAD: another thread waits for its own children. */
 	while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT | __WNOTHREAD) == 0 &&
 	       ended.si_pid != 0) {
-		if ((c = find_running(loop, ended.si_pid)) != NULL)
+		LIST_FOREACH (c, &loop->programs, in_loop)
+			if (c->pid == ended.si_pid && c->pidfd != -1)
+				break;
+		if (c != NULL)
 			child_exited(c);
 		else if (waitpid(ended.si_pid, NULL, WNOHANG) == -1)
 			return;
@@ -229,7 +212,7 @@ void child_release(struct child *c)
 {
 	c->owner = NULL;
 	if (c->kill_at == 0)
-		wait_ms(c, LOOK_MS);
+		wait_ms(c, POLL_MS);
 }
 
 void children_finish(struct instance *instance)
@@ -245,7 +228,7 @@ void children_finish(struct instance *instance)
 		kill(-c->pid, SIGKILL);
 		if (c->pidfd != -1) {
 			wait_exit(c, clock_ms() + GIVE_UP_MS);
-			reap(c);
+			child_reap(c);
 		}
 		child_end(c);
 	}
@@ -272,12 +255,21 @@ static int child_become(
  * umask nor ignored signals. (Lowering our own limit for a moment would hit the threads of a store.) The child shares
  * our memory until its execve(), so signals stay blocked lest a handler of ours runs in it. 0, or an error number.
  */
-static int child_spawn(pid_t *pid, const struct child_options *options, int errors,
-    char *const *argv, char *const *envp)
+static int child_spawn(pid_t *pid, const struct child_options *options, int errors)
 {
+	const struct strings *arguments = options->arguments, *environment = options->environment;
+	char **argv = calloc(arguments->count + 1, sizeof(char *));
+	char **envp = calloc(environment->count + 1, sizeof(char *));
 	volatile int error = 0;
 	sigset_t all, before;
 
+	if (argv == NULL || envp == NULL) {
+		free(argv);
+		free(envp);
+		return ENOMEM;
+	}
+	memcpy(argv, arguments->items, arguments->count * sizeof(char *));
+	memcpy(envp, environment->items, environment->count * sizeof(char *));
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	*pid = vfork();
@@ -290,54 +282,38 @@ static int child_spawn(pid_t *pid, const struct child_options *options, int erro
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (*pid != -1 && error != 0)
 		waitpid(*pid, NULL, 0);
-	return error;
-}
-
-/* 0, or an error number. */
-static int spawn(pid_t *pid, const struct child_options *options, int errors)
-{
-	const struct strings *arguments = options->arguments, *environment = options->environment;
-	char **argv = calloc(arguments->count + 1, sizeof(char *));
-	char **envp = calloc(environment->count + 1, sizeof(char *));
-	int error = ENOMEM;
-
-	if (argv != NULL && envp != NULL) {
-		memcpy(argv, arguments->items, arguments->count * sizeof(char *));
-		memcpy(envp, environment->items, environment->count * sizeof(char *));
-		error = child_spawn(pid, options, errors, argv, envp);
-	}
 	free(argv);
 	free(envp);
 	return error;
 }
 
-static int child_watch(struct child *c)
-{
-	if ((c->pidfd = pidfd_open(c->pid, 0)) == -1)
-		return -1;
-	c->exit = event_new(c->instance->loop->base, c->pidfd, EV_READ | EV_PERSIST, exit_cb, c);
-	return c->exit == NULL ? -1 : event_add(c->exit, NULL);
-}
-
 /* Runs it; one that cannot be watched does not run on. */
 static int child_run(struct child *c, const struct child_options *options)
 {
+	struct event_base *base = c->instance->loop->base;
 	int errors, error;
 
-	c->errors =
-	    logpipe_new(c->instance->loop->base, &c->instance->service_lines, c->label, &errors);
+	c->errors = logpipe_new(base, &c->instance->service_lines, c->label, &errors);
 	if (c->errors == NULL)
 		return -1;
-	error = spawn(&c->pid, options, errors);
+	error = child_spawn(&c->pid, options, errors);
 	close(errors);
-	if (error == 0 && child_watch(c) == -1) {
+	if (error != 0) {
+		errno = error;
+		return -1;
+	}
+	c->pidfd = pidfd_open(c->pid, 0);
+	if (c->pidfd != -1)
+		c->exit = event_new(base, c->pidfd, EV_READ | EV_PERSIST, exit_cb, c);
+	if (c->exit == NULL || event_add(c->exit, NULL) == -1) {
 		error = errno;
 		kill(c->pid, SIGKILL);
 		kill(-c->pid, SIGKILL);
 		waitpid(c->pid, NULL, 0);
+		errno = error;
+		return -1;
 	}
-	errno = error;
-	return error == 0 ? 0 : -1;
+	return 0;
 }
 
 struct child *child_start(struct instance *instance, const struct child_options *options)

@@ -1,7 +1,7 @@
 /*
  * A child: a program that runs for a client, and the session and process group that it leads. It belongs to
- * its instance, for it may outlive the client; it is gone when the kernel has told its status and
- * its group is empty. No signal handler is involved: a pidfd tells when it ends.
+ * its instance, for it may outlive the client; it is freed when it is reaped and its group is empty. No signal
+ * handler is involved: a pidfd is readable when it ends.
  */
 #ifndef ECHOD_NET_CHILD_H
 #define ECHOD_NET_CHILD_H
@@ -19,7 +19,7 @@ struct child_options {
 	int fd;            /* becomes its standard input and output, and stays the caller's */
 	const char *label; /* for log lines: the service and the client */
 	int64_t timeout;   /* ms, then it is ended; 0 = never */
-	/* Is told once that the program has ended; it may have left output behind. */
+	/* Called once the program has ended; unread output of it may remain. */
 	void (*ended)(void *owner);
 	void *owner;
 };
@@ -28,7 +28,7 @@ struct child_options {
 struct child *child_start(struct instance *instance, const struct child_options *options);
 
 /*
- * The owner goes and is told no more: TERM to the program's group, and KILL 5 s later if it still
+ * The owner goes, and `ended` is not called any more: TERM to the program's group, and KILL 5 s later if it still
  * lives.
  */
 void child_leave(struct child *child);
@@ -40,8 +40,7 @@ void child_leave(struct child *child);
 void child_release(struct child *child);
 
 /*
- * Ends all that are left of the instance (TERM, a moment, KILL), and waits for it; for the very
- * end.
+ * Ends all remaining children of the instance (TERM, a moment, KILL) and waits for them; for the very end.
  */
 void children_finish(struct instance *instance);
 

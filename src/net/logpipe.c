@@ -49,30 +49,23 @@ static void keep(struct logpipe *p, const char *bytes, size_t length)
 	p->length += length;
 }
 
-static void take(struct logpipe *p, const char *bytes, size_t length)
-{
-	const char *end;
-
-	while ((end = memchr(bytes, '\n', length)) != NULL) {
-		keep(p, bytes, (size_t)(end - bytes));
-		log_one(p);
-		length -= (size_t)(end - bytes) + 1;
-		bytes = end + 1;
-	}
-	keep(p, bytes, length);
-}
-
 /* Whether there may be more. */
 static bool read_some(struct logpipe *p)
 {
-	char bytes[READ_BYTES];
+	char bytes[READ_BYTES], *at = bytes, *end;
 	ssize_t n = read(p->fd, bytes, sizeof(bytes));
 
-	if (n > 0)
-		take(p, bytes, (size_t)n);
-	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
-		event_del(p->readable);
-	return n > 0;
+	if (n <= 0) {
+		if (n == 0 || (errno != EAGAIN && errno != EINTR))
+			event_del(p->readable);
+		return false;
+	}
+	for (; (end = memchr(at, '\n', (size_t)(bytes + n - at))) != NULL; at = end + 1) {
+		keep(p, at, (size_t)(end - at));
+		log_one(p);
+	}
+	keep(p, at, (size_t)(bytes + n - at));
+	return true;
 }
 
 static void logpipe_readable_cb(evutil_socket_t fd, short events, void *arg)
@@ -82,43 +75,30 @@ static void logpipe_readable_cb(evutil_socket_t fd, short events, void *arg)
 	read_some(arg);
 }
 
-static struct logpipe *open_reader(struct event_base *base, int fd)
-{
-	struct logpipe *p = calloc(1, sizeof(*p));
-
-	if (p == NULL)
-		return NULL;
-	p->fd = fd;
-	p->readable = event_new(base, fd, EV_READ | EV_PERSIST, logpipe_readable_cb, p);
-	if (p->readable != NULL && fcntl(fd, F_SETFL, O_NONBLOCK) == 0 &&
-	    event_add(p->readable, NULL) == 0)
-		return p;
-	if (p->readable != NULL)
-		event_free(p->readable);
-	free(p);
-	return NULL;
-}
-
 struct logpipe *logpipe_new(
     struct event_base *base, struct log_class *class, const char *label, int *writer)
 {
-	struct logpipe *p;
-	int ends[2];
+	struct logpipe *p = calloc(1, sizeof(*p));
+	int ends[2], saved;
 
-	if (pipe2(ends, O_CLOEXEC) == -1)
-		return NULL;
-	if ((p = open_reader(base, ends[0])) == NULL) {
-		int saved = errno;
-
-		close(ends[0]);
-		close(ends[1]);
-		errno = saved;
+	if (p == NULL || pipe2(ends, O_CLOEXEC) == -1) {
+		free(p);
 		return NULL;
 	}
-	p->class = class;
-	p->label = label;
+	*p = (struct logpipe){ .fd = ends[0], .class = class, .label = label };
 	*writer = ends[1];
-	return p;
+	p->readable = event_new(base, p->fd, EV_READ | EV_PERSIST, logpipe_readable_cb, p);
+	if (p->readable != NULL && fcntl(p->fd, F_SETFL, O_NONBLOCK) == 0 &&
+	    event_add(p->readable, NULL) == 0)
+		return p;
+	saved = errno;
+	if (p->readable != NULL)
+		event_free(p->readable);
+	close(ends[0]);
+	close(ends[1]);
+	free(p);
+	errno = saved;
+	return NULL;
 }
 
 void logpipe_free(struct logpipe *p)

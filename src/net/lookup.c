@@ -1,6 +1,5 @@
 /*
- * Whoever comes last frees a lookup: the loop after it has joined the thread, or the thread when it
- * finds that it was abandoned.
+ * The loop frees a lookup after it has joined the thread; the thread does, if the lookup was abandoned before.
  */
 #include "net/lookup.h"
 
@@ -71,25 +70,13 @@ static void finished_cb(evutil_socket_t fd, short events, void *arg)
 	lookup_free(lookup);
 }
 
-/* Signals are the loop's: the thread takes none. */
-static int start_thread(struct lookup *lookup)
-{
-	sigset_t all, before;
-	int error;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&lookup->thread, NULL, lookup_run, lookup);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	errno = error;
-	return error == 0 ? 0 : -1;
-}
-
 struct lookup *lookup_start(
     struct event_base *base, const struct address *address, lookup_done *done, void *arg)
 {
 	struct lookup *lookup = calloc(1, sizeof(*lookup));
+	sigset_t all, before;
 	const char *why;
+	int error;
 
 	if (lookup == NULL)
 		return NULL;
@@ -98,9 +85,15 @@ struct lookup *lookup_start(
 	lookup->finished_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (lookup->finished_fd != -1 && address_parse(&lookup->address, address->text, &why) == 0)
 		lookup->event = event_new(base, lookup->finished_fd, EV_READ, finished_cb, lookup);
-	if (lookup->event != NULL && event_add(lookup->event, NULL) == 0 &&
-	    start_thread(lookup) == 0)
-		return lookup;
+	if (lookup->event != NULL && event_add(lookup->event, NULL) == 0) {
+		sigfillset(&all); /* the loop gets the signals, not the thread */
+		pthread_sigmask(SIG_SETMASK, &all, &before);
+		error = pthread_create(&lookup->thread, NULL, lookup_run, lookup);
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
+		if (error == 0)
+			return lookup;
+		errno = error;
+	}
 	if (lookup->event != NULL)
 		event_free(lookup->event);
 	lookup_free(lookup);

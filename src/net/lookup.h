@@ -1,6 +1,6 @@
 /*
  * A lookup: a host name resolved in a thread of its own, since the resolver may block for as long as
- * it likes. The loop hears of the end by an event.
+ * it likes. An eventfd wakes the loop at the end.
  */
 #ifndef ECHOD_NET_LOOKUP_H
 #define ECHOD_NET_LOOKUP_H
@@ -11,8 +11,7 @@ struct event_base;
 struct lookup;
 
 /*
- * The end: `found` is the callee's from now on, or empty, and `why` says why. The lookup is gone
- * after the call.
+ * The end: `found` is the callee's from now on, or empty for the reason `why`. The lookup is freed after the call.
  */
 typedef void lookup_done(void *arg, struct endpoints *found, const char *why);
 

@@ -41,46 +41,28 @@ static struct relay *relay_of(struct stream *client)
 
 /* --- from the program to the client --- */
 
-/* As recv(); what has come is in relay->output. */
-static ssize_t receive(struct relay *r)
-{
-	struct evbuffer_iovec space;
-	ssize_t n;
-
-	if (evbuffer_reserve_space(r->output, READ_PER_TURN, &space, 1) != 1) {
-		errno = ENOMEM;
-		return -1;
-	}
-	n = recv(r->fd, space.iov_base, space.iov_len, MSG_DONTWAIT);
-	space.iov_len = n > 0 ? (size_t)n : 0;
-	if (n > 0 && evbuffer_commit_space(r->output, &space, 1) == -1)
-		return -1;
-	return n;
-}
-
-/* Whether nothing more can come. A program that ended with input unread shows as a reset. */
-static bool is_over(const struct relay *r, ssize_t n)
-{
-	if (n == -1 && errno == EAGAIN)
-		return r->child == NULL; /* others may still hold its end */
-	return n <= 0;
-}
-
 static void relay_readable_cb(evutil_socket_t fd, short events, void *arg)
 {
 	struct relay *r = arg;
-	ssize_t n;
+	struct evbuffer_iovec space;
+	ssize_t n = -1;
 
-	(void)fd;
 	(void)events;
 	if (!stream_has_room(r->client)) {
 		event_del(r->readable); /* until relay_writable() */
 		return;
 	}
-	n = receive(r);
+	errno = ENOMEM;
+	if (evbuffer_reserve_space(r->output, READ_PER_TURN, &space, 1) == 1) {
+		n = recv(fd, space.iov_base, space.iov_len, MSG_DONTWAIT);
+		space.iov_len = n > 0 ? (size_t)n : 0;
+		if (n > 0 && evbuffer_commit_space(r->output, &space, 1) == -1)
+			n = -1;
+	}
 	if (n > 0) {
 		stream_send(r->client, r->output, VERDICT_CONTINUE);
-	} else if (is_over(r, n)) {
+	} else if (n == 0 || errno != EAGAIN || r->child == NULL) {
+		/* A program that ended with input unread shows as a reset; others may still hold its end. */
 		r->over = true;
 		event_del(r->readable);
 		event_del(r->writable);
@@ -88,7 +70,7 @@ static void relay_readable_cb(evutil_socket_t fd, short events, void *arg)
 	}
 }
 
-static void ended_cb(void *owner)
+static void relay_ended_cb(void *owner)
 {
 	struct relay *r = owner;
 
@@ -125,7 +107,8 @@ enum verdict relay_bytes(struct stream *client, struct evbuffer *in, struct evbu
 
 	(void)out;
 	if (evbuffer_write(in, r->fd) == -1 && errno != EAGAIN && errno != EINTR)
-		evbuffer_drain(in, evbuffer_get_length(in)); /* it listens no more, but may speak */
+		evbuffer_drain(
+		    in, evbuffer_get_length(in)); /* it has closed its input, but may still write */
 	if (evbuffer_get_length(in) > 0)
 		event_add(r->writable, NULL);
 	return VERDICT_CONTINUE;
@@ -152,20 +135,8 @@ enum verdict relay_eof(struct stream *client, struct evbuffer *out)
 
 /* --- beginning and end --- */
 
-static int open_buffers(struct relay *r)
-{
-	struct event_base *base = stream_instance(r->client)->loop->base;
-
-	r->output = evbuffer_new();
-	r->readable = event_new(base, r->fd, EV_READ | EV_PERSIST, relay_readable_cb, r);
-	r->writable = event_new(base, r->fd, EV_WRITE, relay_writable_cb, r);
-	if (r->output == NULL || r->readable == NULL || r->writable == NULL)
-		return -1;
-	return event_add(r->readable, NULL);
-}
-
 /* The program on its end of the socketpair. */
-static int start_program(
+static int relay_start_program(
     struct relay *r, const struct strings *command, int64_t timeout, const char *label, int fd)
 {
 	struct strings environment = { 0 };
@@ -177,7 +148,7 @@ static int start_program(
 		.fd = fd,
 		.label = label,
 		.timeout = timeout,
-		.ended = ended_cb,
+		.ended = relay_ended_cb,
 		.owner = r,
 	};
 
@@ -191,16 +162,22 @@ static int start_program(
 	return r->child == NULL ? -1 : 0;
 }
 
-static int join(struct relay *r, const struct strings *command, int64_t timeout, const char *label)
+static int relay_join(
+    struct relay *r, const struct strings *command, int64_t timeout, const char *label)
 {
+	struct event_base *base = stream_instance(r->client)->loop->base;
 	int ends[2], result = -1, saved;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == -1)
 		return -1;
 	r->fd = ends[0];
-	/* Ours only: a program expects to wait for its input. */
-	if (fcntl(r->fd, F_SETFL, O_NONBLOCK) == 0 && open_buffers(r) == 0)
-		result = start_program(r, command, timeout, label, ends[1]);
+	r->output = evbuffer_new();
+	r->readable = event_new(base, r->fd, EV_READ | EV_PERSIST, relay_readable_cb, r);
+	r->writable = event_new(base, r->fd, EV_WRITE, relay_writable_cb, r);
+	/* Only our end does not block: a program expects to wait for its input. */
+	if (r->output != NULL && r->readable != NULL && r->writable != NULL &&
+	    fcntl(r->fd, F_SETFL, O_NONBLOCK) == 0 && event_add(r->readable, NULL) == 0)
+		result = relay_start_program(r, command, timeout, label, ends[1]);
 	saved = errno;
 	close(ends[1]);
 	errno = saved;
@@ -219,7 +196,7 @@ enum verdict relay_start(struct stream *client, const struct strings *command, i
 	if (r != NULL) {
 		r->client = client;
 		r->fd = -1;
-		if (join(r, command, timeout_ms, label) == 0)
+		if (relay_join(r, command, timeout_ms, label) == 0)
 			return VERDICT_CONTINUE;
 	}
 	instance->failed_programs++;

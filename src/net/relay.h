@@ -1,6 +1,6 @@
 /*
  * A relay: joins a client with a program of its own over a socketpair. It lives as long as its
- * stream. Neither side is read faster than the other one takes it, and the end of either is passed
+ * stream. Neither side is read faster than the other one reads, and the end of either is passed
  * on. All but the start of it are handlers of a service (net/handlers.h), with a struct relay_client per stream.
  */
 #ifndef ECHOD_NET_RELAY_H
@@ -26,7 +26,7 @@ enum verdict relay_start(struct stream *client, const struct strings *command, i
 /* The client has gone: so has the program, soon. */
 void relay_close(struct stream *client);
 
-/* Gives input to the program; what it does not take yet is left in place, and the stream resumed later. */
+/* Writes input to the program; the rest stays in place until the program has read, which resumes the stream. */
 enum verdict relay_bytes(struct stream *client, struct evbuffer *in, struct evbuffer *out);
 /* There will be no more input. */
 enum verdict relay_eof(struct stream *client, struct evbuffer *out);
@@ -35,7 +35,7 @@ enum verdict relay_eof(struct stream *client, struct evbuffer *out);
  * the last call.
  */
 bool relay_busy(struct stream *client);
-/* The client has taken what was held up: reads on from the program. */
+/* The client has read the output that was held up: reads on from the program. */
 enum verdict relay_writable(struct stream *client, struct evbuffer *out);
 
 #endif

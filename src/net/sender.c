@@ -149,19 +149,8 @@ static void report_failure(struct target *target, const char *why)
 	    target->sender->instance->name, target->address->text, why);
 }
 
-static void report_success(struct target *target)
-{
-	if (target->works)
-		return;
-	log_limited(&target->sender->instance->drop_lines, LOG_LEVEL_INFO, "%s: sending to %s%s",
-	    target->sender->instance->name, target->address->text,
-	    target->trouble[0] == '\0' ? "" : " again");
-	target->works = true;
-	target->trouble[0] = '\0';
-}
-
-/* Sends to every endpoint that the address stands for; one that takes it is enough. */
-static void speak(struct target *target)
+/* Sends to every endpoint that the address stands for; one that works is enough. */
+static void target_send(struct target *target)
 {
 	struct sender *sender = target->sender;
 	struct counters *counters = &sender->instance->counters;
@@ -178,12 +167,17 @@ static void speak(struct target *target)
 	}
 	counters->datagrams_out += sent;
 	counters->bytes_out += sent * length;
-	if (sent > 0) {
-		report_success(target);
-		return;
+	if (sent == 0) {
+		report_failure(target, strerror(error));
+		endpoints_clear(
+		    &target->endpoints); /* the name may stand for another address by now */
+	} else if (!target->works) {
+		log_limited(&sender->instance->drop_lines, LOG_LEVEL_INFO, "%s: sending to %s%s",
+		    sender->instance->name, target->address->text,
+		    target->trouble[0] == '\0' ? "" : " again");
+		target->works = true;
+		target->trouble[0] = '\0';
 	}
-	report_failure(target, strerror(error));
-	endpoints_clear(&target->endpoints); /* the name may stand for another address by now */
 }
 
 /* --- resolving --- */
@@ -195,13 +189,13 @@ static void found_cb(void *arg, struct endpoints *found, const char *why)
 	target->lookup = NULL;
 	target->endpoints = *found;
 	if (found->count > 0)
-		speak(target);
+		target_send(target);
 	else
 		report_failure(target, why);
 }
 
 /* Finds out where to send to: at once, or, for a name, some time later, when found_cb() sends. */
-static void resolve(struct target *target)
+static void target_resolve(struct target *target)
 {
 	const char *why;
 
@@ -233,35 +227,26 @@ static void sender_clear(struct sender *sender)
 	}
 }
 
-static int make_targets(struct sender *sender)
-{
-	const struct addresses *to = sender->settings.to;
-
-	sender->targets = calloc(to->count, sizeof(*sender->targets));
-	if (sender->targets == NULL)
-		return -1;
-	for (size_t i = 0; i < to->count; i++) {
-		sender->targets[i].sender = sender;
-		sender->targets[i].address = &to->items[i];
-	}
-	return 0;
-}
-
 /* --- the rounds --- */
 
 static void send_round(struct sender *sender)
 {
-	if (sender->targets == NULL && make_targets(sender) == -1) {
+	const struct addresses *to = sender->settings.to;
+
+	if (sender->targets == NULL &&
+	    (sender->targets = calloc(to->count, sizeof(*sender->targets))) == NULL) {
 		log_error("%s: out of memory, nothing is sent", sender->instance->name);
 		return;
 	}
-	for (size_t i = 0; i < sender->settings.to->count; i++) {
+	for (size_t i = 0; i < to->count; i++) {
 		struct target *target = &sender->targets[i];
 
+		target->sender = sender;
+		target->address = &to->items[i];
 		if (target->endpoints.count == 0)
-			resolve(target);
+			target_resolve(target);
 		if (target->endpoints.count > 0)
-			speak(target);
+			target_send(target);
 	}
 }
 

@@ -1,5 +1,5 @@
 /*
- * A sender: says something to a list of addresses (unicast, broadcast, multicast, Unix) at every
+ * A sender: sends a datagram to a list of addresses (unicast, broadcast, multicast, Unix) at every
  * interval. Owns the timer, the sockets and the lookups of names. An address that cannot be reached
  * is tried again at the next interval; the log says when that begins and when it is over.
  */
@@ -22,7 +22,7 @@ struct sender_settings {
 	int64_t interval;      /* ms */
 	int ttl;               /* of multicast */
 	const char *interface; /* for groups, limited broadcast and link-local; NULL = as routed */
-	/* Fills in what is to be said now and returns its length. */
+	/* Fills in the bytes to be sent now and returns their number. */
 	size_t (*payload)(const struct instance *instance, char *to, size_t size);
 };
 

@@ -46,7 +46,7 @@ class Resolver:
                     os.close(fd)
                 except OSError:  # no lookup reads it
                     pass
-                time.sleep(0.002)  # a lookup reads to the end of the file, which more lines would put off
+                time.sleep(0.002)  # or the lookup would not reach the end of the file
 
         self.hosts.write_text(hosts)
         self.thread = threading.Thread(target=write, daemon=True)
