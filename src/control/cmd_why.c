@@ -38,8 +38,8 @@ struct question {
 /* --- who, and which service --- */
 
 /*
- * "unix", or an IP address as it stands in the log, with its port or without. Brackets and the port that
- * are missing are added, to have it read as an address of the configuration.
+ * "unix", or an IP address as the log shows it, with or without its port. Adds missing brackets and a missing port, so
+ * that the parser of the configuration can read it.
  */
 static int parse_suspect(struct suspect *suspect, const char *text)
 {

@@ -225,7 +225,7 @@ static void write_error(struct request *request, struct evbuffer *out)
 	json_decref(object);
 }
 
-/* Writes some rows; false when they were the last. An error on the way ends the array and stands behind it. */
+/* Writes some rows; false when they were the last. An error ends the array and follows it. */
 static bool write_rows(struct control_task *task, struct evbuffer *out)
 {
 	struct request *request = &task->request;

@@ -24,7 +24,7 @@ struct task;
 
 struct request {
 	struct server *server;
-	struct stream *client; /* who asks; valid only while command->answer runs */
+	struct stream *client; /* the administrator's; valid only while command->answer runs */
 	const struct command_row *row;
 	const struct command *command;
 	bool json;

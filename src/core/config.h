@@ -110,7 +110,7 @@ bool config_is_current(const struct config *config);
 /* The instance of that name, or NULL. */
 struct instance_config *config_instance(const struct config *config, const char *name);
 
-/* The row of a key of that kind of service, and in *part the part that it stands in; or NULL. */
+/* The row of a key of that kind of service, and its part in *part; or NULL. */
 const struct option_row *config_kind_row(
     const struct config_kind *kind, const char *key, size_t *part);
 

@@ -1,6 +1,6 @@
 /*
  * Walks the text as the grammar would (key, sign, value) up to the line where libconfig gave up,
- * and looks at what stands where something else was due.
+ * and explains the first token that does not fit.
  */
 #include "core/config_hint.h"
 
@@ -62,7 +62,7 @@ static void advise_value(struct walk *walk, const struct token *token)
 	else if ((token_is(token, ']') || token_is(token, ')')) && token_is(&walk->last, ','))
 		snprintf(walk->to, walk->size, "remove the comma before the %c", *token->text);
 	else if (*token->text == '\'')
-		snprintf(walk->to, walk->size, "a string stands in double quotes");
+		snprintf(walk->to, walk->size, "a string needs double quotes");
 	else if (token->kind == TOKEN_MARK && *token->text != ':')
 		snprintf(walk->to, walk->size, "a value is missing before the %c", *token->text);
 	else if (token->kind != TOKEN_END && token->kind != TOKEN_OPEN)

@@ -24,7 +24,7 @@ struct inherited {
  */
 int inherited_take(struct inherited *to);
 
-/* Closes what nobody has taken over. */
+/* Closes the descriptors that no instance has adopted. */
 void inherited_clear(struct inherited *inherited);
 
 /* Whether any of them has that name. */

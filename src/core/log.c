@@ -277,7 +277,7 @@ static ssize_t sink_write(const char *bytes, size_t length)
 	return write(the_log.fd, bytes, length);
 }
 
-/* What stands before the text, as the sink wants it. Returns its length. */
+/* Writes the prefix that the sink wants before the text, and returns its length. */
 static size_t write_prefix(char *to, size_t size, enum log_level level)
 {
 	struct timespec now;

@@ -1,5 +1,5 @@
 /*
- * What the service manager is told (sd_notify). Without libsystemd, or without a manager that listens,
+ * Messages to the service manager (sd_notify). Without libsystemd, or without a manager that listens,
  * every call does nothing. Formats make the sentence that `systemctl status` shows.
  */
 #ifndef ECHOD_CORE_NOTIFY_H

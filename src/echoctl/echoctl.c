@@ -251,7 +251,7 @@ static int check_output(int status)
 {
 	if (standard_flush() == 0)
 		return status;
-	if (errno != EPIPE) /* whoever read it has had enough */
+	if (errno != EPIPE) /* the reader has closed the pipe */
 		complain("cannot write the output: %s", strerror(errno));
 	return status == STATUS_OK ? STATUS_NO : status;
 }

@@ -12,8 +12,8 @@
 json_t *json_with_bytes(json_t *object, const char *bytes, size_t length);
 
 /*
- * Prints the object as a line and frees it. 0, or -1 after a complaint when it is NULL or memory is
- * short. That the output takes nothing is told at the end of the program, as for all that is printed.
+ * Prints the object as a line and frees it. 0, or -1 after a message when it is NULL or memory is short. A write
+ * error is reported at the end of the program, as for all output.
  */
 int json_print(json_t *object);
 

@@ -1,4 +1,4 @@
-/* echoctl listen: binds a datagram address or joins a multicast group, and prints what comes. */
+/* echoctl listen: binds a datagram address or joins a multicast group, and prints each datagram. */
 #include <errno.h>
 #include <net/if.h>
 #include <poll.h>

@@ -1,6 +1,6 @@
 /*
- * echoctl ping: probes to an echo service, and how long they take to come back. Each probe is a line of
- * 64 bytes that no other run and no other probe has: what comes back is known by its bytes.
+ * echoctl ping: sends probes to an echo service and measures how long each takes to come back. A probe is a line of
+ * 64 bytes that no other run and no other probe has, so its reply is recognised by its bytes.
  */
 #include <errno.h>
 #include <poll.h>

@@ -27,8 +27,8 @@ enum pump_end {
 };
 
 /*
- * Runs until the peer closes its side. Its end of the stream is told when the input is at an end.
- * Waiting for the input takes as long as it takes.
+ * Runs until the peer closes its side. Half-closes the stream at the end of the input, for which it waits without a
+ * limit.
  */
 enum pump_end pump_run(struct pump *pump);
 

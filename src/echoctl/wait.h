@@ -1,4 +1,4 @@
-/* Waiting: for descriptors, with a deadline and a word to the person who waits; and for Ctrl-C. */
+/* Waits for descriptors, with a deadline and a message for the user, and for Ctrl-C. */
 #ifndef ECHOD_ECHOCTL_WAIT_H
 #define ECHOD_ECHOCTL_WAIT_H
 
@@ -23,9 +23,8 @@ int wait_poll(const struct waiting *waiting, struct pollfd *fds, nfds_t count);
 int64_t wait_deadline(int64_t since, int64_t patience);
 
 /*
- * A descriptor that becomes readable at SIGINT, SIGTERM, SIGHUP, and SIGPIPE of an output that nobody
- * reads any more. They end nothing by themselves from now on. It stays open until the process ends.
- * -1 with errno.
+ * A descriptor that becomes readable at SIGINT, SIGTERM, SIGHUP and SIGPIPE, which from now on do not end the process.
+ * It stays open until the process ends. -1 with errno.
  */
 int wait_signals(void);
 

@@ -1,6 +1,6 @@
 /*
- * status -w: the answer again and again. On a terminal it stands in place, as much of it as fits; elsewhere
- * each answer follows the one before.
+ * status -w: repeats the answer. On a terminal each one replaces the last, as much of it as fits; elsewhere it is
+ * printed below.
  */
 #include <stdio.h>
 #include <string.h>

@@ -140,7 +140,7 @@ static void pause_all(struct acceptor *failed, int error)
 		all->reserve_fd = standard_open_nowhere();
 	}
 	if (resume_later(all) == -1)
-		return; /* nobody would end the pause */
+		return; /* no timer would end the pause */
 	for (a = TAILQ_FIRST(&all->accepting); a != NULL; a = next) {
 		next = TAILQ_NEXT(a, entry);
 		if (a != failed)

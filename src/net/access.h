@@ -65,7 +65,7 @@ bool site_mask(const struct prefixes *prefixes, struct in6_addr *key);
 /* Whether the peer is in the network; a Unix peer is in none. */
 bool network_matches(const struct network *network, const struct peer *peer);
 
-/* Which rules have a say about a peer, and what comes of it. */
+/* The rules that apply to a peer, and their decision. */
 struct access_decision {
 	bool allowed;
 	const struct network *allow, *deny; /* the longest of each that match; NULL = none does */

@@ -23,7 +23,7 @@ static inline bool transport_is_unix(enum transport transport)
 	return transport == TRANSPORT_UNIX || transport == TRANSPORT_UNIXGRAM;
 }
 
-/* "tcp://": what stands before each address of that transport. */
+/* "tcp://": the prefix of each address of that transport. */
 const char *transport_prefix(enum transport transport);
 
 /* One address of the config, parsed but not resolved. */

@@ -33,7 +33,7 @@ struct child {
 	struct instance *instance;
 	pid_t pid;       /* and of the group */
 	int pidfd;       /* -1 = the program is reaped */
-	int64_t kill_at; /* ms; 0 = nobody wants to end it */
+	int64_t kill_at; /* ms; 0 = it may run on */
 	struct event *exit, *timer;
 	struct logpipe *errors;
 	void (*ended)(void *owner);

@@ -48,7 +48,7 @@ static void arm(struct deadlines *d, int64_t tick, int64_t now)
 		wait = 0;
 	tv.tv_sec = wait / 1000;
 	tv.tv_usec = wait % 1000 * 1000;
-	/* When memory is short, whoever sets the next deadline tries again. */
+	/* When memory is short, the next deadline that is set tries again. */
 	d->armed = event_add(d->timer, &tv) == 0 ? tick : 0;
 }
 

@@ -35,7 +35,7 @@ static void lines_close(void *state)
 	telnet_free(((struct lines *)state)->telnet);
 }
 
-/* --- the part of a line that stands before a telnet command --- */
+/* --- the part of a line before a telnet command --- */
 
 static size_t typed_length(const struct lines *lines)
 {
@@ -200,7 +200,7 @@ static enum frame end_line(
 	return FRAME_MESSAGE;
 }
 
-/* Consumes what stands before the command, and the command, or what has arrived of it. */
+/* Consumes the bytes before the command, and the command, or the part of it that has arrived. */
 static enum frame consume_command(struct lines *lines, struct frame_input *in, char *command)
 {
 	size_t typed = typed_length(lines), here = (size_t)(command - in->at), consumed;

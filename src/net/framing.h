@@ -1,6 +1,6 @@
 /*
- * Framing: cuts the input of a stream into messages, in place. A framing is asked for the next message; it calls
- * nobody. net/turn.c asks, and gives the service what was found.
+ * Framing: cuts the input of a stream into messages, in place. net/turn.c asks a framing for the next message, and
+ * gives the service what it has found; a framing calls neither.
  */
 #ifndef ECHOD_NET_FRAMING_H
 #define ECHOD_NET_FRAMING_H

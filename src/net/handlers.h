@@ -34,7 +34,7 @@ struct datagram {
 	socklen_t from_length;
 };
 
-/* What the network answers in the place of the service. Each may be NULL: no answer. */
+/* Answers that the network gives for the service. Each may be NULL: no answer. */
 struct refusals {
 	const char *over_limit;         /* a client that a limit keeps out */
 	const char *long_line;          /* a line over max_line */

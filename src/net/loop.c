@@ -65,9 +65,9 @@ static struct event_base *base_new(void)
 }
 
 /*
- * What many clients have taken lies between what the others keep, and free() gives back only what is on top. To trim
- * takes 0.1 us for each free piece, of which a large store can have millions, and nobody is served meanwhile: so only
- * if the clients can have had a good part of the memory.
+ * The memory of departed clients lies between that of others, and free() returns only the top of the heap to the kernel.
+ * Trimming takes 0.1 us for each free piece, of which a large store can have millions, and holds up the loop: so it is
+ * done only if the clients can have had a good part of the memory.
  */
 static void trim_cb(evutil_socket_t fd, short events, void *arg)
 {

@@ -1,6 +1,6 @@
 /*
- * What all sockets of a server share: the event base, the deadlines, lists and counts, and the events by which one
- * module hears of another one's doings. Knows nobody who uses it.
+ * What all sockets of a server share: the event base, the deadlines, lists and counts, and the events by which
+ * modules notify each other. It depends on none of its users.
  */
 #ifndef ECHOD_NET_LOOP_H
 #define ECHOD_NET_LOOP_H
@@ -54,7 +54,7 @@ struct loop {
 	struct recent_clients recent_clients;
 	struct client_iterators iterators; /* over all clients, that are under way */
 	const struct host *host;           /* answers the control service; its owner set it */
-	/* Activated when a client or a program has gone; NULL = nobody wants to know. Whoever set them owns them. */
+	/* Activated when a client or a program has gone; NULL = not wanted. The module that set one owns it. */
 	struct event *left;
 	struct event *room; /* this one only while `waiting` is above 0 */
 	size_t waiting;     /* acceptors that do not accept */

@@ -15,7 +15,7 @@ bool multicast_is_group(const struct sockaddr *address);
 /* Whether an interface can stand for the route to it: a group, limited broadcast, link-local. */
 bool multicast_takes_interface(const struct sockaddr *address);
 
-/* The same of a config's address; what a name stands for does not show before it is resolved. */
+/* The same of a config's address; false for a name, which has to be resolved first. */
 bool multicast_names_group(const struct address *address);
 /* An IPv6 link-local address or group without a zone (%eth0): it needs an interface. */
 bool multicast_needs_interface(const struct address *address);

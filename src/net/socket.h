@@ -42,16 +42,16 @@ int socket_open(struct bound_socket *socket, const struct endpoint *wanted,
     const struct socket_options *options, struct error *error);
 
 /*
- * Takes over a socket that somebody else has bound, and that listens if it is a stream's. A group is
- * joined on the interface ("" = as routed). A Unix path is left to whoever has made it. 0 and it owns the
- * descriptor, or -1 with the error and the caller still does.
+ * Adopts a socket that another process has bound, and that listens if it is a stream's. A group is joined on the
+ * interface ("" = as routed). The other process keeps its Unix path. 0, and the socket owns the descriptor; or -1 with
+ * the error, and the caller still does.
  */
 int socket_adopt(
     struct bound_socket *socket, int fd, const char *interface_name, struct error *error);
 
 /*
- * Whether socket_open() would work, as far as that can be seen without a trace: nobody is connected to, and
- * what is bound is closed at once. 0, or -1 as above.
+ * Whether socket_open() would work, as far as that can be tried without side effects: it connects to no peer, and closes
+ * at once what it has bound. 0, or -1 as above.
  */
 int socket_probe(
     const struct endpoint *wanted, const struct socket_options *options, struct error *error);

@@ -9,7 +9,7 @@
 
 struct peer;
 
-/* Zeroed = nobody there. */
+/* Zeroed = empty. */
 struct sources {
 	void *tree;
 	struct prefixes prefixes; /* changes only while no client is counted */

@@ -26,7 +26,7 @@ struct promises;
  *
  *             what happens                       deadlines
  *   SERVING   messages are served                idle_timeout and line_timeout, unless a commit is awaited;
- *                                                STALL_MS for output that stands still
+ *                                                STALL_MS for output without progress
  *   DRAINING  what has arrived is answered       the same
  *   CLOSING   what is answered is sent; input    the same
  *             is dropped

@@ -7,7 +7,7 @@
 #include "observe/json.h"
 #include "server.h"
 
-/* "open"; or why nobody gets in. */
+/* "open", or why it accepts no clients. */
 static const char *state_of(const struct listener *listener)
 {
 	if (listener->socket.fd == -1)

@@ -1,4 +1,4 @@
-/* Whether a running server is well, and its state: for `status`, and for whoever watches. */
+/* The state of a running server and its problems, for `status` and for monitoring. */
 #ifndef ECHOD_OBSERVE_STATUS_H
 #define ECHOD_OBSERVE_STATUS_H
 

@@ -1,4 +1,4 @@
-/* beacon: says the same, or the time, to its addresses at every interval. It listens to nobody. */
+/* beacon: sends a fixed text, or the time, to its addresses at every interval. It receives nothing. */
 #include <string.h>
 #include <time.h>
 

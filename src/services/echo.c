@@ -1,4 +1,4 @@
-/* echo (RFC 862): what comes goes back, byte for byte. */
+/* echo (RFC 862): sends back what it receives. */
 #include <event2/buffer.h>
 #include <string.h>
 

@@ -104,7 +104,7 @@ int service_check(const struct instance_config *config, struct error *error)
 	const char *interface = service_interface(config);
 
 	if (ops->transports == 0 && settings->listen.count > 0)
-		return error_key(error, "listen", "expected none: %s listens to nobody, %s",
+		return error_key(error, "listen", "expected none: %s does not listen, %s",
 		    ops->kind.type, ops->transports_why);
 	if (ops->transports != 0 && settings->enabled && settings->listen.count == 0)
 		return error_key(error, "listen",
@@ -135,7 +135,7 @@ int service_check_endpoint(
 
 	if (ops->transports == 0)
 		return error_set(
-		    error, "%s listens to nobody, %s", ops->kind.type, ops->transports_why);
+		    error, "%s does not listen, %s", ops->kind.type, ops->transports_why);
 	if (endpoint_is_group(endpoint) && !(service_handlers(config)->flags & HANDLERS_RECEIVE))
 		return error_set(error, "\"%s\" is a multicast group: only a receiver joins one",
 		    endpoint_format(endpoint, text, sizeof(text)));

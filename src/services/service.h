@@ -28,8 +28,8 @@ enum service_transports {
 
 struct service_ops {
 	struct config_kind kind; /* see SERVICE_KIND */
-	unsigned transports;     /* that it can listen on; 0 = it listens to nobody */
-	/* Why it has no other transports, for whoever asks for one; NULL = it goes without saying. */
+	unsigned transports;     /* that it can listen on; 0 = none */
+	/* Why it has no other transports, for the error message; NULL = it is obvious. */
 	const char *transports_why;
 	const char *exposes; /* what an address without `allow` lets everybody do; NULL = nothing */
 	const struct handlers *handlers;

@@ -122,7 +122,7 @@ static ssize_t write_answer(
 
 	if (length == -1 || question->id == NULL)
 		return length;
-	/* Puts `, "id": …}` in the place of the closing brace. */
+	/* Replaces the closing brace by `, "id": …}`. */
 	if (at >= size)
 		return write_error(invalid_json, to, size);
 	memcpy(to + length - 1, key, sizeof(key) - 1);

@@ -547,7 +547,7 @@ def test_a_name_that_matches_nothing_is_an_error(fleet, sockets, name, text):
 @with_systemd
 @pytest.mark.parametrize("kind, listen, text", [
     ("kv", UDP, "expected tcp:// or unix://"),
-    ("beacon", UDP, "beacon listens to nobody"),
+    ("beacon", UDP, "beacon does not listen"),
     ("echo", "udp://239.255.77.1:0", "only a receiver joins one"),
 ], ids=["transport", "none", "group"])
 def test_a_socket_that_its_service_cannot_serve_is_an_error(fleet, sockets, kind, listen, text):

@@ -281,7 +281,7 @@ static const struct {
 				     "(put tcp://127.0.0.1:80 in double quotes)\n" },
 	{ "a = /run/x.sock;",
 	    "main.conf:1: syntax error: a = /run/x.sock; (put /run/x.sock in double quotes)\n" },
-	{ "a = 'x';", "main.conf:1: syntax error: a = 'x'; (a string stands in double quotes)\n" },
+	{ "a = 'x';", "main.conf:1: syntax error: a = 'x'; (a string needs double quotes)\n" },
 	{ "a = [ \"b\",\n\"c\",\n];", "main.conf:3: a: remove the comma before the ]\n" },
 	{ "a = [ \"b\", c ];",
 	    "main.conf:1: syntax error: a = [ \"b\", c ]; (put c in double quotes)\n" },
