@@ -28,6 +28,7 @@ enum kv_status {
 	KV_NOT_FOUND,
 	KV_FULL,        /* out of memory or past its limit; nothing has changed */
 	KV_UNAVAILABLE, /* the store takes no changes at the moment; nothing has changed */
+	KV_STATUSES
 };
 
 /* What a result carries besides its status. */

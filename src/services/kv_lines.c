@@ -86,7 +86,7 @@ static const char *read_line(
 static void kv_lines_reply(
     struct replies *replies, const struct call *call, const struct kv_result *result)
 {
-	static const char *const failures[] = {
+	static const char *const failures[KV_STATUSES] = {
 		[KV_NOT_FOUND] = "NOT_FOUND\n",
 		[KV_FULL] = "ERROR: store is full\n",
 		[KV_UNAVAILABLE] = kv_lines_failure,

@@ -1,9 +1,11 @@
 """kv: every row of the protocol, limits, pipelines, splits and impostors."""
 
 import os
+import re
 
 import pytest
 
+import harness
 from transports import every_stream
 
 OK, MISSING = b"OK\n", b"NOT_FOUND\n"
@@ -66,6 +68,13 @@ DIALOGUES = {
     "what-follows-quit-is-ignored": (b"GET a\nQUIT\nGET a\nFOO\n", MISSING + b"BYE\n"),
     "quitter-is-no-quit": (b"QUITTER\n", UNKNOWN),
 }
+
+
+def test_every_verb_has_a_dialogue():
+    rows = (harness.SOURCE_TREE / "src/kv/commands.c").read_text()
+    requests = b"\n".join(request for request, _ in DIALOGUES.values())
+    for verb in re.findall(r'\bNAME\("(\w+)"\)', rows):
+        assert re.search(rb"^%s\b" % verb.encode(), requests, re.M), verb
 
 
 @pytest.mark.parametrize("request_, answer", DIALOGUES.values(), ids=DIALOGUES.keys())
