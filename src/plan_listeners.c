@@ -246,7 +246,8 @@ static int plan_address(struct reload_plan *plan, struct plan_entry *entry,
 		.ipv6_only = settings->ipv6_only,
 		.unix_mode = settings->socket_mode };
 	const char *zone = address_zone(address);
-	const char *interface = zone_is_name(zone) ? zone : service_interface(entry->config);
+	const char *interface =
+	    zone_is_name(zone) ? zone : service_string(entry->config, "interface");
 	struct endpoints own = { 0 };
 	const struct endpoints *endpoints = resolve_address(plan, address, &own, error);
 	size_t first = entry->count, absent = 0;
@@ -296,7 +297,8 @@ static int plan_inherited(struct reload_plan *plan, struct plan_entry *entry,
 		found->kept = true;
 	} else {
 		entry->adopts = true;
-		found = listener_adopt(loop, inherited, service_interface(entry->config), error);
+		found = listener_adopt(
+		    loop, inherited, service_string(entry->config, "interface"), error);
 		if (found == NULL)
 			return -1;
 	}

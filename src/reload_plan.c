@@ -96,8 +96,6 @@ static void plan_instance(struct reload_plan *plan, struct instance_config *conf
 {
 	struct plan_entry *entry = &plan->entries[plan->count++];
 	const struct option_origin *origin = &config->origin;
-	const struct option_section *own = &config->parts[PART_OWN];
-	const struct service_ops *ops = service_of(config->kind);
 	struct loop *loop = plan->running->loop;
 	struct instance *instance;
 	struct error error;
@@ -126,8 +124,8 @@ static void plan_instance(struct reload_plan *plan, struct instance_config *conf
 	instance_configure(instance, config, service_handlers(config), plan->config->limits);
 	if (start_service(entry, plan->config, &error) == -1) {
 		/* The line to correct is that of its store, if it has one. */
-		if (ops->storage != NULL && ops->storage(own->fields) != NULL)
-			origin = option_origin_of(own, "storage");
+		if (*service_string(config, "storage") != '\0')
+			origin = option_origin_of(&config->parts[PART_OWN], "storage");
 		goto fail;
 	}
 	entry->started = true;

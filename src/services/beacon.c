@@ -117,11 +117,6 @@ static int beacon_check(const struct instance_config *config, struct error *erro
 	return 0;
 }
 
-static const char *beacon_interface(const void *conf)
-{
-	return ((const struct beacon_conf *)conf)->interface;
-}
-
 /* Nobody comes to a beacon. */
 static const struct handlers handlers = { 0 };
 
@@ -130,7 +125,6 @@ const struct service_ops service_beacon = {
 	    SERVICE_OWN(rows, struct beacon_conf)),
 	.transports_why = "it sends to the addresses in send_to",
 	.handlers = &handlers,
-	.interface = beacon_interface,
 	.check = beacon_check,
 	.start = beacon_start,
 	.configure = beacon_configure,

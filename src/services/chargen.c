@@ -29,11 +29,6 @@ static int chargen_start(struct instance *instance, struct error *error)
 	return 0;
 }
 
-static void chargen_stop(struct instance *instance)
-{
-	free(instance->state);
-}
-
 static enum verdict chargen_writable(struct stream *stream, struct evbuffer *out)
 {
 	const char *pattern = stream_instance(stream)->state;
@@ -54,5 +49,4 @@ const struct service_ops service_chargen = {
 	.transports_why = "over UDP, a forged request would cause a flood (CVE-1999-0103)",
 	.handlers = &handlers,
 	.start = chargen_start,
-	.stop = chargen_stop,
 };

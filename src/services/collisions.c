@@ -110,24 +110,17 @@ static void add_collision(
 	    advice);
 }
 
-static const char *storage_of(const struct instance_config *instance)
-{
-	const struct service_ops *ops = service_of(instance->kind);
-
-	return ops->storage == NULL ? NULL : ops->storage(instance->parts[PART_OWN].fields);
-}
-
 static void check_storage(
     const struct config *config, const struct instance_config *second, struct strings *errors)
 {
-	const char *directory = storage_of(second), *other;
-	char *real = directory == NULL ? NULL : path_canonical(directory);
+	const char *directory = service_string(second, "storage"), *other;
+	char *real = *directory == '\0' ? NULL : path_canonical(directory);
 
 	for (const struct instance_config *i = config->instances; real != NULL && i < second; i++) {
 		const struct option_origin *place;
 		char *other_real;
 
-		if (!i->enabled || (other = storage_of(i)) == NULL)
+		if (!i->enabled || *(other = service_string(i, "storage")) == '\0')
 			continue;
 		other_real = path_canonical(other);
 		place = option_origin_of(&i->parts[PART_OWN], "storage");

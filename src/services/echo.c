@@ -43,14 +43,9 @@ static const struct handlers handlers[] = {
 	[MODE_ONCE] = { .bytes = echo_once, .datagram = echo_datagram },
 };
 
-static const struct handlers *echo_choose(const void *conf)
-{
-	return &handlers[((const struct echo_conf *)conf)->mode];
-}
-
 const struct service_ops service_echo = {
 	.kind = SERVICE_KIND("echo", "Sends back the bytes that it receives (RFC 862).",
 	    SERVICE_DATAGRAMS, SERVICE_OWN(rows, struct echo_conf)),
 	.transports = SERVICE_BOTH,
-	.choose = echo_choose,
+	.handlers = handlers,
 };

@@ -89,16 +89,11 @@ void kv_note_growth(const struct instance *instance, const struct call *call, en
 
 /* --- the instance --- */
 
-static bool is_durable(const struct kv_conf *conf)
-{
-	return *conf->storage != '\0';
-}
-
 static int kv_check(const struct instance_config *config, struct error *error)
 {
 	const struct kv_conf *conf = config->parts[PART_OWN].fields;
 
-	if (!is_durable(conf))
+	if (*conf->storage == '\0')
 		return 0;
 	if (*conf->storage != '/')
 		return error_key(
@@ -107,11 +102,6 @@ static int kv_check(const struct instance_config *config, struct error *error)
 		return error_key(error, "max_key", "expected at most %d with storage, got %" PRId64,
 		    JOURNAL_KEY_MAX, conf->max_key);
 	return 0;
-}
-
-static const char *kv_storage(const void *conf)
-{
-	return is_durable(conf) ? ((const struct kv_conf *)conf)->storage : NULL;
 }
 
 static void kv_free(struct kv *kv)
@@ -231,7 +221,6 @@ const struct service_ops service_kv = {
 	.transports = SERVICE_STREAM,
 	.exposes = "lets everybody who can connect read and change the store",
 	.handlers = &kv_lines_handlers,
-	.storage = kv_storage,
 	.check = kv_check,
 	.start = kv_start,
 	.configure = kv_configure,

@@ -2,8 +2,6 @@
  * receiver: prints the datagrams that come, with their senders, to the log. It answers nothing, so it
  * may hear broadcast and multicast; the listener of a multicast address has joined its group.
  */
-#include <stdlib.h>
-
 #include "services/service.h"
 
 #define LINES_PER_SECOND 100
@@ -20,20 +18,9 @@ static const struct option_row rows[] = {
 	OPTION_END,
 };
 
-static int receiver_start(struct instance *instance, struct error *error)
+static void receiver_configure(struct instance *instance)
 {
-	struct log_class *lines = calloc(1, sizeof(*lines));
-
-	instance->state = lines;
-	if (lines == NULL)
-		return error_memory(error);
-	lines->rate = LINES_PER_SECOND;
-	return 0;
-}
-
-static void receiver_stop(struct instance *instance)
-{
-	free(instance->state);
+	instance->service_lines.rate = LINES_PER_SECOND;
 }
 
 static ssize_t receiver_datagram(
@@ -46,15 +33,10 @@ static ssize_t receiver_datagram(
 	(void)size;
 	if (length > 0 && request->bytes[length - 1] == '\n')
 		length--;
-	log_limited(instance->state, LOG_LEVEL_INFO, "%s %s: %s", instance->name,
+	log_limited(&instance->service_lines, LOG_LEVEL_INFO, "%s %s: %s", instance->name,
 	    sockaddr_format(request->from, request->from_length, peer, sizeof(peer)),
 	    log_escape(text, sizeof(text), request->bytes, length));
 	return -1;
-}
-
-static const char *receiver_interface(const void *conf)
-{
-	return ((const struct receiver_conf *)conf)->interface;
 }
 
 static const struct handlers handlers = { .datagram = receiver_datagram,
@@ -66,7 +48,5 @@ const struct service_ops service_receiver = {
 		SERVICE_OWN(rows, struct receiver_conf)),
 	.transports = SERVICE_DATAGRAM,
 	.handlers = &handlers,
-	.interface = receiver_interface,
-	.start = receiver_start,
-	.stop = receiver_stop,
+	.configure = receiver_configure,
 };

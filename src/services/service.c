@@ -3,6 +3,7 @@
 
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,20 +25,29 @@ const struct service_ops *service_of(const struct config_kind *kind)
 	    const struct service_ops *)((const char *)kind - offsetof(struct service_ops, kind));
 }
 
-const struct handlers *service_handlers(const struct instance_config *config)
+/* The value of a key of the service's own; NULL = it has no such key. */
+static const void *own_value(const struct instance_config *config, const char *key)
 {
-	const struct service_ops *ops = service_of(config->kind);
+	const struct option_section *own = &config->parts[PART_OWN];
+	const struct option_row *row = own->rows;
 
-	return ops->choose != NULL ? ops->choose(config->parts[PART_OWN].fields) : ops->handlers;
+	while (row != NULL && row->key != NULL && strcmp(row->key, key) != 0)
+		row++;
+	return row == NULL || row->key == NULL ? NULL : (const char *)own->fields + row->offset;
 }
 
-const char *service_interface(const struct instance_config *config)
+const struct handlers *service_handlers(const struct instance_config *config)
 {
-	const struct service_ops *ops = service_of(config->kind);
-	const char *name =
-	    ops->interface == NULL ? NULL : ops->interface(config->parts[PART_OWN].fields);
+	const int *mode = own_value(config, "mode");
 
-	return name == NULL ? "" : name;
+	return &service_of(config->kind)->handlers[mode == NULL ? 0 : *mode];
+}
+
+const char *service_string(const struct instance_config *config, const char *key)
+{
+	const char *const *value = own_value(config, key);
+
+	return value == NULL || *value == NULL ? "" : *value;
 }
 
 void service_stop(struct instance *instance)
@@ -46,6 +56,8 @@ void service_stop(struct instance *instance)
 
 	if (ops->stop != NULL)
 		ops->stop(instance);
+	else
+		free(instance->state);
 	instance_free(instance);
 }
 
@@ -101,7 +113,7 @@ int service_check(const struct instance_config *config, struct error *error)
 {
 	const struct service_ops *ops = service_of(config->kind);
 	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
-	const char *interface = service_interface(config);
+	const char *interface = service_string(config, "interface");
 
 	if (ops->transports == 0 && settings->listen.count > 0)
 		return error_key(error, "listen", "expected none: %s does not listen, %s",

@@ -32,20 +32,15 @@ struct service_ops {
 	/* Why it has no other transports, for the error message; NULL = it is obvious. */
 	const char *transports_why;
 	const char *exposes; /* what an address without `allow` lets everybody do; NULL = nothing */
-	const struct handlers *handlers;
-	/* Instead of handlers, for a service whose modes have handlers of their own. */
-	const struct handlers *(*choose)(const void *conf);
-	/* The interface for multicast, of a service that has such a key; NULL = as routed. */
-	const char *(*interface)(const void *conf);
-	/* The directory that only this instance may use; NULL = it has none. */
-	const char *(*storage)(const void *conf);
+	const struct handlers
+	    *handlers; /* one; or an array, by the value of the service's key `mode` */
 	/* Checks what no single option can. 0, or -1 with an error and its key. */
 	int (*check)(const struct instance_config *config, struct error *error);
 	/* Whether what the config names (a file, a program) is there, see service_verify(). Its error has a key. */
 	int (*verify)(const struct instance_config *config, struct error *error);
 	/* Once per instance, before its first listener serves; sets instance->state. 0, or -1 with an error. */
 	int (*start)(struct instance *instance, struct error *error);
-	/* Its last client and program have gone. */
+	/* Its last client and program have gone. NULL = frees instance->state. */
 	void (*stop)(struct instance *instance);
 	/* instance->conf is in force: after the start, and another one after each reload. */
 	void (*configure)(struct instance *instance);
@@ -72,8 +67,11 @@ const struct service_ops *service_of(const struct config_kind *kind);
 /* Its handlers under these settings. */
 const struct handlers *service_handlers(const struct instance_config *config);
 
-/* The interface that its groups are joined on under these settings; "" = as routed. */
-const char *service_interface(const struct instance_config *config);
+/*
+ * A string of the service's own, "" = it is not given, or the service has no such key: `interface`, on which it joins
+ * groups or sends to them, and `storage`, the directory that only this instance may use.
+ */
+const char *service_string(const struct instance_config *config, const char *key);
 
 /* Stops the instance's service and frees the instance; its clients and listeners have gone. */
 void service_stop(struct instance *instance);

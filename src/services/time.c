@@ -50,11 +50,6 @@ static void time_configure(struct instance *instance)
 	((struct second *)instance->state)->at = 0;
 }
 
-static void time_stop(struct instance *instance)
-{
-	free(instance->state);
-}
-
 /* The answer without an id. Returns its length, or -1. */
 static int write_time(struct second *second, const struct question *question, char *to, size_t size)
 {
@@ -94,31 +89,13 @@ static ssize_t write_error(const char *text, char *to, size_t size)
 	return (ssize_t)length;
 }
 
-/*
- * As json_dumpb(), with the fifteen digits that a number may have been written with, if they tell it, or
- * else the seventeen that tell any: 0.1 comes back no longer than it was.
- */
-static size_t dump(const json_t *value, char *to, size_t size)
-{
-	size_t length = json_dumpb(value, to, size, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
-	json_t *back;
-	bool same;
-
-	if (length == 0 || length > size)
-		return length;
-	back = json_loadb(to, length, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
-	same = json_equal(back, value);
-	json_decref(back);
-	return same ? length
-		    : json_dumpb(value, to, size, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-}
-
 static ssize_t write_answer(
     struct second *second, const struct question *question, char *to, size_t size)
 {
 	static const char key[] = ", \"id\": ";
 	int length = write_time(second, question, to, size);
 	size_t at = (size_t)length - 1 + sizeof(key) - 1, dumped;
+	json_t *back;
 
 	if (length == -1 || question->id == NULL)
 		return length;
@@ -126,7 +103,19 @@ static ssize_t write_answer(
 	if (at >= size)
 		return write_error(invalid_json, to, size);
 	memcpy(to + length - 1, key, sizeof(key) - 1);
-	dumped = dump(question->id, to + at, size - at);
+	/*
+	 * With the fifteen digits that a number may have been written with, if they tell it, or else the seventeen
+	 * that tell any: 0.1 comes back no longer than it was.
+	 */
+	dumped =
+	    json_dumpb(question->id, to + at, size - at, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+	if (dumped > 0 && dumped <= size - at) {
+		back = json_loadb(to + at, dumped, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+		if (!json_equal(back, question->id))
+			dumped = json_dumpb(question->id, to + at, size - at,
+			    JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+		json_decref(back);
+	}
 	if (dumped == 0)
 		return -1;
 	if (dumped >= size - at)
@@ -279,5 +268,4 @@ const struct service_ops service_time = {
 	.handlers = &handlers,
 	.start = time_start,
 	.configure = time_configure,
-	.stop = time_stop,
 };

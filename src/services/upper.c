@@ -102,15 +102,10 @@ static const struct handlers handlers[] = {
 	[MODE_ONCE] = { .bytes = upper_once, .datagram = upper_datagram },
 };
 
-static const struct handlers *upper_choose(const void *conf)
-{
-	return &handlers[((const struct upper_conf *)conf)->mode];
-}
-
 const struct service_ops service_upper = {
 	.kind = SERVICE_KIND("upper",
 	    "Sends back what it receives, with the letters a to z in upper case.", SERVICE_LINES,
 	    SERVICE_DATAGRAMS, SERVICE_OWN(rows, struct upper_conf)),
 	.transports = SERVICE_BOTH,
-	.choose = upper_choose,
+	.handlers = handlers,
 };

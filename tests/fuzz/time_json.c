@@ -47,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		json_decref(value);
 		require(ask(&instance, answer, (size_t)length, again, room) == -1);
 	}
-	service_time.stop(&instance);
+	free(instance.state);
 	free(answer);
 	free(again);
 	return 0;

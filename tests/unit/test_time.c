@@ -24,7 +24,7 @@ static void start(void)
 
 static void stop(void)
 {
-	service_time.stop(&instance);
+	free(instance.state);
 }
 
 /* The answer as text, or "" for none. */
