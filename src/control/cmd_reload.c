@@ -53,28 +53,6 @@ static void add_value(const struct config_difference *difference, void *values)
 	json_array_append_new(values, value);
 }
 
-/* What would become of the config; NULL, with the errors in the request, when it would be refused. */
-static json_t *describe_dry_run(struct request *request, struct reload *reload)
-{
-	struct server *server = request->server;
-	json_t *steps = json_array(), *values = json_array();
-	struct reload_plan *plan = NULL;
-
-	/* Compared before the values that need a restart are put back. */
-	if (!reload->failed &&
-	    config_compare(server->running.config, reload->next, add_value, values) == 0)
-		plan = reload_make_plan(reload);
-	if (plan == NULL) {
-		json_decref(steps);
-		json_decref(values);
-		return request_refuse(request, "a reload would fail, and change nothing");
-	}
-	reload_plan_describe(plan, add_step, steps);
-	reload_plan_cancel(plan);
-	return json_pack("{s:b, s:o, s:o, s:o}", "dry_run", 1, "steps", steps, "values", values,
-	    "warnings", json_strings(&reload->next->warnings));
-}
-
 /* --- the reload --- */
 
 /* The state of a request. */
@@ -86,17 +64,31 @@ struct wait {
 static void reload_done_cb(struct reload *reload, void *arg)
 {
 	struct request *request = arg;
+	struct server *server = request->server;
+	json_t *steps = json_array(), *values = json_array();
 	struct wait *wait = request->state;
+	struct reload_plan *plan = NULL;
 
 	wait->reload = NULL;
-	if (reload->dry_run)
-		wait->answer = describe_dry_run(request, reload);
-	else if (reload->failed)
+	if (!reload->dry_run && reload->failed) {
 		request_refuse(request, "reload failed, the running configuration stays");
-	else
-		wait->answer = json_pack("{s:o, s:o}", "reloaded",
-		    json_text(request->server->running.config_file), "warnings",
-		    json_strings(&reload->warnings));
+	} else if (!reload->dry_run) {
+		wait->answer =
+		    json_pack("{s:o, s:o}", "reloaded", json_text(server->running.config_file),
+			"warnings", json_strings(&reload->warnings));
+	} else if (reload->failed ||
+		   /* Compared before the values that need a restart are put back. */
+		   config_compare(server->running.config, reload->next, add_value, values) == -1 ||
+		   (plan = reload_make_plan(reload)) == NULL) {
+		request_refuse(request, "a reload would fail, and change nothing");
+	} else {
+		reload_plan_describe(plan, add_step, steps);
+		reload_plan_cancel(plan);
+		wait->answer = json_pack("{s:b, s:O, s:O, s:o}", "dry_run", 1, "steps", steps,
+		    "values", values, "warnings", json_strings(&reload->next->warnings));
+	}
+	json_decref(steps);
+	json_decref(values);
 	strings_append(&request->details, &reload->errors);
 	task_next_turn(request->work);
 }

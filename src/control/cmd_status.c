@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "core/plural.h"
 #include "observe/status.h"
+#include "services/host.h"
 
 #define LINE_SIZE 1024
 #define SCREEN_WIDTH 80
@@ -204,10 +205,10 @@ const struct command command_status = {
 	.show = status_show,
 };
 
-void status_log(const struct server *server)
+void status_dump(const struct host *host)
 {
 	struct evbuffer *out = evbuffer_new();
-	json_t *status = status_gather(server);
+	json_t *status = status_gather(host->server);
 	char *line;
 
 	if (out != NULL && status != NULL)

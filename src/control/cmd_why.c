@@ -35,8 +35,6 @@ struct question {
 	struct suspect suspect;
 };
 
-/* --- who, and which service --- */
-
 /*
  * "unix", or an IP address as the log shows it, with or without its port. Adds missing brackets and a missing port, so
  * that the parser of the configuration can read it.
@@ -66,26 +64,6 @@ static int parse_suspect(struct suspect *suspect, const char *text)
 	endpoints_clear(&endpoints);
 	address_clear(&address);
 	return result;
-}
-
-static const struct instance *find_instance(struct request *request, const char *name)
-{
-	const struct server *server = request->server;
-	const struct instance_config *config = config_instance(server->running.config, name);
-	struct suggestion suggestion = { .name = name };
-	const struct instance *instance;
-
-	TAILQ_FOREACH (instance, &server->running.loop->instances, entry) {
-		if (strcmp(instance->name, name) == 0)
-			return instance;
-		suggest_offer(&suggestion, instance->name);
-	}
-	if (config != NULL)
-		return request_refuse(request, "services.%s is not enabled (%s:%d)", name,
-		    config->origin.file, config->origin.line);
-	return request_refuse(request, "there is no service \"%.64s\"%s%s%s", name,
-	    suggestion.best != NULL ? "; did you mean \"" : "",
-	    suggestion.best != NULL ? suggestion.best : "", suggestion.best != NULL ? "\"?" : "");
 }
 
 /* --- findings --- */
@@ -346,15 +324,29 @@ static bool has_listener(const struct question *q, bool stream)
 
 static json_t *why_answer(struct request *request)
 {
+	const struct running *running = &request->server->running;
+	const char *name = request->words[1];
+	const struct instance_config *config = config_instance(running->config, name);
+	struct suggestion suggestion = { .name = name };
 	struct question q = { .server = request->server };
 	bool streams, datagrams;
 
 	if (parse_suspect(&q.suspect, request->words[0]) == -1)
 		return request_misuse(
 		    request, "expected an IP address, with its port or without, or \"unix\"");
-	q.instance = find_instance(request, request->words[1]);
+	TAILQ_FOREACH (q.instance, &running->loop->instances, entry) {
+		if (strcmp(q.instance->name, name) == 0)
+			break;
+		suggest_offer(&suggestion, q.instance->name);
+	}
+	if (q.instance == NULL && config != NULL)
+		return request_refuse(request, "services.%s is not enabled (%s:%d)", name,
+		    config->origin.file, config->origin.line);
 	if (q.instance == NULL)
-		return NULL;
+		return request_refuse(request, "there is no service \"%.64s\"%s%s%s", name,
+		    suggestion.best != NULL ? "; did you mean \"" : "",
+		    suggestion.best != NULL ? suggestion.best : "",
+		    suggestion.best != NULL ? "\"?" : "");
 	streams = has_listener(&q, true);
 	datagrams = has_listener(&q, false);
 	if (!streams && !datagrams)

@@ -339,17 +339,12 @@ static void console_end(struct control_task *task)
 	free(task);
 }
 
-static void console_dump(const struct host *host)
-{
-	status_log(host->server);
-}
-
 void console_init(struct host *host)
 {
 	*host = (struct host){ .begin = console_begin,
 		.go_on = console_go_on,
 		.end = console_end,
-		.dump = console_dump };
+		.dump = status_dump };
 }
 
 /* --- help --- */

@@ -15,6 +15,7 @@
 struct command;
 struct command_row;
 struct evbuffer;
+struct host;
 struct server;
 struct stream;
 struct task;
@@ -81,7 +82,7 @@ void request_log(const struct request *request, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* Logs the lines of `status`, at level info. */
-void status_log(const struct server *server);
+void status_dump(const struct host *host);
 
 #define CONTROL(name, ...) extern const struct command command_##name;
 #define LOCAL(...)
