@@ -217,14 +217,14 @@ struct server *server_new(struct host *host, struct config *config, const char *
 	if (loop == NULL || server->config_file == NULL ||
 	    (loop->acceptors = acceptors_new(loop)) == NULL ||
 	    (server->loop_lag = loop_lag_new(loop)) == NULL ||
-	    (server->left = event_new(loop->base, -1, 0, left_cb, server)) == NULL ||
+	    (server->departed = event_new(loop->base, -1, 0, left_cb, server)) == NULL ||
 	    (server->stop_timer = evtimer_new(loop->base, stop_timer_cb, server)) == NULL ||
 	    reloads_init(&server->reloads, &server->running) == -1) {
 		server_free(server);
 		return NULL;
 	}
 	loop->host = host;
-	loop->left = server->left;
+	loop->departed = server->departed;
 	server->running.config = config;
 	return server;
 }
@@ -429,7 +429,7 @@ void server_free(struct server *server)
 	free_event(server->signal_server);
 	free_event(server->watchdog);
 	free_event(server->stop_timer);
-	free_event(server->left);
+	free_event(server->departed);
 	loop_lag_free(server->loop_lag);
 	loop_free(server->running.loop);
 	config_free(server->running.config);

@@ -36,7 +36,7 @@ struct server {
 	bool signalled[SERVER_SIGNALS]; /* in this turn */
 	struct event *signal_server;    /* activated by the first of them */
 	struct event *watchdog;         /* NULL = nobody watches us */
-	struct event *left;             /* streams have ended that somebody waits for */
+	struct event *departed;         /* streams have ended that somebody waits for */
 	struct event *stop_timer;       /* while stopping */
 	struct loop_lag *loop_lag;
 	int64_t started; /* clock_ms() */

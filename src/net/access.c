@@ -48,15 +48,6 @@ bool site_mask(const struct prefixes *prefixes, struct in6_addr *key)
 	return true;
 }
 
-/* Zeroes the bits behind the length; whether there were none set. */
-static bool clear_host_bits(struct in6_addr *address, unsigned length)
-{
-	struct in6_addr before = *address;
-
-	keep_prefix(address, length);
-	return IN6_ARE_ADDR_EQUAL(&before, address);
-}
-
 /* The text up to `length` as a prefix; returns the family, or AF_UNSPEC when it is no address. */
 static int parse_prefix(struct in6_addr *prefix, const char *text, size_t length)
 {
@@ -82,6 +73,7 @@ int network_parse(struct network *network, const char *text, struct error *error
 	long max = family == AF_INET ? 32 : 128;
 	long length = *slash == '/' ? decimal_parse(slash + 1, max) : max;
 	char right[INET6_ADDRSTRLEN];
+	struct in6_addr whole;
 
 	network->text = NULL;
 	if (family == AF_UNSPEC)
@@ -93,7 +85,9 @@ int network_parse(struct network *network, const char *text, struct error *error
 	    network->length < MAPPED_BITS)
 		return error_set(
 		    error, "an IPv4-mapped network has a length of 96 or more: write it as IPv4");
-	if (!clear_host_bits(&network->prefix, network->length)) {
+	whole = network->prefix;
+	keep_prefix(&network->prefix, network->length);
+	if (!IN6_ARE_ADDR_EQUAL(&whole, &network->prefix)) {
 		inet_ntop(family, &network->prefix.s6_addr[family == AF_INET ? 12 : 0], right,
 		    sizeof(right));
 		return error_set(

@@ -1,4 +1,4 @@
-/* Who may come: allow and deny rules; the longest prefix wins, deny wins a tie. */
+/* Access: allow and deny rules; the longest prefix wins, deny wins a tie. */
 #ifndef ECHOD_NET_ACCESS_H
 #define ECHOD_NET_ACCESS_H
 

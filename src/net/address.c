@@ -25,7 +25,7 @@ static const char no_memory[] = "out of memory";
 
 static const struct scheme {
 	const char *prefix;
-	const char *missing; /* what to say when what makes it an address is not there */
+	const char *missing; /* the message when nothing follows the scheme, or no port */
 } schemes[] = {
 	[TRANSPORT_TCP] = { "tcp://", "the port is missing: write tcp://HOST:PORT" },
 	[TRANSPORT_UDP] = { "udp://", "the port is missing: write udp://HOST:PORT" },
@@ -56,15 +56,6 @@ int64_t decimal_parse(const char *text, int64_t max)
 	return value;
 }
 
-static const char *check_zone(const char *zone, const struct in6_addr *address)
-{
-	if (!IN6_IS_ADDR_LINKLOCAL(address) && !IN6_IS_ADDR_MC_LINKLOCAL(address))
-		return "only a link-local address has a zone behind %: [fe80::1%eth0]";
-	if (*zone == '\0' || strlen(zone) >= IF_NAMESIZE)
-		return "the zone behind % must be the name of an interface: [fe80::1%eth0]";
-	return NULL;
-}
-
 static const char *check_ipv6(const char *host)
 {
 	const char *zone = strchrnul(host, '%');
@@ -77,10 +68,16 @@ static const char *check_ipv6(const char *host)
 	bare[zone - host] = '\0';
 	if (inet_pton(AF_INET6, bare, &address) != 1)
 		return "expected an IPv6 address in the brackets";
-	return *zone == '%' ? check_zone(zone + 1, &address) : NULL;
+	if (*zone == '\0')
+		return NULL;
+	if (!IN6_IS_ADDR_LINKLOCAL(&address) && !IN6_IS_ADDR_MC_LINKLOCAL(&address))
+		return "only a link-local address has a zone behind %: [fe80::1%eth0]";
+	if (zone[1] == '\0' || strlen(zone + 1) >= IF_NAMESIZE)
+		return "the zone behind % must be the name of an interface: [fe80::1%eth0]";
+	return NULL;
 }
 
-/* Resolvers take a name that ends in a number ("10.1", "0x7f000001") for an old form of IPv4. */
+/* Resolvers parse a name that ends in a number ("10.1", "0x7f000001") as an old form of IPv4. */
 static bool label_is_number(const char *label, size_t length)
 {
 	if (length > 2 && label[0] == '0' && (label[1] == 'x' || label[1] == 'X'))
@@ -88,31 +85,24 @@ static bool label_is_number(const char *label, size_t length)
 	return strspn(label, DIGITS) >= length;
 }
 
-static const char *check_label(const char *label, size_t length)
-{
-	if (length == 0)
-		return "the host name has an empty label between its dots";
-	if (length > LABEL_MAX)
-		return "a label of a host name has at most 63 characters";
-	if (strspn(label, NAME_CHARACTERS) < length)
-		return "a host name consists of letters, digits, hyphens and dots";
-	if (label[0] == '-' || label[length - 1] == '-')
-		return "a label of a host name neither begins nor ends with a hyphen";
-	return NULL;
-}
-
 static const char *check_name(const char *host)
 {
-	const char *label = host, *why;
+	const char *label = host;
 	size_t length;
 
 	if (strlen(host) > NAME_MAX_LENGTH)
 		return "a host name has at most 253 characters";
 	for (;;) {
 		length = strcspn(label, ".");
-		if ((why = check_label(label, length)) != NULL)
-			return why;
-		/* A last dot only says that the name is complete. */
+		if (length == 0)
+			return "the host name has an empty label between its dots";
+		if (length > LABEL_MAX)
+			return "a label of a host name has at most 63 characters";
+		if (strspn(label, NAME_CHARACTERS) < length)
+			return "a host name consists of letters, digits, hyphens and dots";
+		if (label[0] == '-' || label[length - 1] == '-')
+			return "a label of a host name neither begins nor ends with a hyphen";
+		/* A last dot only marks the name as complete. */
 		if (label[length] == '\0' || label[length + 1] == '\0')
 			break;
 		label += length + 1;
@@ -132,29 +122,15 @@ static bool looks_like_ipv6(const char *rest)
 	       strchr(colon + 1, ':') != NULL;
 }
 
-/* Takes ":PORT". */
-static const char *parse_port(struct address *address, const char *text)
-{
-	long port;
-
-	if (*text == '\0' || strcmp(text, ":") == 0)
-		return schemes[address->transport].missing;
-	if (*text != ':')
-		return "expected :PORT behind the ]";
-	if ((port = decimal_parse(text + 1, UINT16_MAX)) == -1)
-		return "the port must be a number from 0 to 65535 with nothing behind it";
-	address->port = (uint16_t)port;
-	return NULL;
-}
-
-/* Takes "HOST:PORT". */
+/* "HOST:PORT" */
 static const char *parse_inet(struct address *address, const char *text)
 {
 	bool bracketed = *text == '[';
 	const char *host = text + bracketed;
 	size_t length = strcspn(host, bracketed ? "]" : ":");
+	const char *behind = host + length + bracketed;
 	struct in_addr in;
-	const char *why;
+	int64_t port;
 
 	if (bracketed && host[length] == '\0')
 		return "the ] behind the IPv6 address is missing";
@@ -162,8 +138,13 @@ static const char *parse_inet(struct address *address, const char *text)
 		return "an IPv6 address needs brackets: [::1]";
 	if (length == 0)
 		return "the host is missing: write an address, a name or *";
-	if ((why = parse_port(address, host + length + bracketed)) != NULL)
-		return why;
+	if (*behind == '\0' || strcmp(behind, ":") == 0)
+		return schemes[address->transport].missing;
+	if (*behind != ':')
+		return "expected :PORT behind the ]";
+	if ((port = decimal_parse(behind + 1, UINT16_MAX)) == -1)
+		return "the port must be a number from 0 to 65535 with nothing behind it";
+	address->port = (uint16_t)port;
 	if (!bracketed && length == 1 && *host == '*')
 		return NULL;
 	if ((address->host = strndup(host, length)) == NULL)
@@ -174,7 +155,7 @@ static const char *parse_inet(struct address *address, const char *text)
 	return address->is_name ? check_name(address->host) : NULL;
 }
 
-/* Takes "/path" or "@name". */
+/* "/path" or "@name" */
 static const char *parse_unix(struct address *address, const char *text)
 {
 	size_t length = strlen(text);
@@ -279,20 +260,6 @@ const struct option_type option_addresses = {
 	.item = &address_item,
 };
 
-static bool is_private_ipv4(uint32_t address)
-{
-	static const struct {
-		uint32_t prefix, mask;
-	} networks[] = { { 0x7f000000, 0xff000000 }, { 0x0a000000, 0xff000000 },
-		{ 0xac100000, 0xfff00000 }, { 0xc0a80000, 0xffff0000 },
-		{ 0xa9fe0000, 0xffff0000 } };
-
-	for (size_t i = 0; i < sizeof(networks) / sizeof(networks[0]); i++)
-		if ((address & networks[i].mask) == networks[i].prefix)
-			return true;
-	return false;
-}
-
 /* The IPv4 address that the host is, also of one that is written as IPv6: ::ffff:127.0.0.1. */
 static bool is_ipv4(const char *host, struct in_addr *in)
 {
@@ -308,6 +275,11 @@ static bool is_ipv4(const char *host, struct in_addr *in)
 
 bool address_is_public(const struct address *address)
 {
+	static const struct {
+		uint32_t prefix, mask;
+	} private[] = { { 0x7f000000, 0xff000000 }, { 0x0a000000, 0xff000000 },
+		{ 0xac100000, 0xfff00000 }, { 0xc0a80000, 0xffff0000 },
+		{ 0xa9fe0000, 0xffff0000 } };
 	struct in_addr in;
 	struct in6_addr in6;
 
@@ -315,8 +287,12 @@ bool address_is_public(const struct address *address)
 		return false;
 	if (address->host == NULL)
 		return true;
-	if (is_ipv4(address->host, &in))
-		return !is_private_ipv4(ntohl(in.s_addr));
+	if (is_ipv4(address->host, &in)) {
+		for (size_t i = 0; i < sizeof(private) / sizeof(private[0]); i++)
+			if ((ntohl(in.s_addr) & private[i].mask) == private[i].prefix)
+				return false;
+		return true;
+	}
 	if (inet_pton(AF_INET6, address->host, &in6) != 1)
 		return false; /* one with a scope, too */
 	return !IN6_IS_ADDR_LOOPBACK(&in6) && !IN6_IS_ADDR_LINKLOCAL(&in6) &&

@@ -130,32 +130,30 @@ static void child_timer_cb(evutil_socket_t fd, short events, void *arg)
 	}
 }
 
-static void log_status(const struct child *c, const siginfo_t *status)
-{
-	bool exited = status->si_code == CLD_EXITED;
-	int code = status->si_status;
-
-	/* Once we have ended it, no exit status is a failure, nor is the signal that we sent or caused. */
-	if ((exited && code == 0) || (c->kill_at != 0 && (exited || code == SIGTERM ||
-							     code == SIGKILL || code == SIGPIPE))) {
-		log_debug("%s: the program has ended (%s %d)", c->label,
-		    exited ? "exit status" : "signal", code);
-		return;
-	}
-	c->instance->failed_programs++;
-	log_limited(&c->instance->service_lines, LOG_LEVEL_INFO,
-	    exited ? "%s: the program has failed with exit status %d"
-		   : "%s: the program was killed by signal %d",
-	    c->label, code);
-}
-
 /* Fetches and logs the status of a program that has ended, and counts it out. */
 static void child_reap(struct child *c)
 {
 	siginfo_t status = { 0 };
+	bool known, exited;
+	int code;
 
-	if (waitid(P_PIDFD, (id_t)c->pidfd, &status, WEXITED | WNOHANG) == 0 && status.si_pid != 0)
-		log_status(c, &status);
+	known =
+	    waitid(P_PIDFD, (id_t)c->pidfd, &status, WEXITED | WNOHANG) == 0 && status.si_pid != 0;
+	exited = status.si_code == CLD_EXITED;
+	code = status.si_status;
+	/* Once we have ended it, no exit status is a failure, nor is the signal that we sent or caused. */
+	if (known && ((exited && code == 0) ||
+			 (c->kill_at != 0 &&
+			     (exited || code == SIGTERM || code == SIGKILL || code == SIGPIPE)))) {
+		log_debug("%s: the program has ended (%s %d)", c->label,
+		    exited ? "exit status" : "signal", code);
+	} else if (known) {
+		c->instance->failed_programs++;
+		log_limited(&c->instance->service_lines, LOG_LEVEL_INFO,
+		    exited ? "%s: the program has failed with exit status %d"
+			   : "%s: the program was killed by signal %d",
+		    c->label, code);
+	}
 	event_del(c->exit);
 	close(c->pidfd);
 	c->pidfd = -1;

@@ -3,29 +3,29 @@
 
 #include <stddef.h>
 
-struct client *recent_clients_add(struct recent_clients *left, bool refused)
+struct client *recent_clients_add(struct recent_clients *recent, bool refused)
 {
-	uint64_t place = left->refused % RECENT_REFUSED;
+	uint64_t place = recent->refused % RECENT_REFUSED;
 
 	if (refused) {
-		left->before[place] = left->count;
-		left->refused++;
-		return &left->refused_ring[place];
+		recent->before[place] = recent->count;
+		recent->refused++;
+		return &recent->refused_ring[place];
 	}
-	return &left->ring[left->count++ % RECENT_CLIENTS];
+	return &recent->ring[recent->count++ % RECENT_CLIENTS];
 }
 
 const struct client *recent_clients_next(
-    const struct recent_clients *left, struct recent_clients_iterator *walk)
+    const struct recent_clients *recent, struct recent_clients_iterator *walk)
 {
-	bool any = walk->seen < left->count && walk->seen < RECENT_CLIENTS;
+	bool any = walk->seen < recent->count && walk->seen < RECENT_CLIENTS;
 	bool any_refused =
-	    walk->seen_refused < left->refused && walk->seen_refused < RECENT_REFUSED;
-	uint64_t next = (left->refused - 1 - walk->seen_refused) % RECENT_REFUSED;
+	    walk->seen_refused < recent->refused && walk->seen_refused < RECENT_REFUSED;
+	uint64_t next = (recent->refused - 1 - walk->seen_refused) % RECENT_REFUSED;
 
-	if (any_refused && (!any || left->before[next] >= left->count - walk->seen)) {
+	if (any_refused && (!any || recent->before[next] >= recent->count - walk->seen)) {
 		walk->seen_refused++;
-		return &left->refused_ring[next];
+		return &recent->refused_ring[next];
 	}
-	return any ? &left->ring[(left->count - 1 - walk->seen++) % RECENT_CLIENTS] : NULL;
+	return any ? &recent->ring[(recent->count - 1 - walk->seen++) % RECENT_CLIENTS] : NULL;
 }

@@ -16,7 +16,7 @@ struct client {
 	char service[CLIENT_SERVICE_MAX];
 	struct peer peer;
 	int64_t opened; /* clock_ms() */
-	int64_t active; /* when a byte came or went last */
+	int64_t active; /* when a byte was last received or sent */
 	uint64_t bytes_in, bytes_out;
 	uint64_t unsent; /* bytes that wait for the client to read */
 	/* Once it has left: */
@@ -32,11 +32,11 @@ struct client {
 struct recent_clients {
 	struct client ring[RECENT_CLIENTS], refused_ring[RECENT_REFUSED];
 	uint64_t count, refused;         /* since the start */
-	uint64_t before[RECENT_REFUSED]; /* `count` when each of the refused ones came */
+	uint64_t before[RECENT_REFUSED]; /* `count` when each of them was refused */
 };
 
 /* The place of the next one, to be filled by the caller. */
-struct client *recent_clients_add(struct recent_clients *left, bool refused);
+struct client *recent_clients_add(struct recent_clients *recent, bool refused);
 
 /* A walk from the last one back; zeroed = at the beginning. */
 struct recent_clients_iterator {
@@ -45,6 +45,6 @@ struct recent_clients_iterator {
 
 /* The next one, in the order of leaving, last first; NULL = there is no other. */
 const struct client *recent_clients_next(
-    const struct recent_clients *left, struct recent_clients_iterator *walk);
+    const struct recent_clients *recent, struct recent_clients_iterator *walk);
 
 #endif

@@ -38,7 +38,7 @@ struct datagram_batch {
 	struct mmsghdr requests[BATCH], replies[BATCH];
 	struct iovec request_bytes[BATCH], reply_bytes[BATCH];
 	struct sockaddr_storage peers[BATCH];
-	union packet_info asked[BATCH], answered[BATCH];
+	union packet_info request_info[BATCH], reply_info[BATCH];
 	char request_buffers[BATCH][BUFFER_SIZE];
 	char reply_buffers[BATCH][BUFFER_SIZE];
 };
@@ -49,8 +49,10 @@ struct datagram_batch *datagram_batch_new(void)
 
 	for (int i = 0; b != NULL && i < BATCH; i++) {
 		b->request_bytes[i] = (struct iovec){ b->request_buffers[i], BUFFER_SIZE };
-		b->requests[i].msg_hdr =
-		    (struct msghdr){ .msg_iov = &b->request_bytes[i], .msg_iovlen = 1 };
+		b->requests[i].msg_hdr = (struct msghdr){ .msg_name = &b->peers[i],
+			.msg_iov = &b->request_bytes[i],
+			.msg_iovlen = 1,
+			.msg_control = &b->request_info[i] };
 		b->reply_bytes[i] = (struct iovec){ b->reply_buffers[i], 0 };
 		b->replies[i].msg_hdr =
 		    (struct msghdr){ .msg_iov = &b->reply_bytes[i], .msg_iovlen = 1 };
@@ -58,31 +60,18 @@ struct datagram_batch *datagram_batch_new(void)
 	return b;
 }
 
-/* Receives up to `count` requests, from that place of the batch on; returns how many. */
-static int receive_piece(struct datagram_batch *b, int fd, unsigned at, int count)
-{
-	for (unsigned i = at; i < at + (unsigned)count; i++) {
-		struct msghdr *request = &b->requests[i].msg_hdr;
-
-		request->msg_name = &b->peers[i];
-		request->msg_namelen = sizeof(b->peers[i]);
-		request->msg_control = &b->asked[i];
-		request->msg_controllen = sizeof(b->asked[i]);
-	}
-	return recvmmsg(fd, &b->requests[at], (unsigned)count, MSG_DONTWAIT, NULL);
-}
-
-/* The packet information says which address was asked: puts its key into *target, and has the reply leave from it. */
-static void read_asked(struct msghdr *request, struct msghdr *reply, struct in6_addr *target)
+/* Puts the key of the address that the peer sent to into *target, and makes the reply leave from that address. */
+static void read_packet_info(struct msghdr *request, struct msghdr *reply, struct in6_addr *target)
 {
 	static const struct in_addr broadcast = { INADDR_BROADCAST };
-	struct cmsghdr *told, *from = reply->msg_control;
+	struct cmsghdr *header, *from = reply->msg_control;
 
-	for (told = CMSG_FIRSTHDR(request); told != NULL; told = CMSG_NXTHDR(request, told)) {
-		if (told->cmsg_level == IPPROTO_IP && told->cmsg_type == IP_PKTINFO) {
+	for (header = CMSG_FIRSTHDR(request); header != NULL;
+	     header = CMSG_NXTHDR(request, header)) {
+		if (header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_PKTINFO) {
 			struct in_pktinfo info;
 
-			memcpy(&info, CMSG_DATA(told), sizeof(info));
+			memcpy(&info, CMSG_DATA(header), sizeof(info));
 			/* Only a subnet's broadcast address differs from the local address here. */
 			network_key_map(target, info.ipi_addr.s_addr == info.ipi_spec_dst.s_addr ||
 							IN_MULTICAST(ntohl(info.ipi_addr.s_addr))
@@ -90,19 +79,19 @@ static void read_asked(struct msghdr *request, struct msghdr *reply, struct in6_
 						    : &broadcast);
 			info.ipi_ifindex = 0;
 			info.ipi_addr.s_addr = 0;
-			*from = *told;
+			*from = *header;
 			memcpy(CMSG_DATA(from), &info, sizeof(info));
 			reply->msg_controllen = CMSG_SPACE(sizeof(info));
 			break; /* the IPv6 information would hide a broadcast */
 		}
-		if (told->cmsg_level == IPPROTO_IPV6 && told->cmsg_type == IPV6_PKTINFO) {
+		if (header->cmsg_level == IPPROTO_IPV6 && header->cmsg_type == IPV6_PKTINFO) {
 			struct in6_pktinfo info;
 
-			memcpy(&info, CMSG_DATA(told), sizeof(info));
+			memcpy(&info, CMSG_DATA(header), sizeof(info));
 			*target = info.ipi6_addr;
 			if (!IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
 				info.ipi6_ifindex = 0;
-			*from = *told;
+			*from = *header;
 			memcpy(CMSG_DATA(from), &info, sizeof(info));
 			reply->msg_controllen = CMSG_SPACE(sizeof(info));
 		}
@@ -113,8 +102,8 @@ static void read_asked(struct msghdr *request, struct msghdr *reply, struct in6_
 
 /*
  * Serves the request at that place of the batch, and puts its reply behind the others. `target` is the key of the
- * socket's address, of which a wildcard's datagrams tell more. DROP_NOT: the reply, if the service gives any, can
- * be sent.
+ * socket's address; the packet information knows it better if that is a wildcard. DROP_NOT: the reply, if the service
+ * gives any, can be sent.
  */
 static enum drop_reason datagram_serve(struct instance *instance, struct datagram_batch *b,
     unsigned at, unsigned replies, struct in6_addr target, int64_t now)
@@ -137,9 +126,9 @@ static enum drop_reason datagram_serve(struct instance *instance, struct datagra
 	}
 	reply->msg_name = request->msg_name;
 	reply->msg_namelen = request->msg_namelen;
-	reply->msg_control = &b->answered[replies];
+	reply->msg_control = &b->reply_info[replies];
 	reply->msg_controllen = 0;
-	read_asked(request, reply, &target);
+	read_packet_info(request, reply, &target);
 	if (request->msg_flags & MSG_TRUNC)
 		return DROP_TRUNCATED;
 	reason = guard_request(&instance->guard_rules, instance->loop->own_ports, &route);
@@ -196,8 +185,8 @@ static void send_replies(
 }
 
 /*
- * Receives what waits, up to a batch, but no more of it when that has taken its time: a datagram may be dear to
- * answer, such as 64 KiB of JSON. Where such ones come, the next piece is smaller.
+ * Receives the datagrams that wait, up to a batch, and stops when that has lasted long: a datagram may be dear to
+ * answer, such as 64 KiB of JSON. Pieces become smaller while such datagrams arrive.
  */
 void datagrams_receive(struct instance *instance, const struct bound_socket *socket, int *halvings)
 {
@@ -209,7 +198,12 @@ void datagrams_receive(struct instance *instance, const struct bound_socket *soc
 
 	sockaddr_key(&socket->endpoint.any, &target);
 	do {
-		received = receive_piece(b, socket->fd, at, piece);
+		for (unsigned i = at; i < at + (unsigned)piece; i++) {
+			b->requests[i].msg_hdr.msg_namelen = sizeof(b->peers[i]);
+			b->requests[i].msg_hdr.msg_controllen = sizeof(b->request_info[i]);
+		}
+		received =
+		    recvmmsg(socket->fd, &b->requests[at], (unsigned)piece, MSG_DONTWAIT, NULL);
 		for (int i = 0; i < received; i++) {
 			enum drop_reason reason =
 			    datagram_serve(instance, b, at++, replies, target, now / 1000);

@@ -1,6 +1,6 @@
 /*
- * Datagrams in batches: one recvmmsg, the guards, the service, one sendmmsg. Answers leave from the
- * address that was asked.
+ * Datagrams in batches: one recvmmsg, the guards, the service, one sendmmsg. A reply leaves from the
+ * address that the request was sent to.
  */
 #ifndef ECHOD_NET_DATAGRAM_H
 #define ECHOD_NET_DATAGRAM_H

@@ -1,5 +1,5 @@
 /*
- * From an address to what the kernel takes, by way of the resolver if it is a name, and from there
+ * From an address to endpoints of the kernel, by way of the resolver if it is a name, and from there
  * back to text. Functions that can fail return why, a constant text, or NULL when all is well.
  */
 #include "net/endpoint.h"
@@ -14,52 +14,6 @@
 
 #include "core/log.h"
 
-static const char no_memory[] = "out of memory";
-
-static void fill_unix(struct endpoint *to, const char *path)
-{
-	size_t length = strlen(path);
-
-	to->un.sun_family = AF_UNIX;
-	memcpy(to->un.sun_path, path, length);
-	if (path[0] == '@')
-		to->un.sun_path[0] = '\0';
-	else
-		length++; /* the NUL belongs to a path, but it would be part of a name */
-	to->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
-}
-
-static void fill_wildcard(struct endpoint *to, uint16_t port)
-{
-	to->wildcard = true;
-	to->length = sizeof(to->in6);
-	to->in6.sin6_family = AF_INET6;
-	to->in6.sin6_addr = in6addr_any;
-	to->in6.sin6_port = htons(port);
-}
-
-/* For what is one endpoint without a question to anybody: Unix sockets and the wildcard. */
-static const char *resolve_one(struct endpoints *to, const struct address *address)
-{
-	if ((to->items = calloc(1, sizeof(*to->items))) == NULL)
-		return no_memory;
-	to->count = 1;
-	to->items[0].transport = address->transport;
-	if (address->path != NULL)
-		fill_unix(&to->items[0], address->path);
-	else
-		fill_wildcard(&to->items[0], address->port);
-	return NULL;
-}
-
-static bool endpoints_have(const struct endpoints *endpoints, const struct endpoint *endpoint)
-{
-	for (size_t i = 0; i < endpoints->count; i++)
-		if (endpoint_equal(&endpoints->items[i], endpoint))
-			return true;
-	return false;
-}
-
 /* Keeps what the resolver has found, each address once. */
 static const char *keep_found(
     struct endpoints *to, enum transport transport, const struct addrinfo *found)
@@ -69,15 +23,18 @@ static const char *keep_found(
 	for (const struct addrinfo *one = found; one != NULL; one = one->ai_next)
 		count++;
 	if ((to->items = calloc(count, sizeof(*to->items))) == NULL)
-		return no_memory;
+		return "out of memory";
 	for (; found != NULL; found = found->ai_next) {
 		struct endpoint endpoint = {
 			.transport = transport,
 			.length = found->ai_addrlen,
 		};
+		size_t i = 0;
 
 		memcpy(&endpoint.storage, found->ai_addr, found->ai_addrlen);
-		if (!endpoints_have(to, &endpoint))
+		while (i < to->count && !endpoint_equal(&to->items[i], &endpoint))
+			i++;
+		if (i == to->count)
 			to->items[to->count++] = endpoint;
 	}
 	return NULL;
@@ -111,9 +68,37 @@ static const char *resolve_host(struct endpoints *to, const struct address *addr
 
 int endpoints_resolve(struct endpoints *to, const struct address *address, const char **why)
 {
+	struct endpoint *one;
+	size_t length;
+
 	memset(to, 0, sizeof(*to));
-	*why = address->host != NULL ? resolve_host(to, address) : resolve_one(to, address);
-	return *why == NULL ? 0 : -1;
+	*why = address->host == NULL ? NULL : resolve_host(to, address);
+	if (address->host != NULL)
+		return *why == NULL ? 0 : -1;
+	/* A Unix socket and the wildcard are one endpoint each, which needs no resolver. */
+	if ((one = calloc(1, sizeof(*one))) == NULL) {
+		*why = "out of memory";
+		return -1;
+	}
+	*to = (struct endpoints){ one, 1 };
+	one->transport = address->transport;
+	if (address->path == NULL) {
+		one->wildcard = true;
+		one->length = sizeof(one->in6);
+		one->in6.sin6_family = AF_INET6;
+		one->in6.sin6_addr = in6addr_any;
+		one->in6.sin6_port = htons(address->port);
+		return 0;
+	}
+	length = strlen(address->path);
+	one->un.sun_family = AF_UNIX;
+	memcpy(one->un.sun_path, address->path, length);
+	if (address->path[0] == '@')
+		one->un.sun_path[0] = '\0';
+	else
+		length++; /* the NUL belongs to a path, but it would be part of a name */
+	one->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
+	return 0;
 }
 
 void endpoints_clear(struct endpoints *endpoints)

@@ -1,5 +1,5 @@
 /*
- * Addresses as the kernel takes them: endpoints to bind or to send to, and any socket address.
+ * Addresses in the form of the kernel: endpoints to bind or to send to, and any socket address.
  * An ADDRESS_TEXT_MAX holds the text of each.
  */
 #ifndef ECHOD_NET_ENDPOINT_H

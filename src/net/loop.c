@@ -129,8 +129,8 @@ void loop_free(struct loop *loop)
 
 void loop_announce_departure(struct loop *loop)
 {
-	if (loop->left != NULL)
-		event_active(loop->left, 0, 0);
+	if (loop->departed != NULL)
+		event_active(loop->departed, 0, 0);
 	if (loop->waiting > 0)
 		event_active(loop->room, 0, 0);
 }

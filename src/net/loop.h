@@ -41,7 +41,7 @@ struct loop {
 	size_t max_streams;
 	size_t peak_clients;          /* the most clients since memory was last given back */
 	struct event *trim;           /* gives it back */
-	size_t refused;               /* clients that are only being told why they can't stay */
+	size_t refused;               /* clients that only get the reason for their refusal */
 	size_t children;              /* programs that run for clients of all instances */
 	struct program_list programs; /* all of them, see net/child.c */
 	uint64_t last_id;
@@ -55,7 +55,7 @@ struct loop {
 	struct client_iterators iterators; /* over all clients, that are under way */
 	const struct host *host;           /* answers the control service; its owner set it */
 	/* Activated when a client or a program has gone; NULL = not wanted. The module that set one owns it. */
-	struct event *left;
+	struct event *departed;
 	struct event *room; /* this one only while `waiting` is above 0 */
 	size_t waiting;     /* acceptors that do not accept */
 };

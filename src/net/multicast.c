@@ -14,13 +14,6 @@
 
 #define INDEX_MAX 1024 /* of an interface that is looked for one by one */
 
-/* The kernel asks for the interface of these. */
-static bool is_of_one_link(const struct in6_addr *address)
-{
-	return IN6_IS_ADDR_LINKLOCAL(address) || IN6_IS_ADDR_MC_LINKLOCAL(address) ||
-	       IN6_IS_ADDR_MC_NODELOCAL(address);
-}
-
 bool multicast_is_group(const struct sockaddr *address)
 {
 	struct in6_addr key;
@@ -28,7 +21,7 @@ bool multicast_is_group(const struct sockaddr *address)
 	return sockaddr_key(address, &key) && network_key_is_group(&key);
 }
 
-bool multicast_takes_interface(const struct sockaddr *address)
+bool multicast_uses_interface(const struct sockaddr *address)
 {
 	struct in6_addr key;
 
@@ -61,8 +54,9 @@ bool multicast_needs_interface(const struct address *address)
 {
 	struct in6_addr host;
 
-	return read_host(address, &host) && is_of_one_link(&host) &&
-	       strchr(address->host, '%') == NULL;
+	return read_host(address, &host) && strchr(address->host, '%') == NULL &&
+	       (IN6_IS_ADDR_LINKLOCAL(&host) || IN6_IS_ADDR_MC_LINKLOCAL(&host) ||
+		   IN6_IS_ADDR_MC_NODELOCAL(&host));
 }
 
 int multicast_join(int fd, const struct sockaddr *group, socklen_t length, unsigned interface)
@@ -71,7 +65,7 @@ int multicast_join(int fd, const struct sockaddr *group, socklen_t length, unsig
 	int level = ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, off = 0;
 	struct group_req request = { .gr_interface = interface };
 
-	/* A socket hears by default what any other one of this host has joined elsewhere. */
+	/* By default, a socket also receives groups that other sockets of this host have joined. */
 	if (setsockopt(
 		fd, level, ipv6 ? IPV6_MULTICAST_ALL : IP_MULTICAST_ALL, &off, sizeof(off)) == -1)
 		return -1;
@@ -113,51 +107,30 @@ unsigned multicast_interface(int fd, const struct sockaddr *group, socklen_t len
 	return found;
 }
 
-/* A line of the table is an interface with its index in front, or a group of it behind tabs. */
-static bool find_ipv4(FILE *table, in_addr_t group, unsigned interface)
-{
-	char line[256];
-	bool here = false;
-
-	while (fgets(line, sizeof(line), table) != NULL) {
-		if (line[0] != '\t')
-			here = strtoul(line, NULL, 10) == interface;
-		else if (here && strtoul(line, NULL, 16) == group)
-			return true;
-	}
-	return false;
-}
-
-/* A line of the table is index, name, group: "2 eth0 ff020000000000000000000000000001 ...". */
-static bool find_ipv6(FILE *table, const struct in6_addr *group, unsigned interface)
-{
-	char line[256], wanted[2 * sizeof(*group) + 3] = " ";
-
-	for (size_t i = 0; i < sizeof(*group); i++)
-		snprintf(wanted + 1 + 2 * i, 3, "%02x", group->s6_addr[i]);
-	strcat(wanted, " ");
-	while (fgets(line, sizeof(line), table) != NULL)
-		if (strtoul(line, NULL, 10) == interface && strstr(line, wanted) != NULL)
-			return true;
-	return false;
-}
-
 bool multicast_is_joined(const struct sockaddr *group, unsigned interface)
 {
-	bool ipv6 = group->sa_family == AF_INET6;
+	bool ipv6 = group->sa_family == AF_INET6, here = false, found = false;
 	FILE *table = fopen(ipv6 ? "/proc/self/net/igmp6" : "/proc/self/net/igmp", "re");
-	struct sockaddr_in6 in6;
-	struct sockaddr_in in;
-	bool found;
+	struct in6_addr key = { 0 };
+	char line[256], wanted[2 * sizeof(key) + 3] = " ";
+	in_addr_t ipv4;
 
 	if (table == NULL)
 		return true;
-	if (ipv6) {
-		memcpy(&in6, group, sizeof(in6));
-		found = find_ipv6(table, &in6.sin6_addr, interface);
-	} else {
-		memcpy(&in, group, sizeof(in));
-		found = find_ipv4(table, in.sin_addr.s_addr, interface);
+	sockaddr_key(group, &key);
+	ipv4 = htonl(network_key_ipv4(&key));
+	for (size_t i = 0; i < sizeof(key); i++)
+		snprintf(wanted + 1 + 2 * i, 3, "%02x", key.s6_addr[i]);
+	strcat(wanted, " ");
+	while (!found && fgets(line, sizeof(line), table) != NULL) {
+		/* IPv6: index, name, group; IPv4: a line for an interface, then its groups behind tabs. */
+		if (ipv6)
+			found =
+			    strtoul(line, NULL, 10) == interface && strstr(line, wanted) != NULL;
+		else if (line[0] != '\t')
+			here = strtoul(line, NULL, 10) == interface;
+		else
+			found = here && strtoul(line, NULL, 16) == ipv4;
 	}
 	fclose(table);
 	return found;

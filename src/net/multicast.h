@@ -13,7 +13,7 @@ struct address;
 bool multicast_is_group(const struct sockaddr *address);
 
 /* Whether an interface can stand for the route to it: a group, limited broadcast, link-local. */
-bool multicast_takes_interface(const struct sockaddr *address);
+bool multicast_uses_interface(const struct sockaddr *address);
 
 /* The same of a config's address; false for a name, which has to be resolved first. */
 bool multicast_names_group(const struct address *address);
@@ -21,8 +21,8 @@ bool multicast_names_group(const struct address *address);
 bool multicast_needs_interface(const struct address *address);
 
 /*
- * Joins the group on the interface of that index (0 = the kernel's choice), and hears only groups
- * that the socket has joined itself. 0, or -1 with errno.
+ * Joins the group on the interface of that index (0 = the kernel's choice). The socket receives only groups
+ * that it has joined itself. 0, or -1 with errno.
  */
 int multicast_join(int fd, const struct sockaddr *group, socklen_t length, unsigned interface);
 

@@ -126,7 +126,7 @@ static int sender_send(struct sender *sender, const struct endpoint *to, size_t 
 
 	if (fd == -1)
 		return -1;
-	if (sender->settings.interface != NULL && multicast_takes_interface(&peer.any) &&
+	if (sender->settings.interface != NULL && multicast_uses_interface(&peer.any) &&
 	    (peer.any.sa_family != AF_INET6 || peer.in6.sin6_scope_id == 0)) {
 		unsigned interface = if_nametoindex(sender->settings.interface);
 
@@ -194,23 +194,6 @@ static void found_cb(void *arg, struct endpoints *found, const char *why)
 		report_failure(target, why);
 }
 
-/* Finds out where to send to: at once, or, for a name, some time later, when found_cb() sends. */
-static void target_resolve(struct target *target)
-{
-	const char *why;
-
-	if (target->lookup != NULL)
-		return;
-	if (target->address->is_name) {
-		target->lookup = lookup_start(
-		    target->sender->instance->loop->base, target->address, found_cb, target);
-		if (target->lookup == NULL)
-			report_failure(target, strerror(errno));
-	} else if (endpoints_resolve(&target->endpoints, target->address, &why) == -1) {
-		report_failure(target, why);
-	}
-}
-
 /* Forgets the targets and closes the sockets. */
 static void sender_clear(struct sender *sender)
 {
@@ -232,6 +215,7 @@ static void sender_clear(struct sender *sender)
 static void send_round(struct sender *sender)
 {
 	const struct addresses *to = sender->settings.to;
+	const char *why;
 
 	if (sender->targets == NULL &&
 	    (sender->targets = calloc(to->count, sizeof(*sender->targets))) == NULL) {
@@ -243,10 +227,19 @@ static void send_round(struct sender *sender)
 
 		target->sender = sender;
 		target->address = &to->items[i];
-		if (target->endpoints.count == 0)
-			target_resolve(target);
-		if (target->endpoints.count > 0)
+		if (target->lookup != NULL)
+			continue; /* found_cb() will send */
+		if (target->endpoints.count == 0 && target->address->is_name) {
+			target->lookup = lookup_start(
+			    sender->instance->loop->base, target->address, found_cb, target);
+			if (target->lookup == NULL)
+				report_failure(target, strerror(errno));
+		} else if (target->endpoints.count == 0 &&
+			   endpoints_resolve(&target->endpoints, target->address, &why) == -1) {
+			report_failure(target, why);
+		} else {
 			target_send(target);
+		}
 	}
 }
 

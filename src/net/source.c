@@ -56,30 +56,6 @@ static int64_t max_of(const struct source *source, int64_t max)
 	return source->site ? SITE_SHARES * max : max;
 }
 
-static int add_one(struct sources *sources, const struct source *key, int64_t max)
-{
-	struct source *source = find_source(sources, key);
-
-	if (source != NULL) {
-		if (source->clients >= max_of(source, max)) {
-			errno = EDQUOT;
-			return -1;
-		}
-		source->clients++;
-		return 0;
-	}
-	if ((source = malloc(sizeof(*source))) == NULL)
-		return -1;
-	*source = *key;
-	source->clients = 1;
-	if (tsearch(source, &sources->tree, source_compare) == NULL) {
-		free(source);
-		errno = ENOMEM;
-		return -1;
-	}
-	return 0;
-}
-
 static void remove_one(struct sources *sources, const struct source *key)
 {
 	struct source *source = find_source(sources, key);
@@ -93,15 +69,32 @@ static void remove_one(struct sources *sources, const struct source *key)
 int source_enter(struct sources *sources, const struct peer *peer, int64_t max)
 {
 	struct keys keys = keys_of(sources, peer);
+	int i;
 
-	for (int i = 0; i < keys.count; i++) {
-		if (add_one(sources, &keys.items[i], max) == 0)
-			continue;
-		while (i-- > 0)
-			remove_one(sources, &keys.items[i]);
-		return -1;
+	for (i = 0; i < keys.count; i++) {
+		struct source *source = find_source(sources, &keys.items[i]);
+
+		if (source != NULL && source->clients >= max_of(source, max)) {
+			errno = EDQUOT;
+			break;
+		}
+		if (source == NULL) {
+			if ((source = malloc(sizeof(*source))) == NULL)
+				break;
+			*source = keys.items[i];
+			if (tsearch(source, &sources->tree, source_compare) == NULL) {
+				free(source);
+				errno = ENOMEM;
+				break;
+			}
+		}
+		source->clients++;
 	}
-	return 0;
+	if (i == keys.count)
+		return 0;
+	while (i-- > 0)
+		remove_one(sources, &keys.items[i]);
+	return -1;
 }
 
 void source_leave(struct sources *sources, const struct peer *peer)
