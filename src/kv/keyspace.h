@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "core/slice.h"
-#include "kv/call.h"
+#include "kv/command.h"
 #include "kv/table.h"
 #include "kv/uncommitted.h"
 

@@ -205,9 +205,12 @@ void table_free(struct table *table)
 	free(table);
 }
 
-void table_set_max_memory(struct table *table, size_t max_memory)
+size_t table_set_max_memory(struct table *table, size_t max_memory)
 {
+	size_t before = table->budget.limit;
+
 	table->budget.limit = max_memory;
+	return before;
 }
 
 void table_hash_and_prefetch(const struct table *table, struct table_key *key)

@@ -35,7 +35,8 @@ struct table_stats {
  */
 struct table *table_new(size_t max_memory);
 void table_free(struct table *table);
-void table_set_max_memory(struct table *table, size_t max_memory);
+/* Sets it to another limit, and returns the one before. */
+size_t table_set_max_memory(struct table *table, size_t max_memory);
 
 /*
  * Hashes a key for the calls below, and has the processor fetch the bucket and then the entry that they will

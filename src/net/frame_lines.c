@@ -8,9 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "net/handlers.h"
 #include "net/replies.h"
-#include "net/settings.h"
 #include "net/sniff.h"
 #include "net/telnet.h"
 

@@ -5,7 +5,17 @@
 #ifndef ECHOD_NET_FRAME_LINES_H
 #define ECHOD_NET_FRAME_LINES_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "net/framing.h"
+
+/* Keys of services that talk in lines. */
+struct line_settings {
+	int64_t max_line;     /* bytes, without the line's end */
+	int64_t line_timeout; /* ms, 0 = never */
+	bool telnet;          /* on TCP */
+};
 
 extern const struct framing framing_lines;
 

@@ -9,8 +9,9 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
+#include "net/sniff.h"
+
 struct line_settings;
-struct refusals;
 struct replies;
 
 #define RUN_MAX 32 /* messages */
@@ -40,6 +41,13 @@ enum frame {
 	FRAME_BARRIER, /* something else was consumed, or the run has to be served first: ask again */
 	FRAME_FOREIGN, /* another protocol, which has been answered: close */
 	FRAME_NO_MEMORY,
+};
+
+/* Answers that the network gives for the service. Each may be NULL: no answer. */
+struct refusals {
+	const char *over_limit;         /* a client that a limit keeps out */
+	const char *long_line;          /* a line over max_line */
+	const char *sniffed[PROTOCOLS]; /* a client of another protocol; see REFUSALS_SNIFFED */
 };
 
 /* What a framing works on during one turn of a stream. */

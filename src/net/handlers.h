@@ -10,12 +10,10 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-#include "net/sniff.h"
+#include "net/framing.h"
 
 struct evbuffer;
-struct framing;
 struct instance;
-struct run;
 struct stream;
 
 /* What is to become of the stream. */
@@ -32,13 +30,6 @@ struct datagram {
 	size_t length;
 	const struct sockaddr *from;
 	socklen_t from_length;
-};
-
-/* Answers that the network gives for the service. Each may be NULL: no answer. */
-struct refusals {
-	const char *over_limit;         /* a client that a limit keeps out */
-	const char *long_line;          /* a line over max_line */
-	const char *sniffed[PROTOCOLS]; /* a client of another protocol; see REFUSALS_SNIFFED */
 };
 
 enum handler_flags {

@@ -8,6 +8,7 @@
 
 #include "net/access.h"
 #include "net/address.h"
+#include "net/frame_lines.h"
 #include "net/source.h"
 
 struct option_row;
@@ -31,13 +32,6 @@ struct instance_settings {
 };
 
 enum on_limit { ON_LIMIT_REJECT, ON_LIMIT_QUEUE };
-
-/* Keys of services that talk in lines. */
-struct line_settings {
-	int64_t max_line;     /* bytes, without the line's end */
-	int64_t line_timeout; /* ms, 0 = never */
-	bool telnet;          /* on TCP */
-};
 
 /* Keys of services that answer datagrams. */
 struct datagram_settings {

@@ -14,7 +14,6 @@
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_struct.h>
 #include <event2/event.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,15 +21,12 @@
 
 #include "core/clock.h"
 #include "net/admission.h"
-#include "net/client.h"
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/replies.h"
 #include "net/stream_parts.h"
-#include "net/turn.h"
 
 #define REFUSED_MAX 128 /* clients that linger with a refusal */
-#define LIMIT_KEY_MAX 192
 
 #define INPUT_HIGH (128u * 1024) /* waiting to be served, unless it is one half line */
 #define OUTPUT_LOW (64u * 1024)  /* the service is asked for more */
@@ -45,43 +41,15 @@
 
 /* --- the end --- */
 
-/* In the log, and in the list of recent clients. */
-static void record_closed(struct instance *instance, const struct client *client, bool refused)
-{
-	enum log_level level = close_reason_is_bad((enum close_reason)client->reason)
-				   ? LOG_LEVEL_INFO
-				   : LOG_LEVEL_DEBUG;
-	char peer[ADDRESS_TEXT_MAX], key[LIMIT_KEY_MAX] = "";
-
-	/* A monitor's connections to the control service would fill the list. */
-	if (!(instance->handlers->flags & HANDLERS_ADMINISTER))
-		*recent_clients_add(&instance->loop->recent_clients, refused) = *client;
-	instance->counters.closed[client->reason]++;
-	if (!log_enabled(level))
-		return;
-	if (client->limit != LIMIT_NONE)
-		limit_key((enum limit)client->limit, instance, key, sizeof(key));
-	log_limited(&instance->closed_lines, level,
-	    "%s %s: closed: %s (%" PRIu64 " B in, %" PRIu64 " B out, %" PRId64 " ms)%s%s",
-	    instance->name, peer_format(&client->peer, peer, sizeof(peer)),
-	    close_reason_name((enum close_reason)client->reason), client->bytes_in,
-	    client->bytes_out, client->left - client->opened, *key == '\0' ? "" : ": over ", key);
-}
-
 void stream_end(struct stream *s, enum close_reason reason)
 {
 	struct instance *instance = s->instance;
 	struct loop *loop = instance->loop;
 	struct client_iterator *iterator;
-	struct client client;
 
-	stream_describe(s, &client);
-	client.left = clock_ms();
-	client.reason = reason;
-	client.limit = s->limit;
 	if (s->handlers->close != NULL && !s->refused)
 		s->handlers->close(s);
-	record_closed(instance, &client, s->refused);
+	stream_record_end(s, reason);
 	deadline_cancel(loop->deadlines, &s->deadline);
 	if (loop->judged == s)
 		loop->judged = NULL;
@@ -415,22 +383,6 @@ void stream_open(
 	if (s->handlers->open != NULL)
 		verdict = s->handlers->open(s, bufferevent_get_output(s->channel.bev));
 	apply_verdict(s, verdict);
-}
-
-void stream_turn_away(struct instance *instance, int fd, const struct peer *peer,
-    enum close_reason reason, enum limit limit)
-{
-	const int64_t now = clock_ms();
-	struct client client = { .peer = *peer,
-		.opened = now,
-		.active = now,
-		.left = now,
-		.reason = reason,
-		.limit = limit };
-
-	close(fd);
-	snprintf(client.service, sizeof(client.service), "%s", instance->name);
-	record_closed(instance, &client, true);
 }
 
 void stream_refuse(struct instance *instance, struct listener *listener, int fd,

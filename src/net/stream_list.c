@@ -1,16 +1,21 @@
-/* Streams as others see them: all those of an instance or of the loop, and what is known of one of them. */
+/* Streams as others see them: all those of an instance or of the loop, what is known of one, and what remains of it. */
 #include "net/stream.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/clock.h"
 #include "net/access.h"
+#include "net/admission.h"
 #include "net/client.h"
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/socket.h"
 #include "net/stream_parts.h"
+
+#define LIMIT_KEY_MAX 192
 
 void streams_drain(struct instance *instance, enum close_reason reason)
 {
@@ -153,7 +158,7 @@ void client_iterators_pass_instance(struct loop *loop, const struct instance *in
 			iterate_over(iterator, TAILQ_NEXT(iterator->instance, entry));
 }
 
-/* --- one of them --- */
+/* --- one of them, and its end --- */
 
 void stream_describe(const struct stream *s, struct client *client)
 {
@@ -165,6 +170,56 @@ void stream_describe(const struct stream *s, struct client *client)
 		.bytes_out = s->bytes_out,
 		.unsent = stream_waiting(s) };
 	snprintf(client->service, sizeof(client->service), "%s", s->instance->name);
+}
+
+/* In the log, and in the list of recent clients. */
+static void record_closed(struct instance *instance, const struct client *client, bool refused)
+{
+	enum log_level level = close_reason_is_bad((enum close_reason)client->reason)
+				   ? LOG_LEVEL_INFO
+				   : LOG_LEVEL_DEBUG;
+	char peer[ADDRESS_TEXT_MAX], key[LIMIT_KEY_MAX] = "";
+
+	/* A monitor's connections to the control service would fill the list. */
+	if (!(instance->handlers->flags & HANDLERS_ADMINISTER))
+		*recent_clients_add(&instance->loop->recent_clients, refused) = *client;
+	instance->counters.closed[client->reason]++;
+	if (!log_enabled(level))
+		return;
+	if (client->limit != LIMIT_NONE)
+		limit_key((enum limit)client->limit, instance, key, sizeof(key));
+	log_limited(&instance->closed_lines, level,
+	    "%s %s: closed: %s (%" PRIu64 " B in, %" PRIu64 " B out, %" PRId64 " ms)%s%s",
+	    instance->name, peer_format(&client->peer, peer, sizeof(peer)),
+	    close_reason_name((enum close_reason)client->reason), client->bytes_in,
+	    client->bytes_out, client->left - client->opened, *key == '\0' ? "" : ": over ", key);
+}
+
+void stream_record_end(const struct stream *s, enum close_reason reason)
+{
+	struct client client;
+
+	stream_describe(s, &client);
+	client.left = clock_ms();
+	client.reason = reason;
+	client.limit = s->limit;
+	record_closed(s->instance, &client, s->refused);
+}
+
+void stream_turn_away(struct instance *instance, int fd, const struct peer *peer,
+    enum close_reason reason, enum limit limit)
+{
+	const int64_t now = clock_ms();
+	struct client client = { .peer = *peer,
+		.opened = now,
+		.active = now,
+		.left = now,
+		.reason = reason,
+		.limit = limit };
+
+	close(fd);
+	snprintf(client.service, sizeof(client.service), "%s", instance->name);
+	record_closed(instance, &client, true);
 }
 
 int stream_credentials(const struct stream *s, struct ucred *credentials)

@@ -86,6 +86,16 @@ void stream_close(struct stream *s, enum close_reason reason);
 /* Answers what the client has sent, then closes; may end the stream. */
 void stream_drain(struct stream *s, enum close_reason reason);
 
+/* --- turn.c --- */
+
+/* Serves the input, at most a turn's worth of it. VERDICT_CLOSE: the input has ended, and all of it is answered. */
+enum verdict turn_run(struct stream *s);
+
+/* --- stream_list.c --- */
+
+/* Logs, counts and remembers the end of a stream. */
+void stream_record_end(const struct stream *s, enum close_reason reason);
+
 /* --- stream_deadline.c --- */
 
 /* Schedules the next stream_check(): at the next deadline, or sooner where a check has to look for progress. */

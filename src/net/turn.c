@@ -1,9 +1,8 @@
 /*
+ * A turn of a stream: what it has received is cut into messages, and the service answers them. A turn ends no stream.
  * Messages are found where they lie in the input and handed over in runs: a service that sees many at once can be
  * faster. Only a message that straddles two pieces of the input is moved.
  */
-#include "net/turn.h"
-
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 

@@ -9,7 +9,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kv/call.h"
 #include "kv/command.h"
 #include "net/handlers.h"
 

@@ -14,7 +14,6 @@
 #include "net/instance.h"
 #include "net/replies.h"
 #include "net/stream_parts.h"
-#include "net/turn.h"
 
 static struct event_base *base;
 static size_t max_line, run_max;

@@ -17,7 +17,6 @@
 #include "net/sniff.h"
 #include "net/stream.h"
 #include "net/stream_parts.h"
-#include "net/turn.h"
 
 #define MAX_LINE 32
 

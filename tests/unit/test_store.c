@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "core/error.h"
-#include "kv/call.h"
 #include "kv/command.h"
 #include "kv/engine.h"
 #include "kv/store.h"
