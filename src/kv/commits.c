@@ -181,8 +181,10 @@ void commits_work(struct commits *commits)
 	remind(commits, committer_due(commits->committer));
 	if (durable != 0)
 		commits->host.committed(commits->host.arg, durable, true);
+	/* With an interval no reply promises the disk, not even one that waited because the disk did not keep up. */
 	if (completion.failed)
-		commits->host.committed(commits->host.arg, commits->keyspace->last_commit, false);
+		commits->host.committed(
+		    commits->host.arg, commits->keyspace->last_commit, !commits->always);
 }
 
 void commits_stats(const struct commits *commits, struct engine_stats *stats)

@@ -84,6 +84,8 @@ void acceptors_resume(struct acceptors *all)
 
 	if (event_pending(all->resume, EV_TIMEOUT, NULL))
 		return;
+	if (all->reserve_fd == -1) /* there was no other one to take its place */
+		all->reserve_fd = standard_open_nowhere();
 	/* epoll reports ready sockets in the order in which they were added, so the first one here accepts first. */
 	for (a = TAILQ_FIRST(&all->waiting); a != NULL; a = next) {
 		next = TAILQ_NEXT(a, entry);

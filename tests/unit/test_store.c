@@ -351,6 +351,27 @@ START_TEST(an_interval_answers_at_once)
 }
 END_TEST
 
+/* So much is not on the disk that clients wait. It fails; but what stays, to be written again, is told as done. */
+START_TEST(an_interval_keeps_what_it_made_wait)
+{
+	static char long_value[60000];
+	struct rlimit none = { 0, RLIM_INFINITY };
+	uint64_t commit = 0;
+
+	memset(long_value, 'x', sizeof(long_value) - 1);
+	start(false, 0);
+	for (int i = 0; i < 2000 && commit == 0; i++)
+		commit = set("a", long_value).commit;
+	ck_assert_uint_gt(commit, 0);
+	signal(SIGXFSZ, SIG_IGN);
+	setrlimit(RLIMIT_FSIZE, &none);
+	wait_for(&safe, commit);
+	ck_assert_uint_eq(failed, 0);
+	expect_value("a", long_value);
+	ck_assert_int_eq(set("a", "1").status, KV_UNAVAILABLE);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("store");
@@ -362,6 +383,7 @@ int main(void)
 	tcase_add_test(durable, an_answer_rests_on_its_commit);
 	tcase_add_test(durable, a_deletion_is_a_change);
 	tcase_add_test(durable, what_fails_is_undone);
+	tcase_add_test(durable, an_interval_keeps_what_it_made_wait);
 	tcase_add_test(durable, a_full_store_changes_nothing);
 	tcase_add_test(durable, no_call_is_lost);
 	tcase_add_test(durable, an_interval_answers_at_once);
