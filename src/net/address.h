@@ -1,6 +1,6 @@
 /*
  * Addresses as the config writes them: tcp://HOST:PORT, udp://…, unix:///path, unixgram://@name. Only
- * this module knows their text; what the kernel takes is made of them by net/endpoint.h.
+ * this module knows their text; net/endpoint.h makes endpoints of them.
  */
 #ifndef ECHOD_NET_ADDRESS_H
 #define ECHOD_NET_ADDRESS_H

@@ -33,12 +33,11 @@ struct child {
 	struct instance *instance;
 	pid_t pid;       /* and of the group */
 	int pidfd;       /* -1 = the program is reaped */
-	int64_t kill_at; /* ms; 0 = it may run on */
+	int64_t kill_at; /* ms; 0 = it may run on; without an owner, see child_release() */
 	struct event *exit, *timer;
 	struct logpipe *errors;
 	void (*ended)(void *owner);
-	void *
-	    owner; /* NULL once it has gone or `ended` was called; with kill_at 0: see child_release() */
+	void *owner; /* NULL once it has gone or `ended` was called */
 	char label[];
 };
 
@@ -93,7 +92,7 @@ static void reap_group(struct child *c)
 		wait_ms(c, POLL_MS);
 }
 
-/* Waits until the program has ended, or the deadline in ms has come: false. A signal interrupts a poll(). */
+/* Waits until the program has ended; false = the deadline in ms has passed. A signal interrupts a poll(). */
 static bool wait_exit(const struct child *c, int64_t deadline)
 {
 	struct pollfd exited = { .fd = c->pidfd, .events = POLLIN };

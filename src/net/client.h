@@ -19,14 +19,14 @@ struct client {
 	int64_t active; /* when a byte was last received or sent */
 	uint64_t bytes_in, bytes_out;
 	uint64_t unsent; /* bytes that wait for the client to read */
-	/* Once it has left: */
-	int64_t left;
-	int reason; /* enum close_reason */
-	int limit;  /* enum limit, if that was it */
+	/* Once it has departed: */
+	int64_t departed; /* clock_ms() */
+	int reason;       /* enum close_reason */
+	int limit;        /* enum limit, if that was it */
 };
 
 /*
- * Two rings of the clients that left last; zeroed = none has. Refused clients have a ring of their own, because
+ * Two rings of the last clients; zeroed = there was none. Refused clients have a ring of their own, because
  * thousands of them would push out those that were served.
  */
 struct recent_clients {
@@ -43,7 +43,7 @@ struct recent_clients_iterator {
 	uint64_t seen, seen_refused;
 };
 
-/* The next one, in the order of leaving, last first; NULL = there is no other. */
+/* The next one, in the order of departure, last first; NULL = there is no other. */
 const struct client *recent_clients_next(
     const struct recent_clients *recent, struct recent_clients_iterator *walk);
 

@@ -55,7 +55,7 @@ struct guard_rules {
 /* The sender of a datagram, and the address that it was sent to. */
 struct datagram_route {
 	const struct peer *from;
-	const struct sockaddr *name; /* of a Unix peer, which tells one from another */
+	const struct sockaddr *name; /* of a Unix peer, which identifies it */
 	socklen_t name_length;
 	const struct in6_addr
 	    *to; /* a sockaddr_key(), see there; NULL = not known: it is not judged */

@@ -8,7 +8,7 @@
 static const char *const on_limit_names[] = { "reject", "queue", NULL };
 static const char *const reply_ports_names[] = { "unprivileged", "any", NULL };
 
-#define CLOSED_LINES_RATE 100 /* a second: clients may come by the dozen and each is to be seen */
+#define CLOSED_LINES_RATE 100 /* a second: each of dozens that arrive at once is to be seen */
 #define MINUTE_MS INT64_C(60000)
 #define DAY_MS (24 * 60 * MINUTE_MS)
 

@@ -64,7 +64,7 @@ struct instance {
 	struct stream_list streams;
 	struct waiters waiters;     /* those that wait for a commit */
 	size_t stream_count;        /* without those that are only being refused */
-	struct child_list children; /* programs for clients, and what has been left of them */
+	struct child_list children; /* programs for clients, and remaining groups of them */
 	size_t child_count;         /* those that run */
 	uint64_t failed_programs;   /* could not be started, or failed */
 	struct sources sources;
@@ -85,7 +85,7 @@ void instance_free(struct instance *instance);
 void instance_configure(struct instance *instance, struct instance_config *config,
     const struct handlers *handlers, const struct limit_settings *limits);
 
-/* The keepalive in whole seconds, as the kernel takes it; rounded up. */
+/* The keepalive in whole seconds, as the kernel expects it; rounded up. */
 int instance_keepalive(const struct instance_settings *settings);
 
 #endif

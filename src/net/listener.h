@@ -23,7 +23,7 @@ struct listener {
 	TAILQ_ENTRY(listener) entry; /* of its instance */
 	struct loop *loop;
 	struct instance *instance;     /* NULL until listener_start() */
-	struct endpoint wanted;        /* as the config asks, with port 0 */
+	struct endpoint wanted;        /* as configured, with port 0 */
 	struct socket_options options; /* as the socket was opened with */
 	struct bound_socket socket;
 	const struct inherited_socket *inherited; /* that the socket was; NULL = opened by us */
@@ -76,7 +76,7 @@ void listener_start(struct listener *listener, struct instance *instance);
 /* Where it listens; while it has no socket, where it is to. */
 const struct endpoint *listener_endpoint(const struct listener *listener);
 
-/* Closes it. Its streams, if any are left, must be gone or have another listener. */
+/* Closes it. Its streams must be gone or have another listener. */
 void listener_free(struct listener *listener);
 
 #endif

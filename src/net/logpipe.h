@@ -7,7 +7,7 @@ struct log_class;
 struct logpipe;
 
 /*
- * Logs each line that comes, escaped, under the label and within the class; both must outlive it.
+ * Logs each line, escaped, under the label and within the class; both must outlive it.
  * The end to write to (it blocks, and is closed on exec) goes to *writer and is the caller's. NULL
  * with errno.
  */

@@ -19,7 +19,7 @@
 #define BASE_DESCRIPTORS 3          /* epoll, and two for signals */
 #define PEAK_MIN 16                 /* clients whose memory is worth giving back */
 #define CLIENT_MEMORY (128u * 1024) /* bytes that one may have had */
-#define TRIM_SECONDS 2              /* after most clients have left: as many may come again */
+#define TRIM_SECONDS 2              /* after most clients have gone: as many may return */
 
 static void fatal_cb(int error)
 {

@@ -56,7 +56,7 @@ void rates_charges(const struct rates *rates, const struct rate_limit *limit,
 /* How long until the source may be served once more, in ns; 0 = now. */
 int64_t rates_wait(const struct rates *rates, const struct rate_charges *charges, int64_t now_ms);
 
-/* Charges the source for `times` services, which may be more than the limit has left. */
+/* Charges the source for `times` services, which may be more than the limit still allows. */
 void rates_pay(
     struct rates *rates, const struct rate_charges *charges, int64_t times, int64_t now_ms);
 

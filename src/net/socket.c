@@ -34,11 +34,12 @@ bool endpoint_is_group(const struct endpoint *e)
  */
 static int enable_packet_info(int fd, const struct endpoint *e)
 {
-	bool many = endpoint_is_wildcard(e);
+	bool many;
 	int probe;
 
 	if (e->transport != TRANSPORT_UDP)
 		return 0;
+	many = endpoint_is_wildcard(e);
 	/* connect(2) refuses a broadcast address of this machine with EACCES, unless SO_BROADCAST is set. */
 	if (!many && (probe = socket(e->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0)) != -1) {
 		many = connect(probe, &e->any, e->length) == -1 && errno == EACCES;

@@ -192,7 +192,8 @@ static void record_closed(struct instance *instance, const struct client *client
 	    "%s %s: closed: %s (%" PRIu64 " B in, %" PRIu64 " B out, %" PRId64 " ms)%s%s",
 	    instance->name, peer_format(&client->peer, peer, sizeof(peer)),
 	    close_reason_name((enum close_reason)client->reason), client->bytes_in,
-	    client->bytes_out, client->left - client->opened, *key == '\0' ? "" : ": over ", key);
+	    client->bytes_out, client->departed - client->opened, *key == '\0' ? "" : ": over ",
+	    key);
 }
 
 void stream_record_end(const struct stream *s, enum close_reason reason)
@@ -200,7 +201,7 @@ void stream_record_end(const struct stream *s, enum close_reason reason)
 	struct client client;
 
 	stream_describe(s, &client);
-	client.left = clock_ms();
+	client.departed = clock_ms();
 	client.reason = reason;
 	client.limit = s->limit;
 	record_closed(s->instance, &client, s->refused);
@@ -213,7 +214,7 @@ void stream_turn_away(struct instance *instance, int fd, const struct peer *peer
 	struct client client = { .peer = *peer,
 		.opened = now,
 		.active = now,
-		.left = now,
+		.departed = now,
 		.reason = reason,
 		.limit = limit };
 

@@ -70,10 +70,10 @@ int clients_add_departed(
 	json_t *row;
 
 	while ((client = recent_clients_next(left, &walk)) != NULL) {
-		if (!is_wanted(query, client, client->left))
+		if (!is_wanted(query, client, client->departed))
 			continue;
-		row = client_json(client, client->left);
-		json_object_set_new(row, "left_ms", json_integer(now - client->left));
+		row = client_json(client, client->departed);
+		json_object_set_new(row, "left_ms", json_integer(now - client->departed));
 		json_object_set_new(row, "reason", json_string(close_reason_name(client->reason)));
 		json_object_set_new(row, "limit",
 		    client->limit == LIMIT_NONE ? json_null()

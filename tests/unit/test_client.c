@@ -159,10 +159,10 @@ START_TEST(refused_clients_push_out_each_other_only)
 {
 	struct recent_clients *left = calloc(1, sizeof(*left));
 
-	*recent_clients_add(left, false) = (struct client){ .id = 1, .left = 1 };
+	*recent_clients_add(left, false) = (struct client){ .id = 1, .departed = 1 };
 	for (int64_t time = 2; time < 3 * RECENT_REFUSED; time++)
-		*recent_clients_add(left, true) = (struct client){ .id = 100, .left = time };
-	*recent_clients_add(left, false) = (struct client){ .id = 2, .left = INT64_MAX };
+		*recent_clients_add(left, true) = (struct client){ .id = 100, .departed = time };
+	*recent_clients_add(left, false) = (struct client){ .id = 2, .departed = INT64_MAX };
 	ck_assert_uint_eq(left_id(left, 0), 2);
 	for (uint64_t i = 1; i <= RECENT_REFUSED; i++)
 		ck_assert_uint_eq(left_id(left, i), 100);
