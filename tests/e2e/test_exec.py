@@ -155,7 +155,7 @@ def test_100_mb_to_a_client_that_does_not_read(echod):
 def test_single_bytes_to_a_client_that_does_not_read(echod):
     server = echod(python("""if True:
         import os
-        for _ in range(300000):
+        for _ in range(600000):
             os.write(1, b"x")
     """, listen=UNIX))
     before = server.memory()
@@ -163,7 +163,7 @@ def test_single_bytes_to_a_client_that_does_not_read(echod):
         wait_until(lambda: is_blocked_in_write(children(server)), "the program has to wait")
         if not server.has_sanitizer():
             assert server.memory() - before < 4 << 20
-        assert len(client.exchange(b"")) == 300_000
+        assert len(client.exchange(b"")) == 600_000
 
 
 def is_blocked_in_write(pids):
