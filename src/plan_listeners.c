@@ -18,6 +18,7 @@
 #include "net/loop.h"
 #include "net/multicast.h"
 #include "net/names.h"
+#include "net/settings.h"
 #include "running.h"
 #include "services/service.h"
 

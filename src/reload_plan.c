@@ -24,6 +24,7 @@
 #include "net/loop.h"
 #include "net/names.h"
 #include "net/rate.h"
+#include "net/settings.h"
 #include "net/stream.h"
 #include "plan_listeners.h"
 #include "running.h"

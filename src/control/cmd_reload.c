@@ -10,6 +10,7 @@
 
 #include "control/request.h"
 #include "control/show.h"
+#include "core/config.h"
 #include "core/plural.h"
 #include "net/instance.h"
 #include "net/listener.h"

@@ -11,6 +11,7 @@
 #include "control/request.h"
 #include "control/show.h"
 #include "core/clock.h"
+#include "core/config.h"
 #include "core/log.h"
 #include "core/plural.h"
 #include "core/suggest.h"
@@ -20,6 +21,7 @@
 #include "net/listener.h"
 #include "net/loop.h"
 #include "net/peer.h"
+#include "net/settings.h"
 #include "observe/json.h"
 #include "server.h"
 

@@ -15,6 +15,7 @@
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/peer.h"
+#include "net/settings.h"
 #include "net/socket.h"
 #include "net/stream.h"
 

@@ -5,9 +5,11 @@
 #include <stdio.h>
 
 #include "core/clock.h"
+#include "net/handlers.h"
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/peer.h"
+#include "net/settings.h"
 #include "net/source.h"
 
 #define MS_NS 1000000

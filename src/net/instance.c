@@ -1,5 +1,8 @@
 /* The keys that services share, and the making of an instance. */
 #include "net/instance.h"
+#include "core/config.h"
+#include "net/handlers.h"
+#include "net/settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>

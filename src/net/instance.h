@@ -12,19 +12,18 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
-#include "core/config.h"
 #include "core/log.h"
-#include "net/access.h"
-#include "net/address.h"
 #include "net/close_reason.h"
 #include "net/guard.h"
-#include "net/handlers.h"
 #include "net/replies.h"
-#include "net/settings.h"
 #include "net/source.h"
 
-struct evbuffer;
-struct instance;
+struct datagram_settings;
+struct handlers;
+struct instance_config;
+struct instance_settings;
+struct limit_settings;
+struct line_settings;
 struct listener;
 struct loop;
 struct rates;

@@ -11,6 +11,7 @@
 
 #include "net/instance.h"
 #include "net/loop.h"
+#include "net/settings.h"
 #include "net/stream.h"
 #include "net/stream_parts.h"
 

@@ -12,6 +12,7 @@
 #include "net/client.h"
 #include "net/instance.h"
 #include "net/loop.h"
+#include "net/settings.h"
 #include "net/socket.h"
 #include "net/stream_parts.h"
 

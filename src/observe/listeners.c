@@ -1,5 +1,6 @@
 #include "observe/listeners.h"
 
+#include "core/config.h"
 #include "net/acceptor.h"
 #include "net/instance.h"
 #include "net/listener.h"

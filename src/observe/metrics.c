@@ -6,6 +6,7 @@
 #include <sys/time.h>
 
 #include "core/clock.h"
+#include "core/config.h"
 #include "core/log.h"
 #include "net/admission.h"
 #include "net/instance.h"

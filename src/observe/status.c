@@ -23,6 +23,7 @@
 #include "net/listener.h"
 #include "net/loop.h"
 #include "net/loop_lag.h"
+#include "net/settings.h"
 #include "observe/json.h"
 #include "server.h"
 #include "services/service.h"

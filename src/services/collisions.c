@@ -8,6 +8,7 @@
 
 #include "core/inherited.h"
 #include "core/path.h"
+#include "net/settings.h"
 #include "net/socket.h"
 #include "services/service.h"
 

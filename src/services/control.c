@@ -12,6 +12,7 @@
 #include "net/frame_lines.h"
 #include "net/loop.h"
 #include "net/replies.h"
+#include "net/settings.h"
 #include "net/task.h"
 #include "services/host.h"
 #include "services/service.h"

@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "core/privilege.h"
 #include "net/multicast.h"
+#include "net/settings.h"
 #include "net/socket.h"
 
 const struct config_kind *const service_kinds[] = {

@@ -16,6 +16,7 @@
 #include "net/endpoint.h"
 #include "net/instance.h"
 #include "net/sender.h"
+#include "net/settings.h"
 #include "net/stream.h"
 #include "services/report.h"
 

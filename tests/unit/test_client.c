@@ -10,6 +10,7 @@
 #include "net/client.h"
 #include "net/instance.h"
 #include "net/loop.h"
+#include "net/settings.h"
 #include "net/stream.h"
 
 #define CLIENTS 6

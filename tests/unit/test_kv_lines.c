@@ -14,6 +14,7 @@
 #include "net/admission.h"
 #include "net/instance.h"
 #include "net/loop.h"
+#include "net/settings.h"
 #include "net/stream.h"
 #include "services/kv.h"
 

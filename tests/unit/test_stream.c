@@ -21,6 +21,7 @@
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/replies.h"
+#include "net/settings.h"
 #include "net/stream.h"
 #include "net/stream_parts.h"
 
