@@ -284,7 +284,11 @@ static enum frame lines_last(void *state, struct frame_input *in, struct message
 	if (lines->takes_telnet)
 		drop_nuls(line);
 	in->at = in->end;
-	return FRAME_MESSAGE;
+	if (line->length - end_length(false, line->bytes, line->length) <=
+	    (size_t)in->settings->max_line)
+		return FRAME_MESSAGE;
+	refuse_long_line(in);
+	return FRAME_PARTIAL;
 }
 
 static bool lines_is_within(const void *state)

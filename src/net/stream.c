@@ -421,16 +421,18 @@ struct instance *stream_instance(const struct stream *s)
 
 void stream_drain(struct stream *s, enum close_reason reason)
 {
+	const struct evbuffer *in = bufferevent_get_input(s->channel.bev);
 	ssize_t n;
 
 	if (s->phase != PHASE_SERVING)
 		return;
 	s->phase = PHASE_DRAINING;
 	s->reason = reason;
-	/* The client sent in time what the kernel has received before the drain. */
+	/* The client sent in time what the kernel has received before the drain; a client that goes on is cut off. */
 	s->channel.large_read = true;
-	n = s->channel.ops->receive(&s->channel);
-	if (n > 0) {
+	while (!s->eof && evbuffer_get_length(in) <= INPUT_HIGH &&
+	       (n = s->channel.ops->receive(&s->channel)) != -1) {
+		s->eof = n == 0;
 		s->bytes_in += (size_t)n;
 		s->instance->counters.bytes_in += (size_t)n;
 	}

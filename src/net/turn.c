@@ -27,9 +27,13 @@ static enum verdict serve_tail(struct stream *s, struct evbuffer *in, struct evb
 	static char nothing[1];
 	size_t length = evbuffer_get_length(in);
 	enum verdict verdict = VERDICT_CONTINUE;
-	struct frame_input input = { .at =
-					 length == 0 ? nothing : (char *)evbuffer_pullup(in, -1) };
 	struct replies replies;
+	struct frame_input input = {
+		.at = length == 0 ? nothing : (char *)evbuffer_pullup(in, -1),
+		.settings = s->instance->lines,
+		.refusals = handlers->refusals,
+		.replies = &replies,
+	};
 	struct message tail;
 	struct run run = { &tail, 1, 0, true, &replies };
 	enum frame frame;
@@ -37,8 +41,8 @@ static enum verdict serve_tail(struct stream *s, struct evbuffer *in, struct evb
 	if (input.at == NULL)
 		return VERDICT_ABORT;
 	input.end = input.at + length;
-	frame = handlers->framing->last(s->state, &input, &tail);
 	replies_begin(&replies, out, &s->promises);
+	frame = handlers->framing->last(s->state, &input, &tail);
 	if (frame == FRAME_MESSAGE)
 		verdict = handlers->messages(s, &run);
 	replies_flush(&replies);

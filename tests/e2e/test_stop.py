@@ -68,6 +68,19 @@ def test_requests_that_were_sent_before_the_stop_are_answered(echod):
     server.wait_stopped()
 
 
+def test_all_that_the_kernel_has_received_before_the_stop_is_answered(echod):
+    """More than the daemon reads at once, and an end of file behind it."""
+    server = echod({"shout": {"type": "upper", "mode": "line", "listen": TCP}})
+    lines = [b"%03d" % number + b"x" * 996 + b"\n" for number in range(100)]
+    with server.connect("shout") as client:
+        with server.stopped(0):
+            client.send(b"".join(lines) + b"the end")
+            client.half_close()
+            server.send_signal(signal.SIGTERM)
+        assert client.rest() == (b"".join(lines) + b"the end").upper()
+    server.wait_stopped()
+
+
 def test_answers_that_wait_for_a_slow_reader_arrive(echod):
     server = echod(unix_kv())
     with clogged(server, 200) as client:
