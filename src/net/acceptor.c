@@ -1,4 +1,4 @@
-/* Accepting: a bounded number per turn, each past the rules and limits of the instance; and the pauses. */
+/* Accepts a bounded number of clients per turn. The rules and limits of the instance decide about each of them. */
 #include "net/acceptor.h"
 
 #include <errno.h>
@@ -67,7 +67,7 @@ static bool acceptor_must_wait(const struct acceptor *a)
 	       admission_full(a->instance) != LIMIT_NONE;
 }
 
-/* 0, or -1 when there is no memory for that. */
+/* Starts the timer that ends the pause. 0, or -1 when out of memory. */
 static int resume_later(struct acceptors *all)
 {
 	struct timeval wait;
@@ -85,7 +85,7 @@ void acceptors_resume(struct acceptors *all)
 
 	if (event_pending(all->resume, EV_TIMEOUT, NULL))
 		return;
-	if (all->reserve_fd == -1) /* there was no other one to take its place */
+	if (all->reserve_fd == -1) /* no descriptor was left to replace it when it was used */
 		all->reserve_fd = standard_open_nowhere();
 	/* epoll reports ready sockets in the order in which they were added, so the first one here accepts first. */
 	for (a = TAILQ_FIRST(&all->waiting); a != NULL; a = next) {
@@ -117,7 +117,7 @@ static void resume_cb(evutil_socket_t fd, short events, void *arg)
 
 /* --- out of descriptors or memory --- */
 
-/* All pause: 50 ms, doubling to 1 s while it does not get better. The one that has failed accepts again as the last. */
+/* Pauses all for 50 ms, twice as long after each failure, up to 1 s. The one that failed is the last to accept again. */
 static void pause_all(struct acceptor *failed, int error)
 {
 	struct acceptors *all = failed->all;
@@ -132,7 +132,7 @@ static void pause_all(struct acceptor *failed, int error)
 	    strerror(error), (int)all->pause,
 	    error == EMFILE ? " (raise the limit of open files, or lower limits.max_connections)"
 			    : "");
-	/* The queue must not stand still: the reserve descriptor lets one client be accepted and turned away. */
+	/* So that the queue moves on, the reserve descriptor is closed for one client, which is turned away. */
 	if (all->reserve_fd != -1) {
 		close(all->reserve_fd);
 		fd = accept_peer(event_get_fd(failed->event), &peer);
@@ -143,7 +143,7 @@ static void pause_all(struct acceptor *failed, int error)
 		all->reserve_fd = standard_open_nowhere();
 	}
 	if (resume_later(all) == -1)
-		return; /* no timer would end the pause */
+		return; /* without a timer, the pause would not end */
 	for (a = TAILQ_FIRST(&all->accepting); a != NULL; a = next) {
 		next = TAILQ_NEXT(a, entry);
 		if (a != failed)
@@ -154,8 +154,8 @@ static void pause_all(struct acceptor *failed, int error)
 
 /* --- accepting --- */
 
-/* An error of one client, which is off the queue then; see accept(2). */
-static bool is_clients_trouble(int error)
+/* Whether the error is of one client, which accept(2) has taken off the queue, or of none. */
+static bool is_client_error(int error)
 {
 	static const int errors[] = { EAGAIN, EINTR, ECONNABORTED, EPERM, EPROTO, ENOPROTOOPT,
 		EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH, ENONET, ETIMEDOUT };
@@ -185,7 +185,7 @@ static void accept_cb(evutil_socket_t fd, short events, void *arg)
 		client = accept_peer(fd, &peer);
 		if (client == -1) {
 			a->shares = false;
-			if (!is_clients_trouble(errno))
+			if (!is_client_error(errno))
 				pause_all(a, errno);
 			return;
 		}

@@ -16,15 +16,15 @@ struct loop;
 
 /* Embedded in its listener; zeroed = it does not accept. */
 struct acceptor {
-	TAILQ_ENTRY(acceptor) entry; /* of those that accept, or of those that wait */
-	struct listener *listener;   /* that its clients belong to, */
-	struct instance *instance;   /* and the listener's, when the loop turns */
+	TAILQ_ENTRY(acceptor) entry; /* in the list of those that accept, or that wait */
+	struct listener *listener;   /* that its clients belong to */
+	struct instance *instance;   /* of the listener; listener_start() sets it */
 	struct acceptors *all;
 	struct event *event;
 	bool waits;     /* does not accept: clients stay in the kernel's queue */
 	bool shares;    /* has waited: accepts one client a turn until that queue is empty */
-	int keepalive;  /* of socket_set_keepalive(), for those that */
-	unsigned older; /* are in the queue from before the socket's options were set */
+	unsigned older; /* clients that were queued before the socket's options were set */
+	int keepalive;  /* for these clients, see socket_set_client_options() */
 };
 
 /* What all acceptors of a loop share. NULL with errno. */
@@ -40,7 +40,7 @@ void acceptor_stop(struct acceptor *acceptor);
 /* Whether no accept has worked since they had to pause. */
 bool acceptors_are_paused(const struct acceptors *all);
 
-/* Those that wait may accept again, unless it is a pause: limits may have been raised. */
+/* Lets those that wait accept again, except during a pause. For when limits may have been raised. */
 void acceptors_resume(struct acceptors *all);
 
 #endif

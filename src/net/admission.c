@@ -1,7 +1,6 @@
 /* The order of the checks: rules, connect_rate, limits of the instance and of all, max_per_source. */
 #include "net/admission.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 #include "core/clock.h"
@@ -45,7 +44,7 @@ static void check_network(
 {
 	const struct instance_settings *settings = instance->settings;
 	const struct rate_limit rate = { .per_second = settings->connect_rate,
-		/* A source may open all the clients that it is allowed to have at once. */
+		/* max_per_source clients may come at once, whatever the rate. */
 		.burst = settings->connect_rate > instance->max_per_source
 			     ? settings->connect_rate
 			     : instance->max_per_source,

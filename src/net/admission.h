@@ -23,23 +23,23 @@ enum admission_verdict {
 	REFUSE_LIMIT,
 };
 
-/* A limit that a client is held against. */
+/* A limit, as it applies to one client. */
 struct admission_limit {
 	bool applies, reached;
 	bool site;        /* LIMIT_SOURCE: `now` and `max` are those of its /48 */
-	int64_t now, max; /* clients. LIMIT_PROGRAMS: not filled in */
-	int64_t wait;     /* LIMIT_RATE: ns until the next client of its network is admitted */
+	int64_t now, max; /* clients; LIMIT_PROGRAMS: programs; LIMIT_RATE: max a second */
+	int64_t wait;     /* LIMIT_RATE: ms until the next client of its network is admitted */
 };
 
 struct admission {
 	enum admission_verdict verdict;
-	enum limit limit; /* that it rests on; LIMIT_NONE = on none */
+	enum limit limit; /* that has decided; LIMIT_NONE = none has */
 	struct access_decision access;
 	struct admission_limit limits[LIMITS]; /* none applies to a client that the rules deny */
 	struct rate_charges charges; /* for connect_rate, of a client that the rules allow */
 };
 
-/* What would become of a client of that address; changes nothing. */
+/* Finds out whether a client of that address would be served; changes nothing else. */
 void admission_check(
     const struct instance *instance, const struct peer *peer, struct admission *admission);
 
@@ -49,7 +49,7 @@ void admission_check(
  */
 enum admission_verdict admission_enter(
     struct instance *instance, const struct peer *peer, enum limit *limit);
-/* Counts a client out that has entered. */
+/* Takes a client that has entered off the counts. */
 void admission_leave(struct instance *instance, const struct peer *peer);
 
 /* The limit that one more client of any address would exceed; LIMIT_NONE = none. */

@@ -6,7 +6,6 @@
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_struct.h>
 #include <event2/event.h>
-#include <event2/event_struct.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -23,19 +22,19 @@ int channel_open(struct channel *channel, struct event_base *base, int fd,
 			bufferevent_free(bev);
 		return -1;
 	}
-	/* The output that came with it tells libevent's writer of each addition. The flag permits sendfile(2). */
+	/* An addition to libevent's output would enable EV_WRITE. The flag permits sendfile(2). */
 	evbuffer_free(bev->output);
 	bev->output = output;
 	evbuffer_set_flags(output, EVBUFFER_FLAG_DRAINS_TO_FD);
 	*channel = (struct channel){ .ops = &channel_plain, .bev = bev, .fd = fd };
 	bufferevent_setcb(bev, callbacks->again, NULL, NULL, arg);
 	bufferevent_disable(bev, EV_READ | EV_WRITE); /* EV_WRITE is enabled by default */
-	/* In the place of libevent's own. Its finalizer wants the bufferevent as argument. */
+	/* These replace libevent's events, whose finalizer needs the bufferevent as argument. */
 	event_assign(
 	    &bev->ev_read, base, fd, EV_READ | EV_PERSIST | EV_FINALIZE, callbacks->readable, bev);
 	event_assign(&bev->ev_write, base, fd, EV_WRITE | EV_PERSIST | EV_FINALIZE,
 	    callbacks->writable, bev);
-	/* Frozen so that only libevent's reader may add. */
+	/* libevent freezes it, so that only its own reader can add bytes. */
 	evbuffer_unfreeze(bufferevent_get_input(bev), 0);
 	return 0;
 }

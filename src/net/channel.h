@@ -16,8 +16,8 @@
 struct bufferevent;
 struct event_base;
 
-/* With libevent's header a page; and the bound of a turn: 64 less would cut such messages in two. */
-#define CHANNEL_READ_SMALL (4096 - 64)
+#define CHANNEL_READ_SMALL (4096 - 64) /* with libevent's header, a page */
+/* The bound of a turn, without that header: messages of 64 KiB would be cut in two. */
 #define CHANNEL_READ_LARGE (64 * 1024)
 
 struct channel {

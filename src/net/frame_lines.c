@@ -108,13 +108,13 @@ static enum frame refuse_protocol(struct frame_input *in, enum protocol protocol
 	return FRAME_FOREIGN;
 }
 
-/* Whether the line that is too long, from its first max_line bytes, can be HTTP. Part of it may have been typed. */
+/* Whether a line that is too long can be HTTP, by its beginning. One with telnet commands in it (`typed`) is not. */
 static enum sniffed_http sniff_long_line(
     const struct lines *lines, const struct frame_input *in, bool typed)
 {
 	if (typed || refusal_of(in, PROTOCOL_HTTP) == NULL)
 		return SNIFFED_OTHER;
-	/* Always the same bytes, however many have arrived. */
+	/* The same bytes are judged, however many have arrived. */
 	return sniff_http_begin(in->at, (size_t)in->settings->max_line + 1, !lines->first_ended);
 }
 
@@ -140,7 +140,7 @@ static enum frame end_skipping(struct lines *lines, struct frame_input *in, char
 	return FRAME_BARRIER;
 }
 
-/* A line has not ended yet: with that many bytes typed and `here` of them it may be too long already. */
+/* Of a line that has not ended, `typed` bytes are kept and `here` follow. If they are too many, skips the line. */
 static void check_length(struct lines *lines, struct frame_input *in, size_t typed, size_t here)
 {
 	size_t most = (size_t)in->settings->max_line + END_MAX(lines->takes_telnet);
@@ -162,7 +162,7 @@ static void check_length(struct lines *lines, struct frame_input *in, size_t typ
 static enum frame end_line(
     struct lines *lines, struct frame_input *in, char *lf, struct message *line)
 {
-	size_t typed = lines->telnet == NULL ? 0 : typed_length(lines);
+	size_t typed = typed_length(lines);
 	size_t max = (size_t)in->settings->max_line;
 	enum protocol protocol = PROTOCOL_OURS;
 	bool alone;
@@ -188,7 +188,7 @@ static enum frame end_line(
 	}
 	if (alone)
 		drop_nuls(line);
-	if (in->refusals != NULL && in->refusals->sniffed[PROTOCOL_HTTP] != NULL)
+	if (refusal_of(in, PROTOCOL_HTTP) != NULL)
 		protocol = sniff_line(line->bytes, line->length, !lines->first_ended);
 	if (protocol != PROTOCOL_OURS)
 		return in->unserved > 0 ? FRAME_BARRIER : refuse_protocol(in, protocol);
@@ -229,7 +229,7 @@ static enum frame keep_half_line(struct lines *lines, struct frame_input *in)
 		return FRAME_BARRIER;
 	check_length(lines, in, typed_length(lines), (size_t)(in->end - in->at));
 	if (lines->skipping) {
-		/* All is dropped but an end that may be that of HTTP's. */
+		/* Drops all but what may be the end of a request line of HTTP. */
 		size_t kept = lines->skipped == SNIFFED_MAYBE_HTTP ? SNIFF_END : 0;
 
 		if ((size_t)(in->end - in->at) > kept)
@@ -295,7 +295,7 @@ static bool lines_is_within(const void *state)
 {
 	const struct lines *lines = state;
 
-	return lines->skipping || (lines->telnet != NULL && typed_length(lines) > 0);
+	return lines->skipping || typed_length(lines) > 0;
 }
 
 const struct framing framing_lines = {

@@ -1,6 +1,6 @@
 /*
  * Framing: cuts the input of a stream into messages, in place. net/turn.c asks a framing for the next message, and
- * gives the service what it has found; a framing calls neither.
+ * hands what it has found to the service; a framing calls neither of them.
  */
 #ifndef ECHOD_NET_FRAMING_H
 #define ECHOD_NET_FRAMING_H
@@ -43,11 +43,12 @@ enum frame {
 	FRAME_NO_MEMORY,
 };
 
-/* Answers that the network gives for the service. Each may be NULL: no answer. */
+/* What clients are told before the service sees what they sent. NULL = nothing. */
 struct refusals {
-	const char *over_limit;         /* a client that a limit keeps out */
-	const char *long_line;          /* a line over max_line */
-	const char *sniffed[PROTOCOLS]; /* a client of another protocol; see REFUSALS_SNIFFED */
+	const char *over_limit; /* to a client that a limit keeps out */
+	const char *long_line;  /* about a line over max_line */
+	/* To a client of another protocol: SNIFFED_TEXTS(); without these, none is recognised. */
+	const char *sniffed[PROTOCOLS];
 };
 
 /* What a framing works on during one turn of a stream. */
@@ -55,7 +56,7 @@ struct frame_input {
 	char *at, *end;   /* unread bytes that lie in one piece */
 	const char *next; /* the piece behind it */
 	size_t next_length;
-	size_t needed;   /* with FRAME_PARTIAL: so many bytes of that piece go to the message */
+	size_t needed; /* with FRAME_PARTIAL: how many bytes of that piece belong to the message */
 	size_t unserved; /* messages that this run has already */
 	bool ended;      /* set when a message, or one that is skipped, has ended */
 	const struct line_settings *settings;
@@ -68,7 +69,7 @@ struct framing {
 	/* The stream is new. */
 	void (*open)(void *state, const struct line_settings *settings, sa_family_t family);
 	enum frame (*next)(void *state, struct frame_input *input, struct message *message);
-	/* At the client's EOF, with all that is left in one piece: the message that has no end, or FRAME_PARTIAL. */
+	/* At the client's EOF, with all that is left in one piece: the message without an end, or FRAME_PARTIAL: none. */
 	enum frame (*last)(void *state, struct frame_input *input, struct message *message);
 	/* Whether it keeps a part of a message that is no longer in the input. */
 	bool (*is_within)(const void *state);

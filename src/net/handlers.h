@@ -37,7 +37,7 @@ enum handler_flags {
 	HANDLERS_FINISH = 1 << 1, /* `eof` is called at a drain, too: what was begun is finished */
 	HANDLERS_SEND_FILES = 1 << 2, /* the output may hold parts of files */
 	HANDLERS_ADMINISTER =
-	    1 << 3, /* clients come in over limits.max_connections, unremembered */
+	    1 << 3, /* clients may exceed limits.max_connections, and are not remembered */
 	HANDLERS_RECEIVE =
 	    1 << 4, /* takes broadcast and multicast datagrams, and answers nothing */
 };
@@ -57,8 +57,8 @@ struct handlers {
 	 */
 	enum verdict (*bytes)(struct stream *stream, struct evbuffer *in, struct evbuffer *out);
 	/*
-	 * The client has closed its side, and all input is consumed. CONTINUE: the service has more to send, as does
-	 * one that has `writable` instead.
+	 * The client has closed its side, and all input is consumed. CONTINUE: the service has more to send. Without
+	 * this handler the stream is closed, or continues if there is `writable`.
 	 */
 	enum verdict (*eof)(struct stream *stream, struct evbuffer *out);
 	/* At the start and whenever the output is short: may add to it, and is called again if it did. */
@@ -66,7 +66,7 @@ struct handlers {
 	/* Whether the service is working for the client, which is not idle then. */
 	bool (*busy)(struct stream *stream);
 	void (*close)(struct stream *stream);
-	/* Fills the reply and returns its length; -1 = no answer, as without it. */
+	/* Fills the reply and returns its length; -1 = no answer. */
 	ssize_t (*datagram)(
 	    struct instance *instance, const struct datagram *request, char *reply, size_t size);
 };

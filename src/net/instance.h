@@ -24,10 +24,8 @@ struct instance_config;
 struct instance_settings;
 struct limit_settings;
 struct line_settings;
-struct listener;
 struct loop;
 struct rates;
-struct stream;
 
 /* Where a kind of service keeps each of them among its config parts. */
 enum instance_part { PART_INSTANCE, PART_LINES, PART_DATAGRAMS, PART_OWN };
@@ -61,10 +59,10 @@ struct instance {
 	void *state;          /* the service's own, from its start() to its stop() */
 	struct listener_list listeners;
 	struct stream_list streams;
-	struct waiters waiters;     /* those that wait for a commit */
+	struct waiters waiters;     /* streams that wait for a commit */
 	size_t stream_count;        /* without those that are only being refused */
-	struct child_list children; /* programs for clients, and remaining groups of them */
-	size_t child_count;         /* those that run */
+	struct child_list children; /* programs for clients, until their process group is empty */
+	size_t child_count;         /* programs that run */
 	uint64_t failed_programs;   /* could not be started, or failed */
 	struct sources sources;
 	struct guard_rules guard_rules;
@@ -79,8 +77,8 @@ struct instance *instance_new(struct loop *loop, const char *name);
 /* Frees it; its streams, children and listeners must be gone. */
 void instance_free(struct instance *instance);
 
-/* Takes settings and limits from a config, which must live as long as they are in force; streams_recheck() is to
- * follow. */
+/* Takes settings and limits from a config, which must live as long as they are in force. The caller then calls
+ * streams_recheck(). */
 void instance_configure(struct instance *instance, struct instance_config *config,
     const struct handlers *handlers, const struct limit_settings *limits);
 

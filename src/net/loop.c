@@ -3,11 +3,8 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/log.h"
@@ -28,7 +25,7 @@ static void fatal_cb(int error)
 	abort();
 }
 
-/* A client that there is no memory for can make the library say so. */
+/* A client can cause such a line when memory is short, so the lines are limited. */
 static void library_log_cb(int severity, const char *message)
 {
 	static struct log_class lines;
@@ -38,7 +35,7 @@ static void library_log_cb(int severity, const char *message)
 		    "libevent: %s", message);
 }
 
-/* The environment can choose no back-end; no lock, since one thread uses the base. NULL with errno. */
+/* The environment cannot choose a back-end. Without locks, since one thread uses the base. NULL with errno. */
 static struct event_base *base_new(void)
 {
 	int fds[BASE_DESCRIPTORS], count = 0, saved;

@@ -21,7 +21,6 @@ struct deadlines;
 struct event;
 struct event_base;
 struct host;
-struct instance;
 struct own_ports;
 struct stream;
 
@@ -52,17 +51,17 @@ struct loop {
 	size_t bytes_since_flush;    /* moved for all clients */
 	const struct stream *judged; /* in stream_check(); NULL once that stream has ended */
 	struct recent_clients recent_clients;
-	struct client_iterators iterators; /* over all clients, that are under way */
+	struct client_iterators iterators; /* over all clients, begun and not ended */
 	const struct host *host;           /* answers the control service; its owner set it */
 	/* Activated when a client or a program has gone; NULL = not wanted. The module that set one owns it. */
 	struct event *departed;
-	struct event *room; /* this one only while `waiting` is above 0 */
+	struct event *room; /* the same, but only while `waiting` is above 0 */
 	size_t waiting;     /* acceptors that do not accept */
 };
 
 /*
  * Calls check() for each deadline that is due, and flush_cb(), with the loop as argument, when the event `flush` is
- * active. NULL with errno when something could not be had.
+ * active. NULL with errno when out of memory or descriptors.
  */
 struct loop *loop_new(size_t max_streams, void (*check)(struct deadline *deadline, int64_t now_ms),
     void (*flush_cb)(int fd, short events, void *loop));

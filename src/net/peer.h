@@ -1,6 +1,6 @@
 /*
- * A peer: the address of a client or of a datagram's sender, in the form that rules and counters compare. There are no
- * unused bytes in it, so that it can be hashed as a whole.
+ * A peer: the address of a client or of a datagram's sender, in the form that rules and counters compare. It has no
+ * padding, so that it can be hashed as a whole.
  */
 #ifndef ECHOD_NET_PEER_H
 #define ECHOD_NET_PEER_H

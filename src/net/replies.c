@@ -18,7 +18,7 @@ struct promise {
 struct promises {
 	struct waiter waiter;    /* its stream is NULL until it is in a list */
 	struct evbuffer *behind; /* NULL = there is nothing */
-	size_t waiting;          /* bytes of all replies, at least */
+	size_t waiting;          /* bytes of all replies, and of their places in the queue */
 	size_t first, end, capacity;
 	struct promise *queue; /* from `first` to before `end` */
 	struct promise few[PROMISES_INLINE];
@@ -189,7 +189,7 @@ static int add_times(struct evbuffer *out, const char *text, size_t length, size
 	return evbuffer_add(out, bytes, filled);
 }
 
-/* Moves the first promise, and what is known behind it, to the output. */
+/* Moves the reply of the first promise, or the failure, and what is known behind it to the output. */
 static int settle_first(struct promises *p, struct evbuffer *out, bool is_kept, const char *failure)
 {
 	const struct promise *first = &p->queue[p->first];

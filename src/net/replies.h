@@ -3,8 +3,8 @@
  * known yet, because a commit has to come first, is a promise: it keeps its place, and what is behind it waits. No byte
  * of the output is ever taken back.
  *
- * struct replies lasts for one turn and gathers short replies: one addition to the output for all of them costs a
- * fraction of one for each. struct promises lasts while something is promised, and belongs to the stream.
+ * struct replies lasts for one turn and gathers short replies, because one addition to the output for all of them costs
+ * a fraction of one for each. struct promises lasts while something is promised, and belongs to the stream.
  */
 #ifndef ECHOD_NET_REPLIES_H
 #define ECHOD_NET_REPLIES_H
@@ -28,7 +28,7 @@ LIST_HEAD(waiters, waiter);
 
 #define REPLIES_GATHERED 4096 /* bytes */
 
-/* With more waiting to be sent, bytes, a client is not read, and its messages are not answered in this turn. */
+/* While more bytes than this wait to be sent, a client is not read and its messages are not answered. */
 #define REPLIES_HIGH (128u * 1024)
 
 struct replies {
@@ -56,7 +56,7 @@ void replies_promise(struct replies *replies, uint64_t commit, const char *likel
 void replies_promise_begin(struct replies *replies, uint64_t commit);
 void replies_promise_end(struct replies *replies);
 
-/* Passes on what has been gathered; to be called before the output is used otherwise. */
+/* Passes on what has been gathered. Must be called before anything else is added to the output. */
 void replies_flush(struct replies *replies);
 
 /* Makes the stream, which the promises belong to, one of the waiters until the promises are freed. */

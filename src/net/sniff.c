@@ -1,9 +1,8 @@
 /*
- * A request of HTTP is recognised by its first line: three words, the last of which is a version. Which first words
- * count depends on the place of the line. As the first line of a stream, any method with a path and a version is
- * HTTP: after DNS rebinding, a web page has the same origin and can choose the method, even SET or DEL. Later, only
- * the methods that browsers know count, so that "SET note HTTP/1.1" stores a value, and the one header that every
- * request has: Host.
+ * An HTTP request is recognised by its first line: three words, the last of which is a version. The first line of a
+ * stream is HTTP with any method, if a path follows: after DNS rebinding, a web page has the same origin and can choose
+ * the method, even SET or DEL. A later line is HTTP only with a method that browsers know, so that "SET note HTTP/1.1"
+ * stores a value. The Host header, which every request has, is HTTP on any line.
  */
 #include "net/sniff.h"
 
@@ -19,6 +18,12 @@ struct word {
 	size_t length;
 };
 
+static void skip_space(const char **at, const char *end)
+{
+	while (*at < end && is_space(**at))
+		(*at)++;
+}
+
 /* The next word; `at` moves behind the white space that follows it. Its length is 0 at the end. */
 static struct word next_word(const char **at, const char *end)
 {
@@ -27,15 +32,8 @@ static struct word next_word(const char **at, const char *end)
 	while (*at < end && !is_space(**at))
 		(*at)++;
 	word.length = (size_t)(*at - word.bytes);
-	while (*at < end && is_space(**at))
-		(*at)++;
+	skip_space(at, end);
 	return word;
-}
-
-static void skip_space(const char **at, const char *end)
-{
-	while (*at < end && is_space(**at))
-		(*at)++;
 }
 
 static bool is_digit(char byte)
@@ -138,7 +136,7 @@ enum protocol sniff_line(const char *line, size_t length, bool first)
 		length--;
 	if (length == 0)
 		return PROTOCOL_OURS;
-	/* HTTP's version ends in a digit, other lines of HTTP and RESP begin like this; few commands do either. */
+	/* A request line ends in a digit; Host and RESP begin with these bytes. Most commands do neither. */
 	begin = (unsigned char)line[0];
 	end = (unsigned char)line[length - 1];
 	if (begin > ' ' && begin != 'H' && begin != 'h' && begin != '*' && end > '9')

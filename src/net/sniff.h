@@ -1,5 +1,5 @@
 /*
- * Recognises clients of other protocols at a port of lines: they connect by mistake, or because a web page makes a
+ * Recognises clients that send another protocol to a service of lines: by mistake, or because a web page makes the
  * browser send commands to its own machine. The caller answers with one line and closes, whatever follows.
  */
 #ifndef ECHOD_NET_SNIFF_H
@@ -27,7 +27,7 @@ enum protocol sniff_greeting(const char *bytes);
 /* The protocol of a line, without its LF; `first` = it is the first of its stream. */
 enum protocol sniff_line(const char *line, size_t length, bool first);
 
-/* The same for a line that is too long to be kept: by its beginning and, for MAY_BE_HTTP, by its end. */
+/* Whether a line that is too long to be kept is HTTP: by its beginning and, for SNIFFED_MAYBE_HTTP, by its end. */
 enum sniffed_http { SNIFFED_OTHER, SNIFFED_MAYBE_HTTP, SNIFFED_HTTP };
 enum sniffed_http sniff_http_begin(const char *bytes, size_t length, bool first);
 bool sniff_http_end(const char *bytes, size_t length, bool first);

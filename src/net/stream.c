@@ -5,7 +5,8 @@
  * 1. Replies are written without waiting for the socket. EV_WRITE is enabled only for what the socket did not take, which
  *    saves two epoll_ctl calls and a turn of the loop per reply.
  * 2. Short replies of many clients leave together, at the end of the turn or after FLUSH_AFTER bytes of other clients.
- *    A client that is woken by the first of them finds the others, too, and waking is what costs most.
+ *    If these clients are one process, the first reply wakes it and it finds the others as well; the wake-up is what
+ *    costs most.
  */
 #include "net/stream.h"
 
@@ -34,10 +35,10 @@
 #define WRITE_PER_EVENT (256u * 1024)
 #define COPY_MAX (16u * 1024) /* shorter pieces share a chunk of the output */
 
-/* Short replies wait until so much of other clients was moved: a cache full, and a millisecond's work. */
+/* Replies of up to COALESCE_MAX bytes wait until so many bytes were served: a cache full, and a millisecond's work. */
 #define COALESCE_MAX (16u * 1024)
 #define FLUSH_AFTER (128u * 1024)
-#define MOVED_BESIDES 4096u /* of a client, besides what it has sent */
+#define CLIENT_COST 4096u /* what serving a client counts for, besides its input */
 
 /* --- the end --- */
 
@@ -80,7 +81,7 @@ static void reset_connection(struct stream *s)
 	stream_end(s, CLOSE_RESET);
 }
 
-/* All is sent. Waits for the client's EOF, lest unread input resets the connection. */
+/* All is sent. Waits for the client's EOF, because closing with unread input would reset the connection. */
 static void linger(struct stream *s)
 {
 	if (s->eof) {
@@ -152,7 +153,7 @@ static void flush(struct stream *s)
 		stream_end(s, CLOSE_SLOW_READER);
 		return;
 	}
-	/* A half line must not keep its own end out: the framing limits its length, once it has been read. */
+	/* Half a line is read on, however long it is: only its end lets it be served, and the framing limits it. */
 	read = unread <= INPUT_HIGH || (s->handlers->framing != NULL && !s->more);
 	read = !s->eof && (s->phase >= PHASE_CLOSING || (read && waiting <= REPLIES_HIGH));
 	write = left > 0 || s->producing;
@@ -208,10 +209,10 @@ static void flush_later(struct stream *s)
 	s->pending = (uint8_t)loop->pending_count;
 }
 
-/* For callbacks of the loop, which is where other streams may end: so much more input has been served. */
+/* Counts served input and sends the short replies if it is time. May end any stream: for callbacks of the loop. */
 static void flush_if_due(struct loop *loop, size_t served)
 {
-	loop->bytes_since_flush += served + MOVED_BESIDES;
+	loop->bytes_since_flush += served + CLIENT_COST;
 	if (loop->bytes_since_flush > FLUSH_AFTER)
 		streams_flush_cb(-1, 0, loop);
 }
@@ -269,7 +270,7 @@ void stream_readable_cb(evutil_socket_t fd, short events, void *bev)
 {
 	struct stream *s = ((struct bufferevent *)bev)->cbarg;
 	struct loop *loop = s->instance->loop;
-	bool is_check = loop->judged == s; /* others must not end then */
+	bool is_check = loop->judged == s; /* which must not end other streams */
 	ssize_t n = s->channel.ops->receive(&s->channel);
 
 	(void)fd;
@@ -310,7 +311,7 @@ static void again_cb(struct bufferevent *bev, void *arg)
 	flush_if_due(loop, CHANNEL_READ_LARGE);
 }
 
-/* The socket takes more. If the output is short, the service may add to it, and is asked again when that was sent. */
+/* The socket takes more. If the output is short, the service may add to it, and is called again once that is sent. */
 static void writable_cb(evutil_socket_t fd, short events, void *bev)
 {
 	struct stream *s = ((struct bufferevent *)bev)->cbarg;

@@ -33,11 +33,11 @@ struct ucred;
 void stream_open(
     struct instance *instance, struct listener *listener, int fd, const struct peer *peer);
 
-/* Sends a client over that limit the service's refusal and closes it with lingering; not counted as a client. */
+/* Sends the refusal to a client that exceeds the limit, and closes it with lingering. Not counted as a client. */
 void stream_refuse(struct instance *instance, struct listener *listener, int fd,
     const struct peer *peer, enum limit limit);
 
-/* Closes a client at once, without a word to it; counts, logs and remembers it. `limit`: for CLOSE_LIMIT. */
+/* Closes a client at once, without a reply; counts, logs and remembers it. `limit`: for CLOSE_LIMIT. */
 void stream_turn_away(struct instance *instance, int fd, const struct peer *peer,
     enum close_reason reason, enum limit limit);
 
@@ -51,11 +51,11 @@ void streams_move(struct instance *instance, const struct listener *from, struct
 /* Applies a keepalive, as socket_set_keepalive() takes it, to the streams of one listener. */
 void streams_keepalive(
     const struct instance *instance, const struct listener *listener, int seconds);
-/* Ends them now. */
+/* Ends all streams of the instance at once. */
 void streams_abort(struct instance *instance, enum close_reason reason);
 /*
- * Applies settings that have changed: ends those that the access rules would not let in, applies the timeouts to the
- * others, and counts all anew if source_prefix is another one. For a new instance, too.
+ * Applies the settings of an instance that is new or was configured anew: ends streams that the access rules deny,
+ * schedules the deadlines of the others, and counts the clients of each source anew if source_prefix has changed.
  */
 void streams_recheck(struct instance *instance);
 
@@ -72,8 +72,8 @@ void streams_settle(
  */
 void stream_send(struct stream *stream, struct evbuffer *bytes, enum verdict verdict);
 /*
- * Moves all bytes behind those of `to`. Few are copied if others wait there: each piece would else keep a
- * chunk of memory of its own, thousands of times its size. 0, or -1 when out of memory.
+ * Moves all bytes to the end of `to`. If it is not empty, a short piece is copied: otherwise each piece would keep a
+ * chunk of memory that can be thousands of times its size. 0, or -1 when out of memory.
  */
 int stream_move(struct evbuffer *to, struct evbuffer *bytes);
 /* Calls the `bytes` handler for the input that it has left; may end the stream, too. */
@@ -81,7 +81,7 @@ void stream_resume(struct stream *stream);
 /* Whether the client keeps up with its output; if not, the `writable` handler is called once it does. */
 bool stream_has_room(const struct stream *stream);
 
-/* What the service kept for this client: conn_size bytes, zeroed at the start. */
+/* The service's state of this client: conn_size bytes, zeroed at the start. */
 void *stream_state(struct stream *stream);
 struct instance *stream_instance(const struct stream *stream);
 const struct peer *stream_peer(const struct stream *stream);
@@ -92,17 +92,15 @@ socklen_t stream_local(const struct stream *stream, struct sockaddr_storage *loc
 
 /* The client of that id among those of all instances; NULL = it is not here (any more). */
 struct stream *stream_find(const struct loop *loop, uint64_t id);
-/* The next one of its instance, in the order of their coming. */
-struct stream *stream_next(const struct stream *stream);
 void stream_describe(const struct stream *stream, struct client *client);
 /* Who is at the other end of a Unix socket. 0, or -1 with errno. */
 int stream_credentials(const struct stream *stream, struct ucred *credentials);
-/* Ends it at once, as one that may not be here. */
+/* Ends it at once, as one that the access rules deny. */
 void stream_kill(struct stream *stream);
 
 /*
- * An iterator over all clients. It may be left and continued in another turn of the loop: clients that have ended
- * meanwhile are skipped.
+ * An iterator over the clients of all instances. It stays valid across turns of the loop: clients that end meanwhile
+ * are skipped.
  */
 struct client_iterator {
 	LIST_ENTRY(client_iterator) entry; /* in loop->iterators */
@@ -115,13 +113,13 @@ void client_iterator_begin(struct client_iterator *iterator, struct loop *loop);
 struct stream *client_iterator_next(struct client_iterator *iterator);
 void client_iterator_end(struct client_iterator *iterator);
 
-/* Before an instance leaves the loop's list. */
+/* Moves the iterators past an instance that is about to leave the loop's list. */
 void client_iterators_pass_instance(struct loop *loop, const struct instance *instance);
 
 /* Sends what streams have answered in this turn of the loop; may end any of them. For loop_new(). */
 void streams_flush_cb(int fd, short events, void *loop);
 
-/* The deadlines' check of a stream. */
+/* Ends the stream if a deadline has passed, or schedules the next check. For loop_new(). */
 void stream_check(struct deadline *deadline, int64_t now_ms);
 
 #endif

@@ -1,9 +1,8 @@
-/* Streams as others see them: all those of an instance or of the loop, what is known of one, and what remains of it. */
+/* Streams as others see them: all those of an instance or of the loop, what is known of one, and the record of its end. */
 #include "net/stream.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -114,11 +113,6 @@ struct stream *stream_find(const struct loop *loop, uint64_t id)
 	return NULL;
 }
 
-struct stream *stream_next(const struct stream *s)
-{
-	return TAILQ_NEXT(s, entry);
-}
-
 /* --- an iterator --- */
 
 static void iterate_over(struct client_iterator *iterator, struct instance *instance)
@@ -173,7 +167,7 @@ void stream_describe(const struct stream *s, struct client *client)
 	snprintf(client->service, sizeof(client->service), "%s", s->instance->name);
 }
 
-/* In the log, and in the list of recent clients. */
+/* Logs and counts the end of a client, and adds it to the recent clients. */
 static void record_closed(struct instance *instance, const struct client *client, bool refused)
 {
 	enum log_level level = close_reason_is_bad((enum close_reason)client->reason)

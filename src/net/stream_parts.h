@@ -1,6 +1,6 @@
 /*
  * The inside of a stream, for its own files: stream.c is its life, turn.c serves its input, stream_deadline.c ends it
- * when it takes too long, and stream_list.c is for those who look at all of them.
+ * when it takes too long, and stream_list.c shows all streams to others.
  */
 #ifndef ECHOD_NET_STREAM_PARTS_H
 #define ECHOD_NET_STREAM_PARTS_H
@@ -45,23 +45,23 @@ struct stream {
 	int64_t opened;            /* ms */
 	int64_t active;            /* ms, the last byte in or out */
 	int64_t line_since;        /* ms, when the half-sent line began; 0 = there is none */
-	int64_t moved; /* ms, last progress of pending output; when lingering, since when */
+	int64_t moved; /* ms, the last progress of pending output; or when lingering began */
 	uint64_t id, bytes_in, bytes_out;
 	struct peer peer;
-	uint32_t acked;     /* bytes_out without the kernel's queue, at the last check */
+	uint32_t acked;     /* at the last check, bytes_out without those in the kernel's queue */
 	uint8_t reason;     /* enum close_reason, from DRAINING on */
 	uint8_t limit;      /* enum limit that it is refused for */
 	uint8_t pending;    /* its place in loop->pending_writes, from 1; 0 = it has none */
 	uint8_t phase : 3;  /* enum stream_phase */
 	bool looked : 1;    /* `acked` is valid: nothing was sent since */
-	bool refused : 1;   /* begins with PHASE_CLOSING, and is in no one's count */
+	bool refused : 1;   /* begins with PHASE_CLOSING; only loop->refused counts it */
 	bool eof : 1;       /* from the client */
 	bool more : 1;      /* whole messages wait in the input for the next turn */
 	bool producing : 1; /* the service may have more to say once there is room */
 	uint64_t state[];   /* of the framing, then of the service */
 };
 
-/* How much of the state is the framing's. */
+/* How many words of stream.state are the framing's. */
 static inline size_t stream_framing_words(const struct handlers *handlers)
 {
 	size_t size = handlers->framing == NULL ? 0 : handlers->framing->state_size;

@@ -20,7 +20,7 @@ struct message *run_next(struct run *run)
 	return &run->messages[run->consumed++];
 }
 
-/* The message behind which the client has closed, and which has no end. */
+/* Serves the last message, which has no end: the client has sent EOF behind it. */
 static enum verdict serve_tail(struct stream *s, struct evbuffer *in, struct evbuffer *out)
 {
 	const struct handlers *handlers = s->handlers;
@@ -106,7 +106,7 @@ static bool look_at_input(struct frame_input *input, struct evbuffer *in)
 	return true;
 }
 
-/* Adds messages to the run until something else comes, or the turn is over; `steps` counts for the turn. */
+/* Adds messages to the run until it is full, the framing returns something else, or `steps` has reached its limit. */
 static enum frame fill_run(struct stream *s, struct frame_input *input, struct run *run, int *steps)
 {
 	void *state = s->state;
