@@ -1,4 +1,4 @@
-/* Records are small: the journal can store them in free pages, and fold them one by one. */
+/* Records are small, so that the journal can store them in free pages and fold them one by one. */
 #include "kv/batch.h"
 
 #include <stddef.h>
@@ -126,7 +126,7 @@ int batch_add_record(struct batch *batch, const unsigned char *bytes, size_t len
 	return 0;
 }
 
-/* Were small batches not absorbed, a record each would be a hundred times their size. */
+/* A small batch is absorbed, because a record of its own could be a hundred times its size. */
 void batch_join(struct batch *batch, struct batch *to)
 {
 	struct batch_record *first = TAILQ_FIRST(&batch->records);

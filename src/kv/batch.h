@@ -42,7 +42,7 @@ struct batch {
 	TAILQ_HEAD(batch_records, batch_record) records;
 	struct undo *undo; /* the newest */
 	struct undo_block *blocks;
-	int spool_file;              /* that it goes to, or comes from; -1 = none */
+	int spool_file;              /* that it is written to, or was read from; -1 = none */
 	struct siphash_key next_key; /* of that file, when the journal has what it holds */
 };
 

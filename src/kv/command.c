@@ -33,7 +33,7 @@ const char *command_read(const struct command *command, const struct slice *word
 			call->args[call->arg_count++] = words[n];
 	}
 	if (n < count || (arg->type != ARG_END && !(arg->flags & ARG_OPTIONAL)))
-		return "unknown command"; /* with other words, it is another one */
+		return "unknown command"; /* the protocol has no other error for a wrong number of words */
 	if (call->key.length > limits->max_key)
 		return "key too long";
 	for (size_t i = 0; command->flags & COMMAND_GROWS && i < call->arg_count; i++)

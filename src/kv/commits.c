@@ -19,9 +19,8 @@
 #include "kv/journal.h"
 #include "kv/keyspace.h"
 
-/* Where a batch no longer waits for the interval; and where clients begin to wait for a disk that does not keep up. */
-#define BATCH_HIGH ((size_t)8 << 20)
-#define BATCH_MAX ((size_t)64 << 20)
+#define BATCH_HIGH ((size_t)8 << 20) /* a batch of more bytes does not wait for the interval */
+#define BATCH_MAX ((size_t)64 << 20) /* with more, the disk does not keep up: clients wait for it */
 
 #define RETRY_MS 100 /* when memory was short for a rollback */
 #define GROUP_MS 1   /* between two looks at whether more clients have joined a group commit */
@@ -39,7 +38,7 @@ struct commits {
 	int64_t open_since;       /* ms, when it got the first */
 	int64_t submitted;        /* us, when the committer got the batch that it has */
 	struct group_commit group;
-	int64_t reminder;        /* ms, in which there is work; INT64_MAX = it was not asked for */
+	int64_t reminder;        /* ms, after which work was asked for; INT64_MAX = it was not */
 	bool begun;              /* the loop runs */
 	bool asked;              /* for work at the end of the turn */
 	int64_t failed_since;    /* ms */
@@ -72,7 +71,7 @@ uint64_t commits_schedule(struct commits *commits)
 	return open->size > BATCH_MAX ? open->commit : 0;
 }
 
-/* The newest first. What is not undone for now is not shown to anybody. */
+/* Undoes the newest changes first. false when out of memory: clients are not shown what is left, see note_commit(). */
 static bool roll_back_all(struct commits *commits)
 {
 	struct keyspace *keyspace = commits->keyspace;
@@ -84,7 +83,7 @@ static bool roll_back_all(struct commits *commits)
 	return done;
 }
 
-/* Asks for work in so many ms, unless that is so earlier; -1 = there is no need. */
+/* Asks for work in so many ms, unless it comes earlier anyway; -1 = there is no need. */
 static void remind(struct commits *commits, int64_t ms)
 {
 	if (ms == -1 || ms >= commits->reminder)
@@ -93,7 +92,7 @@ static void remind(struct commits *commits, int64_t ms)
 	commits->host.work_in(commits->host.arg, ms);
 }
 
-/* Submits the open batch to the committer, or says when that will be due. */
+/* Submits the open batch to the committer, or asks for work when that is due. */
 static void submit_batch(struct commits *commits)
 {
 	struct keyspace *keyspace = commits->keyspace;
@@ -131,8 +130,8 @@ static void on_committed(struct commits *commits, struct batch *done)
 	keyspace_committed(commits->keyspace, done);
 }
 
-/* What was replied before it was durable is kept, and tried again. */
-static void on_failure(struct commits *commits, const struct commit_completion *completion)
+/* Notes whether the disk fails or works again, and undoes what clients wait for if it has failed. */
+static void check_failure(struct commits *commits, const struct commit_completion *completion)
 {
 	struct keyspace *keyspace = commits->keyspace;
 
@@ -176,12 +175,12 @@ void commits_work(struct commits *commits)
 		durable = completion.done->commit;
 		on_committed(commits, completion.done);
 	}
-	on_failure(commits, &completion);
+	check_failure(commits, &completion);
 	submit_batch(commits);
 	remind(commits, committer_due(commits->committer));
 	if (durable != 0)
 		commits->host.committed(commits->host.arg, durable, true);
-	/* With an interval no reply promises the disk, not even one that waited because the disk did not keep up. */
+	/* With an interval, a failed batch is kept and tried again; even a reply that had to wait does not promise the disk. */
 	if (completion.failed)
 		commits->host.committed(
 		    commits->host.arg, commits->keyspace->last_commit, !commits->always);

@@ -1,6 +1,6 @@
 /*
- * The commits of a store: gives the batches of its keyspace to the disk, one after the other, and tells the host which of
- * them are durable. While one batch is being committed, the next one fills.
+ * The commits of a store: gives the batches of its keyspace to the disk, one after the other, and reports to the host
+ * which of them are durable or have failed. While one batch is being committed, the next one fills.
  */
 #ifndef ECHOD_KV_COMMITS_H
 #define ECHOD_KV_COMMITS_H

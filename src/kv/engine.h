@@ -1,7 +1,7 @@
 /*
  * An engine: what the kv service asks of a store. It answers a call at once, but the result may rest on a commit
- * that the disk has not made yet; nobody may be told it before the engine reports that commit. No sockets and no
- * libevent: who hosts an engine runs its work.
+ * that the disk has not made yet; no client may be told it before the engine reports that commit. An engine has no
+ * sockets and no libevent: its host runs its work.
  */
 #ifndef ECHOD_KV_ENGINE_H
 #define ECHOD_KV_ENGINE_H
@@ -25,11 +25,11 @@ struct engine_settings {
 
 /* What an engine asks of its host. */
 struct engine_host {
-	/* Call engine_ops.work: 0 = at the end of this turn of the loop, else in that many ms or before. */
+	/* Has engine_ops.work called: 0 = at the end of this turn of the loop, else in that many ms or before. */
 	void (*work_in)(void *arg, int64_t ms);
 	/*
-	 * This commit and all before it are durable or, if !ok, have failed: they are undone, or nobody
-	 * knows yet when they will be durable.
+	 * This commit and all before it are durable or, if !always, at least kept in memory until the disk takes them.
+	 * If !ok, those that were not reported before have failed and are undone.
 	 */
 	void (*committed)(void *arg, uint64_t commit, bool ok);
 	void *arg;

@@ -1,11 +1,14 @@
-/* Three limits bound the cost of a wait in which no client sends a change: the time of a few commits, END_MAX, NO_WAITS. */
+/* A wait in vain is short: four commits' time or END_MAX at most. NO_WAITS commits without a wait follow it. */
 #include "kv/group_commit.h"
 
 #define IDLE_MAX 1000 /* us without another change */
 #define END_MAX 5000  /* us in all */
-#define NO_WAITS 15   /* commits without a wait, after such a one */
+#define NO_WAITS 15   /* commits without a wait, after one in vain */
 
-/* The newest value is a quarter of a running mean. A mean that is not measured decays, so that it will be. */
+/*
+ * The newest value makes up a quarter of a running mean. The mean of a change decays, because while it is too large no
+ * batch may wait, and only a wait measures it.
+ */
 #define NEWEST 4
 #define DECAY 32
 

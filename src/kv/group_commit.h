@@ -3,8 +3,8 @@
  * their next changes in a moment, and a commit costs the same for many changes as for few; without a wait the
  * clients would fall apart into small groups. If a commit takes longer than serving all of them, the batch waits for
  * all; otherwise for half of them, so that the loop serves one half while the disk writes the changes of the other. A
- * single client never waits. After a wait in which no client sent a change, the next commits do not wait. The struct is a plain value; times are
- * in us.
+ * single client never waits. After a wait that did not bring as many changes as expected, the next commits are not
+ * followed by one. The struct is a plain value; times are in us.
  */
 #ifndef ECHOD_KV_GROUP_COMMIT_H
 #define ECHOD_KV_GROUP_COMMIT_H

@@ -19,7 +19,7 @@ bool keyspace_get(struct keyspace *keyspace, const struct table_key *key, struct
 	return table_get(keyspace->table, key, &item->value) == 0;
 }
 
-/* Remembers what the key is. 0, or -1 when out of memory. */
+/* Remembers the key's present value. 0, or -1 when out of memory. */
 static int add_undo(struct keyspace *keyspace, const struct table_key *key)
 {
 	struct slice value;

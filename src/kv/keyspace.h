@@ -1,8 +1,8 @@
 /*
- * The keyspace: what a command sees of the store, and what it can do to it: get, put, delete. Under put and delete,
- * once for all commands, a change goes into the open batch, for the disk, and what it replaces into an undo, until
- * the batch is committed. A keyspace that is not logged is the table alone. It is embedded in its store, which takes
- * the batches from it.
+ * The keyspace: what a command sees of the store, and what it can do to it: get, put, delete. Put and delete, once for
+ * all commands, add the change to the open batch, for the disk, and keep what it replaces as an undo until the batch is
+ * committed. A keyspace that is not logged is the table alone. It is embedded in its store; commits.c takes the batches
+ * from it.
  */
 #ifndef ECHOD_KV_KEYSPACE_H
 #define ECHOD_KV_KEYSPACE_H
@@ -26,15 +26,15 @@ struct keyspace {
 	/* Set once by the store: */
 	bool logged;   /* changes go into batches */
 	bool undoable; /* and can be undone: clients wait for their commit */
-	/* By the store, of the disk: */
-	bool read_only; /* it takes no changes */
+	/* Set by commits.c: */
+	bool read_only; /* the disk takes no changes */
 	bool undoing;   /* a failed batch is not all undone yet: uncommitted keys are not shown */
 	/* Its own: */
 	struct batch *open;             /* fills; NULL = nothing has changed, or out of memory */
 	uint64_t last_commit;           /* the number of the newest batch */
 	struct uncommitted uncommitted; /* the undos of all batches that are not committed */
-	/* What the command that runs has met; the store clears it before: */
-	bool changed;
+	/* Of the command that runs; the store clears them before: */
+	bool changed; /* the open batch has got a change */
 	enum kv_status
 	    refusal;     /* KV_FULL or KV_UNAVAILABLE: that is its status, whatever it returns */
 	uint64_t commit; /* that its result rests on; 0 = it is durable */
@@ -51,7 +51,7 @@ int keyspace_put(struct keyspace *keyspace, const struct table_key *key, const s
 /* Whether the key existed, and is deleted now. It is false also when the store refuses it; then nothing has changed. */
 bool keyspace_delete(struct keyspace *keyspace, const struct table_key *key);
 
-/* --- for the store --- */
+/* --- for the store and its commits --- */
 
 /* The batch is durable: frees it and its undos. */
 void keyspace_committed(struct keyspace *keyspace, struct batch *batch);

@@ -23,7 +23,7 @@ static void store_prepare(struct engine *engine, struct call *calls, size_t coun
 		if (calls[i].command != NULL)
 			table_hash_and_prefetch(table, &calls[i].key);
 	if (count == 1)
-		return; /* its bucket is still on the way, and the lookup that waits for it needs the entry next */
+		return; /* nothing can be done until its bucket is there, and then the lookup fetches the entry */
 	for (size_t i = 0; i < count; i++)
 		if (calls[i].command != NULL)
 			table_prefetch_entry(table, &calls[i].key);

@@ -1,10 +1,9 @@
 /*
- * control: requests of an administrator in lines, answered one after the other. A request may reload the
- * daemon or end its clients, this one too, so none is served where it comes in: it waits for the next turn
- * of the loop, and long answers go out a piece a turn.
+ * control: requests of an administrator in lines, answered one after the other. A request may reload the daemon or end
+ * any client, even the one that sent it. So no request is served by the handler that receives it: it waits for the next
+ * turn of the loop. A long answer is sent in pieces, one per turn.
  */
 #include <event2/buffer.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -20,18 +19,18 @@
 #define WAITING_MAX (64u * 1024) /* bytes of requests that wait for their turn */
 #define PIECE (32u * 1024)       /* most answers are shorter */
 
-/* A client's; on its own in memory, since its stream may end within a call that it has made. */
+/* Of a client. Allocated by itself, because a step of its request may end the stream and free the stream's state. */
 struct session {
-	struct stream *stream; /* NULL once it has ended */
-	struct evbuffer *waiting, *answer;
+	struct stream *stream;             /* NULL once it has ended */
+	struct evbuffer *waiting, *answer; /* requests; the piece that is being made */
 	struct task *work;
 	struct control_task *task;      /* the request under way */
 	enum control_progress progress; /* of it, after its last step */
 	bool running;                   /* a step of it, right now */
-	bool ending;                    /* nothing more comes: close once all is answered */
+	bool ending;                    /* no more requests follow: close once all are answered */
 };
 
-/* A client's state. */
+/* The stream's state. */
 struct place {
 	struct session *session;
 };
@@ -56,14 +55,14 @@ static bool has_work(const struct session *session)
 	return session->task != NULL || evbuffer_get_length(session->waiting) > 0;
 }
 
-/* One step of the request under way. What it does may end the stream: session->stream is NULL then. */
-static enum verdict step(struct session *session)
+/* Takes one step of the request under way, which may end the stream: session->stream is NULL then. */
+static enum verdict control_step(struct session *session)
 {
 	const struct host *host = stream_instance(session->stream)->loop->host;
 	size_t length;
 	char *line;
 
-	/* Room first: an answer that ends in OK must not lack a part for want of memory. */
+	/* Reserves memory first: an answer that ends in OK must be complete. */
 	if (evbuffer_expand(session->answer, PIECE) == -1)
 		return VERDICT_ABORT;
 	if (session->task == NULL) {
@@ -85,14 +84,14 @@ static enum verdict step(struct session *session)
 	return session->ending && !has_work(session) ? VERDICT_CLOSE : VERDICT_CONTINUE;
 }
 
-static void work(void *arg)
+static void control_work(void *arg)
 {
 	struct session *session = arg;
 	enum verdict verdict;
 
 	if (!has_work(session) || !stream_has_room(session->stream))
-		return; /* control_writable() sees to it */
-	verdict = step(session);
+		return; /* control_writable() schedules it again */
+	verdict = control_step(session);
 	if (session->stream == NULL) {
 		session_free(session);
 		return;
@@ -113,13 +112,13 @@ static enum verdict control_open(struct stream *stream, struct evbuffer *out)
 	session->stream = stream;
 	session->waiting = evbuffer_new();
 	session->answer = evbuffer_new();
-	session->work = task_new(stream_instance(stream)->loop, -1, work, session);
+	session->work = task_new(stream_instance(stream)->loop, -1, control_work, session);
 	if (session->waiting == NULL || session->answer == NULL || session->work == NULL)
 		return VERDICT_ABORT;
 	return VERDICT_CONTINUE;
 }
 
-/* At a drain, too: a reload that takes this very service away is answered. */
+/* Called at a drain, too: a reload that removes this service still gets its answer. */
 static enum verdict control_eof(struct stream *stream, struct evbuffer *out)
 {
 	struct session *session = session_of(stream);
@@ -182,7 +181,7 @@ static void control_close(struct stream *stream)
 		return;
 	session->stream = NULL;
 	if (session->running)
-		return; /* work() frees it */
+		return; /* control_work() frees it */
 	if (session->task != NULL)
 		stream_instance(stream)->loop->host->end(session->task);
 	session_free(session);

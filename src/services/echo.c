@@ -1,5 +1,4 @@
 /* echo (RFC 862): sends back what it receives. */
-#include <event2/buffer.h>
 #include <string.h>
 
 #include "services/service.h"

@@ -1,10 +1,9 @@
 /*
- * exec: a program for each client, which is its standard input and output. The relay moves the
- * bytes and ends the program; here is what the config says about it.
+ * exec: runs a program for each client, which is its standard input and output. net/relay.c moves the bytes and ends
+ * the program; this file has the configuration.
  */
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "net/program.h"

@@ -1,6 +1,6 @@
 /*
- * An instance of the kv service, for the files that are it: kv (its life) and kv_lines (its protocol). It belongs to
- * kv.c, from kv_start() to kv_stop().
+ * An instance of the kv service, as kv.c (its life) and kv_lines.c (its protocol) share it. kv.c owns it, from
+ * kv_start() to kv_stop().
  */
 #ifndef ECHOD_SERVICES_KV_H
 #define ECHOD_SERVICES_KV_H
@@ -20,7 +20,7 @@ struct kv {
 	struct engine *engine;
 	struct task *work; /* of the engine */
 	struct call_limits limits;
-	uint64_t committed; /* the last commit that is durable */
+	uint64_t committed; /* the last commit whose promises are kept, see engine_host.committed */
 	/* Calls that were refused for lack of memory: */
 	uint64_t refused;        /* since the start */
 	bool is_full;            /* the last one was refused; then: */
@@ -34,7 +34,7 @@ void kv_note_growth(
 
 /* The streams in lines. */
 extern const struct handlers kv_lines_handlers;
-/* What they reply to a request that rests on a failed commit. */
+/* Their reply to a request that rests on a failed commit. */
 extern const char kv_lines_failure[];
 
 #endif

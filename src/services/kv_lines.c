@@ -1,7 +1,7 @@
 /*
  * The kv service in lines: words become calls, and results become lines. Lines that have arrived together are served
- * in three steps: all are read, all their keys are prepared, and each is run. The prefetches of the second step are
- * what makes pipelined requests fast.
+ * in three steps: all are read, all their keys are hashed and prefetched, and each is run. The prefetches make pipelined
+ * requests fast.
  */
 #include <endian.h>
 #include <event2/buffer.h>

@@ -1,7 +1,6 @@
 /*
- * A service: one const struct service_ops in one file, and one row in services.def. It gets bytes and
- * says verdicts; of the network it sees what this header gives it: no descriptor, no address family, no
- * event.
+ * A service: one const struct service_ops in one file, and one row in services.def. It gets bytes and returns verdicts;
+ * sockets, address families and events are left to src/net.
  */
 #ifndef ECHOD_SERVICES_SERVICE_H
 #define ECHOD_SERVICES_SERVICE_H
@@ -43,7 +42,7 @@ struct service_ops {
 	int (*start)(struct instance *instance, struct error *error);
 	/* Its last client and program have gone. NULL = frees instance->state. */
 	void (*stop)(struct instance *instance);
-	/* instance->conf is in force: after the start, and another one after each reload. */
+	/* After the start and after each reload: instance->conf is in force, and may be another one. */
 	void (*configure)(struct instance *instance);
 	/* What only the service knows of its state, for an administrator. */
 	void (*report)(const struct instance *instance, struct report *report);
@@ -80,7 +79,7 @@ void service_stop(struct instance *instance);
 /* The check of every kind: addresses to listen on, of a transport that the service has. */
 int service_check(const struct instance_config *config, struct error *error);
 
-/* Warns of what is valid but unwise: a store, a program or answers to datagrams for everybody. */
+/* The warning of every kind: everybody can use a store, a program or answers to datagrams. */
 int service_warn(const struct instance_config *config, struct error *error);
 
 /*
@@ -89,10 +88,10 @@ int service_warn(const struct instance_config *config, struct error *error);
  */
 int service_verify(const struct instance_config *config, const char *user, struct strings *errors);
 
-/* Logs the same warning for an address that no key gives: of a socket from the service manager. */
+/* Logs the same warning for the address of a socket from the service manager, which no key gives. */
 void service_warn_endpoint(const struct instance_config *config, const struct endpoint *endpoint);
 
-/* Whether the service can listen at an address that no key gives. 0, or -1 with an error. */
+/* Whether the service can listen at such an address. 0, or -1 with an error. */
 int service_check_endpoint(
     const struct instance_config *config, const struct endpoint *endpoint, struct error *error);
 

@@ -1,6 +1,5 @@
 /* upper: a to z become A to Z, and nothing else changes. */
 #include <event2/buffer.h>
-#include <string.h>
 
 #include "net/frame_lines.h"
 #include "net/replies.h"
@@ -30,7 +29,7 @@ static void to_upper(char *to, const char *from, size_t length)
 	}
 }
 
-/* Every extent in place, then all of it moves over without a copy. */
+/* Converts each extent where it lies, then moves all of them without a copy. */
 static enum verdict upper_bytes(struct stream *stream, struct evbuffer *in, struct evbuffer *out)
 {
 	struct evbuffer_iovec extent;
