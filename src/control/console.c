@@ -1,10 +1,9 @@
-/* Makes a line into a request, and the answer of its command into pieces. */
+/* Turns a line into a request, and the answer of its command into pieces. */
 #include "control/console.h"
 
 #include <errno.h>
 #include <event2/buffer.h>
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -68,7 +68,7 @@ struct command {
 /* The value of an option that the row has; NULL = it is not given, "" = it takes no value. */
 const char *request_option(const struct request *request, const char *name);
 
-/* Refuses it: the text of the line "ERROR: ...", one line. Returns NULL, for `answer`. */
+/* Refuses the request; the text, one line, follows "ERROR: ". Returns NULL, for `answer`. */
 void *request_refuse(struct request *request, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* The same with the usage of the command, and the reason as a detail. */

@@ -1,10 +1,9 @@
 /*
- * One row per configuration key: a row says how a key is called, what it may hold, where the value
- * goes and what it is for. Parsing, range checks, messages, `-T`, `--explain`, reload and the check
- * of the manual all come from the rows; nothing else in the tree knows a key by its name.
+ * One row per configuration key: its name, what it may hold, where the value goes and what it is for. Parsing, range
+ * checks, messages, `-T`, `--explain`, reload and the check of the manual all come from the rows. Other code names a key
+ * in an error message, or if it means the same to several services.
  *
- * A type is an object too, so that a folder further right can add one (net/ adds addresses and
- * networks) without core/ knowing it.
+ * A type is an object, so that a folder that uses core/ can add one, as net/ adds addresses and networks.
  */
 #ifndef ECHOD_CORE_OPTION_H
 #define ECHOD_CORE_OPTION_H
@@ -121,7 +120,7 @@ int option_set(struct option_section *section, const struct option_row *row,
 /* Whether the row accepts the setting; sets nothing. */
 bool option_accepts(const struct option_row *row, const struct config_setting_t *setting);
 
-/* The same from a value in the file's syntax. 0, or -1 with errno ENOMEM or EINVAL. */
+/* As option_set(), from a value in the file's syntax. 0, or -1 with errno ENOMEM or EINVAL. */
 int option_set_text(struct option_section *section, const struct option_row *row, const char *text,
     const struct option_origin *origin);
 
@@ -130,7 +129,7 @@ void *option_field(const struct option_section *section, const struct option_row
 
 const struct option_origin *option_origin(
     const struct option_section *section, const struct option_row *row);
-/* The same of a key that is there. */
+/* The same, of a key that must exist. */
 const struct option_origin *option_origin_of(const struct option_section *section, const char *key);
 
 /* Whether the row has a value at all: from a file or by default. */
@@ -147,7 +146,7 @@ bool option_equal(
 int option_copy(
     struct option_section *to, const struct option_section *from, const struct option_row *row);
 
-/* --explain: what it may hold, its default, what it is for. `path` is how the key is called. */
+/* --explain: what the key may hold, its default, what it is for. `path` is its full name. */
 void option_explain(const struct option_row *row, const char *path, FILE *out);
 
 /*
@@ -160,9 +159,8 @@ const char *option_read_string(const struct option_row *row, const struct config
 	((many) ? "an array with each item a string" : "a string or an array of strings")
 
 /*
- * For those who write a type (and a list of strings can be left to option_strings, its printing to
- * option_string). Sets the error to "expected EXPECTED, got …", the latter from the
- * setting; always -1.
+ * For those who write a type; a list of strings can be left to option_strings, its printing to option_string. Sets the
+ * error to "expected EXPECTED, got …", with the setting's value. Always -1.
  */
 int option_refuse(
     struct error *error, const struct config_setting_t *setting, const char *expected);
