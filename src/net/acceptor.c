@@ -58,7 +58,7 @@ static void acceptor_wait(struct acceptor *a)
 	a->waits = a->shares = true;
 	TAILQ_REMOVE(&a->all->accepting, a, entry);
 	TAILQ_INSERT_TAIL(&a->all->waiting, a, entry);
-	a->all->loop->waiting++;
+	a->all->loop->waiting_acceptors++;
 }
 
 static bool acceptor_must_wait(const struct acceptor *a)
@@ -99,7 +99,7 @@ void acceptors_resume(struct acceptors *all)
 		a->waits = false;
 		TAILQ_REMOVE(&all->waiting, a, entry);
 		TAILQ_INSERT_TAIL(&all->accepting, a, entry);
-		all->loop->waiting--;
+		all->loop->waiting_acceptors--;
 	}
 }
 
@@ -228,7 +228,7 @@ void acceptor_stop(struct acceptor *a)
 	event_free(a->event);
 	a->event = NULL;
 	TAILQ_REMOVE(a->waits ? &a->all->waiting : &a->all->accepting, a, entry);
-	a->all->loop->waiting -= a->waits;
+	a->all->loop->waiting_acceptors -= a->waits;
 }
 
 struct acceptors *acceptors_new(struct loop *loop)

@@ -114,7 +114,7 @@ static enum sniffed_http sniff_long_line(
 {
 	if (typed || refusal_of(in, PROTOCOL_HTTP) == NULL)
 		return SNIFFED_OTHER;
-	/* The same bytes are judged, however many have arrived. */
+	/* The same bytes are checked, however many have arrived. */
 	return sniff_http_begin(in->at, (size_t)in->settings->max_line + 1, !lines->first_ended);
 }
 

@@ -58,7 +58,7 @@ struct datagram_route {
 	const struct sockaddr *name; /* of a Unix peer, which identifies it */
 	socklen_t name_length;
 	const struct in6_addr
-	    *to; /* a sockaddr_key(), see there; NULL = not known: it is not judged */
+	    *to; /* a sockaddr_key(), see there; NULL = not known: it is not checked */
 };
 
 struct guard;

@@ -128,7 +128,7 @@ void loop_announce_departure(struct loop *loop)
 {
 	if (loop->departed != NULL)
 		event_active(loop->departed, 0, 0);
-	if (loop->waiting > 0)
+	if (loop->waiting_acceptors > 0)
 		event_active(loop->room, 0, 0);
 }
 

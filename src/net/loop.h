@@ -48,15 +48,15 @@ struct loop {
 	struct stream *pending_writes[PENDING_WRITES_MAX];
 	size_t pending_count;
 	struct event *flush;
-	size_t bytes_since_flush;    /* moved for all clients */
-	const struct stream *judged; /* in stream_check(); NULL once that stream has ended */
+	size_t bytes_since_flush;     /* moved for all clients */
+	const struct stream *checked; /* in stream_check(); NULL once that stream has ended */
 	struct recent_clients recent_clients;
 	struct client_iterators iterators; /* over all clients, begun and not ended */
 	const struct host *host;           /* answers the control service; its owner set it */
 	/* Activated when a client or a program has gone; NULL = not wanted. The module that set one owns it. */
 	struct event *departed;
-	struct event *room; /* the same, but only while `waiting` is above 0 */
-	size_t waiting;     /* acceptors that do not accept */
+	struct event *room; /* the same, but only while `waiting_acceptors` is above 0 */
+	size_t waiting_acceptors;
 };
 
 /*

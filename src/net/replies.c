@@ -18,7 +18,7 @@ struct promise {
 struct promises {
 	struct waiter waiter;    /* its stream is NULL until it is in a list */
 	struct evbuffer *behind; /* NULL = there is nothing */
-	size_t waiting;          /* bytes of all replies, and of their places in the queue */
+	size_t unsent;           /* bytes of all replies, and of their places in the queue */
 	size_t first, end, capacity;
 	struct promise *queue; /* from `first` to before `end` */
 	struct promise few[PROMISES_INLINE];
@@ -28,9 +28,9 @@ void replies_begin(struct replies *replies, struct evbuffer *out, struct promise
 {
 	replies->out = out;
 	replies->promises = promises;
-	replies->waiting = evbuffer_get_length(out);
+	replies->unsent = evbuffer_get_length(out);
 	if (*promises != NULL)
-		replies->waiting += (*promises)->waiting;
+		replies->unsent += (*promises)->unsent;
 	replies->length = 0;
 	replies->promising = replies->lost = false;
 }
@@ -43,9 +43,9 @@ void promises_join(struct promises *promises, struct waiters *waiters, struct st
 	LIST_INSERT_HEAD(waiters, &promises->waiter, entry);
 }
 
-size_t promises_waiting(const struct promises *promises)
+size_t promises_unsent(const struct promises *promises)
 {
-	return promises->waiting;
+	return promises->unsent;
 }
 
 /* Bytes of a reply: to the output, or behind the last promise. */
@@ -61,7 +61,7 @@ static void pass_on(struct replies *replies, const void *bytes, size_t length)
 			p->behind = evbuffer_new();
 		replies->lost |= p->behind == NULL || evbuffer_add(p->behind, bytes, length) == -1;
 		*(replies->promising ? &last->length : &last->known) += length;
-		p->waiting += length;
+		p->unsent += length;
 	}
 }
 
@@ -74,7 +74,7 @@ void replies_flush(struct replies *replies)
 
 void replies_add(struct replies *replies, const void *bytes, size_t length)
 {
-	replies->waiting += length;
+	replies->unsent += length;
 	if (length > sizeof(replies->bytes) - replies->length)
 		replies_flush(replies);
 	if (length > sizeof(replies->bytes)) {
@@ -125,8 +125,8 @@ static struct promises *make_room(struct promises **promises)
 /* The promise itself counts, too: thousands of short replies must not take memory without bound. */
 static void count_promised(struct replies *replies, size_t length)
 {
-	(*replies->promises)->waiting += length;
-	replies->waiting += length;
+	(*replies->promises)->unsent += length;
+	replies->unsent += length;
 }
 
 static void add_promise(struct replies *replies, uint64_t commit, const char *likely)
@@ -208,8 +208,8 @@ static int settle_first(struct promises *p, struct evbuffer *out, bool is_kept, 
 		result = -1;
 	if (known > 0 && evbuffer_remove_buffer(p->behind, out, known) != (int)known)
 		result = -1;
-	p->waiting -= sizeof(*first) + first->known +
-		      first->length * (first->likely == NULL ? 1 : first->count);
+	p->unsent -= sizeof(*first) + first->known +
+		     first->length * (first->likely == NULL ? 1 : first->count);
 	p->first++;
 	return result;
 }

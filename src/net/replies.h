@@ -34,7 +34,7 @@ LIST_HEAD(waiters, waiter);
 struct replies {
 	struct evbuffer *out;
 	struct promises **promises; /* of the stream; *promises is NULL while nothing is promised */
-	size_t waiting; /* bytes that the client has not been sent yet, these replies among them */
+	size_t unsent;  /* bytes that the client has not been sent yet, these replies among them */
 	size_t length;  /* of `bytes` */
 	bool promising; /* what is added belongs to the last promise */
 	bool lost;      /* out of memory: a reply is missing, the stream has to be reset */
@@ -63,7 +63,7 @@ void replies_flush(struct replies *replies);
 void promises_join(struct promises *promises, struct waiters *waiters, struct stream *stream);
 
 /* Bytes of promises and of what is behind them. */
-size_t promises_waiting(const struct promises *promises);
+size_t promises_unsent(const struct promises *promises);
 
 /*
  * Moves to `out` what is known now, from the front on: the promises of commits up to `committed` are kept, all others

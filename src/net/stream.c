@@ -52,13 +52,13 @@ void stream_end(struct stream *s, enum close_reason reason)
 		s->handlers->close(s);
 	stream_record_end(s, reason);
 	deadline_cancel(loop->deadlines, &s->deadline);
-	if (loop->judged == s)
-		loop->judged = NULL;
+	if (loop->checked == s)
+		loop->checked = NULL;
 	LIST_FOREACH (iterator, &loop->iterators, entry)
 		if (iterator->next == s)
 			iterator->next = TAILQ_NEXT(s, entry);
-	if (s->pending != 0)
-		loop->pending_writes[s->pending - 1] = NULL;
+	if (s->pending_place != 0)
+		loop->pending_writes[s->pending_place - 1] = NULL;
 	TAILQ_REMOVE(&instance->streams, s, entry);
 	if (s->handlers->framing != NULL)
 		s->handlers->framing->close(s->state);
@@ -96,16 +96,16 @@ static void linger(struct stream *s)
 
 /* --- output --- */
 
-size_t stream_waiting(const struct stream *s)
+size_t stream_unsent(const struct stream *s)
 {
-	size_t waiting = evbuffer_get_length(bufferevent_get_output(s->channel.bev));
+	size_t unsent = evbuffer_get_length(bufferevent_get_output(s->channel.bev));
 
-	return s->promises == NULL ? waiting : waiting + promises_waiting(s->promises);
+	return s->promises == NULL ? unsent : unsent + promises_unsent(s->promises);
 }
 
 bool stream_has_room(const struct stream *s)
 {
-	return stream_waiting(s) <= REPLIES_HIGH;
+	return stream_unsent(s) <= REPLIES_HIGH;
 }
 
 /* Writes what the socket takes, at most about so much. 0, or -1 when the stream has ended. */
@@ -124,7 +124,7 @@ static int write_output(struct stream *s, size_t most)
 		if (n <= 0)
 			break;
 		sent += (size_t)n;
-		s->looked = false;
+		s->acked_valid = false;
 		s->bytes_out += (size_t)n;
 		s->instance->counters.bytes_out += (size_t)n;
 	} while (n == (ssize_t)piece && sent < most);
@@ -141,21 +141,21 @@ static int write_output(struct stream *s, size_t most)
 static void flush(struct stream *s)
 {
 	struct channel *channel = &s->channel;
-	size_t unread = evbuffer_get_length(bufferevent_get_input(channel->bev)), left, waiting;
+	size_t unread = evbuffer_get_length(bufferevent_get_input(channel->bev)), left, unsent;
 	bool read, write, again;
 
 	if (!channel->writing && write_output(s, SSIZE_MAX) == -1)
 		return;
-	left = waiting = evbuffer_get_length(bufferevent_get_output(channel->bev));
+	left = unsent = evbuffer_get_length(bufferevent_get_output(channel->bev));
 	if (s->promises != NULL)
-		waiting += promises_waiting(s->promises);
+		unsent += promises_unsent(s->promises);
 	if (left > OUTPUT_MAX) {
 		stream_end(s, CLOSE_SLOW_READER);
 		return;
 	}
 	/* Half a line is read on, however long it is: only its end lets it be served, and the framing limits it. */
 	read = unread <= INPUT_HIGH || (s->handlers->framing != NULL && !s->more);
-	read = !s->eof && (s->phase >= PHASE_CLOSING || (read && waiting <= REPLIES_HIGH));
+	read = !s->eof && (s->phase >= PHASE_CLOSING || (read && unsent <= REPLIES_HIGH));
 	write = left > 0 || s->producing;
 	if (write && !channel->writing)
 		s->moved = clock_ms();
@@ -167,9 +167,9 @@ static void flush(struct stream *s)
 		return;
 	}
 	again = s->more || (channel->ops->has_more != NULL && channel->ops->has_more(channel));
-	if (again && waiting <= REPLIES_HIGH)
+	if (again && unsent <= REPLIES_HIGH)
 		channel_again(channel); /* after the other clients of this turn */
-	if (waiting == 0 && s->phase >= PHASE_CLOSING)
+	if (unsent == 0 && s->phase >= PHASE_CLOSING)
 		linger(s);
 	else if (write || !read || s->line_since != 0)
 		stream_schedule_check(s, s->active);
@@ -186,7 +186,7 @@ void streams_flush_cb(int fd, short events, void *arg)
 
 		if (s == NULL)
 			continue;
-		s->pending = 0;
+		s->pending_place = 0;
 		flush(s);
 	}
 	loop->pending_count = loop->bytes_since_flush = 0;
@@ -197,7 +197,7 @@ static void flush_later(struct stream *s)
 {
 	struct loop *loop = s->instance->loop;
 
-	if (s->pending != 0)
+	if (s->pending_place != 0)
 		return;
 	if (loop->pending_count == PENDING_WRITES_MAX) {
 		flush(s);
@@ -206,7 +206,7 @@ static void flush_later(struct stream *s)
 	if (loop->pending_count == 0)
 		event_active(loop->flush, EV_SIGNAL, 0);
 	loop->pending_writes[loop->pending_count++] = s;
-	s->pending = (uint8_t)loop->pending_count;
+	s->pending_place = (uint8_t)loop->pending_count;
 }
 
 /* Counts served input and sends the short replies if it is time. May end any stream: for callbacks of the loop. */
@@ -270,7 +270,7 @@ void stream_readable_cb(evutil_socket_t fd, short events, void *bev)
 {
 	struct stream *s = ((struct bufferevent *)bev)->cbarg;
 	struct loop *loop = s->instance->loop;
-	bool is_check = loop->judged == s; /* which must not end other streams */
+	bool is_check = loop->checked == s; /* which must not end other streams */
 	ssize_t n = s->channel.ops->receive(&s->channel);
 
 	(void)fd;

@@ -100,10 +100,10 @@ static void check_output(struct stream *s, int64_t now)
 	uint32_t acked = (uint32_t)(s->bytes_out - (uint64_t)queued);
 	bool moved = false;
 
-	if (s->looked ? acked != s->acked : queued > 0 && is_due(s, now))
+	if (s->acked_valid ? acked != s->acked : queued > 0 && is_due(s, now))
 		moved = true; /* no earlier check to compare with: the daemon stood still */
 	s->acked = acked;
-	s->looked = true;
+	s->acked_valid = true;
 	if (moved)
 		s->active = s->moved = now;
 }
@@ -121,7 +121,7 @@ static void check_input(struct stream *s, int64_t now)
 	do { /* one more read at the end: it may return EOF */
 		before = s->bytes_in;
 		stream_readable_cb(s->channel.fd, EV_READ, s->channel.bev);
-		if (loop->judged != s)
+		if (loop->checked != s)
 			return;
 		n = (int64_t)(s->bytes_in - before);
 		there -= n;
@@ -158,17 +158,17 @@ void stream_check(struct deadline *deadline, int64_t now)
 	struct loop *loop = s->instance->loop;
 	enum close_reason reason;
 
-	loop->judged = s;
+	loop->checked = s;
 	if (s->phase != PHASE_LINGERING)
 		check_output(s, now);
 	if (s->channel.reading && is_due(s, now))
 		check_input(s, now);
-	if (loop->judged == NULL)
+	if (loop->checked == NULL)
 		return; /* check_input() ended the stream */
 	if (is_due(s, now) && s->phase < PHASE_CLOSING && !s->channel.writing &&
 	    s->handlers->busy != NULL && s->handlers->busy(s))
 		s->active = now;
-	loop->judged = NULL;
+	loop->checked = NULL;
 	put_off_deadlines(s, now);
 	if (next_deadline(s, &reason) <= now) {
 		/* Closing with unread input would reset, and the client lose what is on its way to it. */

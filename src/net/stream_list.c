@@ -163,7 +163,7 @@ void stream_describe(const struct stream *s, struct client *client)
 		.active = s->active,
 		.bytes_in = s->bytes_in,
 		.bytes_out = s->bytes_out,
-		.unsent = stream_waiting(s) };
+		.unsent = stream_unsent(s) };
 	snprintf(client->service, sizeof(client->service), "%s", s->instance->name);
 }
 

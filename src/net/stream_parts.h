@@ -48,17 +48,17 @@ struct stream {
 	int64_t moved; /* ms, the last progress of pending output; or when lingering began */
 	uint64_t id, bytes_in, bytes_out;
 	struct peer peer;
-	uint32_t acked;     /* at the last check, bytes_out without those in the kernel's queue */
-	uint8_t reason;     /* enum close_reason, from DRAINING on */
-	uint8_t limit;      /* enum limit that it is refused for */
-	uint8_t pending;    /* its place in loop->pending_writes, from 1; 0 = it has none */
-	uint8_t phase : 3;  /* enum stream_phase */
-	bool looked : 1;    /* `acked` is valid: nothing was sent since */
-	bool refused : 1;   /* begins with PHASE_CLOSING; only loop->refused counts it */
-	bool eof : 1;       /* from the client */
-	bool more : 1;      /* whole messages wait in the input for the next turn */
-	bool producing : 1; /* the service may have more to say once there is room */
-	uint64_t state[];   /* of the framing, then of the service */
+	uint32_t acked; /* at the last check, bytes_out without those in the kernel's queue */
+	uint8_t reason; /* enum close_reason, from DRAINING on */
+	uint8_t limit;  /* enum limit that it is refused for */
+	uint8_t pending_place; /* its place in loop->pending_writes, from 1; 0 = it has none */
+	uint8_t phase : 3;     /* enum stream_phase */
+	bool acked_valid : 1;  /* nothing was sent since */
+	bool refused : 1;      /* begins with PHASE_CLOSING; only loop->refused counts it */
+	bool eof : 1;          /* from the client */
+	bool more : 1;         /* whole messages wait in the input for the next turn */
+	bool producing : 1;    /* the service may have more to say once there is room */
+	uint64_t state[];      /* of the framing, then of the service */
 };
 
 /* How many words of stream.state are the framing's. */
@@ -72,7 +72,7 @@ static inline size_t stream_framing_words(const struct handlers *handlers)
 /* --- stream.c --- */
 
 /* Bytes that the client has not been sent yet, with those that wait for a commit. */
-size_t stream_waiting(const struct stream *s);
+size_t stream_unsent(const struct stream *s);
 
 /* The read event's callback; a deadline's check reads by it, too. May end the stream. */
 void stream_readable_cb(evutil_socket_t fd, short events, void *bev);

@@ -15,7 +15,7 @@
 
 struct message *run_next(struct run *run)
 {
-	if (run->consumed == run->count || run->replies->waiting > REPLIES_HIGH)
+	if (run->consumed == run->count || run->replies->unsent > REPLIES_HIGH)
 		return NULL;
 	return &run->messages[run->consumed++];
 }
@@ -123,13 +123,38 @@ static enum frame fill_run(struct stream *s, struct frame_input *input, struct r
 	return frame;
 }
 
+/* Serves the first piece of the input in runs, until it has no whole message left or the turn is over. */
+static enum verdict serve_piece(
+    struct stream *s, struct frame_input *input, enum frame *frame, int *steps)
+{
+	struct replies *replies = input->replies;
+	enum verdict verdict = VERDICT_CONTINUE;
+	struct message messages[RUN_MAX];
+
+	do {
+		struct run run = { .messages = messages, .replies = replies };
+
+		*frame = fill_run(s, input, &run, steps);
+		if (run.count > 0)
+			verdict = s->handlers->messages(s, &run);
+		/* What the service left stays in the input for another turn. */
+		if (run.consumed < run.count)
+			input->at = messages[run.consumed].bytes;
+		s->more = run.consumed < run.count || *steps >= MESSAGES_PER_TURN ||
+			  replies->unsent > REPLIES_HIGH;
+	} while (verdict == VERDICT_CONTINUE && !s->more &&
+		 (*frame == FRAME_MESSAGE || *frame == FRAME_BARRIER));
+	if (*frame == FRAME_NO_MEMORY)
+		return VERDICT_ABORT;
+	return verdict == VERDICT_CONTINUE && *frame == FRAME_FOREIGN ? VERDICT_PROTOCOL : verdict;
+}
+
 enum verdict turn_run(struct stream *s)
 {
 	const struct framing *framing = s->handlers->framing;
 	struct evbuffer *in = bufferevent_get_input(s->channel.bev);
 	enum verdict verdict = VERDICT_CONTINUE;
-	enum frame frame = FRAME_PARTIAL;
-	struct message messages[RUN_MAX];
+	enum frame frame;
 	struct frame_input input;
 	struct replies replies;
 	int steps = 0;
@@ -141,33 +166,20 @@ enum verdict turn_run(struct stream *s)
 	input.refusals = s->handlers->refusals;
 	input.replies = &replies;
 	input.ended = false;
-	s->more = replies.waiting > REPLIES_HIGH;
+	s->more = replies.unsent > REPLIES_HIGH;
 	while (verdict == VERDICT_CONTINUE && !s->more && evbuffer_get_length(in) > 0 &&
 	       look_at_input(&input, in)) {
 		const char *begin = input.at;
 
-		do {
-			struct run run = { .messages = messages, .replies = &replies };
-
-			frame = fill_run(s, &input, &run, &steps);
-			if (run.count > 0)
-				verdict = s->handlers->messages(s, &run);
-			/* What the service left stays in the input for another turn. */
-			if (run.consumed < run.count)
-				input.at = messages[run.consumed].bytes;
-			s->more = run.consumed < run.count || steps >= MESSAGES_PER_TURN ||
-				  replies.waiting > REPLIES_HIGH;
-		} while (verdict == VERDICT_CONTINUE && !s->more &&
-			 (frame == FRAME_MESSAGE || frame == FRAME_BARRIER));
-		if (verdict == VERDICT_CONTINUE && frame == FRAME_FOREIGN)
-			verdict = VERDICT_PROTOCOL;
-		replies.lost |= frame == FRAME_NO_MEMORY;
+		verdict = serve_piece(s, &input, &frame, &steps);
 		evbuffer_drain(in, (size_t)(input.at - begin));
-		if (frame == FRAME_PARTIAL && input.needed > 0 && !s->more)
-			replies.lost |= evbuffer_pullup(in, (ev_ssize_t)(input.end - input.at) +
-								(ev_ssize_t)input.needed) == NULL;
-		else if (input.at != input.end)
+		if (frame == FRAME_PARTIAL && input.needed > 0 && !s->more) {
+			if (evbuffer_pullup(in, (ev_ssize_t)(input.end - input.at) +
+						    (ev_ssize_t)input.needed) == NULL)
+				verdict = VERDICT_ABORT;
+		} else if (input.at != input.end) {
 			break;
+		}
 	}
 	replies_flush(&replies);
 	if (s->more || (evbuffer_get_length(in) == 0 && !framing->is_within(s->state)))

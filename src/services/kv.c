@@ -156,21 +156,23 @@ static int kv_start(struct instance *instance, struct error *error)
 		.work_in = kv_work_in, .committed = kv_committed, .arg = instance
 	};
 
-	error_memory(error);
-	if (kv != NULL)
-		kv->engine = store_new(&settings, &host, error);
-	if (kv != NULL && kv->engine != NULL) {
+	if (kv == NULL)
+		return error_memory(error);
+	kv->engine = store_new(&settings, &host, error);
+	if (kv->engine == NULL)
+		goto fail;
+	kv->work = task_new(instance->loop, kv->engine->fd, kv_work, instance);
+	if (kv->work == NULL) {
 		error_memory(error);
-		kv->work = task_new(instance->loop, kv->engine->fd, kv_work, instance);
-	}
-	if (kv == NULL || kv->work == NULL) {
-		if (kv != NULL)
-			kv_free(kv);
-		return -1;
+		goto fail;
 	}
 	instance->state = kv;
 	kv_work_in(instance, 0);
 	return 0;
+
+fail:
+	kv_free(kv);
+	return -1;
 }
 
 static void kv_configure(struct instance *instance)

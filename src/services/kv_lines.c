@@ -131,7 +131,7 @@ static enum verdict kv_lines_messages(struct stream *stream, struct run *run)
 	for (size_t i = 0; i < run->count; i++)
 		errors[i] = read_line(&run->messages[i], &kv->limits, &calls[i]);
 	engine->ops->prepare(engine, calls, run->count);
-	while (run->consumed < run->count && replies->waiting <= REPLIES_HIGH) {
+	while (run->consumed < run->count && replies->unsent <= REPLIES_HIGH) {
 		size_t i = run->consumed++;
 		const struct call *call = &calls[i];
 		struct kv_result result;

@@ -58,7 +58,7 @@ START_TEST(known_replies_go_out)
 	large[sizeof(large) - 1] = '\0';
 	replies_text(&replies, "a ");
 	replies_add(&replies, "b ", 2);
-	ck_assert_uint_eq(replies.waiting, 4);
+	ck_assert_uint_eq(replies.unsent, 4);
 	expect_output("a b ");
 	replies_text(&replies, large);
 	expect_output(large);

@@ -327,8 +327,8 @@ START_TEST(waiting_replies_are_bounded)
 		if (n <= 0)
 			break;
 	}
-	ck_assert_uint_gt(stream_waiting(opened), REPLIES_HIGH - 2048);
-	ck_assert_uint_lt(stream_waiting(opened), REPLIES_HIGH + 2048);
+	ck_assert_uint_gt(stream_unsent(opened), REPLIES_HIGH - 2048);
+	ck_assert_uint_lt(stream_unsent(opened), REPLIES_HIGH + 2048);
 	settle_commit(true);
 	for (int i = 0; i < 20; i++) {
 		settle_loop();
