@@ -341,7 +341,7 @@ def works(stall):
     yield Amount("memory-key", "memory of a key, beside its 14 + 64 bytes, at 1 million", "bytes",
                  32, bytes_per_key)
     yield Amount("memory-client", "memory of a client that has asked once, at 9,000", "bytes",
-                 1300, bytes_per_client)
+                 1210, bytes_per_client)
     yield Amount("start", "start to first answer", "ms", 20, first_answer_ms)
     yield from durable_works()
     if stall:
