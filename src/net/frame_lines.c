@@ -162,7 +162,7 @@ static void check_length(struct lines *lines, struct frame_input *in, size_t typ
 static enum frame end_line(
     struct lines *lines, struct frame_input *in, char *lf, struct message *line)
 {
-	size_t typed = typed_length(lines);
+	size_t typed = lines->telnet == NULL ? 0 : typed_length(lines);
 	size_t max = (size_t)in->settings->max_line;
 	enum protocol protocol = PROTOCOL_OURS;
 	bool alone;
@@ -295,7 +295,7 @@ static bool lines_is_within(const void *state)
 {
 	const struct lines *lines = state;
 
-	return lines->skipping || typed_length(lines) > 0;
+	return lines->skipping || (lines->telnet != NULL && typed_length(lines) > 0);
 }
 
 const struct framing framing_lines = {
