@@ -1,9 +1,9 @@
-/* A wait in vain is short: four commits' time or END_MAX at most. NO_WAITS commits without a wait follow it. */
+/* A wait that brings no changes ends after four commits' time, or END_MAX, and the next NO_WAITS commits do not wait. */
 #include "kv/group_commit.h"
 
 #define IDLE_MAX 1000 /* us without another change */
 #define END_MAX 5000  /* us in all */
-#define NO_WAITS 15   /* commits without a wait, after one in vain */
+#define NO_WAITS 15   /* commits that do not wait after a useless wait */
 
 /*
  * The newest value makes up a quarter of a running mean. The mean of a change decays, because while it is too large no

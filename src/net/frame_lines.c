@@ -244,7 +244,8 @@ static enum frame keep_half_line(struct lines *lines, struct frame_input *in)
 static enum frame lines_next(void *state, struct frame_input *in, struct message *line)
 {
 	struct lines *lines = state;
-	char *from, *lf, *command = NULL; /* of telnet, which begins or goes on before `lf` */
+	char *from, *lf,
+	    *command = NULL; /* a telnet command that begins or continues before `lf` */
 
 	if (lines->alone) {
 		if (in->unserved > 0)

@@ -43,7 +43,7 @@ enum frame {
 	FRAME_NO_MEMORY,
 };
 
-/* What clients are told before the service sees what they sent. NULL = nothing. */
+/* The network's answers to input that the service never sees. NULL = none. */
 struct refusals {
 	const char *over_limit; /* to a client that a limit keeps out */
 	const char *long_line;  /* about a line over max_line */

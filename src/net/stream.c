@@ -429,7 +429,7 @@ void stream_drain(struct stream *s, enum close_reason reason)
 		return;
 	s->phase = PHASE_DRAINING;
 	s->reason = reason;
-	/* The client sent in time what the kernel has received before the drain; a client that goes on is cut off. */
+	/* What the kernel has received before the drain was sent in time. A client that sends more is cut off. */
 	s->channel.large_read = true;
 	while (!s->eof && evbuffer_get_length(in) <= INPUT_HIGH &&
 	       (n = s->channel.ops->receive(&s->channel)) != -1) {

@@ -88,7 +88,7 @@ void stream_drain(struct stream *s, enum close_reason reason);
 
 /* --- turn.c --- */
 
-/* Serves the input, at most a turn's worth of it. VERDICT_CLOSE: the input has ended, and all of it is answered. */
+/* Serves the input, at most a turn's worth. VERDICT_CLOSE: the input has ended, and the service has answered it. */
 enum verdict turn_run(struct stream *s);
 
 /* --- stream_list.c --- */
