@@ -396,13 +396,17 @@ def in_background(function):
         thread.join()
 
 
-def break_now_and_then(faults, randomness, rounds):
-    """Bursts of errors, some of calls that have done their work all the same."""
+def break_now_and_then(server, faults, randomness, rounds):
+    """Bursts of errors, some of calls that have done their work all the same.
+
+    The store recovers from each before the next: it waits longer and longer between tries that fail.
+    """
     for _ in range(rounds):
         name = randomness.choice(["sync", "write", "dsync"])
         rule, skip = getattr(faults, name), randomness.randrange(3 if name == "dsync" else 20)
         rule.fail(errno.EIO, randomness.choice([NOTHING, ALL]), skip, randomness.randint(1, 3))
         harness.wait_until(lambda rule=rule: rule.error == 0, "it has failed")
+        server.log.wait(WORKS, count=len(server.log.matches(BROKEN)))
         time.sleep(randomness.uniform(0, 0.01))
 
 
@@ -410,7 +414,7 @@ def test_clients_of_shared_keys_see_one_order_while_the_disk_fails(start, faults
     server = start()
     crowd = Crowd(8, Mix(randomness.random(), keys=60, shared=True, longest=4, reads=0.5))
     crowd.connect(server)
-    breaking = lambda: break_now_and_then(faults, randomness, 6)  # noqa: E731
+    breaking = lambda: break_now_and_then(server, faults, randomness, 6)  # noqa: E731
     with in_background(breaking) as breaker:
         crowd.run(until=lambda: not breaker.is_alive())
     crowd.close()
