@@ -104,8 +104,8 @@ static ssize_t write_answer(
 		return write_error(invalid_json, to, size);
 	memcpy(to + length - 1, key, sizeof(key) - 1);
 	/*
-	 * With the fifteen digits that a number may have been written with, if they tell it, or else the seventeen
-	 * that tell any: 0.1 comes back no longer than it was.
+	 * Writes a number with fifteen digits, so that 0.1 stays 0.1, unless it needs seventeen to be the same number
+	 * when it is read back.
 	 */
 	dumped =
 	    json_dumpb(question->id, to + at, size - at, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
