@@ -1,13 +1,14 @@
-/* Records are small, so that the journal can store them in free pages and fold them one by one. */
+/* The changes are in one buffer that doubles, the undos in blocks: they are found by pointers and must not move. */
 #include "kv/batch.h"
 
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Four pages with LMDB's header. A larger change has a record of its own. */
-#define RECORD_SIZE (16u * 1024 - 16)
-#define BLOCK_SIZE (16u * 1024) /* of memory for undos, unless one is larger */
+#include "kv/change.h"
+
+#define BUFFER_SIZE ((size_t)4 << 10) /* at first */
+#define BLOCK_SIZE ((size_t)16 << 10) /* of memory for undos, unless one is larger */
 
 /* The undos of a batch are freed together, so one allocation serves many. */
 struct undo_block {
@@ -18,136 +19,61 @@ struct undo_block {
 
 struct batch *batch_new(uint64_t commit)
 {
-	struct batch *batch = calloc(1, sizeof(*batch));
+	struct batch *batch = malloc(sizeof(*batch));
 
 	if (batch == NULL)
 		return NULL;
-	batch->commit = commit;
-	batch->spool_file = -1;
-	TAILQ_INIT(&batch->records);
-	return batch;
+	*batch = (struct batch){
+		.commit = commit,
+		.bytes = malloc(BUFFER_SIZE),
+		.length = BATCH_HEADER,
+		.capacity = BUFFER_SIZE,
+	};
+	if (batch->bytes != NULL)
+		return batch;
+	free(batch);
+	return NULL;
 }
 
 void batch_free(struct batch *batch)
 {
-	struct batch_record *record;
-
 	if (batch == NULL)
 		return;
-	while ((record = TAILQ_FIRST(&batch->records)) != NULL) {
-		TAILQ_REMOVE(&batch->records, record, entry);
-		free(record);
-	}
 	while (batch->blocks != NULL) {
 		struct undo_block *block = batch->blocks;
 
 		batch->blocks = block->next;
 		free(block);
 	}
+	free(batch->bytes);
 	free(batch);
-}
-
-static struct batch_record *last_record(const struct batch *batch)
-{
-	return TAILQ_LAST(&batch->records, batch_records);
-}
-
-static struct batch_record *add_record(struct batch *batch, size_t size)
-{
-	size_t capacity =
-	    size > RECORD_SIZE - RECORD_HEADER ? size + RECORD_HEADER : (size_t)RECORD_SIZE;
-	struct batch_record *record = malloc(sizeof(*record) + capacity);
-
-	if (record == NULL)
-		return NULL;
-	record->length = RECORD_HEADER;
-	record->capacity = capacity;
-	record->checksummed = false;
-	TAILQ_INSERT_TAIL(&batch->records, record, entry);
-	return record;
 }
 
 int batch_add(struct batch *batch, const struct change *change)
 {
-	size_t size = change_size(change);
-	struct batch_record *record = last_record(batch);
+	size_t size = change_size(change), capacity = batch->capacity;
+	unsigned char *bytes;
 
-	if (record == NULL || record->capacity - record->length < size)
-		record = add_record(batch, size);
-	if (record == NULL)
-		return -1;
-	change_write(change, record->bytes + record->length);
-	record->length += size;
-	batch->size += size;
+	while (capacity - batch->length < size)
+		capacity *= 2;
+	if (capacity != batch->capacity) {
+		if ((bytes = realloc(batch->bytes, capacity)) == NULL)
+			return -1;
+		batch->bytes = bytes;
+		batch->capacity = capacity;
+	}
+	change_write(change, batch->bytes + batch->length);
+	batch->length += size;
 	batch->changes++;
+	batch->puts += !change->deletion;
 	return 0;
 }
 
-void batch_undo_last(struct batch *batch, const struct change *change)
+void batch_remove_last(struct batch *batch, const struct change *change)
 {
-	struct batch_record *record = last_record(batch);
-	size_t size = change_size(change);
-
-	record->length -= size;
-	batch->size -= size;
+	batch->length -= change_size(change);
 	batch->changes--;
-	if (record->length == RECORD_HEADER) { /* the next change may be too large for it */
-		TAILQ_REMOVE(&batch->records, record, entry);
-		free(record);
-	}
-}
-
-/* Takes over the changes of a whole record; false when there is no room for them. */
-static bool absorb(struct batch_record *record, const unsigned char *bytes, size_t length)
-{
-	size_t size = length - RECORD_HEADER;
-
-	if (record == NULL || record->capacity - record->length < size)
-		return false;
-	memcpy(record->bytes + record->length, bytes + RECORD_HEADER, size);
-	record->length += size;
-	record->checksummed = false;
-	return true;
-}
-
-int batch_add_record(struct batch *batch, const unsigned char *bytes, size_t length)
-{
-	struct batch_record *record;
-
-	batch->size += length - RECORD_HEADER;
-	if (absorb(last_record(batch), bytes, length))
-		return 0;
-	record = add_record(batch, length - RECORD_HEADER);
-	if (record == NULL)
-		return -1;
-	memcpy(record->bytes, bytes, length);
-	record->length = length;
-	record->checksummed = true;
-	return 0;
-}
-
-/* A small batch is absorbed, because a record of its own could be a hundred times its size. */
-void batch_join(struct batch *batch, struct batch *to)
-{
-	struct batch_record *first = TAILQ_FIRST(&batch->records);
-
-	if (first != NULL && absorb(last_record(to), first->bytes, first->length)) {
-		TAILQ_REMOVE(&batch->records, first, entry);
-		free(first);
-	}
-	TAILQ_CONCAT(&to->records, &batch->records, entry);
-	to->size += batch->size;
-}
-
-void batch_add_checksums(const struct batch *batch)
-{
-	struct batch_record *record;
-
-	TAILQ_FOREACH (record, &batch->records, entry) {
-		if (!record->checksummed)
-			record_add_checksum(record->bytes, record->length);
-		record->checksummed = true;
-	}
+	batch->puts -= !change->deletion;
 }
 
 static struct undo_block *add_block(struct batch *batch, size_t size)
@@ -178,9 +104,9 @@ static void *undo_alloc(struct batch *batch, size_t size)
 }
 
 struct undo *batch_add_undo(
-    struct batch *batch, const struct table_key *key, const struct slice *value)
+    struct batch *batch, const struct table_key *key, const struct item *item)
 {
-	size_t value_length = value == NULL ? 0 : value->length;
+	size_t value_length = item == NULL ? 0 : item->value.length;
 	struct undo *undo = undo_alloc(batch, sizeof(*undo) + key->length + value_length);
 
 	if (undo == NULL)
@@ -189,17 +115,20 @@ struct undo *batch_add_undo(
 		.before = batch->undo,
 		.key = { undo->bytes, key->length, key->hash },
 		.commit = batch->commit,
-		.existed = value != NULL,
-		.value_length = value_length,
+		.existed = item != NULL,
 	};
 	memcpy(undo->bytes, key->bytes, key->length);
+	if (item != NULL) {
+		undo->item = *item;
+		undo->item.value.bytes = (const char *)undo->bytes + key->length;
+	}
 	if (value_length > 0)
-		memcpy(undo->bytes + key->length, value->bytes, value_length);
+		memcpy(undo->bytes + key->length, item->value.bytes, value_length);
 	batch->undo = undo;
 	return undo;
 }
 
-void batch_drop_undo(struct batch *batch)
+void batch_remove_undo(struct batch *batch)
 {
 	struct undo_block *block = batch->blocks;
 	struct undo *undo = batch->undo;

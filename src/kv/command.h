@@ -29,6 +29,7 @@ enum kv_status {
 	KV_OK,
 	KV_NOT_FOUND,
 	KV_FULL,        /* out of memory or past its limit; nothing has changed */
+	KV_LOADING,     /* the store is being loaded */
 	KV_UNAVAILABLE, /* the store takes no changes at the moment; nothing has changed */
 	KV_STATUSES
 };

@@ -14,6 +14,7 @@
 
 struct call;
 struct engine;
+struct error;
 struct kv_result;
 
 struct engine_settings {
@@ -32,20 +33,29 @@ struct engine_host {
 	 * If !ok, those that were not reported before have failed and are undone.
 	 */
 	void (*committed)(void *arg, uint64_t commit, bool ok);
+	/* engine_ops.state no longer returns ENGINE_LOADING. Called once, by work(); not if that was so from the start. */
+	void (*loaded)(void *arg);
 	void *arg;
 };
+
+enum engine_state { ENGINE_LOADING, ENGINE_READY, ENGINE_FAILED };
 
 struct engine_stats {
 	struct table_stats table;
 	bool durable, read_only;
 	size_t uncommitted; /* changes on their way to the disk */
 	uint64_t commits;   /* since the start */
-	uint64_t log_bytes; /* of the journal that are not folded yet */
+	uint64_t log_bytes; /* of the WAL that no checkpoint has moved to the snapshot yet */
 	uint64_t failures;  /* commits */
 	char failure[256];  /* the last one's reason; "" = there was none */
 };
 
 struct engine_ops {
+	/*
+	 * A store is loaded beside the loop, from the first call of work() on; every result is KV_LOADING until it is
+	 * ready. ENGINE_FAILED with the error: it can only be freed.
+	 */
+	enum engine_state (*state)(const struct engine *engine, struct error *error);
 	/* Hashes the keys and prefetches what the calls will look at; many at once is what makes them fast. */
 	void (*prepare)(struct engine *engine, struct call *calls, size_t count);
 	/* Runs a call that has been prepared, and fills in the result. */

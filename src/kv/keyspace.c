@@ -2,6 +2,7 @@
 #include "kv/keyspace.h"
 
 #include "kv/batch.h"
+#include "kv/change.h"
 
 /* After a rollback that has run out of memory, the table has values that were never committed. */
 static void note_commit(struct keyspace *keyspace, uint64_t commit)
@@ -16,19 +17,19 @@ bool keyspace_get(struct keyspace *keyspace, const struct table_key *key, struct
 {
 	if (keyspace->uncommitted.count > 0)
 		note_commit(keyspace, uncommitted_commit(&keyspace->uncommitted, key));
-	return table_get(keyspace->table, key, &item->value) == 0;
+	return table_get(keyspace->table, key, item) == 0;
 }
 
 /* Remembers the key's present value. 0, or -1 when out of memory. */
 static int add_undo(struct keyspace *keyspace, const struct table_key *key)
 {
-	struct slice value;
-	bool exists = table_get(keyspace->table, key, &value) == 0;
+	struct item item;
+	bool exists = table_get(keyspace->table, key, &item) == 0;
 	struct undo *undo;
 
 	if (uncommitted_reserve(&keyspace->uncommitted) == -1)
 		return -1;
-	undo = batch_add_undo(keyspace->open, key, exists ? &value : NULL);
+	undo = batch_add_undo(keyspace->open, key, exists ? &item : NULL);
 	if (undo == NULL)
 		return -1;
 	uncommitted_add(&keyspace->uncommitted, undo);
@@ -38,7 +39,7 @@ static int add_undo(struct keyspace *keyspace, const struct table_key *key)
 static void drop_undo(struct keyspace *keyspace, struct batch *batch)
 {
 	uncommitted_remove(&keyspace->uncommitted, batch->undo);
-	batch_drop_undo(batch);
+	batch_remove_undo(batch);
 }
 
 /* Puts the change into the open batch, and an undo unless the batch has one of that key. 0, or -1 when out of memory. */
@@ -57,30 +58,27 @@ static int log_change(
 		uncommitted_commit(&keyspace->uncommitted, key) != keyspace->open->commit;
 	if (!*undo || add_undo(keyspace, key) == 0)
 		return 0;
-	batch_undo_last(keyspace->open, change);
+	batch_remove_last(keyspace->open, change);
 	return -1;
 }
 
-/* Of a keyspace that is logged: sets the key, or deletes it when there is no value. 0, or -1 with the refusal. */
+/* Of a keyspace that is logged: sets the key, or deletes it when there is no item. 0, or -1 with the refusal. */
 static int change_key(
-    struct keyspace *keyspace, const struct table_key *key, const struct slice *value)
+    struct keyspace *keyspace, const struct table_key *key, const struct item *item)
 {
-	struct change change = { .key = key->bytes, .key_length = key->length };
+	struct change change = { .key = { key->bytes, key->length }, .deletion = item == NULL };
 	bool undo;
 
 	keyspace->refusal = keyspace->read_only ? KV_UNAVAILABLE : KV_FULL;
-	if (value != NULL) {
-		change.value = value->bytes;
-		change.value_length = value->length;
-	}
-	change.deletion = value == NULL;
+	if (item != NULL)
+		change.item = *item;
 	if (keyspace->read_only || log_change(keyspace, key, &change, &undo) == -1)
 		return -1;
-	if ((value == NULL ? table_delete(keyspace->table, key)
-			   : table_set(keyspace->table, key, value->bytes, value->length)) == -1) {
+	if ((item == NULL ? table_delete(keyspace->table, key)
+			  : table_set(keyspace->table, key, item)) == -1) {
 		if (undo)
 			drop_undo(keyspace, keyspace->open);
-		batch_undo_last(keyspace->open, &change);
+		batch_remove_last(keyspace->open, &change);
 		return -1;
 	}
 	keyspace->refusal = KV_OK;
@@ -93,8 +91,8 @@ static int change_key(
 int keyspace_put(struct keyspace *keyspace, const struct table_key *key, const struct item *item)
 {
 	if (keyspace->logged)
-		return change_key(keyspace, key, &item->value);
-	if (table_set(keyspace->table, key, item->value.bytes, item->value.length) == 0)
+		return change_key(keyspace, key, item);
+	if (table_set(keyspace->table, key, item) == 0)
 		return 0;
 	keyspace->refusal = KV_FULL;
 	return -1;
@@ -123,8 +121,7 @@ bool keyspace_roll_back(struct keyspace *keyspace, struct batch **batch)
 	while (*batch != NULL && (undo = (*batch)->undo) != NULL) {
 		if (!undo->existed)
 			table_delete(keyspace->table, &undo->key);
-		else if (table_set(keyspace->table, &undo->key, undo->bytes + undo->key.length,
-			     undo->value_length) == -1)
+		else if (table_set(keyspace->table, &undo->key, &undo->item) == -1)
 			return false;
 		drop_undo(keyspace, *batch);
 	}

@@ -10,16 +10,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/slice.h"
 #include "kv/command.h"
+#include "kv/item.h"
 #include "kv/table.h"
 #include "kv/uncommitted.h"
 
 struct batch;
-
-struct item {
-	struct slice value;
-};
 
 struct keyspace {
 	struct table *table;

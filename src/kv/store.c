@@ -15,6 +15,13 @@ struct store {
 	struct commits *commits; /* NULL = the store is in memory only */
 };
 
+static enum engine_state store_state(const struct engine *engine, struct error *error)
+{
+	(void)engine;
+	(void)error;
+	return ENGINE_READY;
+}
+
 static void store_prepare(struct engine *engine, struct call *calls, size_t count)
 {
 	const struct table *table = ((const struct store *)engine)->keyspace.table;
@@ -80,6 +87,7 @@ static void store_free(struct engine *engine)
 }
 
 static const struct engine_ops store_ops = {
+	.state = store_state,
 	.prepare = store_prepare,
 	.submit = store_submit,
 	.work = store_work,

@@ -224,34 +224,34 @@ void table_prefetch_entry(const struct table *table, const struct table_key *key
 	bucket_prefetch(bucket_of(table, key->hash), key->hash);
 }
 
-int table_get(const struct table *table, const struct table_key *key, struct slice *value)
+int table_get(const struct table *table, const struct table_key *key, struct item *item)
 {
 	const struct entry *entry;
 
 	if (bucket_find(bucket_of(table, key->hash), key->hash, key->bytes, key->length, &entry) ==
 	    SLOT_NONE)
 		return -1;
-	value->bytes = (const char *)entry->bytes + entry->key_length;
-	value->length = entry->value_length;
+	*item = (struct item){ .value = { (const char *)entry->bytes + entry->key_length,
+				   entry->value_length } };
 	return 0;
 }
 
-int table_set(
-    struct table *table, const struct table_key *key, const void *value, size_t value_length)
+int table_set(struct table *table, const struct table_key *key, const struct item *item)
 {
 	struct bucket *bucket = bucket_of(table, key->hash);
 	const struct entry *entry;
 	size_t n;
 
-	if (key->length > TABLE_KEY_MAX || value_length > TABLE_VALUE_MAX) {
+	if (key->length > TABLE_KEY_MAX || item->value.length > TABLE_VALUE_MAX) {
 		errno = E2BIG;
 		return -1;
 	}
 	n = bucket_find(bucket, key->hash, key->bytes, key->length, &entry);
 	if (n != SLOT_NONE)
-		return bucket_replace(bucket, n, value, value_length, &table->budget);
-	if (bucket_add(bucket, key->hash, key->bytes, key->length, value, value_length,
-		&table->budget) == -1)
+		return bucket_replace(
+		    bucket, n, item->value.bytes, item->value.length, &table->budget);
+	if (bucket_add(bucket, key->hash, key->bytes, key->length, item->value.bytes,
+		item->value.length, &table->budget) == -1)
 		return -1;
 	table->entries++;
 	table_grow(table);
@@ -280,8 +280,7 @@ void table_stats(const struct table *table, struct table_stats *stats)
 }
 
 int table_each(const struct table *table,
-    int (*each)(void *arg, const void *key, size_t key_length, const struct slice *value),
-    void *arg)
+    int (*each)(void *arg, const struct slice *key, const struct item *item), void *arg)
 {
 	for (size_t number = 0; number < table->buckets; number++) {
 		const struct bucket *bucket = bucket_of(table, number);
@@ -289,9 +288,10 @@ int table_each(const struct table *table,
 
 		for (size_t n = 0; n < count; n++) {
 			const struct entry *entry = bucket_entry(bucket, n);
-			struct slice value = { (const char *)entry->bytes + entry->key_length,
-				entry->value_length };
-			int stop = each(arg, entry->bytes, entry->key_length, &value);
+			struct slice key = { (const char *)entry->bytes, entry->key_length };
+			struct item item = { .value = { key.bytes + entry->key_length,
+						 entry->value_length } };
+			int stop = each(arg, &key, &item);
 
 			if (stop != 0)
 				return stop;

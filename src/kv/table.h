@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/slice.h"
+#include "kv/item.h"
 
 struct table;
 
@@ -46,13 +46,12 @@ size_t table_set_max_memory(struct table *table, size_t max_memory);
 void table_hash_and_prefetch(const struct table *table, struct table_key *key);
 void table_prefetch_entry(const struct table *table, const struct table_key *key);
 
-/* 0 and *value, which is valid until the next call that changes the table, or -1: no such key. */
-int table_get(const struct table *table, const struct table_key *key, struct slice *value);
+/* 0 and *item, which is valid until the next call that changes the table, or -1: no such key. */
+int table_get(const struct table *table, const struct table_key *key, struct item *item);
 
 /* Sets or replaces. 0, or -1 with errno ENOSPC (past max_memory), ENOMEM or E2BIG; then nothing
  * changed. */
-int table_set(
-    struct table *table, const struct table_key *key, const void *value, size_t value_length);
+int table_set(struct table *table, const struct table_key *key, const struct item *item);
 
 /* 0, or -1: no such key. */
 int table_delete(struct table *table, const struct table_key *key);
@@ -64,7 +63,6 @@ void table_stats(const struct table *table, struct table_stats *stats);
  * not be changed meanwhile. 0 when all were seen.
  */
 int table_each(const struct table *table,
-    int (*each)(void *arg, const void *key, size_t key_length, const struct slice *value),
-    void *arg);
+    int (*each)(void *arg, const struct slice *key, const struct item *item), void *arg);
 
 #endif

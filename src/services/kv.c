@@ -9,7 +9,6 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "kv/engine.h"
-#include "kv/journal.h"
 #include "kv/store.h"
 #include "net/instance.h"
 #include "net/stream.h"
@@ -98,9 +97,6 @@ static int kv_check(const struct instance_config *config, struct error *error)
 	if (*conf->storage != '/')
 		return error_key(
 		    error, "storage", "expected an absolute path, got \"%s\"", conf->storage);
-	if (conf->max_key > JOURNAL_KEY_MAX)
-		return error_key(error, "max_key", "expected at most %d with storage, got %" PRId64,
-		    JOURNAL_KEY_MAX, conf->max_key);
 	return 0;
 }
 

@@ -88,6 +88,7 @@ static void kv_lines_reply(
 {
 	static const char *const failures[KV_STATUSES] = {
 		[KV_NOT_FOUND] = "NOT_FOUND\n",
+		[KV_LOADING] = "ERROR: loading\n",
 		[KV_FULL] = "ERROR: store is full\n",
 		[KV_UNAVAILABLE] = kv_lines_failure,
 	};
