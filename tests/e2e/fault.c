@@ -32,7 +32,16 @@
 #include <unistd.h>
 
 /* The kinds of calls that can be told from each other; a write is to a descriptor with O_DSYNC or not. */
-enum call { CALL_SYNC, CALL_WRITE, CALL_DSYNC, CALL_TRUNCATE, CALL_MAP, CALL_OPEN, CALLS };
+enum call {
+	CALL_SYNC,
+	CALL_WRITE,
+	CALL_DSYNC,
+	CALL_TRUNCATE,
+	CALL_MAP,
+	CALL_OPEN,
+	CALL_READ,
+	CALLS
+};
 
 /* Of a call that fails: what is done nevertheless. */
 enum done { DONE_NOTHING, DONE_ALL, DONE_HALF };
@@ -448,6 +457,55 @@ ssize_t send(int fd, const void *data, size_t length, int flags)
 	sent = REAL(send)(fd, data, length, flags);
 	note_unsent(begin, data, length, sent);
 	return sent;
+}
+
+/* --- reads --- */
+
+/* 0, or -1 with errno: the read fails. */
+static int enter_read(int fd)
+{
+	char name[PATH_MAX];
+	int error;
+
+	if (!is_ours(fd, name))
+		return 0;
+	error = enter(CALL_READ);
+	return error == 0 ? 0 : fail(error);
+}
+
+ssize_t read(int fd, void *data, size_t length)
+{
+	return enter_read(fd) == -1 ? -1 : REAL(read)(fd, data, length);
+}
+
+ssize_t pread(int fd, void *data, size_t length, off_t offset)
+{
+	return enter_read(fd) == -1 ? -1 : REAL(pread)(fd, data, length, offset);
+}
+
+ssize_t pread64(int fd, void *data, size_t length, off64_t offset)
+{
+	return enter_read(fd) == -1 ? -1 : REAL(pread64)(fd, data, length, offset);
+}
+
+/* What the compiler makes of them where it knows the size of the buffer. */
+ssize_t __read_chk(int fd, void *data, size_t length, size_t size);
+ssize_t __pread_chk(int fd, void *data, size_t length, off_t offset, size_t size);
+ssize_t __pread64_chk(int fd, void *data, size_t length, off64_t offset, size_t size);
+
+ssize_t __read_chk(int fd, void *data, size_t length, size_t size)
+{
+	return enter_read(fd) == -1 ? -1 : REAL(__read_chk)(fd, data, length, size);
+}
+
+ssize_t __pread_chk(int fd, void *data, size_t length, off_t offset, size_t size)
+{
+	return enter_read(fd) == -1 ? -1 : REAL(__pread_chk)(fd, data, length, offset, size);
+}
+
+ssize_t __pread64_chk(int fd, void *data, size_t length, off64_t offset, size_t size)
+{
+	return enter_read(fd) == -1 ? -1 : REAL(__pread64_chk)(fd, data, length, offset, size);
 }
 
 /* --- files --- */

@@ -18,7 +18,7 @@ import pytest
 
 import harness
 
-CALLS = ("sync", "write", "dsync", "truncate", "map", "open")
+CALLS = ("sync", "write", "dsync", "truncate", "map", "open", "read")
 NOTHING, ALL, HALF = range(3)  # of a call that fails: what is done nevertheless
 RULE = ("calls", "waiting", "hold", "delay_ms", "error", "done", "skip", "limit")
 WORD = struct.Struct("=I")

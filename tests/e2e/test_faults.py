@@ -62,9 +62,12 @@ def test_calls_without_a_rule_do_what_they_do(faults):
         assert doing.do("os.ftruncate({file}, 9)") == "None"
         assert doing.do("os.fdatasync({file})") == doing.do("os.fsync({file})") == "None"
         assert doing.do("len(mmap.mmap({file}, 9))") == "9"
+        assert doing.do("os.pread({file}, 2, 2)") == "b'AB'"
+        assert doing.do("os.read({file}, 2)") == "b'cd'"
         assert (faults.root / "new").read_bytes() == b"01ABcdxy\0"
-        calls = faults.write, faults.dsync, faults.truncate, faults.sync, faults.map, faults.open
-        assert [call.calls for call in calls] == [3, 1, 1, 2, 1, 2]
+        calls = (faults.write, faults.dsync, faults.truncate, faults.sync, faults.map, faults.open,
+                 faults.read)
+        assert [call.calls for call in calls] == [3, 1, 1, 2, 1, 2, 2]
 
 
 def test_failures(faults):
@@ -89,6 +92,8 @@ def test_failures(faults):
         assert doing.do("os.ftruncate({file}, 0)") == "EFBIG"
         faults.map.fail(errno.ENOMEM)
         assert doing.do("mmap.mmap({file}, 4)") == "ENOMEM"
+        faults.read.fail(errno.EIO)
+        assert doing.do("os.pread({file}, 1, 0)") == doing.do("os.read({file}, 1)") == "EIO"
         assert (faults.root / "new").read_bytes() == b"doneha6789"
 
 
