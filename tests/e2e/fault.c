@@ -4,14 +4,15 @@
  * file that both have mapped; faults.py is its side of the same structures.
  *
  * ECHOD_FAULT_ROOT is the directory, ECHOD_FAULT_CONTROL the file of the switches, ECHOD_FAULT_TRACE the
- * trace. A call that no rule concerns goes on as it is. With ECHOD_FAULT_NO_IPV6 the kernel has no IPv6. With ECHOD_FAULT_DUMPABLE the daemon stays dumpable, for
- * tests that look into it and are not run by root.
+ * trace. A call that no rule concerns goes on as it is. With ECHOD_FAULT_NO_IPV6 the kernel has no IPv6. With
+ * ECHOD_FAULT_DUMPABLE the daemon stays dumpable, for tests that look into it and are not run by root.
  */
 #undef _FORTIFY_SOURCE   /* its inline open() and ours cannot both be */
 #undef _FILE_OFFSET_BITS /* nor open() and open64(), of which each is ours */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -31,15 +32,16 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The kinds of calls that can be told from each other; a write is to a descriptor with O_DSYNC or not. */
+/* The kinds of calls that can be told from each other; CALL_WRITE is also a file's preallocation. */
 enum call {
-	CALL_SYNC,
-	CALL_WRITE,
-	CALL_DSYNC,
-	CALL_TRUNCATE,
-	CALL_MAP,
 	CALL_OPEN,
 	CALL_READ,
+	CALL_WRITE,
+	CALL_SYNC,
+	CALL_TRUNCATE,
+	CALL_UNLINK,
+	CALL_RENAME,
+	CALL_MKDIR,
 	CALLS
 };
 
@@ -57,11 +59,18 @@ struct rule {
 	_Atomic uint32_t limit; /* as many calls fail, then no more; 0 = all */
 };
 
-struct control {
+/* The rules of some files: those whose name relative to the root fits a pattern, in which * includes the slash. */
+struct files {
+	char pattern[64]; /* "" = none */
 	struct rule rules[CALLS];
-	_Atomic uint32_t trace;       /* whether to write it */
-	_Atomic uint32_t early;       /* the end of a sync is noted by the next one */
-	_Atomic uint32_t map_divisor; /* LMDB's maps are so much smaller; 0 = 1 */
+};
+
+#define FILES 8
+
+struct control {
+	struct files files[FILES];
+	_Atomic uint32_t trace; /* whether to write it */
+	_Atomic uint32_t early; /* the end of a sync is noted by the next one */
 	_Atomic uint64_t records;
 };
 static struct control *control;
@@ -69,23 +78,23 @@ static struct control *control;
 /*
  * A record of the trace; its name (a path relative to the root, or a peer) and its data follow.
  *
- *	W  a write begins                       offset of the file
- *	D  the write has succeeded, and is      number of its W
- *	   safe, as the descriptor has O_DSYNC
- *	X  the write has failed                 number of its W
+ *	W  a write begins                    offset of the file; no data = zeros
+ *	X  the write has failed              number of its W
  *	B  a sync of a file or directory begins
- *	E  it has succeeded                     number of its B
- *	F  it has failed                        number of its B
- *	T  the file is cut or grown             its new length
- *	C  a file or directory was created      1 = a directory
- *	R  it was renamed; data: the new name
+ *	E  it has succeeded                  number of its B
+ *	F  it has failed                     number of its B
+ *	T  the file is cut or grown          its new length
+ *	C  a file or directory was created   1 = a directory
+ *	R  it was renamed                    data: the new name
+ *	U  it was removed
  *	M  a file was mapped for writing
- *	S  bytes begin to go to a client        its port, if it has one
- *	U  so many of them did not go           number of its S; data: the bytes
+ *	S  bytes begin to go to a client     its port, if it has one
+ *	L  some of them did not go           number of its S; data: the bytes
  */
 struct record {
 	uint32_t kind, name_length;
 	uint64_t data_length, number, time_ns, value;
+	uint64_t length; /* of what is written; the data's, unless it is zeros */
 };
 
 static struct {
@@ -93,8 +102,10 @@ static struct {
 	size_t root_length;
 	int trace;
 	pthread_mutex_t lock;
-	struct record late; /* an end that is still to be noted; kind 0 = none */
+	uint64_t late; /* the begin of a sync whose end is still to be noted; 0 = none */
 } fault = { .trace = -1, .lock = PTHREAD_MUTEX_INITIALIZER };
+
+#define AT_POSITION ((off64_t)-1) /* in the place of an offset: where the descriptor stands */
 
 /* The function that would have been called without us. */
 #define REAL(name) ((__typeof__(&name))(uintptr_t)real(#name))
@@ -162,13 +173,26 @@ static bool is_ours(int fd, char name[PATH_MAX])
 	return true;
 }
 
-static bool is_path_ours(const char *path, char name[PATH_MAX])
+/* The same of a path, whether or not it is there: of its directory, and then its last part. */
+static bool is_path_ours(int at, const char *path, char name[PATH_MAX])
 {
-	int fd = control == NULL ? -1 : REAL(open)(path, O_PATH | O_CLOEXEC);
-	bool ours = fd != -1 && is_ours(fd, name);
+	const char *slash = strrchr(path, '/'), *last = slash == NULL ? path : slash + 1;
+	char directory[PATH_MAX];
+	int fd, saved = errno;
+	bool ours;
 
+	if (control == NULL)
+		return false;
+	snprintf(directory, sizeof(directory), "%.*s",
+	    slash == NULL ? 1 : (int)(slash - path) + (slash == path), slash == NULL ? "." : path);
+	fd = REAL(openat)(at, directory, O_PATH | O_CLOEXEC);
+	ours = fd != -1 && is_ours(fd, directory);
 	if (fd != -1)
 		close(fd);
+	if (ours && snprintf(name, PATH_MAX, "%s%s%s", directory, *directory == '\0' ? "" : "/",
+			last) >= PATH_MAX)
+		abort();
+	errno = saved;
 	return ours;
 }
 
@@ -212,8 +236,23 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* Writes a record, at once and in one piece; its number. The trace is in the order of the numbers. */
-static uint64_t note_parts(
+static bool is_zeros(const struct iovec *parts, int count)
+{
+	for (int i = 0; i < count; i++) {
+		const char *bytes = parts[i].iov_base;
+		size_t length = parts[i].iov_len;
+
+		if (length > 0 && (bytes[0] != 0 || memcmp(bytes, bytes + 1, length - 1) != 0))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Writes a record, at once and in one piece; its number. The trace is in the order of the numbers. The caller has the
+ * lock.
+ */
+static uint64_t note_locked(
     uint32_t kind, uint64_t value, const char *name, const struct iovec *parts, int count)
 {
 	struct record record = {
@@ -228,16 +267,29 @@ static uint64_t note_parts(
 	all[1] = (struct iovec){ (void *)(uintptr_t)name, record.name_length };
 	for (int i = 0; i < count; i++) {
 		all[2 + i] = parts[i];
-		record.data_length += parts[i].iov_len;
+		record.length += parts[i].iov_len;
 	}
-	pthread_mutex_lock(&fault.lock);
+	if (kind == 'W' && is_zeros(parts, count))
+		count = 0;
+	else
+		record.data_length = record.length;
 	record.number = ++control->records;
 	record.time_ns = now_ns();
 	if (REAL(writev)(fault.trace, all, 2 + count) == -1)
 		abort();
-	pthread_mutex_unlock(&fault.lock);
 	errno = saved;
 	return record.number;
+}
+
+static uint64_t note_parts(
+    uint32_t kind, uint64_t value, const char *name, const struct iovec *parts, int count)
+{
+	uint64_t number;
+
+	pthread_mutex_lock(&fault.lock);
+	number = note_locked(kind, value, name, parts, count);
+	pthread_mutex_unlock(&fault.lock);
+	return number;
 }
 
 static uint64_t note(uint32_t kind, uint64_t value, const char *name)
@@ -245,16 +297,16 @@ static uint64_t note(uint32_t kind, uint64_t value, const char *name)
 	return note_parts(kind, value, name, NULL, 0);
 }
 
-/* The end of a sync, or of a write that was one: noted now, or by the next one if early ends are asked for. */
-static void note_end(uint32_t kind, uint64_t begin)
+/* The end of a sync: noted now, or by the next one if early ends are asked for. */
+static void note_end(uint64_t begin)
 {
-	if (fault.late.kind != 0)
-		note(fault.late.kind, fault.late.value, "");
-	fault.late.kind = 0;
-	if (control->early)
-		fault.late = (struct record){ .kind = kind, .value = begin };
-	else
-		note(kind, begin, "");
+	pthread_mutex_lock(&fault.lock);
+	if (fault.late != 0)
+		note_locked('E', fault.late, "", NULL, 0);
+	fault.late = control->early ? begin : 0;
+	if (!control->early)
+		note_locked('E', begin, "", NULL, 0);
+	pthread_mutex_unlock(&fault.lock);
 }
 
 /* --- rules --- */
@@ -267,10 +319,9 @@ static void sleep_ms(uint32_t ms)
 		;
 }
 
-/* Counts a call and lets it wait as its rule says; the errno that it fails with, or 0. */
-static int enter(enum call call)
+/* Counts a call and lets it wait as the rule says; the errno that it fails with, or 0. */
+static int apply(struct rule *rule)
 {
-	struct rule *rule = &control->rules[call];
 	int error;
 
 	rule->waiting++;
@@ -291,6 +342,26 @@ static int enter(enum call call)
 	return error;
 }
 
+/* The errno of the first rule by which the call fails, and what is done nevertheless; or 0. */
+static int enter(enum call call, const char *name, enum done *done)
+{
+	int error = 0;
+
+	*done = DONE_ALL;
+	for (int i = 0; i < FILES && error == 0; i++) {
+		struct files *files = &control->files[i];
+
+		if (files->pattern[0] == '\0' || fnmatch(files->pattern, name, 0) != 0)
+			continue;
+		if ((error = apply(&files->rules[call])) == 0)
+			continue;
+		*done = (enum done)files->rules[call].done;
+		if (*done == DONE_HALF) /* the rest has no room either */
+			files->rules[call].done = DONE_NOTHING;
+	}
+	return error;
+}
+
 static int fail(int error)
 {
 	errno = error;
@@ -302,17 +373,18 @@ static int fail(int error)
 static int sync_file(int fd, int (*sync)(int))
 {
 	char name[PATH_MAX];
+	enum done done;
 	uint64_t begin;
 	int error;
 
 	if (!is_ours(fd, name))
 		return sync(fd);
 	begin = note('B', 0, name);
-	error = enter(CALL_SYNC);
-	if ((error == 0 || control->rules[CALL_SYNC].done == DONE_ALL) && sync(fd) == -1)
+	error = enter(CALL_SYNC, name, &done);
+	if (done == DONE_ALL && sync(fd) == -1 && error == 0)
 		error = errno;
 	if (error == 0)
-		note_end('E', begin);
+		note_end(begin);
 	else
 		note('F', begin, name);
 	return error == 0 ? 0 : fail(error);
@@ -328,9 +400,91 @@ int fsync(int fd)
 	return sync_file(fd, REAL(fsync));
 }
 
-/* --- writes --- */
+/* What the trace does not know of, nobody may rely on. */
+int syncfs(int fd)
+{
+	char name[PATH_MAX];
 
-#define AT_POSITION ((off64_t)-1) /* in the place of an offset: where the descriptor stands */
+	if (is_ours(fd, name))
+		abort();
+	return REAL(syncfs)(fd);
+}
+
+/* --- reads --- */
+
+static ssize_t read_file(int fd, const char *name, void *data, size_t length, off64_t offset)
+{
+	enum done done;
+	int error = enter(CALL_READ, name, &done);
+
+	if (error != 0 && done != DONE_HALF)
+		return fail(error);
+	if (error != 0)
+		length = (length + 1) / 2;
+	return offset == AT_POSITION ? REAL(read)(fd, data, length)
+				     : REAL(pread64)(fd, data, length, offset);
+}
+
+ssize_t read(int fd, void *data, size_t length)
+{
+	char name[PATH_MAX];
+
+	if (is_ours(fd, name))
+		return read_file(fd, name, data, length, AT_POSITION);
+	return REAL(read)(fd, data, length);
+}
+
+ssize_t pread(int fd, void *data, size_t length, off_t offset)
+{
+	return pread64(fd, data, length, offset);
+}
+
+ssize_t pread64(int fd, void *data, size_t length, off64_t offset)
+{
+	char name[PATH_MAX];
+
+	if (is_ours(fd, name))
+		return read_file(fd, name, data, length, offset);
+	return REAL(pread64)(fd, data, length, offset);
+}
+
+ssize_t preadv64(int fd, const struct iovec *parts, int count, off64_t offset)
+{
+	char name[PATH_MAX];
+	enum done done;
+	int error;
+
+	if (is_ours(fd, name) && (error = enter(CALL_READ, name, &done)) != 0)
+		return fail(error);
+	return REAL(preadv64)(fd, parts, count, offset);
+}
+
+ssize_t preadv(int fd, const struct iovec *parts, int count, off_t offset)
+{
+	return preadv64(fd, parts, count, offset);
+}
+
+/* What the compiler makes of the calls above, when it knows the size of the buffer. */
+ssize_t __read_chk(int fd, void *data, size_t length, size_t size);
+ssize_t __pread_chk(int fd, void *data, size_t length, off_t offset, size_t size);
+ssize_t __pread64_chk(int fd, void *data, size_t length, off64_t offset, size_t size);
+
+ssize_t __read_chk(int fd, void *data, size_t length, size_t size)
+{
+	return length > size ? (abort(), -1) : read(fd, data, length);
+}
+
+ssize_t __pread_chk(int fd, void *data, size_t length, off_t offset, size_t size)
+{
+	return length > size ? (abort(), -1) : pread64(fd, data, length, offset);
+}
+
+ssize_t __pread64_chk(int fd, void *data, size_t length, off64_t offset, size_t size)
+{
+	return length > size ? (abort(), -1) : pread64(fd, data, length, offset);
+}
+
+/* --- writes --- */
 
 static ssize_t do_write(int fd, const struct iovec *parts, int count, off64_t offset)
 {
@@ -339,33 +493,28 @@ static ssize_t do_write(int fd, const struct iovec *parts, int count, off64_t of
 	return REAL(pwritev64)(fd, parts, count, offset);
 }
 
-/* The first half of the first part, as a disk does that has no more room. */
-static ssize_t do_half(int fd, const struct iovec *parts, off64_t offset)
-{
-	struct iovec half = { parts[0].iov_base, parts[0].iov_len / 2 };
-
-	return do_write(fd, &half, 1, offset);
-}
-
 static ssize_t write_file(
     int fd, const char *name, const struct iovec *parts, int count, off64_t offset)
 {
-	enum call call = (fcntl(fd, F_GETFL) & O_DSYNC) != 0 ? CALL_DSYNC : CALL_WRITE;
-	off64_t at = offset == AT_POSITION ? lseek64(fd, 0, SEEK_CUR) : offset;
-	uint64_t begin = note_parts('W', (uint64_t)at, name, parts, count);
-	int error = enter(call);
-	ssize_t written;
+	struct iovec half = { parts[0].iov_base, parts[0].iov_len / 2 };
+	uint64_t begin;
+	enum done done;
+	int error = enter(CALL_WRITE, name, &done);
 
-	if (error != 0 && control->rules[call].done == DONE_NOTHING) {
-		note('X', begin, "");
-		return fail(error);
+	if (error != 0 && done == DONE_HALF) { /* as a disk does that has no more room */
+		parts = &half;
+		count = 1;
 	}
-	if (error != 0 && control->rules[call].done == DONE_HALF)
-		return do_half(fd, parts, offset);
-	written = do_write(fd, parts, count, offset);
-	if (written != -1 && error == 0 && call == CALL_DSYNC)
-		note_end('D', begin);
-	return error == 0 ? written : fail(error);
+	begin =
+	    note_parts('W', (uint64_t)(offset == AT_POSITION ? lseek64(fd, 0, SEEK_CUR) : offset),
+		name, parts, count);
+	if (error == 0 || done == DONE_HALF)
+		return do_write(fd, parts, count, offset);
+	if (done == DONE_ALL)
+		do_write(fd, parts, count, offset);
+	else
+		note('X', begin, "");
+	return fail(error);
 }
 
 /* Bytes for a client: what was not taken is noted behind, as it will be tried again. */
@@ -375,7 +524,7 @@ static void note_unsent(uint64_t begin, const void *data, size_t length, ssize_t
 	struct iovec rest = { (char *)(uintptr_t)data + gone, length - gone };
 
 	if (rest.iov_len > 0)
-		note_parts('U', begin, "", &rest, 1);
+		note_parts('L', begin, "", &rest, 1);
 }
 
 static ssize_t write_client(
@@ -459,68 +608,23 @@ ssize_t send(int fd, const void *data, size_t length, int flags)
 	return sent;
 }
 
-/* --- reads --- */
-
-/* 0, or -1 with errno: the read fails. */
-static int enter_read(int fd)
-{
-	char name[PATH_MAX];
-	int error;
-
-	if (!is_ours(fd, name))
-		return 0;
-	error = enter(CALL_READ);
-	return error == 0 ? 0 : fail(error);
-}
-
-ssize_t read(int fd, void *data, size_t length)
-{
-	return enter_read(fd) == -1 ? -1 : REAL(read)(fd, data, length);
-}
-
-ssize_t pread(int fd, void *data, size_t length, off_t offset)
-{
-	return enter_read(fd) == -1 ? -1 : REAL(pread)(fd, data, length, offset);
-}
-
-ssize_t pread64(int fd, void *data, size_t length, off64_t offset)
-{
-	return enter_read(fd) == -1 ? -1 : REAL(pread64)(fd, data, length, offset);
-}
-
-/* What the compiler makes of them where it knows the size of the buffer. */
-ssize_t __read_chk(int fd, void *data, size_t length, size_t size);
-ssize_t __pread_chk(int fd, void *data, size_t length, off_t offset, size_t size);
-ssize_t __pread64_chk(int fd, void *data, size_t length, off64_t offset, size_t size);
-
-ssize_t __read_chk(int fd, void *data, size_t length, size_t size)
-{
-	return enter_read(fd) == -1 ? -1 : REAL(__read_chk)(fd, data, length, size);
-}
-
-ssize_t __pread_chk(int fd, void *data, size_t length, off_t offset, size_t size)
-{
-	return enter_read(fd) == -1 ? -1 : REAL(__pread_chk)(fd, data, length, offset, size);
-}
-
-ssize_t __pread64_chk(int fd, void *data, size_t length, off64_t offset, size_t size)
-{
-	return enter_read(fd) == -1 ? -1 : REAL(__pread64_chk)(fd, data, length, offset, size);
-}
-
 /* --- files --- */
 
+/* Truncates or preallocates; nobody else's records come between it and its own. */
 static int resize(int fd, off64_t length)
 {
 	char name[PATH_MAX];
-	int error;
+	enum done done;
+	int error, result;
 
 	if (!is_ours(fd, name))
 		return REAL(ftruncate64)(fd, length);
-	if ((error = enter(CALL_TRUNCATE)) != 0)
+	error = enter(CALL_TRUNCATE, name, &done);
+	if (done != DONE_ALL)
 		return fail(error);
 	note('T', (uint64_t)length, name);
-	return REAL(ftruncate64)(fd, length);
+	result = REAL(ftruncate64)(fd, length);
+	return error == 0 ? result : fail(error);
 }
 
 int ftruncate(int fd, off_t length)
@@ -533,96 +637,206 @@ int ftruncate64(int fd, off64_t length)
 	return resize(fd, length);
 }
 
-static void *map(void *address, size_t length, int protection, int flags, int fd, off64_t offset)
+int fallocate64(int fd, int mode, off64_t offset, off64_t length)
 {
 	char name[PATH_MAX];
+	enum done done;
+	struct stat64 st;
 	int error;
 
-	if (fd == -1 || !is_ours(fd, name))
-		return REAL(mmap64)(address, length, protection, flags, fd, offset);
-	if ((error = enter(CALL_MAP)) != 0) {
-		errno = error;
-		return MAP_FAILED;
-	}
-	if ((protection & PROT_WRITE) != 0 && (flags & MAP_SHARED) != 0)
+	if (!is_ours(fd, name))
+		return REAL(fallocate64)(fd, mode, offset, length);
+	if ((mode & ~FALLOC_FL_KEEP_SIZE) != 0)
+		abort(); /* what it changes has no record */
+	if ((error = enter(CALL_WRITE, name, &done)) != 0)
+		return fail(error);
+	if (mode == 0 && REAL(fstat64)(fd, &st) == 0 && st.st_size < offset + length)
+		note('T', (uint64_t)(offset + length), name);
+	return REAL(fallocate64)(fd, mode, offset, length);
+}
+
+int fallocate(int fd, int mode, off_t offset, off_t length)
+{
+	return fallocate64(fd, mode, offset, length);
+}
+
+int posix_fallocate64(int fd, off64_t offset, off64_t length)
+{
+	return fallocate64(fd, 0, offset, length) == 0 ? 0 : errno;
+}
+
+int posix_fallocate(int fd, off_t offset, off_t length)
+{
+	return fallocate64(fd, 0, offset, length) == 0 ? 0 : errno;
+}
+
+void *mmap64(void *address, size_t length, int protection, int flags, int fd, off64_t offset)
+{
+	char name[PATH_MAX];
+
+	if (fd != -1 && (protection & PROT_WRITE) != 0 && (flags & MAP_SHARED) != 0 &&
+	    is_ours(fd, name))
 		note('M', length, name);
 	return REAL(mmap64)(address, length, protection, flags, fd, offset);
 }
 
 void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset)
 {
-	return map(address, length, protection, flags, fd, offset);
+	return mmap64(address, length, protection, flags, fd, offset);
 }
 
-void *mmap64(void *address, size_t length, int protection, int flags, int fd, off64_t offset)
+static int open_file(int at, const char *path, int flags, mode_t mode)
 {
-	return map(address, length, protection, flags, fd, offset);
-}
-
-static int open_file(const char *path, int flags, mode_t mode)
-{
-	bool creates = (flags & O_CREAT) != 0 && control != NULL && access(path, F_OK) == -1;
-	int fd = REAL(open64)(path, flags, mode), error;
 	char name[PATH_MAX];
+	enum done done;
+	bool creates;
+	int fd, error;
 
-	if (fd == -1 || !is_ours(fd, name))
-		return fd;
-	if ((error = enter(CALL_OPEN)) != 0) {
-		close(fd);
+	if (!is_path_ours(at, path, name))
+		return REAL(openat64)(at, path, flags, mode);
+	if ((error = enter(CALL_OPEN, name, &done)) != 0)
 		return fail(error);
-	}
-	if (creates)
-		note('C', 0, name);
+	pthread_mutex_lock(&fault.lock);
+	creates = (flags & O_CREAT) != 0 && faccessat(at, path, F_OK, 0) == -1;
+	fd = REAL(openat64)(at, path, flags, mode);
+	if (fd != -1 && creates)
+		note_locked('C', 0, name, NULL, 0);
+	else if (fd != -1 && (flags & O_TRUNC) != 0)
+		note_locked('T', 0, name, NULL, 0);
+	pthread_mutex_unlock(&fault.lock);
 	return fd;
 }
 
-/* The third argument is there if a file may be created; without one, its value does not matter. */
-#define OPEN(path, flags)                                         \
+/* The last argument is there if a file may be created; without one, its value does not matter. */
+#define OPEN(at, path, flags)                                     \
 	va_list more;                                             \
 	mode_t mode;                                              \
                                                                   \
 	va_start(more, flags);                                    \
 	mode = (flags & O_CREAT) != 0 ? va_arg(more, mode_t) : 0; \
 	va_end(more);                                             \
-	return open_file(path, flags, mode)
+	return open_file(at, path, flags, mode)
 
 int open(const char *path, int flags, ...)
 {
-	OPEN(path, flags);
+	OPEN(AT_FDCWD, path, flags);
 }
 
 int open64(const char *path, int flags, ...)
 {
-	OPEN(path, flags);
+	OPEN(AT_FDCWD, path, flags);
 }
 
-/* LMDB's, to see it fill its map without that many bytes. */
-int mdb_env_set_mapsize(void *env, size_t size);
-
-int mdb_env_set_mapsize(void *env, size_t size)
+int openat(int at, const char *path, int flags, ...)
 {
-	size_t divisor = control == NULL || control->map_divisor == 0 ? 1 : control->map_divisor;
+	OPEN(at, path, flags);
+}
 
-	return REAL(mdb_env_set_mapsize)(env, size / divisor);
+int openat64(int at, const char *path, int flags, ...)
+{
+	OPEN(at, path, flags);
+}
+
+/* Those of the compiler, for flags that it does not know. */
+int __open_2(const char *path, int flags);
+int __open64_2(const char *path, int flags);
+int __openat_2(int at, const char *path, int flags);
+int __openat64_2(int at, const char *path, int flags);
+
+int __open_2(const char *path, int flags)
+{
+	return open_file(AT_FDCWD, path, flags, 0);
+}
+
+int __open64_2(const char *path, int flags)
+{
+	return open_file(AT_FDCWD, path, flags, 0);
+}
+
+int __openat_2(int at, const char *path, int flags)
+{
+	return open_file(at, path, flags, 0);
+}
+
+int __openat64_2(int at, const char *path, int flags)
+{
+	return open_file(at, path, flags, 0);
+}
+
+int mkdirat(int at, const char *path, mode_t mode)
+{
+	char name[PATH_MAX];
+	enum done done;
+	int error, result;
+
+	if (!is_path_ours(at, path, name))
+		return REAL(mkdirat)(at, path, mode);
+	if ((error = enter(CALL_MKDIR, name, &done)) != 0)
+		return fail(error);
+	pthread_mutex_lock(&fault.lock);
+	if ((result = REAL(mkdirat)(at, path, mode)) == 0)
+		note_locked('C', 1, name, NULL, 0);
+	pthread_mutex_unlock(&fault.lock);
+	return result;
 }
 
 int mkdir(const char *path, mode_t mode)
 {
-	int result = REAL(mkdir)(path, mode);
-	char name[PATH_MAX];
+	return mkdirat(AT_FDCWD, path, mode);
+}
 
-	if (result == 0 && is_path_ours(path, name))
-		note('C', 1, name);
-	return result;
+int unlinkat(int at, const char *path, int flags)
+{
+	char name[PATH_MAX];
+	enum done done;
+	int error, result;
+
+	if (!is_path_ours(at, path, name))
+		return REAL(unlinkat)(at, path, flags);
+	error = enter(CALL_UNLINK, name, &done);
+	if (done != DONE_ALL)
+		return fail(error);
+	pthread_mutex_lock(&fault.lock);
+	if ((result = REAL(unlinkat)(at, path, flags)) == 0)
+		note_locked('U', 0, name, NULL, 0);
+	pthread_mutex_unlock(&fault.lock);
+	return error == 0 ? result : fail(error);
+}
+
+int unlink(const char *path)
+{
+	return unlinkat(AT_FDCWD, path, 0);
+}
+
+int rmdir(const char *path)
+{
+	return unlinkat(AT_FDCWD, path, AT_REMOVEDIR);
+}
+
+int renameat2(int from_at, const char *from, int to_at, const char *to, unsigned flags)
+{
+	char old_name[PATH_MAX], new_name[PATH_MAX];
+	enum done done;
+	int error, result;
+
+	if (!is_path_ours(from_at, from, old_name) || !is_path_ours(to_at, to, new_name))
+		return REAL(renameat2)(from_at, from, to_at, to, flags);
+	error = enter(CALL_RENAME, old_name, &done);
+	if (done != DONE_ALL)
+		return fail(error);
+	pthread_mutex_lock(&fault.lock);
+	if ((result = REAL(renameat2)(from_at, from, to_at, to, flags)) == 0)
+		note_locked('R', 0, old_name, &(struct iovec){ new_name, strlen(new_name) }, 1);
+	pthread_mutex_unlock(&fault.lock);
+	return error == 0 ? result : fail(error);
+}
+
+int renameat(int from_at, const char *from, int to_at, const char *to)
+{
+	return renameat2(from_at, from, to_at, to, 0);
 }
 
 int rename(const char *from, const char *to)
 {
-	char old_name[PATH_MAX], new_name[PATH_MAX];
-	bool was_ours = is_path_ours(from, old_name);
-	int result = REAL(rename)(from, to);
-
-	if (result == 0 && was_ours && is_path_ours(to, new_name))
-		note_parts('R', 0, old_name, &(struct iovec){ new_name, strlen(new_name) }, 1);
-	return result;
+	return renameat2(AT_FDCWD, from, AT_FDCWD, to, 0);
 }

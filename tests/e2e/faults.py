@@ -1,10 +1,11 @@
 """The switches of fault.c, and the trace that it writes.
 
 A daemon that is started with Faults.env has its storage below Faults.root on a disk that the test can
-slow down, hold and break at any moment:
+slow down, hold and break at any moment, all of it or some of its files:
 
-    faults.sync.error = errno.EIO       every fdatasync fails, until it is 0 again
-    with faults.sync.held(): ...        every fdatasync waits until the end of the block
+    faults.sync.error = errno.EIO       every fdatasync and fsync fails, until it is 0 again
+    faults.wal.sync.fail()              only those of WAL segments
+    with faults.snapshot.write.held():  every write to the snapshot waits until the end of the block
 """
 
 import errno
@@ -18,10 +19,13 @@ import pytest
 
 import harness
 
-CALLS = ("sync", "write", "dsync", "truncate", "map", "open", "read")
+CALLS = ("open", "read", "write", "sync", "truncate", "unlink", "rename", "mkdir")
 NOTHING, ALL, HALF = range(3)  # of a call that fails: what is done nevertheless
 RULE = ("calls", "waiting", "hold", "delay_ms", "error", "done", "skip", "limit")
 WORD = struct.Struct("=I")
+PATTERN_SIZE = 64
+FILES = 8
+FILES_SIZE = PATTERN_SIZE + len(CALLS) * len(RULE) * WORD.size
 
 
 def library():
@@ -54,7 +58,10 @@ class Rule:
         self.memory, self.offset = memory, offset
 
     def fail(self, error=errno.EIO, done=NOTHING, skip=0, limit=0):
-        """From the call after the next `skip` on, `limit` times (0 = until it is cleared)."""
+        """From the call after the next `skip` on, `limit` times (0 = until it is cleared).
+
+        HALF is the first half of a write or read; the calls that follow do nothing.
+        """
         self.error = 0
         self.done, self.skip, self.limit = done, skip, limit
         self.error = error
@@ -75,10 +82,33 @@ class Rule:
         harness.wait_until(lambda: self.waiting, "a call that is held")
 
 
+class Files:
+    """The rules of the files whose names, relative to the root, fit a pattern: one for each kind of call."""
+
+    def __init__(self, memory, number, pattern):
+        offset = number * FILES_SIZE
+        for place, call in enumerate(CALLS):
+            at = offset + PATTERN_SIZE + place * len(RULE) * WORD.size
+            setattr(self, call, Rule(memory, at))
+        memory[offset : offset + len(pattern)] = pattern.encode()
+
+    def rules(self):
+        return [getattr(self, call) for call in CALLS]
+
+    def fail(self, error=errno.EIO, *calls):
+        """All calls, or those of these names."""
+        for call in calls or CALLS:
+            getattr(self, call).fail(error)
+
+    def clear(self):
+        for rule in self.rules():
+            rule.clear()
+
+
 class Faults:
     """The disk of one test; several daemons may use it one after the other."""
 
-    trace, early, map_divisor = (Word(len(CALLS) * len(RULE) + index) for index in range(3))
+    trace, early = (Word(FILES * FILES_SIZE // WORD.size + index) for index in range(2))
 
     def __init__(self, directory):
         self.root = Path(directory) / "disk"
@@ -89,8 +119,12 @@ class Faults:
         with open(switches, "r+b") as file:
             self.memory = mmap.mmap(file.fileno(), 4096)
         self.offset = 0
-        for number, call in enumerate(CALLS):
-            setattr(self, call, Rule(self.memory, number * len(RULE) * WORD.size))
+        self.groups = []
+        self.disk = self.files("*")
+        self.wal = self.files("*/wal.*")
+        self.snapshot = self.files("*/snapshot.db*")
+        for call in CALLS:
+            setattr(self, call, getattr(self.disk, call))
         # A sanitizer's library wants to be the first one; it need not be, as ours calls it.
         asan = os.environ.get("ASAN_OPTIONS", "")
         self.env = {
@@ -101,42 +135,48 @@ class Faults:
             "ASAN_OPTIONS": ":".join(filter(None, [asan, "verify_asan_link_order=0"])),
         }
 
+    def files(self, pattern):
+        """Rules for some more files; * in the pattern includes the slash, and the disk itself is ""."""
+        self.groups.append(Files(self.memory, len(self.groups), pattern))
+        return self.groups[-1]
+
     def records(self):
         return list(read_trace(self.trace_file))
 
     def close(self):
-        for call in CALLS:
-            getattr(self, call).hold = 0
+        for files in self.groups:
+            for rule in files.rules():
+                rule.hold = 0
         self.memory.close()
 
 
 # --- the trace -----------------------------------------------------------------------------------
 
 
-HEADER = struct.Struct("=IIQQQQ")
+HEADER = struct.Struct("=IIQQQQQ")
 
 
 class Record:
     """See struct record in fault.c; data and name as they are there."""
 
-    __slots__ = ("kind", "name", "data", "number", "time", "value")
+    __slots__ = ("kind", "name", "data", "number", "time", "value", "length")
 
-    def __init__(self, kind, name, data, number, time, value):
+    def __init__(self, kind, name, data, number, time, value, length):
         self.kind, self.name, self.data = kind, name, data
-        self.number, self.time, self.value = number, time, value
+        self.number, self.time, self.value, self.length = number, time, value, length
 
     def __repr__(self):
-        return f"<{self.number} {self.kind} {self.name!r} {self.value} ({len(self.data)} bytes)>"
+        return f"<{self.number} {self.kind} {self.name!r} {self.value} ({self.length} bytes)>"
 
 
 def read_trace(path):
     """Its records in order; the last one may have been cut off with its daemon."""
     data, at = path.read_bytes(), 0
     while at + HEADER.size <= len(data):
-        kind, name_length, data_length, number, time, value = HEADER.unpack_from(data, at)
+        kind, name_length, data_length, number, time, value, length = HEADER.unpack_from(data, at)
         name_at = at + HEADER.size
         data_at = name_at + name_length
         at = data_at + data_length
         if at <= len(data):
             name = data[name_at:data_at].decode("utf-8", "backslashreplace")
-            yield Record(chr(kind), name, data[data_at:at], number, time / 1e9, value)
+            yield Record(chr(kind), name, data[data_at:at], number, time / 1e9, value, length)
