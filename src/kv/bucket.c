@@ -2,6 +2,7 @@
 #include "kv/bucket.h"
 
 #include "kv/budget.h"
+#include "kv/entry.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -20,22 +21,10 @@ struct spill {
 	uint64_t slots[];
 };
 
-static size_t entry_size(size_t key_length, size_t value_length)
+static struct entry *entry_new(
+    struct slice key, const struct item *item, size_t instead_of, struct budget *budget)
 {
-	return offsetof(struct entry, bytes) + key_length + value_length;
-}
-
-static void entry_set_value(struct entry *entry, const void *value, size_t value_length)
-{
-	entry->value_length = (uint32_t)value_length;
-	if (value_length > 0) /* it may be this entry's own value */
-		memmove(entry->bytes + entry->key_length, value, value_length);
-}
-
-static struct entry *entry_new(const void *key, size_t key_length, const void *value,
-    size_t value_length, size_t instead_of, struct budget *budget)
-{
-	size_t size = entry_size(key_length, value_length);
+	size_t size = entry_size(key, item);
 	struct entry *entry = budget_alloc(budget, size, instead_of);
 	uint64_t address = (uintptr_t)entry;
 
@@ -46,22 +35,17 @@ static struct entry *entry_new(const void *key, size_t key_length, const void *v
 		errno = ENOMEM;
 		return NULL;
 	}
-	entry->key_length = (uint16_t)key_length;
-	if (key_length > 0)
-		memcpy(entry->bytes, key, key_length);
-	entry_set_value(entry, value, value_length);
+	entry_write(entry, key, item);
 	return entry;
 }
 
 static void entry_free(struct entry *entry, struct budget *budget)
 {
-	budget_free(budget, entry, entry_size(entry->key_length, entry->value_length));
-}
+	struct slice key;
+	struct item item;
 
-static bool entry_has_key(const struct entry *entry, const void *key, size_t key_length)
-{
-	return entry->key_length == key_length &&
-	       (key_length == 0 || memcmp(entry->bytes, key, key_length) == 0);
+	entry_read(entry, &key, &item);
+	budget_free(budget, entry, entry_size(key, &item));
 }
 
 /* Never 0, which marks a free slot. */
@@ -137,8 +121,8 @@ struct entry *bucket_entry(const struct bucket *bucket, size_t n)
 	return slot_entry(slot_at(bucket, n));
 }
 
-size_t bucket_find(const struct bucket *bucket, uint64_t hash, const void *key, size_t key_length,
-    const struct entry **entry)
+size_t bucket_find(
+    const struct bucket *bucket, uint64_t hash, struct slice key, const struct entry **entry)
 {
 	const struct spill *spill = bucket->spill;
 	uint8_t tag = tag_of(hash);
@@ -148,12 +132,12 @@ size_t bucket_find(const struct bucket *bucket, uint64_t hash, const void *key, 
 		uint64_t address = (uint64_t)bucket->address_high[n] << 32 | bucket->address_low[n];
 
 		*entry = (const struct entry *)(uintptr_t)address;
-		if (entry_has_key(*entry, key, key_length))
+		if (entry_has_key(*entry, key))
 			return n;
 	}
 	for (size_t i = 0; spill != NULL && i < spill->count; i++) {
 		*entry = slot_entry(spill->slots[i]);
-		if (slot_tag(spill->slots[i]) == tag && entry_has_key(*entry, key, key_length))
+		if (slot_tag(spill->slots[i]) == tag && entry_has_key(*entry, key))
 			return LINE_SLOTS + i;
 	}
 	return SLOT_NONE;
@@ -237,10 +221,10 @@ static void slot_remove(struct bucket *bucket, size_t n)
 		bucket->tags[last] = 0;
 }
 
-int bucket_add(struct bucket *bucket, uint64_t hash, const void *key, size_t key_length,
-    const void *value, size_t value_length, struct budget *budget)
+int bucket_add(struct bucket *bucket, uint64_t hash, struct slice key, const struct item *item,
+    struct budget *budget)
 {
-	struct entry *entry = entry_new(key, key_length, value, value_length, 0, budget);
+	struct entry *entry = entry_new(key, item, 0, budget);
 
 	if (entry == NULL)
 		return -1;
@@ -252,19 +236,22 @@ int bucket_add(struct bucket *bucket, uint64_t hash, const void *key, size_t key
 	return 0;
 }
 
-int bucket_replace(
-    struct bucket *bucket, size_t n, const void *value, size_t value_length, struct budget *budget)
+int bucket_replace(struct bucket *bucket, size_t n, const struct item *item, struct budget *budget)
 {
 	uint64_t slot = slot_at(bucket, n);
 	struct entry *old = slot_entry(slot), *entry;
-	size_t old_size = entry_size(old->key_length, old->value_length);
-	size_t new_size = entry_size(old->key_length, value_length);
+	struct item old_item;
+	struct slice key;
+	size_t old_size;
 
-	if (budget_chunk(new_size) == budget_chunk(old_size)) {
-		entry_set_value(old, value, value_length);
+	entry_read(old, &key, &old_item);
+	old_size = entry_size(key, &old_item);
+	if (budget_chunk(entry_size(key, item)) == budget_chunk(old_size) &&
+	    entry_header_size(key, item) == entry_header_size(key, &old_item)) {
+		entry_write_item(old, item);
 		return 0;
 	}
-	entry = entry_new(old->bytes, old->key_length, value, value_length, old_size, budget);
+	entry = entry_new(key, item, old_size, budget);
 	if (entry == NULL)
 		return -1;
 	slot_put(bucket, n, slot_new(entry, slot_tag(slot)));

@@ -12,19 +12,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/slice.h"
+
 struct budget;
+struct entry;
+struct item;
 
 #define LINE_SIZE 64
 #define LINE_SLOTS 8
 
 #define SLOT_NONE SIZE_MAX
-
-/* The value follows the key. */
-struct entry {
-	uint32_t value_length;
-	uint16_t key_length;
-	uint8_t bytes[];
-};
 
 struct spill;
 
@@ -44,8 +41,8 @@ size_t bucket_count(const struct bucket *bucket);
 struct entry *bucket_entry(const struct bucket *bucket, size_t n);
 
 /* The slot that holds the key, and its entry, or SLOT_NONE. */
-size_t bucket_find(const struct bucket *bucket, uint64_t hash, const void *key, size_t key_length,
-    const struct entry **entry);
+size_t bucket_find(
+    const struct bucket *bucket, uint64_t hash, struct slice key, const struct entry **entry);
 
 /* Asks for the entries that bucket_find() would look at, those of the spill aside. */
 void bucket_prefetch(const struct bucket *bucket, uint64_t hash);
@@ -60,12 +57,11 @@ void bucket_trim(struct bucket *bucket, struct budget *budget);
  * Adds an entry. 0, or -1 with errno ENOSPC or ENOMEM; then nothing changed. The key must be a new
  * one.
  */
-int bucket_add(struct bucket *bucket, uint64_t hash, const void *key, size_t key_length,
-    const void *value, size_t value_length, struct budget *budget);
+int bucket_add(struct bucket *bucket, uint64_t hash, struct slice key, const struct item *item,
+    struct budget *budget);
 
-/* Gives the entry of slot n another value. 0, or -1 with errno; then nothing changed. */
-int bucket_replace(
-    struct bucket *bucket, size_t n, const void *value, size_t value_length, struct budget *budget);
+/* Gives the entry of slot n another item. 0, or -1 with errno; then nothing changed. */
+int bucket_replace(struct bucket *bucket, size_t n, const struct item *item, struct budget *budget);
 
 /* Frees the entry of slot n; the last slot takes its place. */
 void bucket_delete(struct bucket *bucket, size_t n, struct budget *budget);

@@ -8,8 +8,10 @@
 #include "core/siphash.h"
 #include "kv/bucket.h"
 #include "kv/budget.h"
+#include "kv/entry.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +25,7 @@
 struct table {
 	struct siphash_key hash_key;
 	size_t entries;
+	size_t expiring; /* of these */
 	size_t buckets;
 	size_t mask; /* the smallest 2^n - 1 that covers every bucket's number */
 	struct budget budget;
@@ -116,7 +119,11 @@ static void bucket_free_last(struct table *table)
 
 static uint64_t entry_hash(const struct table *table, const struct entry *entry)
 {
-	return siphash13(&table->hash_key, entry->bytes, entry->key_length);
+	struct slice key;
+	struct item item;
+
+	entry_read(entry, &key, &item);
+	return siphash13(&table->hash_key, key.bytes, key.length);
 }
 
 /* Moves what belongs to the last bucket there. The room has been reserved. */
@@ -224,48 +231,55 @@ void table_prefetch_entry(const struct table *table, const struct table_key *key
 	bucket_prefetch(bucket_of(table, key->hash), key->hash);
 }
 
+/* The slot of the key in its bucket, and the item there, or SLOT_NONE. */
+static size_t find_item(const struct bucket *bucket, const struct table_key *key, struct item *item)
+{
+	struct slice bytes = { key->bytes, key->length };
+	const struct entry *entry;
+	size_t n = bucket_find(bucket, key->hash, bytes, &entry);
+
+	if (n != SLOT_NONE)
+		entry_read(entry, &bytes, item);
+	return n;
+}
+
 int table_get(const struct table *table, const struct table_key *key, struct item *item)
 {
-	const struct entry *entry;
-
-	if (bucket_find(bucket_of(table, key->hash), key->hash, key->bytes, key->length, &entry) ==
-	    SLOT_NONE)
-		return -1;
-	*item = (struct item){ .value = { (const char *)entry->bytes + entry->key_length,
-				   entry->value_length } };
-	return 0;
+	return find_item(bucket_of(table, key->hash), key, item) == SLOT_NONE ? -1 : 0;
 }
 
 int table_set(struct table *table, const struct table_key *key, const struct item *item)
 {
 	struct bucket *bucket = bucket_of(table, key->hash);
-	const struct entry *entry;
+	struct slice bytes = { key->bytes, key->length };
+	struct item old = { .expires = 0 };
 	size_t n;
 
 	if (key->length > TABLE_KEY_MAX || item->value.length > TABLE_VALUE_MAX) {
 		errno = E2BIG;
 		return -1;
 	}
-	n = bucket_find(bucket, key->hash, key->bytes, key->length, &entry);
-	if (n != SLOT_NONE)
-		return bucket_replace(
-		    bucket, n, item->value.bytes, item->value.length, &table->budget);
-	if (bucket_add(bucket, key->hash, key->bytes, key->length, item->value.bytes,
-		item->value.length, &table->budget) == -1)
+	n = find_item(bucket, key, &old);
+	if ((n == SLOT_NONE ? bucket_add(bucket, key->hash, bytes, item, &table->budget)
+			    : bucket_replace(bucket, n, item, &table->budget)) == -1)
 		return -1;
-	table->entries++;
-	table_grow(table);
+	table->expiring += (size_t)(item->expires != 0) - (size_t)(old.expires != 0);
+	if (n == SLOT_NONE) {
+		table->entries++;
+		table_grow(table);
+	}
 	return 0;
 }
 
 int table_delete(struct table *table, const struct table_key *key)
 {
 	struct bucket *bucket = bucket_of(table, key->hash);
-	const struct entry *entry;
-	size_t n = bucket_find(bucket, key->hash, key->bytes, key->length, &entry);
+	struct item item;
+	size_t n = find_item(bucket, key, &item);
 
 	if (n == SLOT_NONE)
 		return -1;
+	table->expiring -= item.expires != 0;
 	bucket_delete(bucket, n, &table->budget);
 	table->entries--;
 	table_shrink(table);
@@ -275,27 +289,66 @@ int table_delete(struct table *table, const struct table_key *key)
 void table_stats(const struct table *table, struct table_stats *stats)
 {
 	stats->entries = table->entries;
+	stats->expiring = table->expiring;
 	stats->memory = table->budget.used;
 	stats->buckets = table->buckets;
+}
+
+static uint64_t reversed(uint64_t bits)
+{
+	bits = (bits >> 1 & 0x5555555555555555) | (bits & 0x5555555555555555) << 1;
+	bits = (bits >> 2 & 0x3333333333333333) | (bits & 0x3333333333333333) << 2;
+	bits = (bits >> 4 & 0x0f0f0f0f0f0f0f0f) | (bits & 0x0f0f0f0f0f0f0f0f) << 4;
+	return __builtin_bswap64(bits);
+}
+
+/*
+ * Buckets split and merge by the next bit of the hash. With its bits reversed, a bucket is an interval of hashes: a split
+ * halves it and leaves all others as they are. The scan goes through the hashes in that order, as Redis' does, and
+ * the cursor is the first one that it has not seen. It is reversed for the caller, to whom it is a small number.
+ */
+uint64_t table_scan(const struct table *table, uint64_t cursor,
+    int (*each)(void *arg, const struct slice *key, const struct item *item), void *arg)
+{
+	const struct bucket *bucket = bucket_of(table, cursor);
+	size_t count = bucket_count(bucket), half = table->mask >> 1;
+	bool is_split = ((size_t)cursor & half) + half + 1 < table->buckets;
+
+	for (size_t n = 0; n < count; n++) {
+		struct slice key;
+		struct item item;
+
+		entry_read(bucket_entry(bucket, n), &key, &item);
+		if (each(arg, &key, &item) != 0)
+			return cursor;
+	}
+	/* The bucket's last hash in that order has ones in all the bits that do not select the bucket. */
+	cursor |= ~(uint64_t)(is_split ? table->mask : half);
+	return reversed(reversed(cursor) + 1);
+}
+
+struct visitor {
+	int (*each)(void *arg, const struct slice *key, const struct item *item);
+	void *arg;
+	int stopped;
+};
+
+static int visit(void *arg, const struct slice *key, const struct item *item)
+{
+	struct visitor *visitor = arg;
+
+	visitor->stopped = visitor->each(visitor->arg, key, item);
+	return visitor->stopped;
 }
 
 int table_each(const struct table *table,
     int (*each)(void *arg, const struct slice *key, const struct item *item), void *arg)
 {
-	for (size_t number = 0; number < table->buckets; number++) {
-		const struct bucket *bucket = bucket_of(table, number);
-		size_t count = bucket_count(bucket);
+	struct visitor visitor = { .each = each, .arg = arg };
+	uint64_t cursor = 0;
 
-		for (size_t n = 0; n < count; n++) {
-			const struct entry *entry = bucket_entry(bucket, n);
-			struct slice key = { (const char *)entry->bytes, entry->key_length };
-			struct item item = { .value = { key.bytes + entry->key_length,
-						 entry->value_length } };
-			int stop = each(arg, &key, &item);
-
-			if (stop != 0)
-				return stop;
-		}
-	}
-	return 0;
+	do
+		cursor = table_scan(table, cursor, visit, &visitor);
+	while (cursor != 0 && visitor.stopped == 0);
+	return visitor.stopped;
 }

@@ -1,5 +1,5 @@
 /*
- * The store's table: byte-string keys to byte-string values, in memory. Keyed SipHash-1-3, buckets
+ * The store's table: byte-string keys to items, in memory. Keyed SipHash-1-3, buckets
  * of one cache line, one allocation per entry, and it grows bucket by bucket: no call moves more
  * than a bounded number of entries. No sockets, no libevent, no threads.
  */
@@ -27,6 +27,7 @@ struct table_stats {
 	size_t entries;
 	size_t memory; /* bytes: entries as allocated, buckets, directory */
 	size_t buckets;
+	size_t expiring; /* entries that have a time of expiry */
 };
 
 /*
@@ -57,6 +58,15 @@ int table_set(struct table *table, const struct table_key *key, const struct ite
 int table_delete(struct table *table, const struct table_key *key);
 
 void table_stats(const struct table *table, struct table_stats *stats);
+
+/*
+ * Calls the function for each entry of one bucket. Begin with cursor 0 and go on with the one that is returned, until it is 0.
+ * An entry that is there from the first call to the last is seen at least once, whatever is set and deleted
+ * between the calls. When the function returns non-zero the call ends and returns its own cursor: the next one sees that
+ * bucket again. The table must not be changed by the function.
+ */
+uint64_t table_scan(const struct table *table, uint64_t cursor,
+    int (*each)(void *arg, const struct slice *key, const struct item *item), void *arg);
 
 /*
  * Calls the function for each entry until it returns non-zero, which is returned. The table must

@@ -67,20 +67,36 @@ static struct table_key prepared(const struct table *table, const void *bytes, s
 	return key;
 }
 
-static int get_bytes(
-    const struct table *table, const void *bytes, size_t length, struct slice *value)
+static int get_item(const struct table *table, const void *bytes, size_t length, struct item *item)
 {
 	struct table_key key = prepared(table, bytes, length);
 
-	return table_get(table, &key, value);
+	return table_get(table, &key, item);
+}
+
+static int get_bytes(
+    const struct table *table, const void *bytes, size_t length, struct slice *value)
+{
+	struct item item = { .expires = 0 };
+	int found = get_item(table, bytes, length, &item);
+
+	*value = item.value;
+	return found;
+}
+
+static int set_item(struct table *table, const void *bytes, size_t length, const struct item *item)
+{
+	struct table_key key = prepared(table, bytes, length);
+
+	return table_set(table, &key, item);
 }
 
 static int set_bytes(
     struct table *table, const void *bytes, size_t length, const void *value, size_t value_length)
 {
-	struct table_key key = prepared(table, bytes, length);
+	struct item item = { .value = { value, value_length } };
 
-	return table_set(table, &key, value, value_length);
+	return set_item(table, bytes, length, &item);
 }
 
 static int delete_bytes(struct table *table, const void *bytes, size_t length)
@@ -100,7 +116,7 @@ struct model {
 	struct table *table;
 	unsigned versions[UNIVERSE]; /* 0 = not there */
 	bool seen[UNIVERSE];
-	size_t entries;
+	size_t entries, expiring;
 	size_t empty;          /* the memory of the table without any */
 	unsigned long refused; /* set_bytes() calls */
 	uint64_t random;
@@ -147,43 +163,55 @@ static size_t key_of(unsigned number, char key[KEY_SIZE])
 	return sizeof(number) + number % (KEY_SIZE - sizeof(number) + 1);
 }
 
-static size_t value_of(unsigned number, unsigned version, char value[VALUE_SIZE])
+/* The value is in `bytes`. A third of the items expire. */
+static struct item item_of(unsigned number, unsigned version, char bytes[VALUE_SIZE])
 {
 	unsigned mixed = (number * 31 + version) * 2654435761u;
 
-	memset(value, (int)(mixed >> 24), VALUE_SIZE);
-	return (mixed >> 8) % VALUE_SIZE;
+	memset(bytes, (int)(mixed >> 24), VALUE_SIZE);
+	return (struct item){ .value = { bytes, (mixed >> 8) % VALUE_SIZE },
+		.expires = mixed % 3 == 0 ? (int64_t)mixed << 20 | version : 0 };
 }
 
-static void assert_value(const struct slice *value, unsigned number, unsigned version)
+static void assert_item(const struct item *item, unsigned number, unsigned version)
 {
 	char bytes[VALUE_SIZE];
-	size_t length = value_of(number, version, bytes);
+	struct item expected = item_of(number, version, bytes);
 
-	require(value->length == length);
-	require(memcmp(value->bytes, bytes, length) == 0);
+	require(item->expires == expected.expires);
+	require(item->value.length == expected.value.length);
+	require(memcmp(item->value.bytes, bytes, item->value.length) == 0);
+}
+
+static bool model_expires(const struct model *model, unsigned number)
+{
+	char bytes[VALUE_SIZE];
+
+	return model->versions[number] != 0 &&
+	       item_of(number, model->versions[number], bytes).expires != 0;
 }
 
 static void model_check_key(const struct model *model, unsigned number)
 {
-	struct slice value;
+	struct item item;
 	char key[KEY_SIZE];
-	int found = get_bytes(model->table, key, key_of(number, key), &value);
+	int found = get_item(model->table, key, key_of(number, key), &item);
 
 	require((found == 0) == (model->versions[number] != 0));
 	if (found == 0)
-		assert_value(&value, number, model->versions[number]);
+		assert_item(&item, number, model->versions[number]);
 }
 
 static void model_set(struct model *model, unsigned number)
 {
-	char key[KEY_SIZE], value[VALUE_SIZE];
+	char key[KEY_SIZE], bytes[VALUE_SIZE];
 	unsigned version = model->versions[number] + 1;
-	size_t key_length = key_of(number, key), length = value_of(number, version, value);
+	size_t key_length = key_of(number, key);
+	struct item item = item_of(number, version, bytes);
 	int done;
 
 	table_at_work = true;
-	done = set_bytes(model->table, key, key_length, value, length);
+	done = set_item(model->table, key, key_length, &item);
 	table_at_work = false;
 	if (done == -1) {
 		require(errno == ENOMEM || errno == ENOSPC);
@@ -191,7 +219,9 @@ static void model_set(struct model *model, unsigned number)
 		return;
 	}
 	model->entries += model->versions[number] == 0;
+	model->expiring -= model_expires(model, number);
 	model->versions[number] = version;
+	model->expiring += model_expires(model, number);
 }
 
 static void model_delete(struct model *model, unsigned number)
@@ -205,23 +235,24 @@ static void model_delete(struct model *model, unsigned number)
 	table_at_work = false;
 	require((done == 0) == (model->versions[number] != 0));
 	model->entries -= model->versions[number] != 0;
+	model->expiring -= model_expires(model, number);
 	model->versions[number] = 0;
 }
 
-static int see(void *arg, const void *key, size_t key_length, const struct slice *value)
+static int see(void *arg, const struct slice *key, const struct item *item)
 {
 	struct model *model = arg;
 	char expected[KEY_SIZE];
 	unsigned number;
 
-	require(key_length >= sizeof(number));
-	memcpy(&number, key, sizeof(number));
+	require(key->length >= sizeof(number));
+	memcpy(&number, key->bytes, sizeof(number));
 	require(number < UNIVERSE);
-	require(key_length == key_of(number, expected));
-	require(memcmp(key, expected, key_length) == 0);
+	require(key->length == key_of(number, expected));
+	require(memcmp(key->bytes, expected, key->length) == 0);
 	require(!model->seen[number]);
 	model->seen[number] = true;
-	assert_value(value, number, model->versions[number]);
+	assert_item(item, number, model->versions[number]);
 	return 0;
 }
 
@@ -238,6 +269,7 @@ static void model_check(struct model *model)
 	}
 	table_stats(model->table, &stats);
 	require(stats.entries == model->entries);
+	require(stats.expiring == model->expiring);
 }
 
 /* A key in so many of ten thousand operations is set, the others are deleted. */
@@ -353,7 +385,9 @@ START_TEST(keys_stay_prepared)
 {
 	struct table *table = table_new(0);
 	struct table_key keys[40];
+	const struct item one = { .value = { "one", 3 } };
 	struct slice value;
+	struct item item;
 
 	for (size_t i = 0; i < 40; i++) {
 		keys[i] =
@@ -364,10 +398,10 @@ START_TEST(keys_stay_prepared)
 		table_prefetch_entry(table, &keys[i]);
 	for (unsigned i = 0; i < 1000; i++)
 		ck_assert_int_eq(set_bytes(table, &i, sizeof(i), "x", 1), 0);
-	ck_assert_int_eq(table_set(table, &keys[1], "one", 3), 0);
+	ck_assert_int_eq(table_set(table, &keys[1], &one), 0);
 	ck_assert_int_eq(get_bytes(table, "1", 1, &value), 0);
 	ck_assert_mem_eq(value.bytes, "one", 3);
-	ck_assert_int_eq(table_get(table, &keys[2], &value), -1);
+	ck_assert_int_eq(table_get(table, &keys[2], &item), -1);
 	ck_assert_int_eq(table_delete(table, &keys[1]), 0);
 	ck_assert_int_eq(get_bytes(table, "1", 1, &value), -1);
 	table_free(table);
@@ -535,13 +569,12 @@ START_TEST(a_lowered_limit_lets_values_shrink)
 }
 END_TEST
 
-static int stop_at_third(void *arg, const void *key, size_t key_length, const struct slice *value)
+static int stop_at_third(void *arg, const struct slice *key, const struct item *item)
 {
 	int *calls = arg;
 
 	(void)key;
-	(void)key_length;
-	(void)value;
+	(void)item;
 	return ++*calls == 3 ? 77 : 0;
 }
 
@@ -554,6 +587,167 @@ START_TEST(each_stops_when_told)
 		ck_assert_int_eq(set_bytes(table, &number, sizeof(number), "v", 1), 0);
 	ck_assert_int_eq(table_each(table, stop_at_third, &calls), 77);
 	ck_assert_int_eq(calls, 3);
+	table_free(table);
+}
+END_TEST
+
+/* --- scans --- */
+
+#define STEADY 3000 /* keys that are there throughout; those above come and go */
+
+struct scan {
+	struct table *table;
+	unsigned visits[STEADY];
+	size_t calls;
+};
+
+static int scan_entry(void *arg, const struct slice *key, const struct item *item)
+{
+	struct scan *scan = arg;
+	unsigned number;
+
+	(void)item;
+	memcpy(&number, key->bytes, sizeof(number));
+	if (number < STEADY)
+		scan->visits[number]++;
+	return 0;
+}
+
+/* `count` keys above STEADY, from nothing or to nothing. */
+static void scan_others(struct scan *scan, unsigned count, bool there)
+{
+	for (unsigned number = STEADY; number < STEADY + count; number++)
+		require((there ? set_bytes(scan->table, &number, sizeof(number), "v", 1)
+			       : delete_bytes(scan->table, &number, sizeof(number))) == 0);
+}
+
+static void scan_start(struct scan *scan)
+{
+	*scan = (struct scan){ .table = table_new(0) };
+	for (unsigned number = 0; number < STEADY; number++)
+		require(set_bytes(scan->table, &number, sizeof(number), "v", 1) == 0);
+}
+
+START_TEST(a_scan_sees_each_entry_once)
+{
+	struct table_stats stats;
+	struct scan scan;
+	uint64_t cursor = 0;
+
+	scan_start(&scan);
+	table_stats(scan.table, &stats);
+	do {
+		cursor = table_scan(scan.table, cursor, scan_entry, &scan);
+		scan.calls++;
+	} while (cursor != 0);
+	ck_assert_uint_eq(scan.calls, stats.buckets);
+	for (unsigned number = 0; number < STEADY; number++)
+		require(scan.visits[number] == 1);
+	table_free(scan.table);
+}
+END_TEST
+
+/* The table has between 500 and 17,000 buckets, and is of another size at each call or at every hundredth. */
+START_TEST(a_scan_misses_nothing_while_the_table_changes)
+{
+	for (unsigned period = 1; period <= 200; period += 33) {
+		struct scan scan;
+		uint64_t cursor = 0;
+		bool there = false;
+
+		scan_start(&scan);
+		do {
+			cursor = table_scan(scan.table, cursor, scan_entry, &scan);
+			if (++scan.calls % period == 0)
+				scan_others(&scan, 500 * period, there = !there);
+		} while (cursor != 0);
+		for (unsigned number = 0; number < STEADY; number++)
+			require(scan.visits[number] > 0);
+		table_free(scan.table);
+	}
+}
+END_TEST
+
+static int refuse_entry(void *arg, const struct slice *key, const struct item *item)
+{
+	unsigned *calls = arg;
+
+	(void)key;
+	(void)item;
+	++*calls;
+	return 1;
+}
+
+START_TEST(a_scan_that_is_stopped_sees_the_bucket_again)
+{
+	struct scan scan;
+	unsigned calls = 0;
+	uint64_t cursor = 0, next;
+
+	scan_start(&scan);
+	do {
+		while ((next = table_scan(scan.table, cursor, refuse_entry, &calls)) != cursor)
+			cursor = next; /* an empty bucket */
+		ck_assert_uint_eq(calls, 1);
+		calls = 0;
+		cursor = table_scan(scan.table, cursor, scan_entry, &scan);
+	} while (cursor != 0);
+	for (unsigned number = 0; number < STEADY; number++)
+		require(scan.visits[number] == 1);
+	table_free(scan.table);
+}
+END_TEST
+
+/* A cursor that a client has made up. */
+START_TEST(a_scan_from_anywhere_ends)
+{
+	const uint64_t cursors[] = { 1, 499, 500, 65535, UINT64_MAX, UINT64_MAX - 1,
+		(uint64_t)1 << 63 };
+	struct scan scan;
+
+	scan_start(&scan);
+	for (size_t i = 0; i < sizeof(cursors) / sizeof(*cursors); i++) {
+		uint64_t cursor = cursors[i];
+
+		for (unsigned calls = 0; cursor != 0; calls++) {
+			require(calls < 1000);
+			cursor = table_scan(scan.table, cursor, scan_entry, &scan);
+		}
+	}
+	table_free(scan.table);
+}
+END_TEST
+
+START_TEST(only_an_entry_that_expires_pays_for_it)
+{
+	struct table *table = table_new(0);
+	size_t empty = memory_of(table), without;
+	struct item item = { .value = { "0123456789", 10 } }, found;
+	struct table_stats stats;
+
+	ck_assert_int_eq(set_item(table, "0123456789", 10, &item), 0);
+	without = memory_of(table);
+	item.expires = INT64_MAX;
+	ck_assert_int_eq(set_item(table, "0123456789", 10, &item), 0);
+	ck_assert_uint_ge(memory_of(table), without);
+	ck_assert_uint_le(memory_of(table), without + 16);
+	table_stats(table, &stats);
+	ck_assert_uint_eq(stats.expiring, 1);
+	/* Its own value, with another time. */
+	ck_assert_int_eq(get_item(table, "0123456789", 10, &found), 0);
+	ck_assert_int_eq(found.expires, INT64_MAX);
+	found.expires = 1;
+	ck_assert_int_eq(set_item(table, "0123456789", 10, &found), 0);
+	ck_assert_int_eq(get_item(table, "0123456789", 10, &found), 0);
+	ck_assert_int_eq(found.expires, 1);
+	found.expires = 0;
+	ck_assert_int_eq(set_item(table, "0123456789", 10, &found), 0);
+	assert_text(table, "0123456789", "0123456789");
+	ck_assert_uint_eq(memory_of(table), without);
+	table_stats(table, &stats);
+	ck_assert_uint_eq(stats.expiring, 0);
+	ck_assert_int_eq(delete_bytes(table, "0123456789", 10), 0);
+	ck_assert_uint_eq(memory_of(table), empty);
 	table_free(table);
 }
 END_TEST
@@ -627,6 +821,11 @@ static Suite *table_suite(void)
 	tcase_add_test(tc, max_memory_is_exact);
 	tcase_add_test(tc, a_lowered_limit_lets_values_shrink);
 	tcase_add_test(tc, each_stops_when_told);
+	tcase_add_test(tc, a_scan_sees_each_entry_once);
+	tcase_add_test(tc, a_scan_misses_nothing_while_the_table_changes);
+	tcase_add_test(tc, a_scan_that_is_stopped_sees_the_bucket_again);
+	tcase_add_test(tc, a_scan_from_anywhere_ends);
+	tcase_add_test(tc, only_an_entry_that_expires_pays_for_it);
 	tcase_add_test(tc, grows_and_shrinks_by_one_bucket);
 	tcase_add_test(tc, costs_little_memory);
 	suite_add_tcase(s, tc);
