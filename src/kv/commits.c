@@ -1,43 +1,363 @@
+/*
+ * The changes of a turn of the loop fill the keyspace's open batch; at its end they go to the flusher. What the flusher
+ * has sealed goes to the checkpoint.
+ */
 #include "kv/commits.h"
 
-#include <stddef.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
+#include "core/clock.h"
 #include "core/error.h"
+#include "core/log.h"
+#include "kv/batch.h"
+#include "kv/checkpoint.h"
+#include "kv/directory.h"
+#include "kv/flusher.h"
+#include "kv/group_commit.h"
+#include "kv/keyspace.h"
+#include "kv/loader.h"
 
-struct commits *commits_open(const struct engine_settings *settings, struct keyspace *keyspace,
-    const struct engine_host *host, struct error *error)
-{
-	(void)settings;
-	(void)keyspace;
-	(void)host;
-	error_set(error, "storage is not there yet");
-	return NULL;
-}
+#define BATCH_HIGH ((size_t)8 << 20) /* a batch of more bytes does not wait for the interval */
+#define BATCH_MAX ((size_t)64 << 20) /* with more, the disk does not keep up: clients wait for it */
 
-int commits_fd(const struct commits *commits)
+/* With more segments that no checkpoint has moved, batches wait for it, so that the log does not fill the disk. */
+#define SEGMENTS_MAX 8
+
+#define BUSY_WARN_MS 10000
+#define RETRY_MS 100 /* when memory was short for a rollback */
+#define GROUP_MS 1   /* between two looks at whether more clients have joined a group commit */
+
+struct commits {
+	struct keyspace *keyspace;
+	struct engine_host host;
+	bool always;      /* see struct engine_settings */
+	int64_t interval; /* ms */
+	char *label;      /* for the log */
+	int fd;           /* an eventfd, which all threads make readable */
+	struct directory directory;
+	enum engine_state state;
+	struct error error;    /* ENGINE_FAILED */
+	struct loader *loader; /* while the store is being loaded */
+	struct flusher *flusher;
+	struct checkpoint *checkpoint;
+	struct batch *committing; /* is with the flusher */
+	uint64_t scheduled;       /* the number of the open batch, once it has got a change */
+	int64_t open_since;       /* ms, when it got the first */
+	int64_t submitted;        /* us, when the flusher got the batch that it has */
+	struct group_commit group;
+	int64_t reminder;     /* ms, after which work was asked for; INT64_MAX = it was not */
+	bool asked;           /* for work at the end of the turn */
+	int64_t failed_since; /* ms */
+	bool flusher_works, checkpoint_works;
+	uint64_t segment,
+	    applied;    /* of the WAL: that is appended to; the last that is in the snapshot */
+	uint64_t bytes; /* in that segment */
+	int64_t busy;   /* see struct checkpoint_status */
+	bool warned;    /* of that */
+	uint64_t done, failures; /* commits */
+	char failure[256];
+};
+
+/* How long a batch may fill, ms: half of the interval, for the other half is the disk's. */
+static int64_t fill_time(const struct commits *commits)
 {
-	(void)commits;
-	return -1;
+	return commits->always ? 0 : commits->interval / 2;
 }
 
 uint64_t commits_schedule(struct commits *commits)
 {
-	(void)commits;
-	return 0;
+	const struct batch *open = commits->keyspace->open;
+	bool first = commits->scheduled != open->commit;
+	bool now = commits->always || open->length > BATCH_HIGH;
+
+	if (first) {
+		commits->scheduled = open->commit;
+		commits->open_since = clock_ms();
+	}
+	if (now && !commits->asked)
+		commits->host.work_in(commits->host.arg, 0);
+	else if (!now && first)
+		commits->host.work_in(commits->host.arg, fill_time(commits));
+	commits->asked |= now;
+	return open->length > BATCH_MAX ? open->commit : 0;
+}
+
+/* Undoes the newest changes first. false when out of memory: clients are not shown what is left, see note_commit(). */
+static bool roll_back_all(struct commits *commits)
+{
+	struct keyspace *keyspace = commits->keyspace;
+	size_t limit = table_set_max_memory(keyspace->table, 0);
+	bool done = keyspace_roll_back(keyspace, &keyspace->open) &&
+		    keyspace_roll_back(keyspace, &commits->committing);
+
+	table_set_max_memory(keyspace->table, limit);
+	return done;
+}
+
+/* Asks for work in so many ms, unless it comes earlier anyway; -1 = there is no need. */
+static void remind(struct commits *commits, int64_t ms)
+{
+	if (ms == -1 || ms >= commits->reminder)
+		return;
+	commits->reminder = ms;
+	commits->host.work_in(commits->host.arg, ms);
+}
+
+/* Submits the open batch to the flusher, or asks for work when that is due. */
+static void submit_batch(struct commits *commits)
+{
+	struct keyspace *keyspace = commits->keyspace;
+	int64_t due = commits->open_since + fill_time(commits), now = clock_ms();
+
+	if (keyspace->open == NULL || keyspace->open->changes == 0)
+		return;
+	if (keyspace->undoing || commits->committing != NULL)
+		return; /* until there is a completion */
+	if (now < due && keyspace->open->length <= BATCH_HIGH) {
+		remind(commits, due - now);
+		return;
+	}
+	if (group_commit_waits(&commits->group, keyspace->open->changes, clock_us())) {
+		remind(commits, GROUP_MS);
+		return;
+	}
+	if (commits->segment - commits->applied > SEGMENTS_MAX && commits->checkpoint_works &&
+	    commits->busy == 0)
+		return; /* until the checkpoint reports progress */
+	if (!flusher_submit(commits->flusher, keyspace->open))
+		return;
+	commits->committing = keyspace->open;
+	keyspace->open = NULL;
+	commits->submitted = clock_us();
+}
+
+static void on_committed(struct commits *commits, struct batch *done)
+{
+	int64_t now = clock_us();
+	size_t open = commits->keyspace->open == NULL ? 0 : commits->keyspace->open->changes;
+
+	if (commits->always)
+		group_commit_begin(
+		    &commits->group, done->changes, open, now - commits->submitted, now);
+	commits->done++;
+	commits->committing = NULL;
+	keyspace_committed(commits->keyspace, done);
+}
+
+/* Both threads need the disk: when either fails, the store is read-only. */
+static void note_failure(struct commits *commits, const char *failure)
+{
+	struct keyspace *keyspace = commits->keyspace;
+
+	commits->failures++;
+	snprintf(commits->failure, sizeof(commits->failure), "%s", failure);
+	if (keyspace->read_only)
+		return;
+	keyspace->read_only = true;
+	commits->failed_since = clock_ms();
+	log_error("%s: %s; read-only until it works again", commits->label, failure);
+}
+
+/* Undoes what clients wait for if the flusher has failed, and notes whether the disk works again. */
+static void settle_failure(struct commits *commits, const struct flusher_completion *completion)
+{
+	struct keyspace *keyspace = commits->keyspace;
+
+	keyspace->undoing |= completion->failed && commits->always;
+	if (keyspace->undoing && !roll_back_all(commits)) {
+		remind(commits, RETRY_MS);
+		return;
+	}
+	keyspace->undoing = false;
+	keyspace->deletes = completion->deletes && commits->checkpoint_works;
+	if (!keyspace->read_only || !commits->flusher_works || !commits->checkpoint_works)
+		return;
+	keyspace->read_only = false;
+	log_info("%s: works again after %" PRId64 " s", commits->label,
+	    (clock_ms() - commits->failed_since + 500) / 1000);
+}
+
+static void poll_checkpoint(struct commits *commits)
+{
+	struct checkpoint_status status;
+
+	checkpoint_poll(commits->checkpoint, &status);
+	commits->checkpoint_works = status.works;
+	commits->applied = status.applied;
+	commits->busy = status.busy;
+	if (status.failed)
+		note_failure(commits, status.failure);
+	if (status.busy >= BUSY_WARN_MS && !commits->warned)
+		log_warning("%s: another program has been reading snapshot.db for %" PRId64
+			    " s; the log grows until it has finished",
+		    commits->label, status.busy / 1000);
+	commits->warned = status.busy >= BUSY_WARN_MS;
+}
+
+/* Reports commits last, because the clients that hear of them send more changes. */
+static void work(struct commits *commits)
+{
+	struct flusher_completion completion;
+	uint64_t durable = 0;
+
+	flusher_poll(commits->flusher, &completion);
+	commits->flusher_works = completion.works;
+	commits->segment = completion.segment;
+	commits->bytes = completion.bytes;
+	checkpoint_submit(commits->checkpoint, completion.segment - 1);
+	poll_checkpoint(commits);
+	if (completion.done != NULL) {
+		durable = completion.done->commit;
+		on_committed(commits, completion.done);
+	}
+	if (completion.failed)
+		note_failure(commits, completion.failure);
+	settle_failure(commits, &completion);
+	submit_batch(commits);
+	if (durable != 0)
+		commits->host.committed(commits->host.arg, durable, true);
+	/* With an interval, a failed batch is kept and tried again; even a reply that had to wait does not promise the disk. */
+	if (completion.failed)
+		commits->host.committed(
+		    commits->host.arg, commits->keyspace->last_commit, !commits->always);
+}
+
+/* Starts the threads on what has been loaded. 0, or -1 with the error. */
+static int begin(struct commits *commits, struct error *error)
+{
+	struct loaded loaded;
+
+	loader_take(commits->loader, &loaded);
+	loader_free(commits->loader);
+	commits->loader = NULL;
+	commits->keyspace->table = loaded.table;
+	commits->applied = loaded.applied;
+	commits->checkpoint = checkpoint_start(
+	    &commits->directory, &loaded.wal.id, loaded.applied, commits->fd, error);
+	if (commits->checkpoint == NULL) {
+		wal_close(&loaded.wal);
+		return -1;
+	}
+	commits->flusher =
+	    flusher_start(&loaded.wal, commits->always ? 0 : commits->interval, commits->fd, error);
+	return commits->flusher == NULL ? -1 : 0;
+}
+
+/* Starts the loader, or looks whether it is at its end. */
+static void load(struct commits *commits)
+{
+	struct error *error = &commits->error;
+	int result;
+
+	if (commits->loader == NULL) {
+		commits->loader = loader_start(&commits->directory, commits->fd, error);
+		result = commits->loader == NULL ? -1 : 0;
+	} else {
+		result = loader_poll(commits->loader, error);
+		if (result == 1 && begin(commits, error) == -1)
+			result = -1;
+	}
+	if (result == 0)
+		return;
+	commits->state = result == 1 ? ENGINE_READY : ENGINE_FAILED;
+	commits->host.loaded(commits->host.arg);
 }
 
 void commits_work(struct commits *commits)
 {
-	(void)commits;
+	eventfd_t count;
+
+	/* First, so that what a thread reports behind the poll makes it readable again. */
+	eventfd_read(commits->fd, &count);
+	commits->asked = false;
+	commits->reminder = INT64_MAX;
+	if (commits->state == ENGINE_LOADING)
+		load(commits);
+	if (commits->state == ENGINE_READY)
+		work(commits);
+}
+
+enum engine_state commits_state(const struct commits *commits, struct error *error)
+{
+	if (commits->state == ENGINE_FAILED)
+		*error = commits->error;
+	return commits->state;
 }
 
 void commits_stats(const struct commits *commits, struct engine_stats *stats)
 {
-	(void)commits;
-	(void)stats;
+	const struct batch *open = commits->keyspace->open, *committing = commits->committing;
+
+	stats->durable = true;
+	stats->read_only = commits->keyspace->read_only;
+	stats->uncommitted =
+	    (open == NULL ? 0 : open->changes) + (committing == NULL ? 0 : committing->changes);
+	stats->commits = commits->done;
+	stats->failures = commits->failures;
+	if (commits->state == ENGINE_READY)
+		stats->log_bytes = commits->bytes + (commits->segment - commits->applied - 1) *
+							(uint64_t)WAL_SEGMENT_SIZE;
+	if (commits->loader != NULL)
+		stats->loaded = loader_progress(commits->loader);
+	snprintf(stats->failure, sizeof(stats->failure), "%s", commits->failure);
+}
+
+int commits_fd(const struct commits *commits)
+{
+	return commits->fd;
+}
+
+struct commits *commits_open(const struct engine_settings *settings, struct keyspace *keyspace,
+    const struct engine_host *host, struct error *error)
+{
+	struct commits *commits = calloc(1, sizeof(*commits));
+
+	if (commits == NULL) {
+		error_memory(error);
+		return NULL;
+	}
+	*commits = (struct commits){
+		.keyspace = keyspace,
+		.host = *host,
+		.always = settings->always,
+		.interval = settings->interval,
+		.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+		.directory = { .lock = -1 },
+		.flusher_works = true,
+		.checkpoint_works = true,
+		.reminder = INT64_MAX,
+	};
+	if (asprintf(&commits->label, "%s: storage %s", settings->name, settings->directory) ==
+	    -1) {
+		commits->label = NULL;
+		error_memory(error);
+	} else if (commits->fd == -1) {
+		error_errno(error, "eventfd");
+	} else if (directory_open(&commits->directory, settings->directory, true, error) == 0) {
+		return commits;
+	}
+	commits_free(commits);
+	return NULL;
 }
 
 void commits_free(struct commits *commits)
 {
-	(void)commits;
+	if (commits == NULL)
+		return;
+	loader_free(commits->loader);
+	if (commits->flusher != NULL &&
+	    flusher_stop(commits->flusher, commits->keyspace->open) == -1)
+		log_error("%s: the last changes are lost%s", commits->label,
+		    commits->always ? ", except those confirmed to clients" : "");
+	checkpoint_stop(commits->checkpoint);
+	if (commits->fd != -1)
+		close(commits->fd);
+	directory_close(&commits->directory);
+	free(commits->label);
+	free(commits);
 }

@@ -7,19 +7,21 @@
 
 #include <stdint.h>
 
+#include "kv/engine.h"
+
 struct commits;
-struct engine_host;
-struct engine_settings;
-struct engine_stats;
 struct error;
 struct keyspace;
 
 /*
- * Loads the directory into the keyspace's table, and starts what makes changes of the keyspace durable there; the
- * keyspace must live longer. The host is first called by commits_schedule(). NULL with the error.
+ * Takes the directory for this process. The first call of commits_work() starts a thread that loads it; then the
+ * keyspace, which must live longer, gets its table, and its changes become durable. NULL with the error.
  */
 struct commits *commits_open(const struct engine_settings *settings, struct keyspace *keyspace,
     const struct engine_host *host, struct error *error);
+
+/* See engine_ops.state. */
+enum engine_state commits_state(const struct commits *commits, struct error *error);
 
 /* A descriptor that is readable when there is work. */
 int commits_fd(const struct commits *commits);

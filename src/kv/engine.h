@@ -43,6 +43,7 @@ enum engine_state { ENGINE_LOADING, ENGINE_READY, ENGINE_FAILED };
 struct engine_stats {
 	struct table_stats table;
 	bool durable, read_only;
+	uint64_t loaded;    /* keys so far, while the store is being loaded */
 	size_t uncommitted; /* changes on their way to the disk */
 	uint64_t commits;   /* since the start */
 	uint64_t log_bytes; /* of the WAL that no checkpoint has moved to the snapshot yet */

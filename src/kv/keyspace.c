@@ -72,7 +72,8 @@ static int change_key(
 	keyspace->refusal = keyspace->read_only ? KV_UNAVAILABLE : KV_FULL;
 	if (item != NULL)
 		change.item = *item;
-	if (keyspace->read_only || log_change(keyspace, key, &change, &undo) == -1)
+	if ((keyspace->read_only && !(keyspace->deletes && item == NULL)) ||
+	    log_change(keyspace, key, &change, &undo) == -1)
 		return -1;
 	if ((item == NULL ? table_delete(keyspace->table, key)
 			  : table_set(keyspace->table, key, item)) == -1) {

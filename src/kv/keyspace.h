@@ -23,7 +23,8 @@ struct keyspace {
 	bool logged;   /* changes go into batches */
 	bool undoable; /* and can be undone: clients wait for their commit */
 	/* Set by commits.c: */
-	bool read_only; /* the disk takes no changes */
+	bool read_only; /* the disk takes no changes, */
+	bool deletes;   /* except deletions */
 	bool undoing;   /* a failed batch is not all undone yet: uncommitted keys are not shown */
 	/* Its own: */
 	struct batch *open;             /* fills; NULL = nothing has changed, or out of memory */

@@ -13,19 +13,22 @@ struct store {
 	struct engine engine;
 	struct keyspace keyspace;
 	struct commits *commits; /* NULL = the store is in memory only */
+	size_t max_memory;
 };
 
 static enum engine_state store_state(const struct engine *engine, struct error *error)
 {
-	(void)engine;
-	(void)error;
-	return ENGINE_READY;
+	const struct store *store = (const struct store *)engine;
+
+	return store->commits == NULL ? ENGINE_READY : commits_state(store->commits, error);
 }
 
 static void store_prepare(struct engine *engine, struct call *calls, size_t count)
 {
 	const struct table *table = ((const struct store *)engine)->keyspace.table;
 
+	if (table == NULL)
+		return; /* it is being loaded */
 	for (size_t i = 0; i < count; i++)
 		if (calls[i].command != NULL)
 			table_hash_and_prefetch(table, &calls[i].key);
@@ -42,6 +45,10 @@ static void store_submit(struct engine *engine, const struct call *call, struct 
 	struct keyspace *keyspace = &store->keyspace;
 	uint64_t commit;
 
+	if (keyspace->table == NULL) {
+		*result = (struct kv_result){ .status = KV_LOADING };
+		return;
+	}
 	keyspace->changed = false;
 	keyspace->refusal = KV_OK;
 	keyspace->commit = 0;
@@ -57,14 +64,23 @@ static void store_submit(struct engine *engine, const struct call *call, struct 
 static void store_work(struct engine *engine)
 {
 	struct store *store = (struct store *)engine;
+	bool is_loaded;
 
-	if (store->commits != NULL)
-		commits_work(store->commits);
+	if (store->commits == NULL)
+		return;
+	is_loaded = store->keyspace.table != NULL;
+	commits_work(store->commits);
+	if (!is_loaded && store->keyspace.table != NULL)
+		table_set_max_memory(store->keyspace.table, store->max_memory);
 }
 
 static void store_configure(struct engine *engine, const struct engine_settings *settings)
 {
-	table_set_max_memory(((struct store *)engine)->keyspace.table, settings->max_memory);
+	struct store *store = (struct store *)engine;
+
+	store->max_memory = settings->max_memory;
+	if (store->keyspace.table != NULL)
+		table_set_max_memory(store->keyspace.table, store->max_memory);
 }
 
 static void store_stats(const struct engine *engine, struct engine_stats *stats)
@@ -72,7 +88,8 @@ static void store_stats(const struct engine *engine, struct engine_stats *stats)
 	const struct store *store = (const struct store *)engine;
 
 	*stats = (struct engine_stats){ 0 };
-	table_stats(store->keyspace.table, &stats->table);
+	if (store->keyspace.table != NULL)
+		table_stats(store->keyspace.table, &stats->table);
 	if (store->commits != NULL)
 		commits_stats(store->commits, stats);
 }
@@ -109,15 +126,14 @@ struct engine *store_new(
 	store->engine = (struct engine){ .ops = &store_ops, .fd = -1 };
 	store->keyspace.logged = durable;
 	store->keyspace.undoable = durable && settings->always;
-	store->keyspace.table = table_new(0);
-	if (store->keyspace.table == NULL) {
-		error_errno(error, "cannot create the table");
-	} else if (durable) {
+	if (durable) {
 		store->commits = commits_open(settings, &store->keyspace, host, error);
 		if (store->commits != NULL)
 			store->engine.fd = commits_fd(store->commits);
+	} else if ((store->keyspace.table = table_new(0)) == NULL) {
+		error_errno(error, "cannot create the table");
 	}
-	if (store->keyspace.table == NULL || (durable && store->commits == NULL)) {
+	if (durable ? store->commits == NULL : store->keyspace.table == NULL) {
 		store_free(&store->engine);
 		return NULL;
 	}

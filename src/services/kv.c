@@ -131,6 +131,11 @@ static void kv_committed(void *arg, uint64_t commit, bool ok)
 	streams_settle(arg, kv->committed, commit, kv_lines_failure);
 }
 
+static void kv_loaded(void *arg)
+{
+	(void)arg;
+}
+
 static struct engine_settings kv_engine_settings(const struct instance *instance)
 {
 	const struct kv_conf *conf = instance->conf;
@@ -148,9 +153,10 @@ static int kv_start(struct instance *instance, struct error *error)
 {
 	struct kv *kv = calloc(1, sizeof(*kv));
 	struct engine_settings settings = kv_engine_settings(instance);
-	struct engine_host host = {
-		.work_in = kv_work_in, .committed = kv_committed, .arg = instance
-	};
+	struct engine_host host = { .work_in = kv_work_in,
+		.committed = kv_committed,
+		.loaded = kv_loaded,
+		.arg = instance };
 
 	if (kv == NULL)
 		return error_memory(error);

@@ -1,0 +1,328 @@
+/* One segment after the other: its changes are sorted, and the newest of each key applied. */
+#include "kv/checkpoint.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/error.h"
+#include "kv/change.h"
+#include "kv/snapshot.h"
+#include "kv/wal.h"
+
+#define NICE 10
+#define SLICE 65536 /* keys of a transaction: bounds SQLite's journal */
+#define RETRY_MIN_MS 100
+#define RETRY_MAX_MS 10000
+
+struct checkpoint {
+	pthread_t thread;
+	pthread_mutex_t mutex;
+	pthread_cond_t change; /* in what follows: */
+	uint64_t sealed;
+	struct checkpoint_status status;
+	atomic_bool stopping;
+	/* The thread's own: */
+	struct directory *directory;
+	struct store_id id;
+	int fd;
+	struct snapshot *snapshot; /* NULL = not open */
+	bool checked;              /* its pages, in this run */
+	uint64_t applied;
+};
+
+/* The changes of a segment, in their order. */
+struct changes {
+	struct change *items;
+	size_t count, capacity;
+};
+
+static int add_change(void *arg, const struct change *change)
+{
+	struct changes *changes = arg;
+	size_t capacity = changes->capacity == 0 ? 1024 : 2 * changes->capacity;
+	struct change *items;
+
+	if (changes->count == changes->capacity) {
+		items = reallocarray(changes->items, capacity, sizeof(*items));
+		if (items == NULL)
+			return -1;
+		changes->items = items;
+		changes->capacity = capacity;
+	}
+	changes->items[changes->count++] = *change;
+	return 0;
+}
+
+/* By key; of one key the newest, which is behind the others in memory, comes first. */
+static int compare(const void *a, const void *b)
+{
+	const struct change *one = *(const struct change *const *)a;
+	const struct change *other = *(const struct change *const *)b;
+	size_t length = one->key.length < other->key.length ? one->key.length : other->key.length;
+	int order = memcmp(one->key.bytes, other->key.bytes, length);
+
+	if (order == 0 && one->key.length != other->key.length)
+		order = one->key.length < other->key.length ? -1 : 1;
+	if (order == 0)
+		order = one > other ? -1 : 1;
+	return order;
+}
+
+static bool is_same_key(const struct change *one, const struct change *other)
+{
+	return one->key.length == other->key.length &&
+	       memcmp(one->key.bytes, other->key.bytes, one->key.length) == 0;
+}
+
+/* Sorts the changes, without those that a newer one replaces. The array is the caller's; NULL when out of memory. */
+static const struct change **sort(const struct changes *changes, size_t *count)
+{
+	const struct change **sorted = reallocarray(NULL, changes->count + 1, sizeof(*sorted));
+
+	*count = 0;
+	if (sorted == NULL)
+		return NULL;
+	for (size_t i = 0; i < changes->count; i++)
+		sorted[i] = &changes->items[i];
+	qsort(sorted, changes->count, sizeof(*sorted), compare);
+	for (size_t i = 0; i < changes->count; i++)
+		if (*count == 0 || !is_same_key(sorted[*count - 1], sorted[i]))
+			sorted[(*count)++] = sorted[i];
+	return sorted;
+}
+
+/* The segment is in the snapshot once the last slice is; until then a replay reads it again. 0, or -1 with the error. */
+static int apply(struct checkpoint *checkpoint, uint64_t segment, const struct change **sorted,
+    size_t count, struct error *error)
+{
+	size_t at = 0;
+
+	do {
+		size_t slice = count - at < SLICE ? count - at : SLICE;
+		bool last = at + slice == count;
+
+		if (snapshot_apply(checkpoint->snapshot, sorted + at, slice,
+			last ? segment : checkpoint->applied, error) == -1)
+			return -1;
+		at += slice;
+	} while (at < count);
+	return 0;
+}
+
+static int move_segment(struct checkpoint *checkpoint, uint64_t segment, struct error *error)
+{
+	const struct change **sorted = NULL;
+	struct changes changes = { .count = 0 };
+	unsigned char *bytes = NULL;
+	size_t count;
+	int result;
+
+	result = wal_read(
+	    checkpoint->directory, &checkpoint->id, segment, &bytes, add_change, &changes, error);
+	if (result == 0 && (sorted = sort(&changes, &count)) == NULL)
+		result = error_memory(error);
+	if (result == 0)
+		result = apply(checkpoint, segment, sorted, count, error);
+	free(sorted);
+	free(changes.items);
+	free(bytes);
+	return result;
+}
+
+/*
+ * Opens the snapshot, on the same files as before, and once in a run verifies pages that the load has not read, for
+ * writing into damaged ones would spread the damage. 0, or -1 with the error.
+ */
+static int open_snapshot(struct checkpoint *checkpoint, struct error *error)
+{
+	const struct snapshot_meta *meta;
+
+	if (checkpoint->snapshot == NULL) {
+		if (directory_reopen(checkpoint->directory, error) == -1)
+			return -1;
+		checkpoint->snapshot =
+		    snapshot_open(checkpoint->directory, &checkpoint->stopping, error);
+		if (checkpoint->snapshot == NULL)
+			return -1;
+		meta = snapshot_meta(checkpoint->snapshot);
+		/* A transaction that was reported as failed may be there all the same. */
+		if (memcmp(&meta->id, &checkpoint->id, sizeof(meta->id)) != 0 ||
+		    meta->segment < checkpoint->applied || meta->segment > checkpoint->applied + 1)
+			return error_set(error, "%s has the files of another store, or old ones",
+			    checkpoint->directory->path);
+	}
+	if (!checkpoint->checked && snapshot_check(checkpoint->snapshot, error) == -1)
+		return -1;
+	checkpoint->checked = true;
+	return 0;
+}
+
+/* Moves one segment. 0, or -1 with the error. */
+static int step(struct checkpoint *checkpoint, struct error *error)
+{
+	uint64_t segment = checkpoint->applied + 1;
+
+	if (open_snapshot(checkpoint, error) == 0 &&
+	    move_segment(checkpoint, segment, error) == 0) {
+		checkpoint->applied = segment;
+		wal_recycle(checkpoint->directory, segment);
+		return 0;
+	}
+	if (error->code != EBUSY) { /* of a connection that has failed, nothing is trusted */
+		snapshot_close(checkpoint->snapshot);
+		checkpoint->snapshot = NULL;
+	}
+	return -1;
+}
+
+/* --- the thread --- */
+
+/* The mutex is held. */
+static void note_result(struct checkpoint *checkpoint, const struct error *error, int64_t begun)
+{
+	struct checkpoint_status *status = &checkpoint->status;
+
+	if (error == NULL || error->code != EBUSY)
+		status->busy = 0;
+	else
+		status->busy = clock_ms() - begun;
+	status->works = error == NULL || error->code == EBUSY;
+	if (!status->works) {
+		status->failed = true;
+		snprintf(status->failure, sizeof(status->failure), "%.*s",
+		    (int)sizeof(status->failure) - 1, error->text);
+	}
+	status->applied = checkpoint->applied;
+	eventfd_write(checkpoint->fd, 1);
+}
+
+/* Waits for that time, or the stop, or more work if ms is -1; the mutex is held. */
+static void wait_ms(struct checkpoint *checkpoint, int64_t ms)
+{
+	int64_t end = clock_ms() + ms;
+	struct timespec time = { .tv_sec = end / 1000, .tv_nsec = end % 1000 * 1000000 };
+
+	if (ms == -1)
+		pthread_cond_wait(&checkpoint->change, &checkpoint->mutex);
+	else
+		while (!checkpoint->stopping && clock_ms() < end)
+			pthread_cond_timedwait(&checkpoint->change, &checkpoint->mutex, &time);
+}
+
+static void *run(void *arg)
+{
+	struct checkpoint *checkpoint = arg;
+	int64_t pause = RETRY_MIN_MS, begun = clock_ms();
+	struct error error;
+	int result;
+
+	/* On Linux, this thread alone. */
+	if (setpriority(PRIO_PROCESS, (id_t)gettid(), NICE) == -1)
+		errno = 0; /* it works all the same */
+	pthread_mutex_lock(&checkpoint->mutex);
+	while (!checkpoint->stopping) {
+		if (checkpoint->applied >= checkpoint->sealed) {
+			wait_ms(checkpoint, -1);
+			begun = clock_ms();
+			continue;
+		}
+		pthread_mutex_unlock(&checkpoint->mutex);
+		result = step(checkpoint, &error);
+		pthread_mutex_lock(&checkpoint->mutex);
+		if (checkpoint->stopping)
+			break;
+		note_result(checkpoint, result == 0 ? NULL : &error, begun);
+		if (result == 0) {
+			pause = RETRY_MIN_MS;
+			begun = clock_ms();
+			continue;
+		}
+		/* What is damaged stays so. */
+		wait_ms(checkpoint, error.code == EBADMSG ? INT32_MAX : pause);
+		pause = pause * 2 < RETRY_MAX_MS ? pause * 2 : RETRY_MAX_MS;
+	}
+	pthread_mutex_unlock(&checkpoint->mutex);
+	return NULL;
+}
+
+/* --- the loop --- */
+
+static void checkpoint_free(struct checkpoint *checkpoint)
+{
+	snapshot_close(checkpoint->snapshot);
+	pthread_cond_destroy(&checkpoint->change);
+	pthread_mutex_destroy(&checkpoint->mutex);
+	free(checkpoint);
+}
+
+/* Signals are the loop's. */
+struct checkpoint *checkpoint_start(struct directory *directory, const struct store_id *id,
+    uint64_t applied, int fd, struct error *error)
+{
+	struct checkpoint *checkpoint = calloc(1, sizeof(*checkpoint));
+	pthread_condattr_t monotonic;
+	sigset_t all, before;
+
+	if (checkpoint == NULL) {
+		error_memory(error);
+		return NULL;
+	}
+	checkpoint->directory = directory;
+	checkpoint->id = *id;
+	checkpoint->fd = fd;
+	checkpoint->applied = checkpoint->sealed = applied;
+	checkpoint->status = (struct checkpoint_status){ .works = true, .applied = applied };
+	pthread_mutex_init(&checkpoint->mutex, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&checkpoint->change, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	errno = pthread_create(&checkpoint->thread, NULL, run, checkpoint);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (errno == 0)
+		return checkpoint;
+	error_errno(error, "cannot start a thread");
+	checkpoint_free(checkpoint);
+	return NULL;
+}
+
+void checkpoint_submit(struct checkpoint *checkpoint, uint64_t sealed)
+{
+	pthread_mutex_lock(&checkpoint->mutex);
+	if (sealed > checkpoint->sealed) {
+		checkpoint->sealed = sealed;
+		pthread_cond_signal(&checkpoint->change);
+	}
+	pthread_mutex_unlock(&checkpoint->mutex);
+}
+
+void checkpoint_poll(struct checkpoint *checkpoint, struct checkpoint_status *status)
+{
+	pthread_mutex_lock(&checkpoint->mutex);
+	*status = checkpoint->status;
+	checkpoint->status.failed = false;
+	pthread_mutex_unlock(&checkpoint->mutex);
+}
+
+void checkpoint_stop(struct checkpoint *checkpoint)
+{
+	if (checkpoint == NULL)
+		return;
+	pthread_mutex_lock(&checkpoint->mutex);
+	checkpoint->stopping = true;
+	pthread_cond_signal(&checkpoint->change);
+	pthread_mutex_unlock(&checkpoint->mutex);
+	pthread_join(checkpoint->thread, NULL);
+	checkpoint_free(checkpoint);
+}

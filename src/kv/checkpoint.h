@@ -1,0 +1,39 @@
+/*
+ * The checkpoint: a thread that moves sealed segments of the WAL to the snapshot, and gives their files back to it.
+ * Nobody waits for it.
+ */
+#ifndef ECHOD_KV_CHECKPOINT_H
+#define ECHOD_KV_CHECKPOINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kv/directory.h"
+
+struct checkpoint;
+struct error;
+
+struct checkpoint_status {
+	bool works;        /* the last try has not failed */
+	bool failed;       /* one has failed since the last poll */
+	char failure[256]; /* the last one's reason */
+	uint64_t applied;  /* the last segment that is in the snapshot */
+	int64_t busy; /* ms for which another program has kept it from writing; 0 = it does not */
+};
+
+/*
+ * Starts the thread; it makes `fd`, an eventfd, readable when the status has changed. The directory must live longer.
+ * NULL with the error.
+ */
+struct checkpoint *checkpoint_start(struct directory *directory, const struct store_id *id,
+    uint64_t applied, int fd, struct error *error);
+
+/* All segments up to that one are sealed. */
+void checkpoint_submit(struct checkpoint *checkpoint, uint64_t sealed);
+
+void checkpoint_poll(struct checkpoint *checkpoint, struct checkpoint_status *status);
+
+/* Ends the thread; a transaction that is under way is rolled back. NULL is fine. */
+void checkpoint_stop(struct checkpoint *checkpoint);
+
+#endif

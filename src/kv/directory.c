@@ -1,0 +1,138 @@
+/*
+ * The lock is an flock(2) on a file that only its owner may open: nobody else can hold it, and it ends with the
+ * process.
+ */
+#include "kv/directory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "core/trust.h"
+
+#define LOCK_FILE "echod.lock"
+
+void directory_path(const struct directory *directory, const char *name, char path[FILENAME_MAX])
+{
+	if (snprintf(path, FILENAME_MAX, "%s/%s", directory->path, name) >= FILENAME_MAX)
+		path[0] = '\0';
+}
+
+static int sync_path(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), result, saved;
+
+	if (fd == -1)
+		return -1;
+	result = fsync(fd);
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return result;
+}
+
+int directory_sync(const struct directory *directory)
+{
+	return sync_path(directory->path);
+}
+
+/* The name of the directory itself. A user who may not read the parent has not created the directory in it either. */
+static int sync_parent(const struct directory *directory)
+{
+	char path[FILENAME_MAX];
+
+	directory_path(directory, "..", path);
+	return sync_path(path) == -1 && errno != EACCES ? -1 : 0;
+}
+
+static int refuse_locked(const struct directory *directory, int fd, struct error *error)
+{
+	char owner[32] = "";
+	ssize_t n = pread(fd, owner, sizeof(owner) - 1, 0);
+
+	owner[n > 0 ? strcspn(owner, "\n") : 0] = '\0';
+	return error_set(error, "storage %s is in use by another echod%s%s", directory->path,
+	    *owner == '\0' ? "" : ", process ", owner);
+}
+
+/* Whether the descriptor is open on what the path is at present. */
+static bool is_same_file(int fd, const char *path)
+{
+	struct stat held, found;
+
+	return fd != -1 && fstat(fd, &held) == 0 && stat(path, &found) == 0 &&
+	       held.st_dev == found.st_dev && held.st_ino == found.st_ino;
+}
+
+/* `flags`: O_CREAT, or 0: the file must be there. */
+static int lock(struct directory *directory, int flags, struct error *error)
+{
+	char path[FILENAME_MAX], owner[32];
+	int fd, length;
+
+	directory_path(directory, LOCK_FILE, path);
+	if (is_same_file(directory->lock, path))
+		return 0;
+	fd = open(path, O_RDWR | flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd == -1 && errno == EROFS)
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd == -1)
+		return error_errno(error, "cannot open %s", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+		refuse_locked(directory, fd, error);
+		close(fd);
+		return -1;
+	}
+	if (directory->lock != -1)
+		close(directory->lock);
+	directory->lock = fd;
+	/* For the message above, in another process. */
+	length = snprintf(owner, sizeof(owner), "%ld\n", (long)getpid());
+	if (pwrite(fd, owner, (size_t)length, 0) != length || ftruncate(fd, length) == -1)
+		log_debug("kv: cannot write %s: %s", path, strerror(errno));
+	return 0;
+}
+
+/* Root refuses a directory in which other users could replace the files by links. */
+int directory_open(struct directory *directory, const char *path, bool create, struct error *error)
+{
+	*directory = (struct directory){
+		.path = strdup(path), .lock = -1, .mutex = PTHREAD_MUTEX_INITIALIZER
+	};
+	if (directory->path == NULL)
+		return error_memory(error);
+	if (create && mkdir(path, 0700) == -1 && errno != EEXIST)
+		return error_errno(error, "cannot create storage %s", path);
+	if (geteuid() == 0 && trust_check(path, error) == -1)
+		return error_prefix(error, "cannot use storage %s: ", path);
+	if (lock(directory, create ? O_CREAT : 0, error) == -1)
+		return -1;
+	if (create && sync_parent(directory) == -1)
+		return error_errno(error, "cannot create storage %s", path);
+	return 0;
+}
+
+int directory_reopen(struct directory *directory, struct error *error)
+{
+	int result;
+
+	pthread_mutex_lock(&directory->mutex);
+	result = lock(directory, 0, error);
+	pthread_mutex_unlock(&directory->mutex);
+	return result;
+}
+
+void directory_close(struct directory *directory)
+{
+	if (directory->lock != -1)
+		close(directory->lock);
+	free(directory->path);
+	pthread_mutex_destroy(&directory->mutex);
+	*directory = (struct directory){ .lock = -1 };
+}

@@ -1,0 +1,48 @@
+/*
+ * The directory of a store: it belongs to one process, by a lock, and remains the same one even if its volume vanishes
+ * and returns.
+ */
+#ifndef ECHOD_KV_DIRECTORY_H
+#define ECHOD_KV_DIRECTORY_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct error;
+
+#define STORE_ID_SIZE 16
+
+/* The identity of a store: random, and part of each of its files. */
+struct store_id {
+	uint8_t bytes[STORE_ID_SIZE];
+};
+
+struct directory {
+	char *path;
+	int lock;              /* the lock file; -1 = not held */
+	pthread_mutex_t mutex; /* for directory_reopen() */
+};
+
+/*
+ * Creates the directory if it is missing and `create` is true, and takes its lock. 0, or -1 with the error; what is
+ * there is then freed by directory_close().
+ */
+int directory_open(struct directory *directory, const char *path, bool create, struct error *error);
+
+/*
+ * After a failure: takes the lock again if the volume was mounted anew. 0, or -1 with the error: the lock file is not
+ * there, as in an empty mount point, or another process has it. Any thread may call it.
+ */
+int directory_reopen(struct directory *directory, struct error *error);
+
+/* Writes the names of files to the disk. 0, or -1 with errno. */
+int directory_sync(const struct directory *directory);
+
+/* The path of a file in it; cut if it does not fit, and then nothing has that name. */
+void directory_path(const struct directory *directory, const char *name, char path[FILENAME_MAX]);
+
+void directory_close(struct directory *directory);
+
+#endif

@@ -1,0 +1,314 @@
+/* One mutex guards what both threads see; no thread waits for the disk while it holds it. */
+#include "kv/flusher.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "core/clock.h"
+#include "core/error.h"
+#include "kv/batch.h"
+#include "kv/wal.h"
+
+#define RETRY_MIN_MS 100
+#define RETRY_MAX_MS 10000
+#define MARK_MS 200 /* after the last batch, when no other one follows */
+#define SEAL_MS \
+	10000 /* after the first frame of a segment, so that the snapshot is never much older */
+
+struct flusher {
+	pthread_t thread;
+	pthread_mutex_t mutex;
+	pthread_cond_t change; /* in what follows: */
+	struct batch *submitted;
+	bool stopping;
+	struct flusher_completion completion;
+	/* The thread's own: */
+	struct wal wal;
+	struct batch *kept; /* its append has failed */
+	int64_t interval;   /* ms; 0 = clients wait */
+	int fd;
+	int64_t appended;  /* ms, the last time */
+	int64_t seal_due;  /* ms; INT64_MAX = the segment has no frames */
+	int64_t retry_due; /* ms, after a failure */
+	int64_t pause;     /* ms, behind that */
+};
+
+/* Reports to the loop; the mutex is held. */
+static void notify(struct flusher *flusher)
+{
+	flusher->completion.segment = flusher->wal.segment;
+	flusher->completion.bytes = flusher->wal.end;
+	eventfd_write(flusher->fd, 1);
+}
+
+/* Waits until something changes, or that time has come; the mutex is held. */
+static void wait_until(struct flusher *flusher, int64_t ms)
+{
+	struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+
+	if (ms == INT64_MAX)
+		pthread_cond_wait(&flusher->change, &flusher->mutex);
+	else
+		pthread_cond_timedwait(&flusher->change, &flusher->mutex, &time);
+}
+
+/* --- the thread; it holds the mutex except while it waits for the disk --- */
+
+static void note_failure(struct flusher *flusher, const struct error *error)
+{
+	struct flusher_completion *completion = &flusher->completion;
+
+	completion->works = false;
+	completion->deletes = flusher->wal.fd != -1;
+	completion->failed = true;
+	snprintf(completion->failure, sizeof(completion->failure), "%.*s",
+	    (int)sizeof(completion->failure) - 1, error->text);
+	flusher->pause = RETRY_MIN_MS;
+	flusher->retry_due = clock_ms() + flusher->pause;
+	notify(flusher);
+}
+
+/* A log that has got its first frame, or lost it to another segment, is sealed at another time. */
+static void note_append(struct flusher *flusher, uint64_t segment_before)
+{
+	flusher->appended = clock_ms();
+	if (flusher->seal_due == INT64_MAX || flusher->wal.segment != segment_before)
+		flusher->seal_due = flusher->appended + SEAL_MS;
+}
+
+static void append(struct flusher *flusher)
+{
+	uint64_t segment = flusher->wal.segment;
+	struct error error;
+	int result;
+
+	pthread_mutex_unlock(&flusher->mutex);
+	result = wal_append(&flusher->wal, flusher->submitted, &error);
+	note_append(flusher, segment);
+	pthread_mutex_lock(&flusher->mutex);
+	if (result == 0) {
+		batch_free(flusher->completion.done); /* at a stop nobody polls */
+		flusher->completion.done = flusher->submitted;
+		flusher->submitted = NULL;
+		notify(flusher);
+		return;
+	}
+	if (flusher->interval > 0)
+		flusher->kept = flusher->submitted;
+	else
+		flusher->completion.undone = flusher->submitted;
+	flusher->submitted = NULL;
+	note_failure(flusher, &error);
+}
+
+/* Tries to make the log work again, and to append what was kept. */
+static void recover(struct flusher *flusher)
+{
+	uint64_t segment = flusher->wal.segment;
+	struct error error;
+	int result;
+
+	pthread_mutex_unlock(&flusher->mutex);
+	result = wal_recover(&flusher->wal, &error);
+	if (result == 0 && flusher->kept != NULL)
+		result = wal_append(&flusher->wal, flusher->kept, &error);
+	note_append(flusher, segment);
+	pthread_mutex_lock(&flusher->mutex);
+	flusher->completion.deletes = flusher->wal.fd != -1;
+	if (result == -1) {
+		flusher->pause =
+		    flusher->pause * 2 < RETRY_MAX_MS ? flusher->pause * 2 : RETRY_MAX_MS;
+		flusher->retry_due = clock_ms() + flusher->pause;
+		return;
+	}
+	flusher->completion.works = true;
+	if (flusher->kept != NULL)
+		flusher->completion.done = flusher->kept;
+	flusher->kept = NULL;
+	notify(flusher);
+}
+
+static int64_t mark_due(const struct flusher *flusher)
+{
+	return flusher->wal.marked ? INT64_MAX : flusher->appended + flusher->interval + MARK_MS;
+}
+
+/* When nothing is submitted: the mark, or another segment, whichever is due. */
+static void tidy(struct flusher *flusher)
+{
+	bool seals = clock_ms() >= flusher->seal_due;
+	struct error error;
+	int result;
+
+	pthread_mutex_unlock(&flusher->mutex);
+	result = seals ? wal_seal(&flusher->wal, &error) : wal_mark(&flusher->wal, &error);
+	pthread_mutex_lock(&flusher->mutex);
+	if (seals)
+		flusher->seal_due = result == 0 ? INT64_MAX : clock_ms() + SEAL_MS;
+	/* No client waits for it, and a log that only lacks space for it can still be appended to. */
+	if (result == -1 && flusher->wal.fd == -1)
+		note_failure(flusher, &error);
+	else if (result == -1)
+		flusher->appended = clock_ms();
+	else
+		notify(flusher);
+}
+
+static bool can_append(const struct flusher *flusher)
+{
+	return flusher->submitted != NULL &&
+	       (flusher->completion.works || flusher->completion.deletes);
+}
+
+static void *run(void *arg)
+{
+	struct flusher *flusher = arg;
+
+	pthread_mutex_lock(&flusher->mutex);
+	while (!flusher->stopping || can_append(flusher)) {
+		bool works = flusher->completion.works;
+		int64_t due = flusher->retry_due;
+
+		if (works)
+			due = mark_due(flusher) < flusher->seal_due ? mark_due(flusher)
+								    : flusher->seal_due;
+		if (can_append(flusher))
+			append(flusher);
+		else if (clock_ms() < due)
+			wait_until(flusher, due);
+		else if (works)
+			tidy(flusher);
+		else
+			recover(flusher);
+	}
+	pthread_mutex_unlock(&flusher->mutex);
+	return NULL;
+}
+
+/* --- the loop --- */
+
+static void flusher_free(struct flusher *flusher)
+{
+	wal_close(&flusher->wal);
+	batch_free(flusher->submitted);
+	batch_free(flusher->kept);
+	batch_free(flusher->completion.done);
+	batch_free(flusher->completion.undone);
+	pthread_cond_destroy(&flusher->change);
+	pthread_mutex_destroy(&flusher->mutex);
+	free(flusher);
+}
+
+/* Signals are the loop's. */
+static int start_thread(struct flusher *flusher)
+{
+	sigset_t all, before;
+	int result;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	result = pthread_create(&flusher->thread, NULL, run, flusher);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return result;
+}
+
+struct flusher *flusher_start(struct wal *wal, int64_t interval, int fd, struct error *error)
+{
+	struct flusher *flusher = calloc(1, sizeof(*flusher));
+	pthread_condattr_t monotonic;
+
+	if (flusher == NULL) {
+		wal_close(wal);
+		error_memory(error);
+		return NULL;
+	}
+	flusher->wal = *wal;
+	flusher->interval = interval;
+	flusher->fd = fd;
+	flusher->appended = clock_ms();
+	flusher->seal_due = wal->last != 0 ? flusher->appended + SEAL_MS : INT64_MAX;
+	flusher->completion = (struct flusher_completion){
+		.works = true, .segment = wal->segment, .bytes = wal->end
+	};
+	pthread_mutex_init(&flusher->mutex, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&flusher->change, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	if (wal->fd == -1) { /* the disk takes no changes from the start */
+		flusher->completion.works = false;
+		flusher->completion.failed = true;
+		snprintf(flusher->completion.failure, sizeof(flusher->completion.failure),
+		    "cannot write: %s", strerror(wal->code));
+		eventfd_write(fd, 1);
+	}
+	errno = start_thread(flusher);
+	if (errno == 0)
+		return flusher;
+	error_errno(error, "cannot start a thread");
+	flusher_free(flusher);
+	return NULL;
+}
+
+bool flusher_submit(struct flusher *flusher, struct batch *batch)
+{
+	const struct flusher_completion *completion = &flusher->completion;
+	bool takes;
+
+	pthread_mutex_lock(&flusher->mutex);
+	/* The loop has to hear of a failure first, for it concerns this batch, too. */
+	takes = flusher->submitted == NULL && !completion->failed &&
+		(completion->works ||
+		    (completion->deletes && batch->puts == 0 && flusher->kept == NULL));
+	if (takes) {
+		flusher->submitted = batch;
+		pthread_cond_signal(&flusher->change);
+	}
+	pthread_mutex_unlock(&flusher->mutex);
+	return takes;
+}
+
+void flusher_poll(struct flusher *flusher, struct flusher_completion *completion)
+{
+	pthread_mutex_lock(&flusher->mutex);
+	*completion = flusher->completion;
+	flusher->completion.done = flusher->completion.undone = NULL;
+	flusher->completion.failed = false;
+	pthread_mutex_unlock(&flusher->mutex);
+}
+
+int flusher_stop(struct flusher *flusher, struct batch *last)
+{
+	struct batch *batches[] = { NULL, NULL, last };
+	struct wal *wal = &flusher->wal;
+	struct error error;
+	int result = 0;
+	bool lost = false;
+
+	pthread_mutex_lock(&flusher->mutex);
+	flusher->stopping = true;
+	pthread_cond_signal(&flusher->change);
+	pthread_mutex_unlock(&flusher->mutex);
+	pthread_join(flusher->thread, NULL);
+	batches[0] = flusher->kept;
+	batches[1] = flusher->submitted;
+	flusher->kept = flusher->submitted = NULL;
+	if (!flusher->completion.works)
+		result = wal_recover(wal, &error);
+	for (size_t i = 0; i < sizeof(batches) / sizeof(batches[0]); i++) {
+		if (batches[i] != NULL && result == 0)
+			result = wal_append(wal, batches[i], &error);
+		lost |= batches[i] != NULL && result == -1;
+		batch_free(batches[i]);
+	}
+	if (result == 0 && !wal->marked)
+		wal_mark(wal,
+		    &error); /* without it, the next start could mistake damage for a torn write */
+	flusher_free(flusher);
+	return lost ? -1 : 0;
+}

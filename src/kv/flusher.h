@@ -1,0 +1,47 @@
+/*
+ * The flusher: a thread that appends batches to the WAL and waits for the disk, so that the loop does not. It takes one
+ * batch at a time, and after a failure tries until the disk works again.
+ */
+#ifndef ECHOD_KV_FLUSHER_H
+#define ECHOD_KV_FLUSHER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct batch;
+struct error;
+struct flusher;
+struct wal;
+
+/* What has happened since the last poll. The batches are the caller's again; NULL = none. */
+struct flusher_completion {
+	struct batch *done;   /* durable */
+	struct batch *undone; /* failed, and not kept */
+	bool failed;          /* a batch has, or the next one would have */
+	char failure[256];    /* why */
+	/* At present: */
+	bool works;
+	bool deletes;     /* only space is lacking: a batch of deletions can be submitted */
+	uint64_t segment; /* of the WAL, that is appended to; those before it are sealed */
+	uint64_t bytes;   /* in that segment */
+};
+
+/*
+ * Takes over the log, whatever happens. `interval`, ms: the longest time between two batches of clients that have been
+ * replied to, so that a batch that has failed is kept and written again; 0: clients wait, and it is returned. The
+ * thread makes `fd`, an eventfd, readable when there is a completion. NULL with the error.
+ */
+struct flusher *flusher_start(struct wal *wal, int64_t interval, int fd, struct error *error);
+
+/* Takes over the batch; false if it has one, or does not work, or a failure has not been polled yet. */
+bool flusher_submit(struct flusher *flusher, struct batch *batch);
+
+void flusher_poll(struct flusher *flusher, struct flusher_completion *completion);
+
+/*
+ * Writes what was submitted and then the last batch (NULL = none), which it takes over; what has failed is tried once
+ * more. Frees them all. 0, or -1: changes are lost.
+ */
+int flusher_stop(struct flusher *flusher, struct batch *last);
+
+#endif

@@ -1,0 +1,568 @@
+/*
+ * snapshot.db has the tables kv(key, item) and meta(name, value). An item (item.c) is followed by its checksum: XXH3 (64
+ * bits), seeded with that of the key. meta has the format, the store's identity, the last segment, the number of rows,
+ * the sum of their checksums, and a checksum of these. SQLite detects errors of the disk and of the page structure,
+ * but neither a flipped bit in a row nor a row that has gone; the checksum and the sum do.
+ *
+ * The rollback journal needs no shared memory, which is a map. With synchronous = EXTRA a transaction is durable when it
+ * returns: with FULL a power failure could restore the journal of the last one.
+ */
+#include "kv/snapshot.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "core/error.h"
+#include "kv/change.h"
+#include "kv/table.h"
+
+#define FILE_NAME "snapshot.db"
+#define FORMAT "echod-kv 3"
+#define BUSY_MS 1000 /* how long a transaction waits for a program that reads */
+#define PROGRESS_STEPS \
+	5000 /* of SQLite's machine between two looks at whether the call is cancelled */
+
+#define CHECKSUM_SIZE sizeof(uint64_t)
+
+enum statement { GET, PUT, DELETE, BEGIN, COMMIT, ROLLBACK, SET_META, STATEMENTS };
+
+static const char *const texts[STATEMENTS] = {
+	[GET] = "SELECT item FROM kv WHERE key = ?1",
+	[PUT] =
+	    "INSERT INTO kv VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET item = excluded.item",
+	[DELETE] = "DELETE FROM kv WHERE key = ?1",
+	[BEGIN] = "BEGIN IMMEDIATE",
+	[COMMIT] = "COMMIT",
+	[ROLLBACK] = "ROLLBACK",
+	[SET_META] = "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = "
+		     "excluded.value",
+};
+
+struct snapshot {
+	char path[FILENAME_MAX];
+	sqlite3 *db;
+	sqlite3_stmt *statements[STATEMENTS];
+	struct snapshot_meta meta;
+	const atomic_bool *cancelled;
+	unsigned char *bytes; /* of the item that is written; it only grows */
+	size_t capacity;
+};
+
+/* --- errors --- */
+
+/* What SQLite says, as an errno; 0 = there is none that says more. */
+static int code_of(const struct snapshot *snapshot, int result)
+{
+	int code = sqlite3_system_errno(snapshot->db);
+
+	switch (result & 0xff) {
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return EBUSY;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+		return EBADMSG;
+	case SQLITE_FULL:
+		return ENOSPC;
+	case SQLITE_NOMEM:
+		return ENOMEM;
+	case SQLITE_INTERRUPT:
+		return ECANCELED;
+	case SQLITE_READONLY:
+		return EROFS;
+	default:
+		return code != 0 ? code : EIO;
+	}
+}
+
+static int fail(const struct snapshot *snapshot, const char *verb, int result, struct error *error)
+{
+	int code = code_of(snapshot, result);
+
+	if (code == EBADMSG)
+		return error_code(
+		    error, code, "%s is damaged: %s", snapshot->path, sqlite3_errmsg(snapshot->db));
+	if (code == EBUSY)
+		return error_code(
+		    error, code, "cannot %s %s: another program is using it", verb, snapshot->path);
+	if (code == ENOENT)
+		return error_code(error, code, "%s is missing", snapshot->path);
+	return error_code(error, code, "cannot %s %s: %s (%s)", verb, snapshot->path,
+	    strerror(code), sqlite3_errstr(result));
+}
+
+static int fail_damaged(const struct snapshot *snapshot, const char *what, struct error *error)
+{
+	return error_code(error, EBADMSG, "%s is damaged: %s", snapshot->path, what);
+}
+
+/* --- the tables --- */
+
+static uint64_t item_checksum(const struct slice *key, const void *bytes, size_t length)
+{
+	return XXH3_64bits_withSeed(bytes, length, XXH3_64bits(key->bytes, key->length));
+}
+
+/* The checksum that a stored item ends with. */
+static uint64_t stored_checksum(const unsigned char *bytes, size_t length)
+{
+	uint64_t checksum = 0;
+
+	if (length >= CHECKSUM_SIZE)
+		memcpy(&checksum, bytes + length - CHECKSUM_SIZE, CHECKSUM_SIZE);
+	return le64toh(checksum);
+}
+
+static uint64_t meta_checksum(const struct snapshot_meta *meta)
+{
+	unsigned char bytes[STORE_ID_SIZE + 3 * sizeof(uint64_t)];
+	uint64_t numbers[] = { htole64(meta->segment), htole64(meta->count),
+		htole64(meta->checksum) };
+
+	memcpy(bytes, meta->id.bytes, STORE_ID_SIZE);
+	memcpy(bytes + STORE_ID_SIZE, numbers, sizeof(numbers));
+	return XXH3_64bits(bytes, sizeof(bytes));
+}
+
+/* Runs a statement that returns no rows. An SQLite code. */
+static int run(sqlite3_stmt *statement)
+{
+	int result = sqlite3_step(statement), reset = sqlite3_reset(statement);
+
+	return result == SQLITE_DONE ? reset : result;
+}
+
+static int set_meta(struct snapshot *snapshot, const char *name, uint64_t value)
+{
+	sqlite3_stmt *set = snapshot->statements[SET_META];
+
+	sqlite3_bind_text(set, 1, name, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(set, 2, (sqlite3_int64)value);
+	return run(set);
+}
+
+static int write_meta(struct snapshot *snapshot, const struct snapshot_meta *meta)
+{
+	int result = set_meta(snapshot, "segment", meta->segment);
+
+	if (result == SQLITE_OK)
+		result = set_meta(snapshot, "count", meta->count);
+	if (result == SQLITE_OK)
+		result = set_meta(snapshot, "checksum", meta->checksum);
+	if (result == SQLITE_OK)
+		result = set_meta(snapshot, "meta_checksum", meta_checksum(meta));
+	return result;
+}
+
+/* Reads the table `meta`. 0, or -1 with the error. */
+static int read_meta(struct snapshot *snapshot, struct error *error)
+{
+	struct snapshot_meta *meta = &snapshot->meta;
+	const char *names[] = { "segment", "count", "checksum", "meta_checksum" };
+	uint64_t checksum = 0,
+		 *numbers[] = { &meta->segment, &meta->count, &meta->checksum, &checksum };
+	unsigned found = 0;
+	sqlite3_stmt *rows;
+	int result;
+
+	result = sqlite3_prepare_v2(snapshot->db, "SELECT name, value FROM meta", -1, &rows, NULL);
+	while (result == SQLITE_OK && (result = sqlite3_step(rows)) == SQLITE_ROW) {
+		const char *name = (const char *)sqlite3_column_text(rows, 0);
+		const void *value = sqlite3_column_blob(rows, 1);
+		size_t length = (size_t)sqlite3_column_bytes(rows, 1);
+
+		result = SQLITE_OK;
+		if (name == NULL || value == NULL)
+			continue;
+		if (strcmp(name, "format") == 0) {
+			if (length != strlen(FORMAT) || memcmp(value, FORMAT, length) != 0) {
+				error_set(error, "the format of %s is \"%.*s\", not \"" FORMAT "\"",
+				    snapshot->path, (int)length, (const char *)value);
+				sqlite3_finalize(rows);
+				return -1;
+			}
+			found |= 1;
+		} else if (strcmp(name, "id") == 0 && length == STORE_ID_SIZE) {
+			memcpy(meta->id.bytes, value, STORE_ID_SIZE);
+			found |= 2;
+		}
+		for (size_t i = 0; i < 4; i++)
+			if (strcmp(name, names[i]) == 0) {
+				*numbers[i] = (uint64_t)sqlite3_column_int64(rows, 1);
+				found |= 4u << i;
+			}
+	}
+	if (result != SQLITE_DONE)
+		fail(snapshot, "read", result, error);
+	sqlite3_finalize(rows);
+	if (result != SQLITE_DONE)
+		return -1;
+	if (found != 0x3f || checksum != meta_checksum(meta))
+		return fail_damaged(snapshot, "its table \"meta\" is wrong", error);
+	return 0;
+}
+
+/* 0, or -1 with the error: when its creation was interrupted, SQLite has removed all tables again. */
+static int check_tables(struct snapshot *snapshot, struct error *error)
+{
+	sqlite3_stmt *rows;
+	int result = sqlite3_prepare_v2(
+	    snapshot->db, "SELECT name FROM sqlite_schema LIMIT 1", -1, &rows, NULL);
+
+	if (result == SQLITE_OK)
+		result = sqlite3_step(rows);
+	sqlite3_finalize(rows);
+	if (result == SQLITE_DONE)
+		return error_code(error, ENOENT, "%s is empty", snapshot->path);
+	return result == SQLITE_ROW ? 0 : fail(snapshot, "read", result, error);
+}
+
+/* --- opening --- */
+
+static int is_cancelled(void *arg)
+{
+	const struct snapshot *snapshot = arg;
+
+	return snapshot->cancelled != NULL && *snapshot->cancelled;
+}
+
+/* Opens the file, which must be there. 0, or -1 with the error. */
+static int open_database(struct snapshot *snapshot, struct error *error)
+{
+	static const char settings[] = "PRAGMA journal_mode = TRUNCATE;"
+				       "PRAGMA synchronous = EXTRA;"
+				       "PRAGMA mmap_size = 0;"
+				       "PRAGMA temp_store = MEMORY;"
+				       "PRAGMA cell_size_check = ON;"
+				       "PRAGMA trusted_schema = OFF;";
+	int result = sqlite3_open_v2(snapshot->path, &snapshot->db,
+	    SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, NULL);
+
+	if (result == SQLITE_OK) {
+		sqlite3_extended_result_codes(snapshot->db, 1);
+		sqlite3_busy_timeout(snapshot->db, BUSY_MS);
+		sqlite3_progress_handler(snapshot->db, PROGRESS_STEPS, is_cancelled, snapshot);
+		sqlite3_db_config(snapshot->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+		result = sqlite3_exec(snapshot->db, settings, NULL, NULL, NULL);
+	}
+	return result == SQLITE_OK ? 0 : fail(snapshot, "open", result, error);
+}
+
+static struct snapshot *snapshot_new(
+    const struct directory *directory, const atomic_bool *cancelled, struct error *error)
+{
+	struct snapshot *snapshot = calloc(1, sizeof(*snapshot));
+
+	if (snapshot == NULL) {
+		error_memory(error);
+		return NULL;
+	}
+	directory_path(directory, FILE_NAME, snapshot->path);
+	snapshot->cancelled = cancelled;
+	return snapshot;
+}
+
+int snapshot_create(
+    const struct directory *directory, const struct store_id *id, struct error *error)
+{
+	static const char schema[] =
+	    "BEGIN;"
+	    "PRAGMA application_id = 0x6563686f;"
+	    "CREATE TABLE kv (key BLOB PRIMARY KEY, item BLOB NOT NULL) WITHOUT ROWID;"
+	    "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+	    "INSERT INTO meta VALUES ('format', '" FORMAT "');";
+	struct snapshot *snapshot = snapshot_new(directory, NULL, error);
+	sqlite3_stmt *set = NULL;
+	int fd, result;
+
+	if (snapshot == NULL)
+		return -1;
+	/* Not by SQLite, which would let others read it. */
+	fd = open(snapshot->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd == -1) {
+		error_errno(error, "cannot create %s", snapshot->path);
+		snapshot_close(snapshot);
+		return -1;
+	}
+	close(fd);
+	if (open_database(snapshot, error) == -1) {
+		snapshot_close(snapshot);
+		return -1;
+	}
+	snapshot->meta.id = *id;
+	result = sqlite3_exec(snapshot->db, schema, NULL, NULL, NULL);
+	if (result == SQLITE_OK)
+		result = sqlite3_prepare_v2(snapshot->db, texts[SET_META], -1, &set, NULL);
+	snapshot->statements[SET_META] = set;
+	if (result == SQLITE_OK) {
+		sqlite3_bind_text(set, 1, "id", -1, SQLITE_STATIC);
+		sqlite3_bind_blob(set, 2, id->bytes, STORE_ID_SIZE, SQLITE_STATIC);
+		result = run(set);
+	}
+	if (result == SQLITE_OK)
+		result = write_meta(snapshot, &snapshot->meta);
+	if (result == SQLITE_OK)
+		result = sqlite3_exec(snapshot->db, "COMMIT", NULL, NULL, NULL);
+	if (result != SQLITE_OK)
+		fail(snapshot, "create", result, error);
+	else if (directory_sync(directory) == -1)
+		result = error_errno(error, "cannot create %s", snapshot->path);
+	snapshot_close(snapshot);
+	return result == SQLITE_OK ? 0 : -1;
+}
+
+struct snapshot *snapshot_open(
+    const struct directory *directory, const atomic_bool *cancelled, struct error *error)
+{
+	struct snapshot *snapshot = snapshot_new(directory, cancelled, error);
+	int result = SQLITE_OK;
+
+	if (snapshot == NULL)
+		return NULL;
+	if (open_database(snapshot, error) == -1 || check_tables(snapshot, error) == -1 ||
+	    read_meta(snapshot, error) == -1)
+		goto fail;
+	for (int i = 0; i < STATEMENTS && result == SQLITE_OK; i++)
+		result = sqlite3_prepare_v3(snapshot->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
+		    &snapshot->statements[i], NULL);
+	if (result == SQLITE_OK)
+		return snapshot;
+	fail(snapshot, "open", result, error);
+fail:
+	snapshot_close(snapshot);
+	return NULL;
+}
+
+void snapshot_close(struct snapshot *snapshot)
+{
+	if (snapshot == NULL)
+		return;
+	for (int i = 0; i < STATEMENTS; i++)
+		sqlite3_finalize(snapshot->statements[i]);
+	sqlite3_close(snapshot->db);
+	free(snapshot->bytes);
+	free(snapshot);
+}
+
+const struct snapshot_meta *snapshot_meta(const struct snapshot *snapshot)
+{
+	return &snapshot->meta;
+}
+
+/* --- reading --- */
+
+/* Rows that have been copied, because SQLite keeps a row only until the next one. */
+struct rows {
+	struct change changes[SNAPSHOT_LOAD_MAX];
+	size_t count;
+	unsigned char *bytes;
+	size_t used, capacity;
+	size_t offsets[SNAPSHOT_LOAD_MAX]; /* of the keys */
+};
+
+/* Adds a row; its slices are set when the bytes no longer move. 0, or -1 with errno. */
+static int add_row(struct rows *rows, const struct slice *key, const void *item, size_t length)
+{
+	size_t capacity = rows->capacity == 0 ? 4096 : rows->capacity;
+	unsigned char *bytes;
+
+	while (capacity < rows->used + key->length + length)
+		capacity *= 2;
+	if (capacity != rows->capacity) {
+		if ((bytes = realloc(rows->bytes, capacity)) == NULL)
+			return -1;
+		rows->bytes = bytes;
+		rows->capacity = capacity;
+	}
+	if (key->length > 0)
+		memcpy(rows->bytes + rows->used, key->bytes, key->length);
+	memcpy(rows->bytes + rows->used + key->length, item, length);
+	rows->offsets[rows->count] = rows->used;
+	rows->changes[rows->count].key.length = key->length;
+	rows->changes[rows->count].item.value.length = length; /* for now */
+	rows->used += key->length + length;
+	rows->count++;
+	return 0;
+}
+
+/* 0, or -1 with errno; EBADMSG: a row is damaged. */
+static int hand_over(struct rows *rows,
+    int (*each)(void *arg, const struct change *changes, size_t count), void *arg)
+{
+	size_t count = rows->count;
+
+	for (size_t i = 0; i < count; i++) {
+		struct change *change = &rows->changes[i];
+		const unsigned char *key = rows->bytes + rows->offsets[i];
+		const unsigned char *item = key + change->key.length;
+		size_t length = change->item.value.length;
+
+		change->key.bytes = (const char *)key;
+		change->deletion = false;
+		if (item_read(&change->item, item, length) == -1) {
+			errno = EBADMSG;
+			return -1;
+		}
+	}
+	rows->count = rows->used = 0;
+	return each(arg, rows->changes, count);
+}
+
+/* Checks the row and adds it. 0, or -1 with errno; EBADMSG: it is damaged. */
+static int load_row(sqlite3_stmt *row, struct snapshot_meta *found, struct rows *rows)
+{
+	struct slice key = { sqlite3_column_blob(row, 0), (size_t)sqlite3_column_bytes(row, 0) };
+	const unsigned char *item = sqlite3_column_blob(row, 1);
+	size_t length = (size_t)sqlite3_column_bytes(row, 1);
+	uint64_t checksum = stored_checksum(item, length);
+
+	if (length <= CHECKSUM_SIZE || key.length > TABLE_KEY_MAX ||
+	    checksum != item_checksum(&key, item, length - CHECKSUM_SIZE)) {
+		errno = EBADMSG;
+		return -1;
+	}
+	found->count++;
+	found->checksum += checksum;
+	return add_row(rows, &key, item, length - CHECKSUM_SIZE);
+}
+
+int snapshot_load(struct snapshot *snapshot,
+    int (*each)(void *arg, const struct change *changes, size_t count), void *arg,
+    struct error *error)
+{
+	struct snapshot_meta found = { .count = 0 };
+	struct rows rows = { .count = 0 };
+	sqlite3_stmt *select = NULL;
+	int failed = 0, result;
+
+	result = sqlite3_prepare_v2(snapshot->db, "SELECT key, item FROM kv", -1, &select, NULL);
+	while (
+	    result == SQLITE_OK && failed == 0 && (result = sqlite3_step(select)) == SQLITE_ROW) {
+		result = SQLITE_OK;
+		failed = load_row(select, &found, &rows);
+		if (failed == 0 && rows.count == SNAPSHOT_LOAD_MAX)
+			failed = hand_over(&rows, each, arg);
+	}
+	if (failed == 0 && result == SQLITE_DONE)
+		failed = hand_over(&rows, each, arg);
+	if (failed != 0)
+		failed = errno == EBADMSG ? fail_damaged(snapshot, "a key or its value", error)
+					  : error_errno(error, "cannot load %s", snapshot->path);
+	else if (result != SQLITE_DONE)
+		failed = fail(snapshot, "read", result, error);
+	else if (found.count != snapshot->meta.count)
+		failed = fail_damaged(snapshot, "keys are missing", error);
+	else if (found.checksum != snapshot->meta.checksum)
+		failed = fail_damaged(snapshot, "values are not the newest ones", error);
+	sqlite3_finalize(select);
+	free(rows.bytes);
+	return failed;
+}
+
+int snapshot_check(struct snapshot *snapshot, struct error *error)
+{
+	sqlite3_stmt *check = NULL;
+	int failed = 0, result;
+
+	result = sqlite3_prepare_v2(snapshot->db, "PRAGMA quick_check(1)", -1, &check, NULL);
+	if (result == SQLITE_OK)
+		result = sqlite3_step(check);
+	if (result != SQLITE_ROW)
+		failed = fail(snapshot, "check", result, error);
+	else if (strcmp((const char *)sqlite3_column_text(check, 0), "ok") != 0)
+		failed = fail_damaged(snapshot, (const char *)sqlite3_column_text(check, 0), error);
+	sqlite3_finalize(check);
+	return failed;
+}
+
+/* --- writing --- */
+
+/* The checksum of the key's stored item is taken out of the sum; there may be none. An SQLite code. */
+static int subtract(struct snapshot *snapshot, const struct slice *key, struct snapshot_meta *meta)
+{
+	sqlite3_stmt *get = snapshot->statements[GET];
+	int result;
+
+	sqlite3_bind_blob64(get, 1, key->bytes, key->length, SQLITE_STATIC);
+	result = sqlite3_step(get);
+	if (result == SQLITE_ROW) {
+		meta->checksum -= stored_checksum(
+		    sqlite3_column_blob(get, 0), (size_t)sqlite3_column_bytes(get, 0));
+		meta->count--;
+		result = SQLITE_DONE;
+	}
+	sqlite3_reset(get);
+	return result == SQLITE_DONE ? SQLITE_OK : result;
+}
+
+static int put(struct snapshot *snapshot, const struct change *change, struct snapshot_meta *meta)
+{
+	size_t length = item_size(&change->item);
+	sqlite3_stmt *put = snapshot->statements[PUT];
+	uint64_t checksum, stored;
+
+	if (snapshot->capacity < length + CHECKSUM_SIZE) {
+		unsigned char *bytes = realloc(snapshot->bytes, length + CHECKSUM_SIZE);
+
+		if (bytes == NULL)
+			return SQLITE_NOMEM;
+		snapshot->bytes = bytes;
+		snapshot->capacity = length + CHECKSUM_SIZE;
+	}
+	item_write(&change->item, snapshot->bytes);
+	checksum = item_checksum(&change->key, snapshot->bytes, length);
+	stored = htole64(checksum);
+	memcpy(snapshot->bytes + length, &stored, CHECKSUM_SIZE);
+	meta->checksum += checksum;
+	meta->count++;
+	sqlite3_bind_blob64(put, 1, change->key.bytes, change->key.length, SQLITE_STATIC);
+	sqlite3_bind_blob64(put, 2, snapshot->bytes, length + CHECKSUM_SIZE, SQLITE_STATIC);
+	return run(put);
+}
+
+static int apply(struct snapshot *snapshot, const struct change *change, struct snapshot_meta *meta)
+{
+	sqlite3_stmt *delete = snapshot->statements[DELETE];
+	int result = subtract(snapshot, &change->key, meta);
+
+	if (result != SQLITE_OK)
+		return result;
+	if (!change->deletion)
+		return put(snapshot, change, meta);
+	sqlite3_bind_blob64(delete, 1, change->key.bytes, change->key.length, SQLITE_STATIC);
+	return run(delete);
+}
+
+int snapshot_apply(struct snapshot *snapshot, const struct change *const *changes, size_t count,
+    uint64_t segment, struct error *error)
+{
+	struct snapshot_meta meta = snapshot->meta;
+	int result = run(snapshot->statements[BEGIN]);
+
+	for (size_t i = 0; i < count && result == SQLITE_OK; i++)
+		result =
+		    is_cancelled(snapshot) ? SQLITE_INTERRUPT : apply(snapshot, changes[i], &meta);
+	meta.segment = segment;
+	if (result == SQLITE_OK)
+		result = write_meta(snapshot, &meta);
+	if (result == SQLITE_OK)
+		result = run(snapshot->statements[COMMIT]);
+	if (result == SQLITE_OK) {
+		snapshot->meta = meta;
+		return 0;
+	}
+	fail(snapshot, "write", result, error);
+	/* Some errors have rolled it back already. */
+	if (!sqlite3_get_autocommit(snapshot->db))
+		run(snapshot->statements[ROLLBACK]);
+	return -1;
+}

@@ -1,0 +1,84 @@
+/*
+ * The write-ahead log: what makes a change durable. Numbered segments, of which the last one is appended to, by one
+ * thread. A checkpoint moves the others to the snapshot; then their files are used again.
+ */
+#ifndef ECHOD_KV_WAL_H
+#define ECHOD_KV_WAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "kv/batch.h"
+#include "kv/directory.h"
+
+struct change;
+struct error;
+
+/* A segment that is as long is full; one batch may be longer than that. */
+#define WAL_SEGMENT_SIZE ((size_t)16 << 20)
+
+struct wal {
+	struct directory *directory;
+	struct store_id id;
+	uint64_t segment;  /* its number */
+	uint64_t sequence; /* of the next frame */
+	int fd;            /* of the segment; -1 = it cannot be appended to, see wal_recover() */
+	uint64_t salt;     /* of the segment */
+	size_t end;        /* of its frames */
+	size_t size;       /* of the file: what is behind `end` is allocated */
+	size_t last;       /* its last frame; 0 = it has none */
+	bool marked;       /* the last frame is a mark, or there is none */
+	size_t wanted;     /* bytes that could not be allocated; 0 = none */
+	int code;          /* the errno for which wal_replay() could not open it */
+};
+
+/* Creates the first segment of a new store. 0, or -1 with the error. */
+int wal_create(struct directory *directory, const struct store_id *id, struct error *error);
+
+/* Whether the directory has no log, or only what wal_create() makes. -1 with the error. */
+int wal_is_unused(const struct directory *directory, struct error *error);
+
+/*
+ * Calls the function for each change behind the segment `applied`, in order; they are valid during the call, which
+ * may return -1 with errno to stop. Prepares the log for appending behind them; if the disk does not allow that, wal->fd is -1.
+ * 0, or -1 with the error: what is there is damaged or not complete, or cannot be read; nothing was changed.
+ */
+int wal_replay(struct wal *wal, struct directory *directory, const struct store_id *id,
+    uint64_t applied, int (*each)(void *arg, const struct change *change), void *arg,
+    struct error *error);
+
+/*
+ * Appends the batch and waits for the disk. 0, or -1 with the error: a replay will not find it once wal_recover() has
+ * returned 0. If wal->fd is still open then, only space is lacking, and a batch of deletions may be appended.
+ */
+int wal_append(struct wal *wal, struct batch *batch, struct error *error);
+
+/* Appends a frame without changes, so that damage of the one before it is not mistaken for a torn write. As above. */
+int wal_mark(struct wal *wal, struct error *error);
+
+/* Starts another segment, so that this one can be checkpointed. 0, or -1 with the error. */
+int wal_seal(struct wal *wal, struct error *error);
+
+/*
+ * After a failure, on the same files only: proves that the log can be appended to again, in another segment if the
+ * state of this one is unknown. 0, or -1 with the error.
+ */
+int wal_recover(struct wal *wal, struct error *error);
+
+void wal_close(struct wal *wal);
+
+/* --- for the checkpoint, in another thread --- */
+
+/* Calls the function for each change of a sealed segment. 0, or -1 with the error. */
+int wal_read(struct directory *directory, const struct store_id *id, uint64_t segment,
+    unsigned char **bytes, int (*each)(void *arg, const struct change *change), void *arg,
+    struct error *error);
+
+/* The segment is in the snapshot: its file is used again, or removed. Failures do no harm. */
+void wal_recycle(const struct directory *directory, uint64_t segment);
+/* At the start, before anything is appended: all that an earlier process did not recycle. */
+void wal_recycle_up_to(const struct directory *directory, uint64_t applied);
+
+#endif
