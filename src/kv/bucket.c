@@ -1,8 +1,8 @@
 /* Entries, the slots that lead to them, and the rows of slots. */
 #include "kv/bucket.h"
 
-#include "kv/budget.h"
 #include "kv/entry.h"
+#include "kv/slab.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -22,16 +22,16 @@ struct spill {
 };
 
 static struct entry *entry_new(
-    struct slice key, const struct item *item, size_t instead_of, struct budget *budget)
+    struct slice key, const struct item *item, size_t instead_of, struct slabs *slabs)
 {
 	size_t size = entry_size(key, item);
-	struct entry *entry = budget_alloc(budget, size, instead_of);
+	struct entry *entry = slab_alloc(slabs, size, instead_of);
 	uint64_t address = (uintptr_t)entry;
 
 	if (entry == NULL)
 		return NULL;
 	if (address > ADDRESS_MASK) {
-		budget_free(budget, entry, size);
+		slab_free(slabs, entry, size);
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -39,13 +39,18 @@ static struct entry *entry_new(
 	return entry;
 }
 
-static void entry_free(struct entry *entry, struct budget *budget)
+static size_t entry_own_size(const struct entry *entry)
 {
 	struct slice key;
 	struct item item;
 
 	entry_read(entry, &key, &item);
-	budget_free(budget, entry, entry_size(key, &item));
+	return (size_t)(item.value.bytes + item.value.length - (const char *)entry);
+}
+
+static struct moved_entry entry_free(struct entry *entry, struct slabs *slabs)
+{
+	return (struct moved_entry){ slab_free(slabs, entry, entry_own_size(entry)), entry };
 }
 
 /* Never 0, which marks a free slot. */
@@ -71,12 +76,15 @@ static struct entry *slot_entry(uint64_t slot)
 	return (struct entry *)(uintptr_t)(slot & ADDRESS_MASK);
 }
 
-static uint64_t slot_at(const struct bucket *bucket, size_t n)
+static uint64_t line_slot(const struct bucket *bucket, size_t n)
 {
-	if (n >= LINE_SLOTS)
-		return bucket->spill->slots[n - LINE_SLOTS];
 	return (uint64_t)bucket->tags[n] << TAG_SHIFT | (uint64_t)bucket->address_high[n] << 32 |
 	       bucket->address_low[n];
+}
+
+static uint64_t slot_at(const struct bucket *bucket, size_t n)
+{
+	return n < LINE_SLOTS ? line_slot(bucket, n) : bucket->spill->slots[n - LINE_SLOTS];
 }
 
 static void slot_put(struct bucket *bucket, size_t n, uint64_t slot)
@@ -121,25 +129,21 @@ struct entry *bucket_entry(const struct bucket *bucket, size_t n)
 	return slot_entry(slot_at(bucket, n));
 }
 
-size_t bucket_find(
-    const struct bucket *bucket, uint64_t hash, struct slice key, const struct entry **entry)
+size_t bucket_find(const struct bucket *bucket, uint64_t hash, struct slice key, struct item *item)
 {
 	const struct spill *spill = bucket->spill;
 	uint8_t tag = tag_of(hash);
 
 	for (uint64_t left = line_matches(bucket, tag); left != 0; left &= left - 1) {
-		size_t n = (size_t)__builtin_ctzll(left) / 8;
-		uint64_t address = (uint64_t)bucket->address_high[n] << 32 | bucket->address_low[n];
+		size_t n = first_match(left);
 
-		*entry = (const struct entry *)(uintptr_t)address;
-		if (entry_has_key(*entry, key))
+		if (entry_has_key(slot_entry(line_slot(bucket, n)), key, item))
 			return n;
 	}
-	for (size_t i = 0; spill != NULL && i < spill->count; i++) {
-		*entry = slot_entry(spill->slots[i]);
-		if (slot_tag(spill->slots[i]) == tag && entry_has_key(*entry, key))
+	for (size_t i = 0; spill != NULL && i < spill->count; i++)
+		if (slot_tag(spill->slots[i]) == tag &&
+		    entry_has_key(slot_entry(spill->slots[i]), key, item))
 			return LINE_SLOTS + i;
-	}
 	return SLOT_NONE;
 }
 
@@ -159,13 +163,13 @@ static size_t spill_size(size_t capacity)
 }
 
 /* An even number of slots: one more costs nothing, for the sake of the allocator's 16 bytes. */
-static int spill_resize(struct bucket *bucket, size_t slots, struct budget *budget)
+static int spill_resize(struct bucket *bucket, size_t slots, struct slabs *slabs)
 {
 	struct spill *old = bucket->spill, *spill;
 	size_t capacity = (slots + 1) / 2 * 2;
 	size_t old_size = old == NULL ? 0 : spill_size(old->capacity);
 
-	spill = budget_realloc(budget, old, old_size, spill_size(capacity));
+	spill = budget_realloc(&slabs->budget, old, old_size, spill_size(capacity));
 	if (spill == NULL)
 		return -1;
 	if (old == NULL)
@@ -175,29 +179,29 @@ static int spill_resize(struct bucket *bucket, size_t slots, struct budget *budg
 	return 0;
 }
 
-static void spill_free(struct bucket *bucket, struct budget *budget)
+static void spill_free(struct bucket *bucket, struct slabs *slabs)
 {
-	budget_free(budget, bucket->spill, spill_size(bucket->spill->capacity));
+	budget_free(&slabs->budget, bucket->spill, spill_size(bucket->spill->capacity));
 	bucket->spill = NULL;
 }
 
-int bucket_reserve(struct bucket *bucket, size_t count, struct budget *budget)
+int bucket_reserve(struct bucket *bucket, size_t count, struct slabs *slabs)
 {
 	size_t capacity = LINE_SLOTS + (bucket->spill == NULL ? 0 : bucket->spill->capacity);
 
-	return count <= capacity ? 0 : spill_resize(bucket, count - LINE_SLOTS, budget);
+	return count <= capacity ? 0 : spill_resize(bucket, count - LINE_SLOTS, slabs);
 }
 
-void bucket_trim(struct bucket *bucket, struct budget *budget)
+void bucket_trim(struct bucket *bucket, struct slabs *slabs)
 {
 	const struct spill *spill = bucket->spill;
 
 	if (spill == NULL)
 		return;
 	if (spill->count == 0)
-		spill_free(bucket, budget);
+		spill_free(bucket, slabs);
 	else if (spill->capacity - spill->count > 1)
-		(void)spill_resize(bucket, spill->count, budget); /* if not, it stays larger */
+		(void)spill_resize(bucket, spill->count, slabs); /* if not, it stays larger */
 }
 
 /* The room has been reserved. */
@@ -222,48 +226,64 @@ static void slot_remove(struct bucket *bucket, size_t n)
 }
 
 int bucket_add(struct bucket *bucket, uint64_t hash, struct slice key, const struct item *item,
-    struct budget *budget)
+    struct slabs *slabs)
 {
-	struct entry *entry = entry_new(key, item, 0, budget);
+	struct entry *entry;
 
-	if (entry == NULL)
+	if (bucket_reserve(bucket, bucket_count(bucket) + 1, slabs) == -1)
 		return -1;
-	if (bucket_reserve(bucket, bucket_count(bucket) + 1, budget) == -1) {
-		entry_free(entry, budget); /* free(3) keeps errno */
+	entry = entry_new(key, item, 0, slabs);
+	if (entry == NULL) {
+		bucket_trim(bucket, slabs);
 		return -1;
 	}
 	slot_append(bucket, slot_new(entry, tag_of(hash)));
 	return 0;
 }
 
-int bucket_replace(struct bucket *bucket, size_t n, const struct item *item, struct budget *budget)
+int bucket_replace(struct bucket *bucket, size_t n, const struct item *item, struct slabs *slabs,
+    struct moved_entry *moved)
 {
 	uint64_t slot = slot_at(bucket, n);
 	struct entry *old = slot_entry(slot), *entry;
+	size_t old_size, header, size;
 	struct item old_item;
 	struct slice key;
-	size_t old_size;
 
 	entry_read(old, &key, &old_item);
-	old_size = entry_size(key, &old_item);
-	if (budget_chunk(entry_size(key, item)) == budget_chunk(old_size) &&
-	    entry_header_size(key, item) == entry_header_size(key, &old_item)) {
+	old_size = (size_t)(old_item.value.bytes + old_item.value.length - (const char *)old);
+	header = entry_header_size(key, item);
+	size = header + key.length + item->value.length;
+	*moved = (struct moved_entry){ .from = NULL };
+	if (slab_usable_size(size) == slab_usable_size(old_size) &&
+	    header == (size_t)(key.bytes - (const char *)old)) {
 		entry_write_item(old, item);
 		return 0;
 	}
-	entry = entry_new(key, item, old_size, budget);
+	entry = entry_new(key, item, old_size, slabs);
 	if (entry == NULL)
 		return -1;
 	slot_put(bucket, n, slot_new(entry, slot_tag(slot)));
-	entry_free(old, budget);
+	*moved = entry_free(old, slabs);
 	return 0;
 }
 
-void bucket_delete(struct bucket *bucket, size_t n, struct budget *budget)
+struct moved_entry bucket_delete(struct bucket *bucket, size_t n, struct slabs *slabs)
 {
-	entry_free(bucket_entry(bucket, n), budget);
+	struct moved_entry moved = entry_free(bucket_entry(bucket, n), slabs);
+
 	slot_remove(bucket, n);
-	bucket_trim(bucket, budget);
+	bucket_trim(bucket, slabs);
+	return moved;
+}
+
+void bucket_correct(struct bucket *bucket, uint64_t hash, const struct moved_entry *moved)
+{
+	size_t n = 0;
+
+	while (bucket_entry(bucket, n) != moved->from)
+		n++;
+	slot_put(bucket, n, slot_new(moved->to, tag_of(hash)));
 }
 
 void bucket_move(struct bucket *from, size_t n, struct bucket *to)
@@ -272,11 +292,15 @@ void bucket_move(struct bucket *from, size_t n, struct bucket *to)
 	slot_remove(from, n);
 }
 
-void bucket_clear(struct bucket *bucket, struct budget *budget)
+void bucket_clear(struct bucket *bucket, struct slabs *slabs)
 {
-	for (size_t n = bucket_count(bucket); n-- > 0;)
-		entry_free(bucket_entry(bucket, n), budget);
+	for (size_t n = slabs->chunks == 0 ? 0 : bucket_count(bucket); n-- > 0;) {
+		struct entry *entry = bucket_entry(bucket, n);
+
+		if (entry_own_size(entry) > SLAB_CELL_MAX)
+			entry_free(entry, slabs);
+	}
 	if (bucket->spill != NULL)
-		spill_free(bucket, budget);
+		spill_free(bucket, slabs);
 	memset(bucket->tags, 0, sizeof(bucket->tags));
 }

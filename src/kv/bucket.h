@@ -1,8 +1,8 @@
 /*
  * A bucket: one cache line of eight slots, and a spill, an array of just the right size, for the
- * slots that do not fit. A slot leads to an entry, which is a key and its value in one allocation.
+ * slots that do not fit. A slot leads to an entry (entry.h).
  * The slots of the line and the spill are one row: those in use come first, without a gap.
- * All memory is charged to the budget that is passed in.
+ * All memory comes from the slabs that are passed in.
  */
 #ifndef ECHOD_KV_BUCKET_H
 #define ECHOD_KV_BUCKET_H
@@ -14,9 +14,9 @@
 
 #include "core/slice.h"
 
-struct budget;
 struct entry;
 struct item;
+struct slabs;
 
 #define LINE_SIZE 64
 #define LINE_SLOTS 8
@@ -40,36 +40,47 @@ size_t bucket_count(const struct bucket *bucket);
 /* The entry of slot n. */
 struct entry *bucket_entry(const struct bucket *bucket, size_t n);
 
-/* The slot that holds the key, and its entry, or SLOT_NONE. */
-size_t bucket_find(
-    const struct bucket *bucket, uint64_t hash, struct slice key, const struct entry **entry);
+/* The slot that holds the key, and its item, or SLOT_NONE. */
+size_t bucket_find(const struct bucket *bucket, uint64_t hash, struct slice key, struct item *item);
 
 /* Asks for the entries that bucket_find() would look at, those of the spill aside. */
 void bucket_prefetch(const struct bucket *bucket, uint64_t hash);
 
 /* Makes room for `count` slots in all. 0, or -1 with errno; then nothing changed. */
-int bucket_reserve(struct bucket *bucket, size_t count, struct budget *budget);
+int bucket_reserve(struct bucket *bucket, size_t count, struct slabs *slabs);
 
 /* Gives back the room that is not needed. */
-void bucket_trim(struct bucket *bucket, struct budget *budget);
+void bucket_trim(struct bucket *bucket, struct slabs *slabs);
 
 /*
  * Adds an entry. 0, or -1 with errno ENOSPC or ENOMEM; then nothing changed. The key must be a new
  * one.
  */
 int bucket_add(struct bucket *bucket, uint64_t hash, struct slice key, const struct item *item,
-    struct budget *budget);
+    struct slabs *slabs);
+
+/*
+ * An entry that slab_free() has moved; `from` NULL = none. Its slot, which may be in any bucket, must be corrected before
+ * anything else is done.
+ */
+struct moved_entry {
+	const struct entry *from, *to;
+};
 
 /* Gives the entry of slot n another item. 0, or -1 with errno; then nothing changed. */
-int bucket_replace(struct bucket *bucket, size_t n, const struct item *item, struct budget *budget);
+int bucket_replace(struct bucket *bucket, size_t n, const struct item *item, struct slabs *slabs,
+    struct moved_entry *moved);
 
 /* Frees the entry of slot n; the last slot takes its place. */
-void bucket_delete(struct bucket *bucket, size_t n, struct budget *budget);
+struct moved_entry bucket_delete(struct bucket *bucket, size_t n, struct slabs *slabs);
 
-/* Moves slot n to another bucket, which has room; the last slot takes its place. */
+/* Corrects the slot of an entry, of that hash, which has moved. */
+void bucket_correct(struct bucket *bucket, uint64_t hash, const struct moved_entry *moved);
+
+/* Gives slot n to another bucket, which has room; the last slot takes its place. */
 void bucket_move(struct bucket *from, size_t n, struct bucket *to);
 
-/* Frees all entries and the spill. */
-void bucket_clear(struct bucket *bucket, struct budget *budget);
+/* Frees the spill, and those entries that are not in cells: slab_clear() frees the others. */
+void bucket_clear(struct bucket *bucket, struct slabs *slabs);
 
 #endif

@@ -2,7 +2,6 @@
 #include "kv/budget.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #define CHUNK_HEADER sizeof(size_t)
@@ -16,23 +15,36 @@ size_t budget_chunk(size_t size)
 	return chunk < CHUNK_MIN ? CHUNK_MIN : chunk;
 }
 
+size_t budget_usable_size(size_t size)
+{
+	return budget_chunk(size) - CHUNK_HEADER;
+}
+
+bool budget_exceeded(const struct budget *budget)
+{
+	if (budget->limit == 0 || budget->used <= budget->limit)
+		return false;
+	errno = ENOSPC;
+	return true;
+}
+
 /* Whether the limit allows `more` bytes when `less` are freed. */
 static bool admitted(const struct budget *budget, size_t more, size_t less)
 {
 	if (budget->limit == 0 || more <= less)
 		return true;
-	if (budget->used <= budget->limit && more - less <= budget->limit - budget->used)
+	if (!budget_exceeded(budget) && more - less <= budget->limit - budget->used)
 		return true;
 	errno = ENOSPC;
 	return false;
 }
 
-void *budget_alloc(struct budget *budget, size_t size, size_t instead_of)
+void *budget_alloc(struct budget *budget, size_t size, size_t credit)
 {
 	size_t chunk = budget_chunk(size);
 	void *memory;
 
-	if (!admitted(budget, chunk, instead_of == 0 ? 0 : budget_chunk(instead_of)))
+	if (!admitted(budget, chunk, credit))
 		return NULL;
 	memory = malloc(chunk - CHUNK_HEADER);
 	if (memory != NULL)

@@ -5,23 +5,27 @@
 #ifndef ECHOD_KV_BUDGET_H
 #define ECHOD_KV_BUDGET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct budget {
 	size_t used, limit; /* bytes; limit 0 = none */
 };
 
-/* The chunk that a request of that size takes. */
+/* The chunk that a request of that size takes, and what of it can be used. */
 size_t budget_chunk(size_t size);
+size_t budget_usable_size(size_t size);
+
+/* Whether more is used than the limit allows: it was lowered, or a credit was not made good yet. Sets errno to ENOSPC then. */
+bool budget_exceeded(const struct budget *budget);
 
 /*
- * Allocates. The caller is about to free something of `instead_of` bytes (0 = nothing), so that a replacement that is
- * no larger never exceeds the limit. All bytes of the chunk may be used. NULL with errno ENOSPC (past the limit) or
- * ENOMEM.
+ * Allocates. The caller is about to free `credit` bytes, so that a replacement that is no larger never exceeds the limit.
+ * All bytes of the chunk may be used. NULL with errno ENOSPC (past the limit) or ENOMEM.
  */
-void *budget_alloc(struct budget *budget, size_t size, size_t instead_of);
+void *budget_alloc(struct budget *budget, size_t size, size_t credit);
 
-/* The same, aligned, and not in place of anything. */
+/* The same, aligned, and without a credit. */
 void *budget_alloc_aligned(struct budget *budget, size_t alignment, size_t size);
 
 /* realloc(3): `memory` may be NULL, old_size is then 0. When it fails the old one stays. */

@@ -66,6 +66,6 @@ void entry_write_item(struct entry *entry, const struct item *item)
 	entry_read(entry, &key, &old);
 	header_write(entry, key.length, item);
 	if (item->value.length > 0)
-		memmove((uint8_t *)entry + entry_header_size(key, item) + key.length,
+		memmove((uint8_t *)entry + (old.value.bytes - (const char *)entry),
 		    item->value.bytes, item->value.length);
 }

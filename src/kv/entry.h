@@ -22,7 +22,7 @@
 
 struct entry; /* has no alignment */
 
-/* Bytes of the entry, and of what is in front of its key. */
+/* Bytes of an entry, and of what is in front of its key. */
 size_t entry_size(struct slice key, const struct item *item);
 size_t entry_header_size(struct slice key, const struct item *item);
 
@@ -60,12 +60,12 @@ static inline void entry_read(const struct entry *entry, struct slice *key, stru
 	item->value = (struct slice){ key->bytes + key->length, value_length };
 }
 
-static inline bool entry_has_key(const struct entry *entry, struct slice key)
+/* Whether it is the entry of that key; *item may be set even if not. */
+static inline bool entry_has_key(const struct entry *entry, struct slice key, struct item *item)
 {
 	struct slice own;
-	struct item item;
 
-	entry_read(entry, &own, &item);
+	entry_read(entry, &own, item);
 	return own.length == key.length &&
 	       (key.length == 0 || memcmp(own.bytes, key.bytes, key.length) == 0);
 }

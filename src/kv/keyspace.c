@@ -117,15 +117,22 @@ void keyspace_committed(struct keyspace *keyspace, struct batch *batch)
 
 bool keyspace_roll_back(struct keyspace *keyspace, struct batch **batch)
 {
+	/* What was there before needs no permission. */
+	size_t limit = table_set_max_memory(keyspace->table, 0);
 	const struct undo *undo;
+	int done = 0;
 
-	while (*batch != NULL && (undo = (*batch)->undo) != NULL) {
+	while (done == 0 && *batch != NULL && (undo = (*batch)->undo) != NULL) {
 		if (!undo->existed)
 			table_delete(keyspace->table, &undo->key);
-		else if (table_set(keyspace->table, &undo->key, &undo->item) == -1)
-			return false;
-		drop_undo(keyspace, *batch);
+		else
+			done = table_set(keyspace->table, &undo->key, &undo->item);
+		if (done == 0)
+			drop_undo(keyspace, *batch);
 	}
+	table_set_max_memory(keyspace->table, limit);
+	if (done == -1)
+		return false;
 	batch_free(*batch);
 	*batch = NULL;
 	return true;

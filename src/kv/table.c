@@ -7,8 +7,8 @@
 
 #include "core/siphash.h"
 #include "kv/bucket.h"
-#include "kv/budget.h"
 #include "kv/entry.h"
+#include "kv/slab.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -28,7 +28,7 @@ struct table {
 	size_t expiring; /* of these */
 	size_t buckets;
 	size_t mask; /* the smallest 2^n - 1 that covers every bucket's number */
-	struct budget budget;
+	struct slabs slabs;
 	struct bucket **directory[DIRECTORY_LEVELS]; /* level n leads to 2^n segments */
 };
 
@@ -55,13 +55,13 @@ static int segment_add(struct table *table, size_t segment)
 	struct bucket **level = table->directory[at.level], *buckets;
 
 	if (at.n == 0)
-		level = budget_alloc(&table->budget, level_size(at.level), 0);
+		level = budget_alloc(&table->slabs.budget, level_size(at.level), 0);
 	if (level == NULL)
 		return -1;
-	buckets = budget_alloc_aligned(&table->budget, LINE_SIZE, SEGMENT_SIZE);
+	buckets = budget_alloc_aligned(&table->slabs.budget, LINE_SIZE, SEGMENT_SIZE);
 	if (buckets == NULL) {
 		if (at.n == 0)
-			budget_free(&table->budget, level, level_size(at.level));
+			budget_free(&table->slabs.budget, level, level_size(at.level));
 		return -1;
 	}
 	level[at.n] = buckets;
@@ -74,9 +74,9 @@ static void segment_remove(struct table *table, size_t segment)
 	struct place at = segment_place(segment);
 	struct bucket **level = table->directory[at.level];
 
-	budget_free(&table->budget, level[at.n], SEGMENT_SIZE);
+	budget_free(&table->slabs.budget, level[at.n], SEGMENT_SIZE);
 	if (at.n == 0)
-		budget_free(&table->budget, level, level_size(at.level));
+		budget_free(&table->slabs.budget, level, level_size(at.level));
 }
 
 /*
@@ -151,7 +151,7 @@ static void table_grow(struct table *table)
 	if (upper == NULL)
 		return;
 	lower = bucket_of(table, table->buckets);
-	if (bucket_reserve(upper, bucket_count(lower), &table->budget) == -1) {
+	if (bucket_reserve(upper, bucket_count(lower), &table->slabs) == -1) {
 		bucket_free_last(table);
 		return;
 	}
@@ -159,8 +159,8 @@ static void table_grow(struct table *table)
 		table->mask = table->mask << 1 | 1;
 	table->buckets++;
 	bucket_split(table, lower, upper);
-	bucket_trim(lower, &table->budget);
-	bucket_trim(upper, &table->budget);
+	bucket_trim(lower, &table->slabs);
+	bucket_trim(upper, &table->slabs);
 }
 
 /* Merges the last bucket with the one that it was split from when the load has fallen. */
@@ -173,11 +173,11 @@ static void table_shrink(struct table *table)
 		return;
 	lower = bucket_of(table, last & table->mask >> 1);
 	upper = bucket_of(table, last);
-	if (bucket_reserve(lower, bucket_count(lower) + bucket_count(upper), &table->budget) == -1)
+	if (bucket_reserve(lower, bucket_count(lower) + bucket_count(upper), &table->slabs) == -1)
 		return;
 	for (size_t n = bucket_count(upper); n-- > 0;)
 		bucket_move(upper, n, lower);
-	bucket_trim(upper, &table->budget);
+	bucket_trim(upper, &table->slabs);
 	table->buckets--;
 	if (table->buckets - 1 <= table->mask >> 1)
 		table->mask >>= 1;
@@ -190,13 +190,13 @@ struct table *table_new(size_t max_memory)
 
 	if (table == NULL)
 		return NULL;
-	table->budget.used = budget_chunk(sizeof(*table));
+	table->slabs.budget.used = budget_chunk(sizeof(*table));
 	if (siphash_key_random(&table->hash_key) == -1 || bucket_allocate(table) == NULL) {
 		free(table);
 		return NULL;
 	}
 	table->buckets = 1;
-	table->budget.limit = max_memory;
+	table->slabs.budget.limit = max_memory;
 	return table;
 }
 
@@ -205,18 +205,19 @@ void table_free(struct table *table)
 	if (table == NULL)
 		return;
 	while (table->buckets > 0) {
-		bucket_clear(bucket_of(table, table->buckets - 1), &table->budget);
+		bucket_clear(bucket_of(table, table->buckets - 1), &table->slabs);
 		table->buckets--;
 		bucket_free_last(table);
 	}
+	slab_clear(&table->slabs);
 	free(table);
 }
 
 size_t table_set_max_memory(struct table *table, size_t max_memory)
 {
-	size_t before = table->budget.limit;
+	size_t before = table->slabs.budget.limit;
 
-	table->budget.limit = max_memory;
+	table->slabs.budget.limit = max_memory;
 	return before;
 }
 
@@ -231,16 +232,10 @@ void table_prefetch_entry(const struct table *table, const struct table_key *key
 	bucket_prefetch(bucket_of(table, key->hash), key->hash);
 }
 
-/* The slot of the key in its bucket, and the item there, or SLOT_NONE. */
+/* As bucket_find(). */
 static size_t find_item(const struct bucket *bucket, const struct table_key *key, struct item *item)
 {
-	struct slice bytes = { key->bytes, key->length };
-	const struct entry *entry;
-	size_t n = bucket_find(bucket, key->hash, bytes, &entry);
-
-	if (n != SLOT_NONE)
-		entry_read(entry, &bytes, item);
-	return n;
+	return bucket_find(bucket, key->hash, (struct slice){ key->bytes, key->length }, item);
 }
 
 int table_get(const struct table *table, const struct table_key *key, struct item *item)
@@ -248,11 +243,23 @@ int table_get(const struct table *table, const struct table_key *key, struct ite
 	return find_item(bucket_of(table, key->hash), key, item) == SLOT_NONE ? -1 : 0;
 }
 
+static void correct_moved(struct table *table, const struct moved_entry *moved)
+{
+	uint64_t hash;
+
+	if (moved->from == NULL)
+		return;
+	hash = entry_hash(table, moved->to);
+	bucket_correct(bucket_of(table, hash), hash, moved);
+}
+
 int table_set(struct table *table, const struct table_key *key, const struct item *item)
 {
 	struct bucket *bucket = bucket_of(table, key->hash);
 	struct slice bytes = { key->bytes, key->length };
-	struct item old = { .expires = 0 };
+	struct moved_entry moved;
+	struct item old;
+	bool was_expiring;
 	size_t n;
 
 	if (key->length > TABLE_KEY_MAX || item->value.length > TABLE_VALUE_MAX) {
@@ -260,27 +267,33 @@ int table_set(struct table *table, const struct table_key *key, const struct ite
 		return -1;
 	}
 	n = find_item(bucket, key, &old);
-	if ((n == SLOT_NONE ? bucket_add(bucket, key->hash, bytes, item, &table->budget)
-			    : bucket_replace(bucket, n, item, &table->budget)) == -1)
+	was_expiring = n != SLOT_NONE && old.expires != 0;
+	if ((n == SLOT_NONE ? bucket_add(bucket, key->hash, bytes, item, &table->slabs)
+			    : bucket_replace(bucket, n, item, &table->slabs, &moved)) == -1)
 		return -1;
-	table->expiring += (size_t)(item->expires != 0) - (size_t)(old.expires != 0);
-	if (n == SLOT_NONE) {
-		table->entries++;
-		table_grow(table);
+	table->expiring += item->expires != 0;
+	if (n != SLOT_NONE) {
+		table->expiring -= was_expiring;
+		correct_moved(table, &moved);
+		return 0;
 	}
+	table->entries++;
+	table_grow(table);
 	return 0;
 }
 
 int table_delete(struct table *table, const struct table_key *key)
 {
 	struct bucket *bucket = bucket_of(table, key->hash);
+	struct moved_entry moved;
 	struct item item;
 	size_t n = find_item(bucket, key, &item);
 
 	if (n == SLOT_NONE)
 		return -1;
 	table->expiring -= item.expires != 0;
-	bucket_delete(bucket, n, &table->budget);
+	moved = bucket_delete(bucket, n, &table->slabs);
+	correct_moved(table, &moved);
 	table->entries--;
 	table_shrink(table);
 	return 0;
@@ -290,7 +303,7 @@ void table_stats(const struct table *table, struct table_stats *stats)
 {
 	stats->entries = table->entries;
 	stats->expiring = table->expiring;
-	stats->memory = table->budget.used;
+	stats->memory = table->slabs.budget.used;
 	stats->buckets = table->buckets;
 }
 

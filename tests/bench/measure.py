@@ -339,7 +339,7 @@ def works(stall):
                 lambda server: f"-m {'time' if server.name == 'echod' else 'echo'} "
                                f"-s {len(TIME_REQUEST)} -c 1 -f 32")
     yield Amount("memory-key", "memory of a key, beside its 14 + 64 bytes, at 1 million", "bytes",
-                 32, bytes_per_key)
+                 24, bytes_per_key)
     yield Amount("memory-client", "memory of a client that has asked once, at 9,000", "bytes",
                  1210, bytes_per_client)
     yield Amount("start", "start to first answer", "ms", 20, first_answer_ms)
