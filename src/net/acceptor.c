@@ -63,8 +63,8 @@ static void acceptor_wait(struct acceptor *a)
 
 static bool acceptor_must_wait(const struct acceptor *a)
 {
-	return a->instance->settings->on_limit == ON_LIMIT_QUEUE &&
-	       admission_full(a->instance) != LIMIT_NONE;
+	return a->instance == NULL || (a->instance->settings->on_limit == ON_LIMIT_QUEUE &&
+					  admission_full(a->instance) != LIMIT_NONE);
 }
 
 /* Starts the timer that ends the pause. 0, or -1 when out of memory. */

@@ -1,6 +1,6 @@
 /*
- * An acceptor: the part of a stream's listener that accepts clients. It waits while its instance is full and lets
- * clients queue. Out of descriptors or memory, all of them pause. It does not own the socket.
+ * An acceptor: the part of a stream's listener that accepts clients. It lets clients queue until its listener has
+ * started, and while its instance is full. Out of descriptors or memory, all of them pause. It does not own the socket.
  */
 #ifndef ECHOD_NET_ACCEPTOR_H
 #define ECHOD_NET_ACCEPTOR_H
@@ -18,7 +18,7 @@ struct loop;
 struct acceptor {
 	TAILQ_ENTRY(acceptor) entry; /* in the list of those that accept, or that wait */
 	struct listener *listener;   /* that its clients belong to */
-	struct instance *instance;   /* of the listener; listener_start() sets it */
+	struct instance *instance;   /* of the listener; NULL until listener_start() */
 	struct acceptors *all;
 	struct event *event;
 	bool waits;     /* does not accept: clients stay in the kernel's queue */
@@ -32,7 +32,7 @@ struct acceptors *acceptors_new(struct loop *loop);
 /* They must be stopped. NULL is fine. */
 void acceptors_free(struct acceptors *all);
 
-/* Accepts from the listening socket from now on. 0, or -1 when out of memory. */
+/* Accepts from the listening socket as soon as it has an instance. 0, or -1 when out of memory. */
 int acceptor_start(
     struct acceptor *acceptor, struct listener *listener, struct acceptors *all, int fd);
 void acceptor_stop(struct acceptor *acceptor);
@@ -40,7 +40,7 @@ void acceptor_stop(struct acceptor *acceptor);
 /* Whether no accept has worked since they had to pause. */
 bool acceptors_are_paused(const struct acceptors *all);
 
-/* Lets those that wait accept again, except during a pause. For when limits may have been raised. */
+/* Lets those that wait accept again, except during a pause. For new listeners, and limits that may have been raised. */
 void acceptors_resume(struct acceptors *all);
 
 #endif

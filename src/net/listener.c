@@ -28,6 +28,10 @@ static void datagram_cb(evutil_socket_t fd, short events, void *arg)
 
 	(void)fd;
 	(void)events;
+	if (listener->instance == NULL) { /* its reload waits; the kernel keeps what arrives */
+		event_del(listener->event);
+		return;
+	}
 	datagrams_receive(listener->instance, &listener->socket, &listener->halvings);
 }
 
@@ -63,7 +67,7 @@ static void listener_close_socket(struct listener *listener)
 	socket_close(&listener->socket);
 }
 
-/* Accepts clients or receives datagrams from now on. 0, or -1 when out of memory. */
+/* Accepts clients or receives datagrams as soon as it has an instance. 0, or -1 when out of memory. */
 static int listener_serve(struct listener *listener)
 {
 	struct loop *loop = listener->loop;
@@ -98,6 +102,10 @@ static void watch_cb(evutil_socket_t fd, short events, void *arg)
 
 	(void)fd;
 	(void)events;
+	if (listener->instance == NULL) {
+		event_add(listener->watch, &pause);
+		return;
+	}
 	if (lost && listener->inherited == NULL)
 		listener_close_socket(listener);
 	opens = listener->socket.fd == -1;
@@ -125,7 +133,7 @@ static void watch_cb(evutil_socket_t fd, short events, void *arg)
 		event_add(listener->watch, &pause);
 }
 
-/* All that serving needs: the loop does not turn before the listener has its instance. */
+/* All that serving needs, but for the instance: listener_start() cannot fail. */
 static int listener_prepare(struct listener *listener)
 {
 	const struct timeval at_once = { 0 };
@@ -262,6 +270,10 @@ void listener_start(struct listener *listener, struct instance *instance)
 		    strerror(listener->absent));
 	else if (listener->socket.fd != -1 && is_new)
 		log_listening(listener);
+	/* datagram_cb() has removed it if datagrams arrived before. */
+	if (listener->event != NULL && event_add(listener->event, NULL) == -1)
+		log_error("%s: cannot receive at %s: out of memory", instance->name,
+		    endpoint_format(listener_endpoint(listener), text, sizeof(text)));
 }
 
 void listener_free(struct listener *listener)

@@ -68,8 +68,8 @@ struct listener *listener_adopt(struct loop *loop, struct inherited_socket *inhe
     const char *interface_name, struct error *error);
 
 /*
- * Serves it for the instance from now on, at the end of its list; it may have served another one. Before
- * the loop turns each listener must have been started or freed. Logs the address, once it is bound.
+ * Serves it for the instance from now on, at the end of its list; it may have served another one. Streams are accepted
+ * after the next acceptors_resume(). Logs the address, once it is bound.
  */
 void listener_start(struct listener *listener, struct instance *instance);
 

@@ -124,6 +124,12 @@ void loop_free(struct loop *loop)
 	free(loop);
 }
 
+void loop_announce_start(struct loop *loop)
+{
+	if (loop->started != NULL)
+		event_active(loop->started, 0, 0);
+}
+
 void loop_announce_departure(struct loop *loop)
 {
 	if (loop->departed != NULL)

@@ -55,7 +55,8 @@ struct loop {
 	const struct host *host;           /* answers the control service; its owner set it */
 	/* Activated when a client or a program has gone; NULL = not wanted. The module that set one owns it. */
 	struct event *departed;
-	struct event *room; /* the same, but only while `waiting_acceptors` is above 0 */
+	struct event *room;    /* the same, but only while `waiting_acceptors` is above 0 */
+	struct event *started; /* activated when a service has started, or cannot; as `departed` */
 	size_t waiting_acceptors;
 };
 
@@ -67,6 +68,9 @@ struct loop *loop_new(size_t max_streams, void (*check)(struct deadline *deadlin
     void (*flush_cb)(int fd, short events, void *loop));
 /* Runs the callbacks that libevent still owes to freed sockets, then frees it. NULL is fine. */
 void loop_free(struct loop *loop);
+
+/* What the start of a service has begun beside the loop has ended. */
+void loop_announce_start(struct loop *loop);
 
 /* A program, or a client that was only refused, has gone. */
 void loop_announce_departure(struct loop *loop);
