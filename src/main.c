@@ -47,7 +47,7 @@ static const char usage[] =
     "  -c FILE        read this configuration (default: " SYSCONFDIR "/echod.conf)\n"
     "  -t             check the configuration and exit\n"
     "  -T             print the configuration in effect, with the origin of each value, and exit\n"
-    "  -D             run in the background; return when every address is bound\n"
+    "  -D             run in the background; return when every service is ready\n"
     "  -p FILE        write the process ID to this file\n"
     "  -v, -q         log more, log less; both may be repeated\n"
     "  -V             print the version and the features built in\n"

@@ -36,10 +36,10 @@ struct reload_plan {
 	struct plan_entry *entries;
 	size_t count;
 	struct draining *draining; /* for what the new config no longer has */
-	/* Of the caller, while the plan is made: */
-	const struct names *names; /* the config's host names, looked up */
-	struct strings *errors;
-	int status; /* to exit with, if this is a start and there are errors */
+	struct strings *errors;    /* the caller's */
+	/* While the plan is made: */
+	const struct names *names; /* the caller's: the config's host names, looked up */
+	int status;                /* to exit with, if this is a start and there are errors */
 };
 
 /*

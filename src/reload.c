@@ -1,4 +1,7 @@
-/* The task takes the first reload of the queue through its steps: read, look up, then apply or call `done`. */
+/*
+ * The task takes the first reload of the queue through its steps: read, look up, plan, wait for the services of the plan,
+ * commit, and call `done`.
+ */
 #include "reload.h"
 
 #include <errno.h>
@@ -18,6 +21,8 @@
 
 static void reload_free(struct reload *reload)
 {
+	if (reload->plan != NULL)
+		reload_plan_cancel(reload->plan);
 	names_free(reload->names); /* before the config: it holds their addresses */
 	if (reload->next != reload->reloads->running->config)
 		config_free(reload->next);
@@ -45,22 +50,16 @@ struct reload_plan *reload_make_plan(struct reload *reload)
 	    running, reload->next, reload->names, reload->dry_run, &reload->errors, &status);
 }
 
-/* The first reload of the queue has what it needs, or cannot get it. */
-static void reload_finish(void *arg)
+/* Reports the outcome of the first reload of the queue, and frees it. */
+static void reload_end(struct reload *reload)
 {
-	struct reload *reload = arg;
 	struct reloads *reloads = reload->reloads;
-	struct reload_plan *plan = NULL;
 
-	reload->failed = reload->next == NULL || reload->names == NULL;
-	if (!reload->dry_run) {
-		if (!reload->failed)
-			plan = reload_make_plan(reload);
-		reload->failed = plan == NULL;
+	if (!reload->dry_run)
 		strings_clear(&reloads->errors);
-	}
-	if (plan != NULL) {
-		reload_plan_commit(plan);
+	if (!reload->dry_run && !reload->failed) {
+		reload_plan_commit(reload->plan);
+		reload->plan = NULL;
 		reload->next = NULL;
 		running_set_log_level(reloads->running);
 		for (size_t i = 0; i < reload->warnings.count; i++)
@@ -86,14 +85,33 @@ static void reload_finish(void *arg)
 		task_schedule(reloads->work, 0);
 }
 
-static void reload_work(void *arg)
+/* Its host names have been looked up, or it cannot get that far; or services of its plan have started. */
+static void reload_continue(void *arg)
 {
-	struct reloads *reloads = arg;
-	struct reload *reload = TAILQ_FIRST(&reloads->queue);
-	const struct running *running = reloads->running;
+	struct reload *reload = arg;
+	int ready = reload->next == NULL || reload->names == NULL ? -1 : 1;
 
-	if (reload == NULL || reload->begun || reloads->state != RELOADS_RUN)
-		return;
+	if (ready == 1 && !reload->dry_run) {
+		if (reload->plan == NULL)
+			reload->plan = reload_make_plan(reload);
+		ready = reload->plan == NULL ? -1 : reload_plan_ready(reload->plan);
+		if (ready == 0)
+			return; /* reloads_wake() goes on */
+		if (ready == 1)
+			ready = reload_plan_open_log(reload->plan) == -1 ? -1 : 1;
+	}
+	if (ready == -1 && reload->plan != NULL) {
+		reload_plan_cancel(reload->plan);
+		reload->plan = NULL;
+	}
+	reload->failed = ready == -1;
+	reload_end(reload);
+}
+
+static void reload_begin(struct reload *reload)
+{
+	const struct running *running = reload->reloads->running;
+
 	reload->begun = true;
 	if (!reload->dry_run)
 		notify_reloading();
@@ -104,13 +122,26 @@ static void reload_work(void *arg)
 		reload->next =
 		    config_load(running->config_file, false, service_kinds, &reload->errors);
 	if (reload->next != NULL) {
-		reload->names = reload_plan_look_up(running, reload->next, reload_finish, reload);
+		reload->names = reload_plan_look_up(running, reload->next, reload_continue, reload);
 		if (reload->names == NULL)
 			reload->errors.lost = true;
 		else if (names_are_pending(reload->names))
-			return; /* reload_finish() goes on */
+			return; /* reload_continue() goes on */
 	}
-	reload_finish(reload);
+	reload_continue(reload);
+}
+
+static void reload_work(void *arg)
+{
+	struct reloads *reloads = arg;
+	struct reload *reload = TAILQ_FIRST(&reloads->queue);
+
+	if (reload == NULL || reloads->state != RELOADS_RUN)
+		return;
+	if (!reload->begun)
+		reload_begin(reload);
+	else if (reload->plan != NULL)
+		reload_continue(reload);
 }
 
 /* --- the queue --- */
@@ -126,7 +157,11 @@ int reloads_init(struct reloads *reloads, struct running *running)
 void reloads_start(struct reloads *reloads)
 {
 	reloads->state = RELOADS_RUN;
-	reloads->loaded_at = clock_seconds();
+	task_schedule(reloads->work, 0);
+}
+
+void reloads_wake(struct reloads *reloads)
+{
 	task_schedule(reloads->work, 0);
 }
 

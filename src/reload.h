@@ -1,7 +1,7 @@
 /*
- * Reloads. Each reads the configuration, looks up its host names in threads, and then puts it in force or, in a dry
- * run, leaves it to the caller to describe. The old configuration stays in force until then. One reload runs at a
- * time; requests that arrive meanwhile queue.
+ * Reloads. Each reads the configuration, looks up its host names in threads, waits until its new stores are loaded, and
+ * then puts it in force or, in a dry run, leaves it to the caller to describe. The old configuration stays in force until
+ * then. One reload runs at a time; requests that arrive meanwhile queue.
  */
 #ifndef ECHOD_RELOAD_H
 #define ECHOD_RELOAD_H
@@ -30,7 +30,8 @@ struct reload {
 	/* The outcome. `next` is the running one if the files have not changed, and NULL when another is in force. */
 	bool failed;
 	struct config *next;
-	struct names *names; /* those of `next` */
+	struct names *names;      /* those of `next` */
+	struct reload_plan *plan; /* that waits for its services to start; else NULL */
 	struct strings errors, warnings;
 };
 
@@ -54,8 +55,10 @@ struct reloads {
 
 /* 0, or -1 with errno. */
 int reloads_init(struct reloads *reloads, struct running *running);
-/* The start's configuration is in force: begins with what was requested meanwhile. */
+/* The start is over: begins with what was requested meanwhile. */
 void reloads_start(struct reloads *reloads);
+/* A service of the plan that waits has started, or cannot. */
+void reloads_wake(struct reloads *reloads);
 /* Fails the running reload and those in the queue, and refuses new ones, because the daemon stops. */
 void reloads_cancel(struct reloads *reloads);
 void reloads_free(struct reloads *reloads);

@@ -76,32 +76,13 @@ static int make_guards(const struct plan_entry *entry)
 	return 0;
 }
 
-/* As the user: the service's files and directories have to belong to it. */
-static int start_service(
-    const struct plan_entry *entry, const struct config *config, struct error *error)
-{
-	const struct service_ops *ops = service_of(entry->config->kind);
-	int result;
-
-	if (ops->start == NULL)
-		return 0;
-	if (privilege_lend(config->main->user, error) == -1)
-		return -1;
-	result = ops->start(entry->instance, error);
-	privilege_return();
-	return result;
-}
-
 /* Finds or makes the entry's instance, its listeners and guards, and starts its service; adds a mistake if it cannot. */
 static void plan_instance(struct reload_plan *plan, struct instance_config *config)
 {
 	struct plan_entry *entry = &plan->entries[plan->count++];
-	const struct option_origin *origin = &config->origin;
 	struct loop *loop = plan->running->loop;
 	struct instance *instance;
-	struct error error;
 
-	error_memory(&error);
 	*entry = (struct plan_entry){ .config = config };
 	TAILQ_FOREACH (instance, &loop->instances, entry)
 		if (instance->config->kind == config->kind &&
@@ -123,21 +104,17 @@ static void plan_instance(struct reload_plan *plan, struct instance_config *conf
 	if (!entry->fresh || plan->dry_run)
 		return;
 	instance_configure(instance, config, service_handlers(config), plan->config->limits);
-	if (start_service(entry, plan->config, &error) == -1) {
-		/* The line to correct is that of its store, if it has one. */
-		if (*service_string(config, "storage") != '\0')
-			origin = option_origin_of(&config->parts[PART_OWN], "storage");
-		goto fail;
-	}
-	entry->started = true;
+	if (service_start(instance, plan->config->main->user, plan->errors) == 0)
+		entry->started = true;
+	else
+		plan->status = EXIT_FAILURE;
 	return;
 fail:
 	plan->status = EXIT_FAILURE;
-	errors_add(plan->errors, origin, "services.%s: %s", config->name, error.text);
+	errors_add(plan->errors, &config->origin, "services.%s: out of memory", config->name);
 }
 
-/* The last thing that can fail, since it takes effect at once. */
-static int open_log(const struct reload_plan *plan)
+int reload_plan_open_log(const struct reload_plan *plan)
 {
 	const struct config *config = plan->config;
 	const char *target = config->log->target;
@@ -189,13 +166,25 @@ struct reload_plan *reload_plan_new(struct running *running, struct config *next
 	for (size_t i = 0; i < next->instance_count; i++)
 		if (next->instances[i].enabled)
 			plan_instance(plan, &next->instances[i]);
-	if (errors->count > before || errors->lost || open_log(plan) == -1)
+	if (errors->count > before || errors->lost || (dry_run && reload_plan_open_log(plan) == -1))
 		goto fail;
 	return plan;
 fail:
 	*status = plan->status;
 	reload_plan_cancel(plan);
 	return NULL;
+}
+
+int reload_plan_ready(const struct reload_plan *plan)
+{
+	size_t before = plan->errors->count;
+	int ready = 1;
+
+	for (size_t i = 0; i < plan->count; i++)
+		if (plan->entries[i].fresh &&
+		    service_ready(plan->entries[i].instance, plan->errors) != 1)
+			ready = 0;
+	return plan->errors->count > before || plan->errors->lost ? -1 : ready;
 }
 
 void reload_plan_cancel(struct reload_plan *plan)

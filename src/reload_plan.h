@@ -1,6 +1,7 @@
 /*
  * A reload plan leads from the configuration in force to another one. It is made whole first (sockets bound,
- * services started), then committed by steps that cannot fail. A start is a plan from nothing.
+ * services started), then committed by steps that cannot fail. Between the two it may wait for stores that are loaded
+ * beside the loop. A start is a plan from nothing, which does not wait: its clients are told that the store is loading.
  */
 #ifndef ECHOD_RELOAD_PLAN_H
 #define ECHOD_RELOAD_PLAN_H
@@ -25,10 +26,17 @@ struct names *reload_plan_look_up(
 /*
  * NULL when anything cannot be had, with the errors added, the exit status of a start that fails so, and everything
  * as before. The config stays the caller's until the commit. `names` has its host names looked up, and is not used
- * after the return. A dry run opens, makes and starts nothing: it can be described, not committed.
+ * after the return; `errors` is used until the commit. A dry run opens, makes and starts nothing: it can be described,
+ * not committed.
  */
 struct reload_plan *reload_plan_new(struct running *running, struct config *next,
     const struct names *names, bool dry_run, struct strings *errors, int *status);
+
+/* Whether its new services have started: 1, 0 = not yet (see loop->started), or -1 with the errors added. */
+int reload_plan_ready(const struct reload_plan *plan);
+
+/* Opens the log of its config: the last step that can fail, since it takes effect at once. 0, or -1 with the error added. */
+int reload_plan_open_log(const struct reload_plan *plan);
 
 /* Leaves everything as it was; the config stays the caller's. */
 void reload_plan_cancel(struct reload_plan *plan);

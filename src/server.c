@@ -1,6 +1,7 @@
 /*
  * The life of a server. Signals come through the loop, so that a handler is ordinary code; a start and a reload are
- * plans that reload_plan.c makes and commits.
+ * plans that reload_plan.c makes and commits. A start is over when the stores are loaded, which takes place beside the
+ * loop.
  */
 #include "server.h"
 
@@ -195,6 +196,42 @@ static void server_stop(struct server *server)
 
 /* --- starting and reloading --- */
 
+/* Ends the start if all services have started, and stops the server if one of them cannot. */
+static void check_start(struct server *server)
+{
+	struct loop *loop = server->running.loop;
+	const struct instance *instance;
+	struct strings errors = { 0 };
+	bool ready = true;
+
+	TAILQ_FOREACH (instance, &loop->instances, entry)
+		ready &= service_ready(instance, &errors) == 1;
+	if (errors.count > 0 || errors.lost) {
+		log_errors("echod", &errors);
+		/* Until the start is over, whoever has called us looks there. */
+		for (size_t i = 0; strcmp(log_target(), "stderr") != 0 && i < errors.count; i++)
+			fprintf(stderr, "echod: %s\n", errors.items[i]);
+		server->status = EXIT_FAILURE;
+		server_stop(server);
+	} else if (ready) {
+		server->phase = SERVER_RUNS;
+		event_base_loopbreak(loop->base);
+	}
+	strings_clear(&errors);
+}
+
+static void service_started_cb(evutil_socket_t fd, short events, void *arg)
+{
+	struct server *server = arg;
+
+	(void)fd;
+	(void)events;
+	if (server->phase == SERVER_STARTS)
+		check_start(server);
+	else
+		reloads_wake(&server->reloads);
+}
+
 struct server *server_new(struct host *host, struct config *config, const char *config_file,
     struct inherited *inherited, int verbosity, bool detached)
 {
@@ -218,6 +255,8 @@ struct server *server_new(struct host *host, struct config *config, const char *
 	    (loop->acceptors = acceptors_new(loop)) == NULL ||
 	    (server->loop_lag = loop_lag_new(loop)) == NULL ||
 	    (server->departed = event_new(loop->base, -1, 0, left_cb, server)) == NULL ||
+	    (server->service_started = event_new(loop->base, -1, 0, service_started_cb, server)) ==
+		NULL ||
 	    (server->stop_timer = evtimer_new(loop->base, stop_timer_cb, server)) == NULL ||
 	    reloads_init(&server->reloads, &server->running) == -1) {
 		server_free(server);
@@ -225,6 +264,7 @@ struct server *server_new(struct host *host, struct config *config, const char *
 	}
 	loop->host = host;
 	loop->departed = server->departed;
+	loop->started = server->service_started;
 	server->running.config = config;
 	return server;
 }
@@ -276,6 +316,11 @@ static int start_running(struct server *server)
 	running->config = NULL;
 	plan = reload_plan_new(running, config, names, false, &errors, &status);
 	names_free(names);
+	if (plan != NULL && reload_plan_open_log(plan) == -1) {
+		reload_plan_cancel(plan);
+		plan = NULL;
+		status = EXIT_FAILURE;
+	}
 	if (plan == NULL) {
 		running->config = config;
 		log_errors("echod", &errors);
@@ -287,7 +332,42 @@ static int start_running(struct server *server)
 	for (size_t i = 0; i < config->warnings.count; i++)
 		log_warning("echod: %s", config->warnings.items[i]);
 	reload_plan_commit(plan);
+	server->reloads.loaded_at = clock_seconds();
 	return 0;
+}
+
+static void watchdog_cb(evutil_socket_t fd, short events, void *arg)
+{
+	(void)fd;
+	(void)events;
+	(void)arg;
+	notify_alive();
+}
+
+/* Serves until all services have started, or until a stop. 0, or the exit status with the errors logged. */
+static int await_services(struct server *server)
+{
+	int64_t watchdog_ms = notify_watchdog();
+	const struct timeval interval = { .tv_sec = watchdog_ms / 1000,
+		.tv_usec = watchdog_ms % 1000 * 1000 };
+	struct loop *loop = server->running.loop;
+
+	/* By the loop: when it hangs, the service manager hears nothing and starts us again. */
+	if (watchdog_ms != 0) {
+		server->watchdog = event_new(loop->base, -1, EV_PERSIST, watchdog_cb, NULL);
+		if (server->watchdog == NULL || event_add(server->watchdog, &interval) == -1) {
+			log_error("echod: out of memory for the watchdog's timer");
+			return EXIT_FAILURE;
+		}
+	}
+	loop_lag_start(server->loop_lag);
+	children_reap(loop); /* children that ended before SIGCHLD had a handler */
+	check_start(server);
+	if (server->phase == SERVER_STARTS && event_base_dispatch(loop->base) == -1) {
+		log_error("echod: the event loop failed: %s", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	return server->status;
 }
 
 int server_start(struct server *server)
@@ -321,9 +401,10 @@ int server_start(struct server *server)
 		return refuse_privileges(config, &error);
 	if (geteuid() == 0)
 		log_info("echod: started as root and stays root: set user to another user");
-	server->phase = SERVER_RUNS;
-	reloads_start(&server->reloads); /* for reloads that were requested meanwhile */
-	return 0;
+	status = await_services(server);
+	if (server->phase == SERVER_RUNS)
+		reloads_start(&server->reloads); /* for reloads that were requested meanwhile */
+	return status;
 }
 
 int server_reopen_log(const struct server *server, struct error *error)
@@ -345,14 +426,6 @@ int server_reopen_log(const struct server *server, struct error *error)
 	return -1;
 }
 
-static void watchdog_cb(evutil_socket_t fd, short events, void *arg)
-{
-	(void)fd;
-	(void)events;
-	(void)arg;
-	notify_alive();
-}
-
 /* Includes the last commits of all stores; signals that arrive meanwhile stay pending in the loop. */
 static void server_close(struct server *server)
 {
@@ -372,33 +445,17 @@ static void server_close(struct server *server)
 
 int server_run(struct server *server)
 {
-	int64_t watchdog_ms = notify_watchdog();
-	const struct timeval interval = { .tv_sec = watchdog_ms / 1000,
-		.tv_usec = watchdog_ms % 1000 * 1000 };
-	struct loop *loop = server->running.loop;
 	size_t services, addresses;
 
-	if (server->phase == SERVER_STOPS) { /* before it had started */
-		log_info("echod: stopped");
-		return EXIT_SUCCESS;
-	}
-	running_count(&server->running, &services, &addresses);
-	log_info("echod: ready (%zu service%s, %zu address%s)", services, PLURAL(services, "s"),
-	    addresses, PLURAL(addresses, "es"));
-	/* By the loop: when it hangs, the service manager hears nothing and starts us again. */
-	if (watchdog_ms != 0) {
-		server->watchdog = event_new(loop->base, -1, EV_PERSIST, watchdog_cb, NULL);
-		if (server->watchdog == NULL || event_add(server->watchdog, &interval) == -1) {
-			log_error("echod: out of memory for the watchdog's timer");
+	if (server->phase == SERVER_RUNS) {
+		running_count(&server->running, &services, &addresses);
+		log_info("echod: ready (%zu service%s, %zu address%s)", services,
+		    PLURAL(services, "s"), addresses, PLURAL(addresses, "es"));
+		reloads_notify_ready(&server->reloads);
+		if (event_base_dispatch(server->running.loop->base) == -1) {
+			log_error("echod: the event loop failed: %s", strerror(errno));
 			return EXIT_FAILURE;
 		}
-	}
-	reloads_notify_ready(&server->reloads);
-	loop_lag_start(server->loop_lag);
-	children_reap(loop); /* children that ended before SIGCHLD had a handler */
-	if (event_base_dispatch(loop->base) == -1) {
-		log_error("echod: the event loop failed: %s", strerror(errno));
-		return EXIT_FAILURE;
 	}
 	notify_stopping(LAST_COMMIT_MS, "Stopping; closing the stores");
 	server_close(server);
@@ -429,6 +486,7 @@ void server_free(struct server *server)
 	free_event(server->signal_server);
 	free_event(server->watchdog);
 	free_event(server->stop_timer);
+	free_event(server->service_started);
 	free_event(server->departed);
 	loop_lag_free(server->loop_lag);
 	loop_free(server->running.loop);

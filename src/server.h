@@ -22,7 +22,7 @@ struct loop_lag;
 #define SERVER_SIGNALS 6
 
 enum server_phase {
-	SERVER_STARTS, /* the host names of the start are being looked up */
+	SERVER_STARTS, /* host names are looked up; then all is served, but stores are being loaded */
 	SERVER_RUNS,
 	SERVER_STOPS,
 };
@@ -37,10 +37,12 @@ struct server {
 	struct event *signal_server;    /* activated by the first of them */
 	struct event *watchdog;         /* NULL = nobody watches us */
 	struct event *departed;         /* streams have ended that somebody waits for */
+	struct event *service_started;  /* one of them has started, or cannot */
 	struct event *stop_timer;       /* while stopping */
 	struct loop_lag *loop_lag;
 	int64_t started; /* clock_ms() */
 	enum server_phase phase;
+	int status; /* to exit with: not 0 if a service has failed to start */
 };
 
 /*
@@ -52,7 +54,7 @@ struct server *server_new(struct host *host, struct config *config, const char *
 
 /*
  * Binds and starts everything, and logs errors. 0, or the exit status. Handles signals while it waits for host
- * names; after a stop nothing is started, and server_run() returns at once.
+ * names; serves clients while it waits for stores to be loaded. After a stop, server_run() returns at once.
  */
 int server_start(struct server *server);
 

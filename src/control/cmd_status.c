@@ -190,7 +190,8 @@ static void status_show(json_t *status, struct evbuffer *out)
 	show_between("echod: configuration ", json_string_of(config, "file"), "", out);
 	evbuffer_add_printf(out, ", in force since %s\n", json_string_of(config, "loaded"));
 	if (json_is_true(json_object_get(config, "reloading")))
-		evbuffer_add_printf(out, "echod: a reload is looking up host names\n");
+		evbuffer_add_printf(
+		    out, "echod: a reload is %s\n", json_string_of(config, "reload_step"));
 	if (!json_is_null(json_object_get(config, "failed")))
 		evbuffer_add_printf(out, "echod: a reload has failed at %s\n",
 		    json_show(config, "failed", failed, sizeof(failed)));

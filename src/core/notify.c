@@ -13,7 +13,6 @@
 
 #define PATIENCE_US (30 * INT64_C(1000000)) /* that a step of something long may take */
 #define MARGIN_US (10 * INT64_C(1000000))   /* for the end of a stop, once its waiting is over */
-#define TELL_EVERY_US (INT64_C(1000000))
 
 /* Both texts are of our own making, but a sentence may hold a path with a line feed in it. */
 static void tell(const char *state, const char *format, va_list args)
@@ -82,18 +81,6 @@ void notify_step(const char *format, ...)
 	va_start(args, format);
 	tell(state, format, args);
 	va_end(args);
-}
-
-void notify_progress(struct notify_progress *progress, uint64_t done)
-{
-	int64_t now = clock_us();
-
-	if (progress->told == 0)
-		progress->told = now;
-	if (now - progress->told < TELL_EVERY_US)
-		return;
-	progress->told = now;
-	notify_step("%s: %" PRIu64, progress->what, done);
 }
 
 void notify_check(void)

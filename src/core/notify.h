@@ -19,19 +19,10 @@ int64_t notify_watchdog(void);
 void notify_alive(void);
 
 /*
- * Before a step that may hold up the loop for some seconds: the manager's timeouts for start and reload are
- * put off, and its watchdog is fed.
+ * Something that may take long, such as loading a store, begins or has made progress: extends the manager's timeouts for
+ * start and reload, and feeds its watchdog. Must be called by the thread of the loop.
  */
 void notify_step(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-/* The same for something long that gets on by itself, such as the loading of a store. */
-struct notify_progress {
-	const char *what; /* "Loading a store" */
-	int64_t told;     /* us; begin with 0 */
-};
-
-/* To be called at every step, cheap: tells at most once a second, how much is done. */
-void notify_progress(struct notify_progress *progress, uint64_t done);
 
 /* One line in the log when a manager expects to hear from us and libsystemd was not built in. */
 void notify_check(void);

@@ -54,7 +54,7 @@ struct engine_stats {
 struct engine_ops {
 	/*
 	 * A store is loaded beside the loop, from the first call of work() on; every result is KV_LOADING until it is
-	 * ready. ENGINE_FAILED with the error: it can only be freed.
+	 * ready. ENGINE_FAILED with the error: that is all the engine will ever be.
 	 */
 	enum engine_state (*state)(const struct engine *engine, struct error *error);
 	/* Hashes the keys and prefetches what the calls will look at; many at once is what makes them fast. */
@@ -66,7 +66,7 @@ struct engine_ops {
 	/* Takes over what a reload can change: max_memory. */
 	void (*configure)(struct engine *engine, const struct engine_settings *settings);
 	void (*stats)(const struct engine *engine, struct engine_stats *stats);
-	/* Commits what is left, and calls nobody back. */
+	/* Ends the loading, or commits what is left; calls nobody back. */
 	void (*free)(struct engine *engine);
 };
 

@@ -47,6 +47,18 @@ static void add_problem(json_t *problems, const char *format, ...)
 	json_array_append_new(problems, json_text(text));
 }
 
+/* What the first reload of the queue is about; NULL = there is none. */
+static const char *reload_step(const struct reloads *reloads)
+{
+	const struct reload *reload = TAILQ_FIRST(&reloads->queue);
+
+	if (reload == NULL)
+		return NULL;
+	if (reloads->state == RELOADS_WAIT)
+		return "waiting for the end of the start";
+	return reload->plan != NULL ? "loading stores" : "looking up host names";
+}
+
 static json_t *config_status(const struct server *server, json_t *problems)
 {
 	const struct reloads *reloads = &server->reloads;
@@ -58,11 +70,11 @@ static json_t *config_status(const struct server *server, json_t *problems)
 		    reloads->errors.count > 0 ? ": " : "",
 		    reloads->errors.count > 0 ? reloads->errors.items[0] : "",
 		    reloads->errors.count > 1 ? " (and more)" : "");
-	return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:b}", "file",
+	return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:b, s:s?}", "file",
 	    json_text(server->config_file), "loaded", json_time(reloads->loaded_at), "reloads",
 	    (json_int_t)reloads->done, "failures", (json_int_t)reloads->failed, "failed",
 	    json_time(reloads->failed_at), "mistakes", json_strings(&reloads->errors), "reloading",
-	    !TAILQ_EMPTY(&reloads->queue));
+	    !TAILQ_EMPTY(&reloads->queue), "reload_step", reload_step(reloads));
 }
 
 static json_t *clients_status(const struct loop *loop, json_t *problems)

@@ -8,13 +8,18 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "core/notify.h"
+#include "core/plural.h"
 #include "kv/engine.h"
 #include "kv/store.h"
 #include "net/instance.h"
+#include "net/loop.h"
 #include "net/stream.h"
 #include "net/task.h"
 #include "services/kv.h"
 #include "services/service.h"
+
+#define PROGRESS_MS 1000
 
 struct kv_conf {
 	char *storage; /* "" = none */
@@ -103,6 +108,7 @@ static int kv_check(const struct instance_config *config, struct error *error)
 static void kv_free(struct kv *kv)
 {
 	task_free(kv->work);
+	task_free(kv->progress);
 	if (kv->engine != NULL)
 		kv->engine->ops->free(kv->engine);
 	free(kv);
@@ -133,7 +139,26 @@ static void kv_committed(void *arg, uint64_t commit, bool ok)
 
 static void kv_loaded(void *arg)
 {
-	(void)arg;
+	struct instance *instance = arg;
+	struct kv *kv = instance->state;
+
+	task_free(kv->progress);
+	kv->progress = NULL;
+	loop_announce_start(instance->loop);
+}
+
+/* A load that is stuck is not reported, so that the service manager's patience ends. */
+static void kv_tell_progress(void *arg)
+{
+	struct instance *instance = arg;
+	struct kv *kv = instance->state;
+	struct engine_stats stats;
+
+	kv->engine->ops->stats(kv->engine, &stats);
+	if (stats.loaded != kv->told)
+		notify_step("Loading the store of %s: %" PRIu64, instance->name, stats.loaded);
+	kv->told = stats.loaded;
+	task_schedule(kv->progress, PROGRESS_MS);
 }
 
 static struct engine_settings kv_engine_settings(const struct instance *instance)
@@ -157,24 +182,40 @@ static int kv_start(struct instance *instance, struct error *error)
 		.committed = kv_committed,
 		.loaded = kv_loaded,
 		.arg = instance };
+	bool loads;
 
 	if (kv == NULL)
 		return error_memory(error);
 	kv->engine = store_new(&settings, &host, error);
 	if (kv->engine == NULL)
 		goto fail;
+	loads = kv->engine->ops->state(kv->engine, error) == ENGINE_LOADING;
 	kv->work = task_new(instance->loop, kv->engine->fd, kv_work, instance);
-	if (kv->work == NULL) {
+	if (loads)
+		kv->progress = task_new(instance->loop, -1, kv_tell_progress, instance);
+	if (kv->work == NULL || (loads && kv->progress == NULL)) {
 		error_memory(error);
 		goto fail;
 	}
 	instance->state = kv;
 	kv_work_in(instance, 0);
+	if (loads)
+		task_schedule(kv->progress, PROGRESS_MS);
 	return 0;
 
 fail:
 	kv_free(kv);
 	return -1;
+}
+
+static int kv_ready(const struct instance *instance, struct error *error)
+{
+	static const int ready[] = {
+		[ENGINE_LOADING] = 0, [ENGINE_READY] = 1, [ENGINE_FAILED] = -1
+	};
+	const struct kv *kv = instance->state;
+
+	return ready[kv->engine->ops->state(kv->engine, error)];
 }
 
 static void kv_configure(struct instance *instance)
@@ -201,6 +242,14 @@ static void kv_report(const struct instance *instance, struct report *report)
 	char text[320];
 
 	kv->engine->ops->stats(kv->engine, &stats);
+	if (kv->progress != NULL) {
+		snprintf(text, sizeof(text),
+		    "its store is being loaded, %" PRIu64 " item%s so far; until then, clients get "
+		    "\"ERROR: loading\"",
+		    stats.loaded, PLURAL(stats.loaded, "s"));
+		report->problem(report, text);
+		return;
+	}
 	report->number(report, "entries", stats.table.entries);
 	report->number(report, "memory_bytes", stats.table.memory);
 	report->number(report, "memory_limit_bytes", limit);
@@ -227,6 +276,7 @@ const struct service_ops service_kv = {
 	.handlers = &kv_lines_handlers,
 	.check = kv_check,
 	.start = kv_start,
+	.ready = kv_ready,
 	.configure = kv_configure,
 	.stop = kv_stop,
 	.report = kv_report,

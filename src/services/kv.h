@@ -18,7 +18,9 @@ struct task;
 
 struct kv {
 	struct engine *engine;
-	struct task *work; /* of the engine */
+	struct task *work;     /* of the engine */
+	struct task *progress; /* while its store is being loaded; else NULL */
+	uint64_t told;         /* engine_stats.loaded, when the service manager was last told */
 	struct call_limits limits;
 	uint64_t committed; /* the last commit whose promises are kept, see engine_host.committed */
 	/* Calls that were refused for lack of memory: */

@@ -51,6 +51,49 @@ const char *service_string(const struct instance_config *config, const char *key
 	return value == NULL || *value == NULL ? "" : *value;
 }
 
+/* The line to correct is that of its store, if it has one. */
+static void add_failure(
+    const struct instance *instance, const struct error *error, struct strings *errors)
+{
+	const struct instance_config *config = instance->config;
+
+	errors_add(errors,
+	    *service_string(config, "storage") != '\0'
+		? option_origin_of(&config->parts[PART_OWN], "storage")
+		: &config->origin,
+	    "services.%s: %s", instance->name, error->text);
+}
+
+int service_start(struct instance *instance, const char *user, struct strings *errors)
+{
+	const struct service_ops *ops = service_of(instance->config->kind);
+	struct error error;
+	int result;
+
+	if (ops->start == NULL)
+		return 0;
+	/* Its files and directories have to belong to the user. */
+	result = privilege_lend(user, &error);
+	if (result == 0) {
+		result = ops->start(instance, &error);
+		privilege_return();
+	}
+	if (result == -1)
+		add_failure(instance, &error, errors);
+	return result;
+}
+
+int service_ready(const struct instance *instance, struct strings *errors)
+{
+	const struct service_ops *ops = service_of(instance->config->kind);
+	struct error error;
+	int result = ops->ready == NULL ? 1 : ops->ready(instance, &error);
+
+	if (result == -1)
+		add_failure(instance, &error, errors);
+	return result;
+}
+
 void service_stop(struct instance *instance)
 {
 	const struct service_ops *ops = service_of(instance->config->kind);

@@ -38,8 +38,16 @@ struct service_ops {
 	int (*check)(const struct instance_config *config, struct error *error);
 	/* Whether what the config names (a file, a program) is there, see service_verify(). Its error has a key. */
 	int (*verify)(const struct instance_config *config, struct error *error);
-	/* Once per instance, before its first listener serves; sets instance->state. 0, or -1 with an error. */
+	/*
+	 * Once per instance, before its first listener serves; sets instance->state. 0, or -1 with an error. Root acts
+	 * as the user meanwhile, with all its threads: a thread is not started here but by the loop.
+	 */
 	int (*start)(struct instance *instance, struct error *error);
+	/*
+	 * Whether what start() has left to do is done: 1, 0 = not yet, or -1 with an error. loop_announce_start() tells
+	 * the change. NULL = start() does all. A started instance may be served, and stopped, whatever this is.
+	 */
+	int (*ready)(const struct instance *instance, struct error *error);
 	/* Its last client and program have gone. NULL = frees instance->state. */
 	void (*stop)(struct instance *instance);
 	/* After the start and after each reload: instance->conf is in force, and may be another one. */
@@ -73,6 +81,13 @@ const struct handlers *service_handlers(const struct instance_config *config);
  */
 const char *service_string(const struct instance_config *config, const char *key);
 
+/*
+ * Starts the service of a configured instance, as the user that root will become (NULL = we stay who we are). 0, or -1
+ * with an error added.
+ */
+int service_start(struct instance *instance, const char *user, struct strings *errors);
+/* Whether its start is over: 1, 0 = not yet, or -1 with an error added. */
+int service_ready(const struct instance *instance, struct strings *errors);
 /* Stops the instance's service and frees the instance; its clients and listeners have gone. */
 void service_stop(struct instance *instance);
 
