@@ -221,19 +221,64 @@ def test_a_watchdog_of_another_process_is_not_fed(fleet, manager):
     assert not any("WATCHDOG" in message for message in [*manager.messages, *manager.drain()])
 
 
-@with_systemd
-def test_a_start_that_takes_long_puts_the_timeout_off_and_feeds_the_watchdog(
-        fleet, workdir, manager, faults):
+@pytest.fixture
+def slow(fleet, faults):
+    """A kv service whose store takes long to be loaded: each read of its files does."""
     services = {"kv": {"listen": TCP, "storage": f"{faults.root}/store"}}
-    fleet.start(services).stop()
-    with faults.map.held():
-        server = fleet.launch(services, env={**faults.env, **manager.environment})
-        for _ in range(2):
-            message = manager.wait("EXTEND_TIMEOUT_USEC")
-            assert int(message["EXTEND_TIMEOUT_USEC"]) > 10e6
-            assert message["WATCHDOG"] == "1"
-            assert message["STATUS"].startswith("Checking a store: ")
-        assert not server.log.matches("listening")
+    server = fleet.start(services)
+    with server.kv() as client:
+        for i in range(300):
+            assert client.ask(b"SET %d %s" % (i, 1000 * b"a")) == b"OK"
+    server.stop()
+    faults.read.delay_ms = 100
+    return services
+
+
+def expect_progress(manager):
+    """Two messages; the second is later by a second, in which the loading has got on."""
+    done = []
+    for _ in range(2):
+        message = manager.wait("EXTEND_TIMEOUT_USEC")
+        assert int(message["EXTEND_TIMEOUT_USEC"]) > 10e6
+        assert message["WATCHDOG"] == "1"
+        assert message["STATUS"].startswith("Loading the store of kv: ")
+        done.append(int(message["STATUS"].split()[-1]))
+    assert 0 < done[0] < done[1]
+
+
+@with_systemd
+def test_a_start_that_loads_a_store_puts_the_timeout_off_and_feeds_the_watchdog(
+        fleet, manager, faults, slow):
+    server = fleet.launch(slow, env={**faults.env, **manager.environment})
+    expect_progress(manager)
+    assert not any("READY" in message for message in manager.messages)
+    assert not server.log.matches("echod: ready")
+    faults.read.delay_ms = 0
+    manager.wait("READY")
+
+
+@with_systemd
+def test_a_reload_that_loads_a_store_puts_the_timeout_off(fleet, manager, faults, slow):
+    server = fleet.launch(echo(), env={**faults.env, **manager.environment})
+    manager.wait("READY")
+    server.configure({**echo(), **slow})
+    server.send_signal(signal.SIGHUP)
+    manager.wait("RELOADING")
+    expect_progress(manager)
+    assert "READY" not in manager.messages[-1]
+    faults.read.delay_ms = 0
+    assert manager.wait("READY")["STATUS"] == "Serving 2 services on 2 addresses"
+
+
+@with_systemd
+def test_a_load_that_is_stuck_does_not_put_the_timeout_off(fleet, manager, faults, slow):
+    with faults.read.held() as barrier:
+        server = fleet.launch(slow, env={**faults.env, **manager.environment, "WATCHDOG_USEC": "500000"})
+        barrier.wait_held()
+        for _ in range(12):  # three seconds of a loop that is well
+            manager.wait("WATCHDOG")
+        assert not any("EXTEND_TIMEOUT_USEC" in message for message in manager.messages)
+        assert not server.log.matches("echod: ready")
     manager.wait("READY")
 
 
