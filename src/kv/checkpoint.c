@@ -28,6 +28,11 @@ struct checkpoint {
 	pthread_mutex_t mutex;
 	pthread_cond_t change; /* in what follows: */
 	uint64_t sealed;
+	char *backup;           /* its directory; NULL = none is wanted */
+	uint64_t backup_behind; /* the segment that has to be in it */
+	uint64_t backup_keys;   /* of the one that has ended, */
+	struct error backup_error;
+	bool backup_failed;
 	struct checkpoint_status status;
 	atomic_bool stopping;
 	/* The thread's own: */
@@ -184,6 +189,25 @@ static int step(struct checkpoint *checkpoint, struct error *error)
 	return -1;
 }
 
+/* Copies the snapshot to another directory. 0 and the number of keys, or -1 with the error. */
+static int copy(
+    struct checkpoint *checkpoint, const char *path, uint64_t *keys, struct error *error)
+{
+	struct directory to;
+	int result;
+
+	result = open_snapshot(checkpoint, error);
+	if (result == -1)
+		return -1;
+	result = directory_open(&to, path, true, error);
+	if (result == 0 && (result = wal_is_unused(&to, error)) == 0)
+		result = error_set(error, "%s has a store already", path);
+	if (result == 1)
+		result = snapshot_copy(checkpoint->snapshot, &to, keys, error);
+	directory_close(&to);
+	return result;
+}
+
 /* --- the thread --- */
 
 /* The mutex is held. */
@@ -218,6 +242,27 @@ static void wait_ms(struct checkpoint *checkpoint, int64_t ms)
 			pthread_cond_timedwait(&checkpoint->change, &checkpoint->mutex, &time);
 }
 
+/* The mutex is held. */
+static void back_up(struct checkpoint *checkpoint)
+{
+	struct error error;
+	uint64_t keys;
+	int result;
+
+	pthread_mutex_unlock(&checkpoint->mutex);
+	result = copy(checkpoint, checkpoint->backup, &keys, &error);
+	pthread_mutex_lock(&checkpoint->mutex);
+	free(checkpoint->backup);
+	checkpoint->backup = NULL;
+	checkpoint->backup_failed = result == -1;
+	if (result == -1)
+		checkpoint->backup_error = error;
+	else
+		checkpoint->backup_keys = keys;
+	checkpoint->status.copied = true;
+	eventfd_write(checkpoint->fd, 1);
+}
+
 static void *run(void *arg)
 {
 	struct checkpoint *checkpoint = arg;
@@ -230,6 +275,11 @@ static void *run(void *arg)
 		errno = 0; /* it works all the same */
 	pthread_mutex_lock(&checkpoint->mutex);
 	while (!checkpoint->stopping) {
+		if (checkpoint->backup != NULL &&
+		    checkpoint->applied >= checkpoint->backup_behind) {
+			back_up(checkpoint);
+			continue;
+		}
 		if (checkpoint->applied >= checkpoint->sealed) {
 			wait_ms(checkpoint, -1);
 			begun = clock_ms();
@@ -259,6 +309,7 @@ static void *run(void *arg)
 static void checkpoint_free(struct checkpoint *checkpoint)
 {
 	snapshot_close(checkpoint->snapshot);
+	free(checkpoint->backup);
 	pthread_cond_destroy(&checkpoint->change);
 	pthread_mutex_destroy(&checkpoint->mutex);
 	free(checkpoint);
@@ -307,11 +358,41 @@ void checkpoint_submit(struct checkpoint *checkpoint, uint64_t sealed)
 	pthread_mutex_unlock(&checkpoint->mutex);
 }
 
+int checkpoint_backup(
+    struct checkpoint *checkpoint, const char *path, uint64_t segment, struct error *error)
+{
+	char *copy = strdup(path);
+
+	if (copy == NULL)
+		return error_memory(error);
+	pthread_mutex_lock(&checkpoint->mutex);
+	free(checkpoint->backup);
+	checkpoint->backup = copy;
+	checkpoint->backup_behind = segment;
+	pthread_cond_signal(&checkpoint->change);
+	pthread_mutex_unlock(&checkpoint->mutex);
+	return 0;
+}
+
+int checkpoint_backup_result(struct checkpoint *checkpoint, uint64_t *keys, struct error *error)
+{
+	int result = 0;
+
+	pthread_mutex_lock(&checkpoint->mutex);
+	*keys = checkpoint->backup_keys;
+	if (checkpoint->backup_failed) {
+		*error = checkpoint->backup_error;
+		result = -1;
+	}
+	pthread_mutex_unlock(&checkpoint->mutex);
+	return result;
+}
+
 void checkpoint_poll(struct checkpoint *checkpoint, struct checkpoint_status *status)
 {
 	pthread_mutex_lock(&checkpoint->mutex);
 	*status = checkpoint->status;
-	checkpoint->status.failed = false;
+	checkpoint->status.failed = checkpoint->status.copied = false;
 	pthread_mutex_unlock(&checkpoint->mutex);
 }
 

@@ -17,7 +17,8 @@ struct checkpoint_status {
 	bool works;        /* the last try has not failed */
 	bool failed;       /* one has failed since the last poll */
 	char failure[256]; /* the last one's reason */
-	uint64_t applied;  /* the last segment that is in the snapshot */
+	bool copied; /* a backup has ended since the last poll: see checkpoint_backup_result() */
+	uint64_t applied; /* the last segment that is in the snapshot */
 	int64_t busy; /* ms for which another program has kept it from writing; 0 = it does not */
 };
 
@@ -30,6 +31,16 @@ struct checkpoint *checkpoint_start(struct directory *directory, const struct st
 
 /* All segments up to that one are sealed. */
 void checkpoint_submit(struct checkpoint *checkpoint, uint64_t sealed);
+
+/*
+ * Once all segments up to that one are in the snapshot, copies it to a directory that has no store; see
+ * checkpoint_status.copied. One backup at a time. 0, or -1 with the error.
+ */
+int checkpoint_backup(
+    struct checkpoint *checkpoint, const char *path, uint64_t segment, struct error *error);
+
+/* Of the backup that has ended: 0 and the number of its keys, or -1 with the error. */
+int checkpoint_backup_result(struct checkpoint *checkpoint, uint64_t *keys, struct error *error);
 
 void checkpoint_poll(struct checkpoint *checkpoint, struct checkpoint_status *status);
 

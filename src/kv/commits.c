@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -45,6 +46,9 @@ struct commits {
 	struct loader *loader; /* while the store is being loaded */
 	struct flusher *flusher;
 	struct checkpoint *checkpoint;
+	char *backup;           /* the directory of the backup that is made; NULL = none is */
+	uint64_t backup_commit; /* has to be in it */
+	enum { BACKUP_COMMITS, BACKUP_SEALS, BACKUP_COPIES } backup_step;
 	struct batch *committing; /* is with the flusher */
 	uint64_t scheduled;       /* the number of the open batch, once it has got a change */
 	int64_t open_since;       /* ms, when it got the first */
@@ -118,7 +122,7 @@ static void submit_batch(struct commits *commits)
 		return;
 	if (keyspace->undoing || commits->committing != NULL)
 		return; /* until there is a completion */
-	if (now < due && keyspace->open->length <= BATCH_HIGH) {
+	if (now < due && keyspace->open->length <= BATCH_HIGH && commits->backup == NULL) {
 		remind(commits, due - now);
 		return;
 	}
@@ -182,9 +186,18 @@ static void settle_failure(struct commits *commits, const struct flusher_complet
 	    (clock_ms() - commits->failed_since + 500) / 1000);
 }
 
+static void end_backup(struct commits *commits, const struct error *error, uint64_t keys)
+{
+	free(commits->backup);
+	commits->backup = NULL;
+	commits->host.backed_up(commits->host.arg, error, keys);
+}
+
 static void poll_checkpoint(struct commits *commits)
 {
 	struct checkpoint_status status;
+	struct error error;
+	uint64_t keys;
 
 	checkpoint_poll(commits->checkpoint, &status);
 	commits->checkpoint_works = status.works;
@@ -192,11 +205,56 @@ static void poll_checkpoint(struct commits *commits)
 	commits->busy = status.busy;
 	if (status.failed)
 		note_failure(commits, status.failure);
+	if (status.copied) {
+		int result = checkpoint_backup_result(commits->checkpoint, &keys, &error);
+
+		end_backup(commits, result == -1 ? &error : NULL, keys);
+	}
 	if (status.busy >= BUSY_WARN_MS && !commits->warned)
 		log_warning("%s: another program has been reading snapshot.db for %" PRId64
 			    " s; the log grows until it has finished",
 		    commits->label, status.busy / 1000);
 	commits->warned = status.busy >= BUSY_WARN_MS;
+}
+
+/* Takes the backup one step further: commits what is open, seals the segment, copies the snapshot. */
+static void continue_backup(struct commits *commits, const struct flusher_completion *completion)
+{
+	struct error error;
+
+	if (completion->failed) {
+		error_set(&error, "%s", completion->failure);
+		end_backup(commits, &error, 0);
+	} else if (commits->backup_step == BACKUP_COMMITS) {
+		if (commits->committing != NULL ||
+		    (commits->keyspace->open != NULL && commits->keyspace->open->changes > 0 &&
+			commits->keyspace->open->commit <= commits->backup_commit))
+			return;
+		flusher_seal(commits->flusher);
+		commits->backup_step = BACKUP_SEALS;
+	} else if (commits->backup_step == BACKUP_SEALS && !completion->seals) {
+		commits->backup_step = BACKUP_COPIES;
+		if (checkpoint_backup(commits->checkpoint, commits->backup, completion->segment - 1,
+			&error) == -1)
+			end_backup(commits, &error, 0);
+	}
+}
+
+int commits_backup(struct commits *commits, const char *directory, struct error *error)
+{
+	if (commits->state != ENGINE_READY)
+		return error_set(error, "the store is being loaded");
+	if (commits->backup != NULL)
+		return error_set(error, "a backup to %s is being made", commits->backup);
+	if (commits->keyspace->read_only)
+		return error_set(error, "the store is read-only: %s", commits->failure);
+	commits->backup = strdup(directory);
+	if (commits->backup == NULL)
+		return error_memory(error);
+	commits->backup_commit = commits->keyspace->last_commit;
+	commits->backup_step = BACKUP_COMMITS;
+	commits->host.work_in(commits->host.arg, 0);
+	return 0;
 }
 
 /* Reports commits last, because the clients that hear of them send more changes. */
@@ -219,6 +277,8 @@ static void work(struct commits *commits)
 		note_failure(commits, completion.failure);
 	settle_failure(commits, &completion);
 	submit_batch(commits);
+	if (commits->backup != NULL)
+		continue_backup(commits, &completion);
 	if (durable != 0)
 		commits->host.committed(commits->host.arg, durable, true);
 	/* With an interval, a failed batch is kept and tried again; even a reply that had to wait does not promise the disk. */
@@ -358,6 +418,7 @@ void commits_free(struct commits *commits)
 	if (commits->fd != -1)
 		close(commits->fd);
 	directory_close(&commits->directory);
+	free(commits->backup);
 	free(commits->label);
 	free(commits);
 }

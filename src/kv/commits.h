@@ -35,6 +35,9 @@ uint64_t commits_schedule(struct commits *commits);
 /* See engine_ops.work. */
 void commits_work(struct commits *commits);
 
+/* See engine_ops.backup. */
+int commits_backup(struct commits *commits, const char *directory, struct error *error);
+
 /* Fills in what it knows. */
 void commits_stats(const struct commits *commits, struct engine_stats *stats);
 

@@ -33,6 +33,8 @@ struct engine_host {
 	 * If !ok, those that were not reported before have failed and are undone.
 	 */
 	void (*committed)(void *arg, uint64_t commit, bool ok);
+	/* How a backup has ended: NULL and the number of keys, or the error. */
+	void (*backed_up)(void *arg, const struct error *error, uint64_t keys);
 	/* engine_ops.state no longer returns ENGINE_LOADING. Called once, by work(); not if that was so from the start. */
 	void (*loaded)(void *arg);
 	void *arg;
@@ -63,6 +65,11 @@ struct engine_ops {
 	void (*submit)(struct engine *engine, const struct call *call, struct kv_result *result);
 	/* Once the loop runs; when work_in() has asked for it; and when the descriptor is readable. */
 	void (*work)(struct engine *engine);
+	/*
+	 * Copies the store, with all changes so far, to another directory, beside the loop; host.backed_up reports the end.
+	 * One backup at a time. 0, or -1 with the error.
+	 */
+	int (*backup)(struct engine *engine, const char *directory, struct error *error);
 	/* Takes over what a reload can change: max_memory. */
 	void (*configure)(struct engine *engine, const struct engine_settings *settings);
 	void (*stats)(const struct engine *engine, struct engine_stats *stats);

@@ -141,7 +141,8 @@ static int64_t mark_due(const struct flusher *flusher)
 /* When nothing is submitted: the mark, or another segment, whichever is due. */
 static void tidy(struct flusher *flusher)
 {
-	bool seals = clock_ms() >= flusher->seal_due;
+	bool asked = flusher->completion.seals;
+	bool seals = asked || clock_ms() >= flusher->seal_due;
 	struct error error;
 	int result;
 
@@ -150,8 +151,9 @@ static void tidy(struct flusher *flusher)
 	pthread_mutex_lock(&flusher->mutex);
 	if (seals)
 		flusher->seal_due = result == 0 ? INT64_MAX : clock_ms() + SEAL_MS;
+	flusher->completion.seals &= !asked;
 	/* No client waits for it, and a log that only lacks space for it can still be appended to. */
-	if (result == -1 && flusher->wal.fd == -1)
+	if (result == -1 && (asked || flusher->wal.fd == -1))
 		note_failure(flusher, &error);
 	else if (result == -1)
 		flusher->appended = clock_ms();
@@ -179,7 +181,7 @@ static void *run(void *arg)
 								    : flusher->seal_due;
 		if (can_append(flusher))
 			append(flusher);
-		else if (clock_ms() < due)
+		else if (clock_ms() < due && !(works && flusher->completion.seals))
 			wait_until(flusher, due);
 		else if (works)
 			tidy(flusher);
@@ -271,6 +273,14 @@ bool flusher_submit(struct flusher *flusher, struct batch *batch)
 	}
 	pthread_mutex_unlock(&flusher->mutex);
 	return takes;
+}
+
+void flusher_seal(struct flusher *flusher)
+{
+	pthread_mutex_lock(&flusher->mutex);
+	flusher->completion.seals = true;
+	pthread_cond_signal(&flusher->change);
+	pthread_mutex_unlock(&flusher->mutex);
 }
 
 void flusher_poll(struct flusher *flusher, struct flusher_completion *completion)

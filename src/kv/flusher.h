@@ -22,6 +22,7 @@ struct flusher_completion {
 	/* At present: */
 	bool works;
 	bool deletes;     /* only space is lacking: a batch of deletions can be submitted */
+	bool seals;       /* flusher_seal() was called, and has not been done yet */
 	uint64_t segment; /* of the WAL, that is appended to; those before it are sealed */
 	uint64_t bytes;   /* in that segment */
 };
@@ -35,6 +36,9 @@ struct flusher *flusher_start(struct wal *wal, int64_t interval, int fd, struct 
 
 /* Takes over the batch; false if it has one, or does not work, or a failure has not been polled yet. */
 bool flusher_submit(struct flusher *flusher, struct batch *batch);
+
+/* Has the segment sealed, whatever its age; if that fails it is a failure of the log. */
+void flusher_seal(struct flusher *flusher);
 
 void flusher_poll(struct flusher *flusher, struct flusher_completion *completion);
 

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -24,6 +25,7 @@
 #include "core/error.h"
 #include "kv/change.h"
 #include "kv/table.h"
+#include "kv/wal.h"
 
 #define FILE_NAME "snapshot.db"
 #define FORMAT "echod-kv 3"
@@ -147,6 +149,13 @@ static int set_meta(struct snapshot *snapshot, const char *name, uint64_t value)
 
 	sqlite3_bind_text(set, 1, name, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(set, 2, (sqlite3_int64)value);
+	return run(set);
+}
+
+static int set_id(sqlite3_stmt *set, const struct store_id *id)
+{
+	sqlite3_bind_text(set, 1, "id", -1, SQLITE_STATIC);
+	sqlite3_bind_blob(set, 2, id->bytes, STORE_ID_SIZE, SQLITE_STATIC);
 	return run(set);
 }
 
@@ -303,11 +312,8 @@ int snapshot_create(
 	if (result == SQLITE_OK)
 		result = sqlite3_prepare_v2(snapshot->db, texts[SET_META], -1, &set, NULL);
 	snapshot->statements[SET_META] = set;
-	if (result == SQLITE_OK) {
-		sqlite3_bind_text(set, 1, "id", -1, SQLITE_STATIC);
-		sqlite3_bind_blob(set, 2, id->bytes, STORE_ID_SIZE, SQLITE_STATIC);
-		result = run(set);
-	}
+	if (result == SQLITE_OK)
+		result = set_id(set, id);
 	if (result == SQLITE_OK)
 		result = write_meta(snapshot, &snapshot->meta);
 	if (result == SQLITE_OK)
@@ -565,4 +571,76 @@ int snapshot_apply(struct snapshot *snapshot, const struct change *const *change
 	if (!sqlite3_get_autocommit(snapshot->db))
 		run(snapshot->statements[ROLLBACK]);
 	return -1;
+}
+
+/* --- a copy --- */
+
+static int count_rows(void *arg, const struct change *changes, size_t count)
+{
+	uint64_t *keys = arg;
+
+	(void)changes;
+	*keys += count;
+	return 0;
+}
+
+/* Gives the copy its identity, on the disk with all of its pages, and reads it. 0, or -1 with the error. */
+static int finish_copy(
+    struct snapshot *copy, const struct store_id *id, uint64_t *keys, struct error *error)
+{
+	struct snapshot_meta meta = copy->meta;
+	int result;
+
+	meta.id = *id;
+	meta.segment = 0;
+	result = run(copy->statements[BEGIN]);
+	if (result == SQLITE_OK)
+		result = set_id(copy->statements[SET_META], id);
+	if (result == SQLITE_OK)
+		result = write_meta(copy, &meta);
+	if (result == SQLITE_OK)
+		result = run(copy->statements[COMMIT]);
+	if (result != SQLITE_OK)
+		return fail(copy, "write", result, error);
+	copy->meta = meta;
+	return snapshot_load(copy, count_rows, keys, error);
+}
+
+int snapshot_copy(
+    struct snapshot *snapshot, struct directory *to, uint64_t *keys, struct error *error)
+{
+	char path[FILENAME_MAX];
+	sqlite3_stmt *copy_into = NULL;
+	struct snapshot *copy;
+	struct store_id id;
+	int fd, result;
+
+	*keys = 0;
+	directory_path(to, FILE_NAME, path);
+	/* Empty, which SQLite accepts; and it does not have to know about modes. */
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd == -1 && errno == EEXIST)
+		return error_set(error, "%s has a store already", to->path);
+	if (fd == -1)
+		return error_errno(error, "cannot create %s", path);
+	close(fd);
+	if (getrandom(&id, sizeof(id), 0) == -1)
+		return error_errno(error, "getrandom");
+	result = sqlite3_prepare_v2(snapshot->db, "VACUUM INTO ?1", -1, &copy_into, NULL);
+	if (result == SQLITE_OK) {
+		sqlite3_bind_text(copy_into, 1, path, -1, SQLITE_STATIC);
+		result = run(copy_into);
+	}
+	if (result != SQLITE_OK)
+		fail(snapshot, "copy", result, error);
+	sqlite3_finalize(copy_into);
+	if (result != SQLITE_OK)
+		return -1;
+	copy = snapshot_open(to, snapshot->cancelled, error);
+	if (copy == NULL)
+		return -1;
+	result = finish_copy(copy, &id, keys, error);
+	snapshot_close(copy);
+	/* The log last: without it, the store cannot be opened. */
+	return result == -1 ? -1 : wal_create(to, &id, error);
 }

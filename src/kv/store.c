@@ -74,6 +74,15 @@ static void store_work(struct engine *engine)
 		table_set_max_memory(store->keyspace.table, store->max_memory);
 }
 
+static int store_backup(struct engine *engine, const char *directory, struct error *error)
+{
+	struct store *store = (struct store *)engine;
+
+	if (store->commits == NULL)
+		return error_set(error, "it has no storage");
+	return commits_backup(store->commits, directory, error);
+}
+
 static void store_configure(struct engine *engine, const struct engine_settings *settings)
 {
 	struct store *store = (struct store *)engine;
@@ -108,6 +117,7 @@ static const struct engine_ops store_ops = {
 	.prepare = store_prepare,
 	.submit = store_submit,
 	.work = store_work,
+	.backup = store_backup,
 	.configure = store_configure,
 	.stats = store_stats,
 	.free = store_free,

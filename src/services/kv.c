@@ -5,7 +5,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "core/clock.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/notify.h"
@@ -111,6 +113,7 @@ static void kv_free(struct kv *kv)
 	task_free(kv->progress);
 	if (kv->engine != NULL)
 		kv->engine->ops->free(kv->engine);
+	free(kv->backup);
 	free(kv);
 }
 
@@ -161,6 +164,58 @@ static void kv_tell_progress(void *arg)
 	task_schedule(kv->progress, PROGRESS_MS);
 }
 
+/* --- backup --- */
+
+static void kv_backed_up(void *arg, const struct error *error, uint64_t keys)
+{
+	const struct instance *instance = arg;
+	struct kv *kv = instance->state;
+	char sentence[512];
+
+	snprintf(sentence, sizeof(sentence), "%" PRIu64 " key%s are in %.400s", keys,
+	    PLURAL(keys, "s"), kv->backup);
+	if (error != NULL)
+		log_error("%s: backup to %s failed: %s", instance->name, kv->backup, error->text);
+	else
+		log_info("%s: backup made in %" PRId64 " ms: %s", instance->name,
+		    clock_ms() - kv->backup_begun, sentence);
+	if (kv->backup_done != NULL)
+		kv->backup_done(kv->backup_arg, error, sentence);
+	kv->backup_done = NULL;
+	free(kv->backup);
+	kv->backup = NULL;
+}
+
+static int kv_backup(struct instance *instance, const char *directory,
+    void (*done)(void *arg, const struct error *error, const char *sentence), void *arg,
+    struct error *error)
+{
+	struct kv *kv = instance->state;
+	char *copy;
+
+	if (*directory != '/')
+		return error_set(error, "expected an absolute path, got \"%s\"", directory);
+	copy = strdup(directory);
+	if (copy == NULL)
+		return error_memory(error);
+	if (kv->engine->ops->backup(kv->engine, directory, error) == -1) {
+		free(copy);
+		return -1;
+	}
+	kv->backup = copy;
+	kv->backup_begun = clock_ms();
+	kv->backup_done = done;
+	kv->backup_arg = arg;
+	return 0;
+}
+
+static void kv_forget_backup(struct instance *instance)
+{
+	((struct kv *)instance->state)->backup_done = NULL;
+}
+
+/* --- the engine --- */
+
 static struct engine_settings kv_engine_settings(const struct instance *instance)
 {
 	const struct kv_conf *conf = instance->conf;
@@ -181,6 +236,7 @@ static int kv_start(struct instance *instance, struct error *error)
 	struct engine_host host = { .work_in = kv_work_in,
 		.committed = kv_committed,
 		.loaded = kv_loaded,
+		.backed_up = kv_backed_up,
 		.arg = instance };
 	bool loads;
 
@@ -230,7 +286,14 @@ static void kv_configure(struct instance *instance)
 
 static void kv_stop(struct instance *instance)
 {
-	kv_free(instance->state);
+	struct kv *kv = instance->state;
+	struct error error;
+
+	if (kv->backup_done != NULL) {
+		error_set(&error, "the service has been stopped");
+		kv->backup_done(kv->backup_arg, &error, NULL);
+	}
+	kv_free(kv);
 }
 
 static void kv_report(const struct instance *instance, struct report *report)
@@ -279,5 +342,7 @@ const struct service_ops service_kv = {
 	.ready = kv_ready,
 	.configure = kv_configure,
 	.stop = kv_stop,
+	.backup = kv_backup,
+	.forget_backup = kv_forget_backup,
 	.report = kv_report,
 };

@@ -13,6 +13,7 @@
 #include "net/handlers.h"
 
 struct engine;
+struct error;
 struct instance;
 struct task;
 
@@ -22,6 +23,11 @@ struct kv {
 	struct task *progress; /* while its store is being loaded; else NULL */
 	uint64_t told;         /* engine_stats.loaded, when the service manager was last told */
 	struct call_limits limits;
+	/* Who waits for a backup; NULL = nobody: */
+	void (*backup_done)(void *arg, const struct error *error, const char *sentence);
+	void *backup_arg;
+	char *backup;         /* its directory; NULL = none is being made */
+	int64_t backup_begun; /* ms */
 	uint64_t committed; /* the last commit whose promises are kept, see engine_host.committed */
 	/* Calls that were refused for lack of memory: */
 	uint64_t refused;        /* since the start */

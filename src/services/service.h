@@ -52,6 +52,15 @@ struct service_ops {
 	void (*stop)(struct instance *instance);
 	/* After the start and after each reload: instance->conf is in force, and may be another one. */
 	void (*configure)(struct instance *instance);
+	/*
+	 * Copies its data to that directory, beside the loop, and calls `done` with NULL and a sentence, or with the error.
+	 * NULL = it has none. 0, or -1 with the error.
+	 */
+	int (*backup)(struct instance *instance, const char *directory,
+	    void (*done)(void *arg, const struct error *error, const char *sentence), void *arg,
+	    struct error *error);
+	/* Nobody waits for the backup any more; it goes on. */
+	void (*forget_backup)(struct instance *instance);
 	/* What only the service knows of its state, for an administrator. */
 	void (*report)(const struct instance *instance, struct report *report);
 };
