@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <malloc.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -19,10 +20,12 @@
 #include "core/log.h"
 #include "core/path.h"
 #include "core/pidfile.h"
+#include "core/plural.h"
 #include "core/process.h"
 #include "core/standard.h"
 #include "core/systemd.h"
 #include "daemonize.h"
+#include "kv/store.h"
 #include "server.h"
 #include "services/collisions.h"
 #include "services/host.h"
@@ -30,19 +33,21 @@
 
 #define EXIT_USAGE 2
 
-enum action { ACTION_SERVE, ACTION_CHECK, ACTION_PRINT, ACTION_EXPLAIN };
+enum action { ACTION_SERVE, ACTION_CHECK, ACTION_PRINT, ACTION_EXPLAIN, ACTION_CHECK_STORE };
 
 struct command_line {
 	enum action action;
 	const char *config_file;
 	const char *pid_file;
-	const char *key; /* to be explained */
+	const char *key;   /* to be explained */
+	const char *store; /* to be checked */
 	int verbosity;
 	bool detach;
 };
 
 static const char usage[] =
     "Usage: echod [-c FILE] [-t | -T | -D] [-p FILE] [-v] [-q] [-V] [-h] [--explain KEY]\n"
+    "             [--check-store DIRECTORY]\n"
     "\n"
     "  -c FILE        read this configuration (default: " SYSCONFDIR "/echod.conf)\n"
     "  -t             check the configuration and exit\n"
@@ -53,6 +58,8 @@ static const char usage[] =
     "  -V             print the version and the features built in\n"
     "  -h             print this help\n"
     "  --explain KEY  explain a configuration key or a service\n"
+    "  --check-store DIRECTORY\n"
+    "                 verify a store that no daemon has open, and exit\n"
     "\n"
     "See echod(8) and echod.conf(5).\n";
 
@@ -60,6 +67,7 @@ static const char usage[] =
 static bool parse_command_line(struct command_line *line, int argc, char **argv, int *status)
 {
 	static const struct option long_options[] = {
+		{ "check-store", required_argument, NULL, 'S' },
 		{ "explain", required_argument, NULL, 'E' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
@@ -99,6 +107,10 @@ static bool parse_command_line(struct command_line *line, int argc, char **argv,
 			puts("echod " PACKAGE_VERSION);
 			puts(built_with_systemd ? "features: systemd" : "features: none");
 			return false;
+		case 'S':
+			line->action = ACTION_CHECK_STORE;
+			line->store = optarg;
+			break;
 		case 'h':
 			fputs(usage, stdout);
 			return false;
@@ -179,6 +191,19 @@ static int explain_key(const char *key)
 		fprintf(stderr, "echod: %s", text);
 	free(text);
 	return known ? EXIT_SUCCESS : EXIT_USAGE;
+}
+
+static int check_store(const char *directory)
+{
+	struct error error;
+	uint64_t keys;
+
+	if (store_check(directory, &keys, &error) == -1) {
+		fprintf(stderr, "echod: %s\n", error.text);
+		return EXIT_FAILURE;
+	}
+	printf("echod: %s: OK, %" PRIu64 " key%s\n", directory, keys, PLURAL(keys, "s"));
+	return EXIT_SUCCESS;
 }
 
 /*
@@ -265,6 +290,8 @@ static int perform_task(const struct command_line *line)
 		process_take_signals();
 	if (line->action == ACTION_EXPLAIN)
 		return explain_key(line->key);
+	if (line->action == ACTION_CHECK_STORE)
+		return check_store(line->store);
 	if (line->action != ACTION_SERVE)
 		return check_config(line->config_file, line->action == ACTION_PRINT);
 	config_file = path_absolute(line->config_file);

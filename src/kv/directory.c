@@ -112,7 +112,7 @@ int directory_open(struct directory *directory, const char *path, bool create, s
 	if (geteuid() == 0 && trust_check(path, error) == -1)
 		return error_prefix(error, "cannot use storage %s: ", path);
 	if (lock(directory, create ? O_CREAT : 0, error) == -1)
-		return -1;
+		return !create && error->code == ENOENT ? 0 : -1;
 	if (create && sync_parent(directory) == -1)
 		return error_errno(error, "cannot create storage %s", path);
 	return 0;

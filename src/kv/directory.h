@@ -26,8 +26,9 @@ struct directory {
 };
 
 /*
- * Creates the directory if it is missing and `create` is true, and takes its lock. 0, or -1 with the error; what is
- * there is then freed by directory_close().
+ * Takes the lock of the directory. With `create`, the directory and the lock file are created if they are missing;
+ * without, a directory that has no lock file belongs to nobody. 0, or -1 with the error; directory_close() frees what
+ * there is.
  */
 int directory_open(struct directory *directory, const char *path, bool create, struct error *error);
 

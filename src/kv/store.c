@@ -1,13 +1,18 @@
 /* The engine over a keyspace, which it owns; with a directory, its commits make the changes durable. */
 #include "kv/store.h"
 
+#include <grp.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/error.h"
 #include "kv/command.h"
 #include "kv/commits.h"
+#include "kv/directory.h"
 #include "kv/engine.h"
 #include "kv/keyspace.h"
+#include "kv/loader.h"
 
 struct store {
 	struct engine engine;
@@ -149,4 +154,23 @@ struct engine *store_new(
 	}
 	store_configure(&store->engine, settings);
 	return &store->engine;
+}
+
+int store_check(const char *path, uint64_t *keys, struct error *error)
+{
+	struct directory directory;
+	struct stat owner;
+	int result;
+
+	if (stat(path, &owner) == -1)
+		return error_errno(error, "cannot open storage %s", path);
+	/* Not as root: the files are in the hands of that user. */
+	if (geteuid() == 0 && owner.st_uid != 0 &&
+	    (setgroups(0, NULL) == -1 || setgid(owner.st_gid) == -1 || setuid(owner.st_uid) == -1))
+		return error_errno(error, "cannot become the owner of %s", path);
+	result = directory_open(&directory, path, false, error);
+	if (result == 0)
+		result = loader_check(&directory, keys, error);
+	directory_close(&directory);
+	return result;
 }

@@ -2,6 +2,8 @@
 #ifndef ECHOD_KV_STORE_H
 #define ECHOD_KV_STORE_H
 
+#include <stdint.h>
+
 struct engine;
 struct engine_host;
 struct engine_settings;
@@ -10,5 +12,11 @@ struct error;
 /* Loads what the directory has, whatever max_memory says. NULL with the error. */
 struct engine *store_new(
     const struct engine_settings *settings, const struct engine_host *host, struct error *error);
+
+/*
+ * Reads all of the store in a directory that no process has open, and verifies it. As root, becomes the owner of the
+ * directory for good. 0 and the number of keys, or -1 with the error.
+ */
+int store_check(const char *directory, uint64_t *keys, struct error *error);
 
 #endif
