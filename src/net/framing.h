@@ -29,6 +29,11 @@ struct run {
 	size_t
 	    consumed; /* by the service: at least one, and all unless a verdict or the output ends the turn */
 	bool is_tail; /* the one message has no end: the client has sent EOF behind it */
+	/*
+	 * Set by the service: the reply to the last message it has consumed has more parts. Before any other message,
+	 * and when the other clients had their turns, it gets an empty run, until it does not set it again.
+	 */
+	bool unfinished;
 	struct replies *replies;
 };
 

@@ -57,6 +57,7 @@ struct stream {
 	bool refused : 1;      /* begins with PHASE_CLOSING; only loop->refused counts it */
 	bool eof : 1;          /* from the client */
 	bool more : 1;         /* whole messages wait in the input for the next turn */
+	bool unfinished : 1;   /* the service has more parts of a reply, see struct run */
 	bool producing : 1;    /* the service may have more to say once there is room */
 	uint64_t state[];      /* of the framing, then of the service */
 };

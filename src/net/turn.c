@@ -35,7 +35,7 @@ static enum verdict serve_tail(struct stream *s, struct evbuffer *in, struct evb
 		.replies = &replies,
 	};
 	struct message tail;
-	struct run run = { &tail, 1, 0, true, &replies };
+	struct run run = { .messages = &tail, .count = 1, .is_tail = true, .replies = &replies };
 	enum frame frame;
 
 	if (input.at == NULL)
@@ -123,6 +123,17 @@ static enum frame fill_run(struct stream *s, struct frame_input *input, struct r
 	return frame;
 }
 
+/* Has the service go on with the reply to an earlier message. */
+static enum verdict serve_unfinished(struct stream *s, struct replies *replies)
+{
+	struct run run = { .replies = replies };
+	enum verdict verdict = s->handlers->messages(s, &run);
+
+	s->unfinished = run.unfinished;
+	s->more = run.unfinished || replies->unsent > REPLIES_HIGH;
+	return verdict;
+}
+
 /* Serves the first piece of the input in runs, until it has no whole message left or the turn is over. */
 static enum verdict serve_piece(
     struct stream *s, struct frame_input *input, enum frame *frame, int *steps)
@@ -140,8 +151,9 @@ static enum verdict serve_piece(
 		/* What the service left stays in the input for another turn. */
 		if (run.consumed < run.count)
 			input->at = messages[run.consumed].bytes;
+		s->unfinished = run.unfinished;
 		s->more = run.consumed < run.count || *steps >= MESSAGES_PER_TURN ||
-			  replies->unsent > REPLIES_HIGH;
+			  run.unfinished || replies->unsent > REPLIES_HIGH;
 	} while (verdict == VERDICT_CONTINUE && !s->more &&
 		 (*frame == FRAME_MESSAGE || *frame == FRAME_BARRIER));
 	if (*frame == FRAME_NO_MEMORY)
@@ -167,6 +179,8 @@ enum verdict turn_run(struct stream *s)
 	input.replies = &replies;
 	input.ended = false;
 	s->more = replies.unsent > REPLIES_HIGH;
+	if (s->unfinished && !s->more)
+		verdict = serve_unfinished(s, &replies);
 	while (verdict == VERDICT_CONTINUE && !s->more && evbuffer_get_length(in) > 0 &&
 	       look_at_input(&input, in)) {
 		const char *begin = input.at;
