@@ -13,56 +13,96 @@
 
 struct command;
 struct keyspace;
+struct list;
+
+enum kv_status {
+	KV_OK,
+	KV_NOT_FOUND,
+	KV_EXISTS,  /* and is not overwritten */
+	KV_CHANGED, /* since the client has read it */
+	KV_NEVER,   /* the key has no expiry */
+	/* Errors; nothing has changed. First those of a request that is not run: */
+	KV_EMPTY,
+	KV_UNKNOWN,
+	KV_WRONG_ARGUMENTS,
+	KV_KEY_TOO_LONG,
+	KV_PATTERN_TOO_LONG,
+	KV_VALUE_TOO_LONG,
+	KV_NOT_A_NUMBER,
+	KV_OUT_OF_RANGE,
+	KV_INVALID_EXPIRE,
+	/* and those of the store: */
+	KV_TOO_MANY_KEYS, /* for a list in one piece */
+	KV_NO_MEMORY,     /* for the reply */
+	KV_FULL,          /* out of memory or past its limit */
+	KV_LOADING,       /* the store is being loaded */
+	KV_UNAVAILABLE,   /* the store takes no changes at the moment */
+	KV_STATUSES
+};
 
 /* Arguments behind the key. */
 #define CALL_ARGS 4
 
 struct call {
-	const struct command
-	    *command;                 /* NULL = the request is none; such a call is not submitted */
-	struct table_key key;         /* hashed by engine_ops.prepare */
-	struct slice args[CALL_ARGS]; /* as the command's row types them */
+	const struct command *command; /* of KV_EMPTY, KV_UNKNOWN and KV_NO_MEMORY it is not set */
+	struct table_key key;          /* hashed by engine_ops.prepare */
+	struct slice args[CALL_ARGS];  /* as the command's row types them */
+	int64_t numbers[CALL_ARGS];    /* of args that are numbers; durations are in ms */
 	size_t arg_count;
-};
-
-enum kv_status {
-	KV_OK,
-	KV_NOT_FOUND,
-	KV_FULL,        /* out of memory or past its limit; nothing has changed */
-	KV_LOADING,     /* the store is being loaded */
-	KV_UNAVAILABLE, /* the store takes no changes at the moment; nothing has changed */
-	KV_STATUSES
+	const struct slice *more; /* the words of an ARG_MANY argument; the caller's */
+	size_t more_count;
+	enum kv_status status; /* KV_OK = it may be submitted */
+	uint64_t from;         /* 0, or the `next` of the part of a list before this one */
 };
 
 /* What a result carries besides its status. */
-enum kv_kind { KV_NOTHING, KV_BYTES, KV_INTEGER };
+enum kv_kind {
+	KV_NOTHING,
+	KV_BYTES,    /* a value */
+	KV_KEY,      /* a key */
+	KV_TEXT,     /* a constant text of ours */
+	KV_INTEGER,  /* a number */
+	KV_DIGESTED, /* a value, and its digest as the number */
+	KV_LIST,
+};
 
 struct kv_result {
 	enum kv_status status;
 	enum kv_kind kind;
-	struct slice bytes; /* of KV_BYTES; valid until the next call */
-	int64_t integer;    /* of KV_INTEGER */
+	struct slice bytes; /* valid until the next call */
+	int64_t
+	    integer; /* of KV_LIST: all its items; -1 = that is not known before its last part */
+	const struct list *list; /* valid until the next call */
+	uint64_t next; /* of KV_LIST: call.from for its next part; 0 = this is the last one */
 	uint64_t
 	    commit; /* not to be replied before engine_host.committed reports it; 0 = it is durable */
 };
 
 enum arg_type {
 	ARG_END,
-	ARG_KEY,  /* becomes call.key */
-	ARG_REST, /* all that is left of a line, with its inner white space */
+	ARG_KEY,      /* the first one becomes call.key */
+	ARG_BYTES,    /* any word */
+	ARG_REST,     /* all that is left of a line, with its inner white space */
+	ARG_INTEGER,  /* 64 bits, with a sign */
+	ARG_DURATION, /* or a time: an integer in units of arg.scale ms */
+	ARG_PATTERN,  /* a glob pattern */
+	ARG_OPTIONS,  /* pairs of words, in any order; the name is their usage */
 };
 
 #define ARG_OPTIONAL 1u
+#define ARG_MANY 2u /* the last argument: one or more */
 
 struct arg {
 	enum arg_type type;
 	unsigned flags;
 	const char *name; /* for usage */
+	int64_t scale;
 };
 
 enum command_flags {
-	COMMAND_GROWS = 1, /* stores its arguments: they are checked against max_value */
+	COMMAND_GROWS = 1, /* may need memory; it is checked against max_value */
 	COMMAND_LOCAL = 2, /* is answered by the connection: it has no run() */
+	COMMAND_TERSE = 4, /* lines call a wrong number of words an unknown command */
 };
 
 struct command {
@@ -85,14 +125,23 @@ struct call_limits {
 	size_t max_key, max_value;
 };
 
+#define PATTERN_MAX 1024 /* bytes; it limits the time that a key takes, see kv/glob.h */
+
 /* Finds the row with exactly that name, in any case. NULL = there is none. */
 const struct command *command_find(struct slice name);
 
 /*
- * Makes a call of a request's words behind the command's name. NULL, or the constant text of the error, without a
- * line end; the call is not one then.
+ * Makes a call of a request's words behind the command's name, and returns its status. Words of an ARG_MANY argument
+ * are not copied: they must live as long as the call.
  */
-const char *command_read(const struct command *command, const struct slice *words, size_t count,
+enum kv_status command_read(const struct command *command, const struct slice *words, size_t count,
     const struct call_limits *limits, struct call *call);
+
+/* An integer as Redis writes it: no plus, no leading zeros. KV_OK, KV_NOT_A_NUMBER or KV_OUT_OF_RANGE. */
+enum kv_status command_number(struct slice word, int64_t *number);
+
+#define USAGE_MAX 96
+/* Writes the name and the arguments, "TTL key", as a string; returns its length. */
+size_t command_usage(const struct command *command, char usage[USAGE_MAX]);
 
 #endif

@@ -22,6 +22,7 @@ struct engine_settings {
 	bool always;                  /* a reply waits until what it rests on is durable */
 	int64_t interval;             /* ms, else; the changes of that time may be lost */
 	size_t max_memory;            /* bytes, 0 = no limit */
+	size_t max_value;             /* bytes, of values that commands make */
 };
 
 /* What an engine asks of its host. */
@@ -70,7 +71,7 @@ struct engine_ops {
 	 * One backup at a time. 0, or -1 with the error.
 	 */
 	int (*backup)(struct engine *engine, const char *directory, struct error *error);
-	/* Takes over what a reload can change: max_memory. */
+	/* Takes over what a reload can change: max_memory, max_value. */
 	void (*configure)(struct engine *engine, const struct engine_settings *settings);
 	void (*stats)(const struct engine *engine, struct engine_stats *stats);
 	/* Ends the loading, or commits what is left; calls nobody back. */

@@ -1,8 +1,34 @@
 /* A change is in the batch, in the undos and in the table, or in none of them. */
 #include "kv/keyspace.h"
 
+#include <time.h>
+
 #include "kv/batch.h"
 #include "kv/change.h"
+
+int64_t keyspace_now(struct keyspace *keyspace)
+{
+	struct timespec now;
+
+	if (keyspace->now == 0) {
+		clock_gettime(CLOCK_REALTIME, &now);
+		keyspace->now = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	}
+	return keyspace->now;
+}
+
+static bool has_expired(struct keyspace *keyspace, const struct item *item)
+{
+	return item->expires != 0 && item->expires <= keyspace_now(keyspace);
+}
+
+struct table_key keyspace_key(const struct keyspace *keyspace, struct slice bytes)
+{
+	struct table_key key = { bytes.bytes, bytes.length, 0 };
+
+	table_hash_and_prefetch(keyspace->table, &key);
+	return key;
+}
 
 /* After a rollback that has run out of memory, the table has values that were never committed. */
 static void note_commit(struct keyspace *keyspace, uint64_t commit)
@@ -13,14 +39,9 @@ static void note_commit(struct keyspace *keyspace, uint64_t commit)
 		keyspace->refusal = KV_UNAVAILABLE;
 }
 
-bool keyspace_get(struct keyspace *keyspace, const struct table_key *key, struct item *item)
-{
-	if (keyspace->uncommitted.count > 0)
-		note_commit(keyspace, uncommitted_commit(&keyspace->uncommitted, key));
-	return table_get(keyspace->table, key, item) == 0;
-}
+/* --- changes --- */
 
-/* Remembers the key's present value. 0, or -1 when out of memory. */
+/* Remembers the key's present item. 0, or -1 when out of memory. */
 static int add_undo(struct keyspace *keyspace, const struct table_key *key)
 {
 	struct item item;
@@ -42,71 +63,195 @@ static void drop_undo(struct keyspace *keyspace, struct batch *batch)
 	batch_remove_undo(batch);
 }
 
-/* Puts the change into the open batch, and an undo unless the batch has one of that key. 0, or -1 when out of memory. */
-static int log_change(
-    struct keyspace *keyspace, const struct table_key *key, const struct change *change, bool *undo)
+/* A change in the open batch that is not in the table yet. */
+struct logged {
+	struct change change;
+	bool undo; /* it has added one */
+};
+
+/*
+ * Puts a change (item NULL = deletion) into the open batch, and an undo unless that has one of the key or none is
+ * wanted. 0, or -1 with the refusal. A keyspace that is not logged has nothing to do.
+ */
+static int log_change(struct keyspace *keyspace, const struct table_key *key,
+    const struct item *item, bool undoable, struct logged *logged)
 {
+	if (!keyspace->logged)
+		return 0;
+	if (keyspace->read_only && !(keyspace->deletes && item == NULL)) {
+		keyspace->refusal = KV_UNAVAILABLE;
+		return -1;
+	}
+	logged->change =
+	    (struct change){ .key = { key->bytes, key->length }, .deletion = item == NULL };
+	if (item != NULL)
+		logged->change.item = *item;
 	if (keyspace->open == NULL) {
 		keyspace->open = batch_new(keyspace->last_commit + 1);
 		if (keyspace->open == NULL)
-			return -1;
+			goto full;
 		keyspace->last_commit++;
 	}
-	if (batch_add(keyspace->open, change) == -1)
-		return -1;
-	*undo = keyspace->undoable &&
-		uncommitted_commit(&keyspace->uncommitted, key) != keyspace->open->commit;
-	if (!*undo || add_undo(keyspace, key) == 0)
+	if (batch_add(keyspace->open, &logged->change) == -1)
+		goto full;
+	logged->undo =
+	    undoable && uncommitted_commit(&keyspace->uncommitted, key) != keyspace->open->commit;
+	if (!logged->undo || add_undo(keyspace, key) == 0)
 		return 0;
-	batch_remove_last(keyspace->open, change);
+	batch_remove_last(keyspace->open, &logged->change);
+full:
+	keyspace->refusal = KV_FULL;
 	return -1;
 }
 
-/* Of a keyspace that is logged: sets the key, or deletes it when there is no item. 0, or -1 with the refusal. */
-static int change_key(
-    struct keyspace *keyspace, const struct table_key *key, const struct item *item)
+/* Takes back what log_change() has done last. */
+static void unlog_change(struct keyspace *keyspace, const struct logged *logged)
 {
-	struct change change = { .key = { key->bytes, key->length }, .deletion = item == NULL };
-	bool undo;
+	if (!keyspace->logged)
+		return;
+	if (logged->undo)
+		drop_undo(keyspace, keyspace->open);
+	batch_remove_last(keyspace->open, &logged->change);
+}
 
-	keyspace->refusal = keyspace->read_only ? KV_UNAVAILABLE : KV_FULL;
-	if (item != NULL)
-		change.item = *item;
-	if ((keyspace->read_only && !(keyspace->deletes && item == NULL)) ||
-	    log_change(keyspace, key, &change, &undo) == -1)
-		return -1;
-	if ((item == NULL ? table_delete(keyspace->table, key)
-			  : table_set(keyspace->table, key, item)) == -1) {
-		if (undo)
-			drop_undo(keyspace, keyspace->open);
-		batch_remove_last(keyspace->open, &change);
-		return -1;
-	}
-	keyspace->refusal = KV_OK;
-	keyspace->changed = true;
+/* The change is in the table. */
+static void note_change(struct keyspace *keyspace)
+{
+	keyspace->changed = keyspace->logged;
 	if (keyspace->undoable)
 		keyspace->commit = keyspace->open->commit;
+}
+
+static int set_item(struct keyspace *keyspace, const struct table_key *key, const struct item *item)
+{
+	if (table_set(keyspace->table, key, item) == -1)
+		return -1;
+	if (item->expires != 0 && item->expires < keyspace->earliest)
+		keyspace->earliest = item->expires;
 	return 0;
 }
 
 int keyspace_put(struct keyspace *keyspace, const struct table_key *key, const struct item *item)
 {
-	if (keyspace->logged)
-		return change_key(keyspace, key, item);
-	if (table_set(keyspace->table, key, item) == 0)
+	struct logged logged;
+
+	if (log_change(keyspace, key, item, keyspace->undoable, &logged) == -1)
+		return -1;
+	if (set_item(keyspace, key, item) == 0) {
+		note_change(keyspace);
 		return 0;
+	}
+	unlog_change(keyspace, &logged);
 	keyspace->refusal = KV_FULL;
 	return -1;
 }
 
 bool keyspace_delete(struct keyspace *keyspace, const struct table_key *key)
 {
+	struct logged logged;
 	struct item item;
 
-	if (!keyspace->logged)
-		return table_delete(keyspace->table, key) == 0;
-	return keyspace_get(keyspace, key, &item) && change_key(keyspace, key, NULL) == 0;
+	if (!keyspace_get(keyspace, key, &item) ||
+	    log_change(keyspace, key, NULL, keyspace->undoable, &logged) == -1)
+		return false;
+	table_delete(keyspace->table, key);
+	note_change(keyspace);
+	return true;
 }
+
+int keyspace_rename(struct keyspace *keyspace, const struct table_key *from,
+    const struct item *item, const struct table_key *to)
+{
+	struct logged put, deletion;
+
+	if (log_change(keyspace, to, item, keyspace->undoable, &put) == -1)
+		return -1;
+	if (log_change(keyspace, from, NULL, keyspace->undoable, &deletion) == -1) {
+		unlog_change(keyspace, &put);
+		return -1;
+	}
+	if (set_item(keyspace, to, item) == 0) {
+		table_delete(keyspace->table, from);
+		note_change(keyspace);
+		return 0;
+	}
+	unlog_change(keyspace, &deletion);
+	unlog_change(keyspace, &put);
+	keyspace->refusal = KV_FULL;
+	return -1;
+}
+
+/*
+ * Deletes a key that has expired. No result rests on it, and it has no undo: should its commit fail, the key is on the
+ * disk, and has expired there, too.
+ */
+static void expire(struct keyspace *keyspace, const struct table_key *key)
+{
+	enum kv_status refusal = keyspace->refusal;
+	struct logged logged;
+
+	if (!keyspace->read_only && log_change(keyspace, key, NULL, false, &logged) == 0) {
+		table_delete(keyspace->table, key);
+		keyspace->changed = keyspace->logged;
+	}
+	keyspace->refusal = refusal;
+}
+
+/* --- reads --- */
+
+bool keyspace_get(struct keyspace *keyspace, const struct table_key *key, struct item *item)
+{
+	if (keyspace->uncommitted.count > 0)
+		note_commit(keyspace, uncommitted_commit(&keyspace->uncommitted, key));
+	if (table_get(keyspace->table, key, item) == -1)
+		return false;
+	if (!has_expired(keyspace, item))
+		return true;
+	expire(keyspace, key);
+	return false;
+}
+
+/* The commit that all changes rest on. */
+static uint64_t newest_commit(const struct keyspace *keyspace)
+{
+	if (keyspace->uncommitted.count == 0)
+		return 0;
+	/* An open batch without undos has failed to take its first change, and may never be committed. */
+	return keyspace->last_commit - (keyspace->open != NULL && keyspace->open->undo == NULL);
+}
+
+size_t keyspace_count(struct keyspace *keyspace)
+{
+	struct table_stats stats;
+
+	note_commit(keyspace, newest_commit(keyspace));
+	table_stats(keyspace->table, &stats);
+	return stats.entries;
+}
+
+struct visitor {
+	struct keyspace *keyspace;
+	int (*each)(void *arg, const struct slice *key, const struct item *item);
+	void *arg;
+};
+
+static int visit(void *arg, const struct slice *key, const struct item *item)
+{
+	struct visitor *visitor = arg;
+
+	return has_expired(visitor->keyspace, item) ? 0 : visitor->each(visitor->arg, key, item);
+}
+
+uint64_t keyspace_scan(struct keyspace *keyspace, uint64_t cursor,
+    int (*each)(void *arg, const struct slice *key, const struct item *item), void *arg)
+{
+	struct visitor visitor = { keyspace, each, arg };
+
+	note_commit(keyspace, newest_commit(keyspace));
+	return table_scan(keyspace->table, cursor, visit, &visitor);
+}
+
+/* --- commits --- */
 
 void keyspace_committed(struct keyspace *keyspace, struct batch *batch)
 {
@@ -126,7 +271,7 @@ bool keyspace_roll_back(struct keyspace *keyspace, struct batch **batch)
 		if (!undo->existed)
 			table_delete(keyspace->table, &undo->key);
 		else
-			done = table_set(keyspace->table, &undo->key, &undo->item);
+			done = set_item(keyspace, &undo->key, &undo->item);
 		if (done == 0)
 			drop_undo(keyspace, *batch);
 	}
@@ -143,4 +288,5 @@ void keyspace_clear(struct keyspace *keyspace)
 	uncommitted_clear(&keyspace->uncommitted);
 	table_free(keyspace->table);
 	keyspace->table = NULL;
+	list_free(&keyspace->list);
 }

@@ -1,8 +1,8 @@
 /*
  * The keyspace: what a command sees of the store, and what it can do to it: get, put, delete. Put and delete, once for
  * all commands, add the change to the open batch, for the disk, and keep what it replaces as an undo until the batch is
- * committed. A keyspace that is not logged is the table alone. It is embedded in its store; commits.c takes the batches
- * from it.
+ * committed. A key that has expired is missing for all of them, whether or not it is in the table. A keyspace that is
+ * not logged is the table alone. It is embedded in its store; commits.c takes the batches from it.
  */
 #ifndef ECHOD_KV_KEYSPACE_H
 #define ECHOD_KV_KEYSPACE_H
@@ -12,6 +12,7 @@
 
 #include "kv/command.h"
 #include "kv/item.h"
+#include "kv/list.h"
 #include "kv/table.h"
 #include "kv/uncommitted.h"
 
@@ -20,8 +21,9 @@ struct batch;
 struct keyspace {
 	struct table *table;
 	/* Set once by the store: */
-	bool logged;   /* changes go into batches */
-	bool undoable; /* and can be undone: clients wait for their commit */
+	bool logged;      /* changes go into batches */
+	bool undoable;    /* and can be undone: clients wait for their commit */
+	size_t max_value; /* bytes; commands that make values check it */
 	/* Set by commits.c: */
 	bool read_only; /* the disk takes no changes, */
 	bool deletes;   /* except deletions */
@@ -30,11 +32,13 @@ struct keyspace {
 	struct batch *open;             /* fills; NULL = nothing has changed, or out of memory */
 	uint64_t last_commit;           /* the number of the newest batch */
 	struct uncommitted uncommitted; /* the undos of all batches that are not committed */
+	int64_t earliest; /* ms since 1970: no key expires before; INT64_MAX = none expires */
+	int64_t now;      /* of the calls that are run together; 0 = not needed yet */
 	/* Of the command that runs; the store clears them before: */
-	bool changed; /* the open batch has got a change */
-	enum kv_status
-	    refusal;     /* KV_FULL or KV_UNAVAILABLE: that is its status, whatever it returns */
-	uint64_t commit; /* that its result rests on; 0 = it is durable */
+	bool changed;           /* the open batch has got a change */
+	enum kv_status refusal; /* KV_OK, or that is its status, whatever it returns */
+	uint64_t commit;        /* that its result rests on; 0 = it is durable */
+	struct list list;       /* its result, if that is a list */
 };
 
 /* --- for commands --- */
@@ -42,11 +46,34 @@ struct keyspace {
 /* Whether the key exists, and its item, which is valid until the next change. */
 bool keyspace_get(struct keyspace *keyspace, const struct table_key *key, struct item *item);
 
-/* Sets or replaces. 0, or -1: the store is full or read-only; then nothing has changed. */
+/*
+ * Sets or replaces. 0, or -1: the store is full or read-only; then nothing has changed. The value may be one that
+ * keyspace_get() has found.
+ */
 int keyspace_put(struct keyspace *keyspace, const struct table_key *key, const struct item *item);
 
 /* Whether the key existed, and is deleted now. It is false also when the store refuses it; then nothing has changed. */
 bool keyspace_delete(struct keyspace *keyspace, const struct table_key *key);
+
+/*
+ * Gives the item of a key, as keyspace_get() has found it, to another key, and deletes the first one. 0, or -1 as
+ * keyspace_put(): then neither has changed.
+ */
+int keyspace_rename(struct keyspace *keyspace, const struct table_key *from,
+    const struct item *item, const struct table_key *to);
+
+/* A key of the call besides call.key. */
+struct table_key keyspace_key(const struct keyspace *keyspace, struct slice bytes);
+
+/* ms since 1970, the same for all calls that are run together. */
+int64_t keyspace_now(struct keyspace *keyspace);
+
+/* How many keys there are, with those that have expired and are still in the table. */
+size_t keyspace_count(struct keyspace *keyspace);
+
+/* As table_scan(), without keys that have expired. */
+uint64_t keyspace_scan(struct keyspace *keyspace, uint64_t cursor,
+    int (*each)(void *arg, const struct slice *key, const struct item *item), void *arg);
 
 /* --- for the store and its commits --- */
 

@@ -30,17 +30,19 @@ static enum engine_state store_state(const struct engine *engine, struct error *
 
 static void store_prepare(struct engine *engine, struct call *calls, size_t count)
 {
-	const struct table *table = ((const struct store *)engine)->keyspace.table;
+	struct keyspace *keyspace = &((struct store *)engine)->keyspace;
+	const struct table *table = keyspace->table;
 
 	if (table == NULL)
 		return; /* it is being loaded */
+	keyspace->now = 0;
 	for (size_t i = 0; i < count; i++)
-		if (calls[i].command != NULL)
+		if (calls[i].status == KV_OK)
 			table_hash_and_prefetch(table, &calls[i].key);
 	if (count == 1)
 		return; /* nothing can be done until its bucket is there, and then the lookup fetches the entry */
 	for (size_t i = 0; i < count; i++)
-		if (calls[i].command != NULL)
+		if (calls[i].status == KV_OK)
 			table_prefetch_entry(table, &calls[i].key);
 }
 
@@ -57,7 +59,10 @@ static void store_submit(struct engine *engine, const struct call *call, struct 
 	keyspace->changed = false;
 	keyspace->refusal = KV_OK;
 	keyspace->commit = 0;
+	if (keyspace->list.length > 0)
+		list_clear(&keyspace->list);
 	result->kind = KV_NOTHING;
+	result->next = 0;
 	result->status = call->command->run(keyspace, call, result);
 	result->commit = keyspace->commit;
 	if (keyspace->refusal != KV_OK)
@@ -93,6 +98,7 @@ static void store_configure(struct engine *engine, const struct engine_settings 
 	struct store *store = (struct store *)engine;
 
 	store->max_memory = settings->max_memory;
+	store->keyspace.max_value = settings->max_value;
 	if (store->keyspace.table != NULL)
 		table_set_max_memory(store->keyspace.table, store->max_memory);
 }
@@ -139,6 +145,7 @@ struct engine *store_new(
 		return NULL;
 	}
 	store->engine = (struct engine){ .ops = &store_ops, .fd = -1 };
+	store->keyspace.earliest = INT64_MAX;
 	store->keyspace.logged = durable;
 	store->keyspace.undoable = durable && settings->always;
 	if (durable) {

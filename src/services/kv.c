@@ -19,6 +19,8 @@
 #include "net/stream.h"
 #include "net/task.h"
 #include "services/kv.h"
+#include "services/kv_listing.h"
+#include "services/kv_words.h"
 #include "services/service.h"
 
 #define PROGRESS_MS 1000
@@ -47,8 +49,8 @@ static const struct option_row kv_rows[] = {
 	    .help = "With sync = \"interval\", a crash loses the changes of at most this time."),
 	OPTION_DEFAULT(struct kv_conf, max_memory, size, 64 << 20, .min = 0, .max = INT64_MAX,
 	    .unit = "bytes",
-	    .help = "Limit on the memory of keys, values and their index; a SET that would exceed "
-		    "it is refused. 0 = no limit."),
+	    .help = "Limit on the memory of keys, values and their index; a change that would "
+		    "exceed it is refused. 0 = no limit."),
 	OPTION_DEFAULT(struct kv_conf, max_key, size, 250, .min = 1, .max = 65535, .unit = "bytes",
 	    .help = "Maximum length of a key."),
 	OPTION_DEFAULT(struct kv_conf, max_value, size, 64 << 10, .min = 1, .max = 512 * 1024,
@@ -74,7 +76,8 @@ void kv_note_growth(const struct instance *instance, const struct call *call, en
 			kv->is_full = true;
 			kv->refused_before = kv->refused;
 			kv->smallest = bytes;
-			log_warning("%s: the store is full, SETs are refused; see max_memory",
+			log_warning("%s: the store is full, changes that need memory are refused; "
+				    "see max_memory",
 			    instance->name);
 		}
 		if (bytes < kv->smallest)
@@ -89,7 +92,7 @@ void kv_note_growth(const struct instance *instance, const struct call *call, en
 	if (limit != 0 && stats.table.memory + kv->smallest > limit)
 		return;
 	kv->is_full = false;
-	log_info("%s: the store takes SETs again; %" PRIu64 " were refused", instance->name,
+	log_info("%s: the store takes all changes again; %" PRIu64 " were refused", instance->name,
 	    kv->refused - kv->refused_before);
 }
 
@@ -137,7 +140,9 @@ static void kv_committed(void *arg, uint64_t commit, bool ok)
 
 	if (ok)
 		kv->committed = commit;
-	streams_settle(arg, kv->committed, commit, kv_lines_failure);
+	else
+		kv_listings_fail(kv, commit);
+	streams_settle(arg, kv->committed, commit, kv_words_failure);
 }
 
 static void kv_loaded(void *arg)
@@ -226,6 +231,7 @@ static struct engine_settings kv_engine_settings(const struct instance *instance
 		.always = conf->sync == SYNC_ALWAYS,
 		.interval = conf->sync_interval,
 		.max_memory = (size_t)conf->max_memory,
+		.max_value = (size_t)conf->max_value,
 	};
 }
 

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "kv/command.h"
 #include "net/handlers.h"
@@ -15,7 +16,10 @@
 struct engine;
 struct error;
 struct instance;
+struct listing;
 struct task;
+
+LIST_HEAD(listings, listing);
 
 struct kv {
 	struct engine *engine;
@@ -29,6 +33,8 @@ struct kv {
 	char *backup;         /* its directory; NULL = none is being made */
 	int64_t backup_begun; /* ms */
 	uint64_t committed; /* the last commit whose promises are kept, see engine_host.committed */
+	struct listings listings; /* see kv_listing.h */
+	size_t listed;            /* bytes that they hold */
 	/* Calls that were refused for lack of memory: */
 	uint64_t refused;        /* since the start */
 	bool is_full;            /* the last one was refused; then: */
@@ -42,7 +48,5 @@ void kv_note_growth(
 
 /* The streams in lines. */
 extern const struct handlers kv_lines_handlers;
-/* Their reply to a request that rests on a failed commit. */
-extern const char kv_lines_failure[];
 
 #endif

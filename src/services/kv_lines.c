@@ -1,12 +1,11 @@
 /*
- * The kv service in lines: words become calls, and results become lines. Lines that have arrived together are served
- * in three steps: all are read, all their keys are hashed and prefetched, and each is run. The prefetches make pipelined
- * requests fast.
+ * The kv service in lines: words become calls; kv_words.c makes lines of the results. Lines that have arrived together
+ * are served in three steps: all are read, all their keys are hashed and prefetched, and each is run. The prefetches
+ * make pipelined requests fast.
  */
 #include <endian.h>
 #include <event2/buffer.h>
-#include <inttypes.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/space.h"
@@ -16,8 +15,13 @@
 #include "net/replies.h"
 #include "net/stream.h"
 #include "services/kv.h"
+#include "services/kv_listing.h"
+#include "services/kv_words.h"
 
-const char kv_lines_failure[] = "ERROR: storage failed\n";
+/* What the service keeps for a client. */
+struct lines_client {
+	struct listing *listing; /* NULL = no reply is unfinished */
+};
 
 /* --- from a line to a call --- */
 
@@ -50,109 +54,123 @@ static struct slice next_word(struct slice *rest)
 	return word;
 }
 
-/* NULL, or the error: the line is no call then, and call->command is NULL. */
-static const char *read_line(
-    const struct message *line, const struct call_limits *limits, struct call *call)
+/* Makes a call of a line. *words is memory that the call needs, or NULL. */
+static void read_line(const struct message *line, const struct call_limits *limits,
+    struct call *call, struct slice **words)
 {
 	const char *begin = line->bytes, *end = begin + line->length;
-	struct slice rest, words[CALL_ARGS + 2];
+	struct slice rest, few[CALL_ARGS + 2], *to = few;
 	const struct command *command;
+	const struct arg *arg;
 	size_t count = 0;
 
-	call->command = NULL;
+	*words = NULL;
 	while (begin < end && is_space(end[-1]))
 		end--;
 	while (begin < end && is_space(*begin))
 		begin++;
-	if (begin == end)
-		return "empty command";
+	if (begin == end) {
+		call->status = KV_EMPTY;
+		return;
+	}
 	rest = (struct slice){ begin, (size_t)(end - begin) };
 	command = command_find(next_word(&rest));
-	if (command == NULL)
-		return "unknown command";
-	for (const struct arg *arg = command->args; rest.length > 0; arg++) {
+	if (command == NULL) {
+		call->status = KV_UNKNOWN;
+		return;
+	}
+	for (arg = command->args; rest.length > 0; arg += !(arg->flags & ARG_MANY)) {
+		if (arg->flags & ARG_MANY && *words == NULL) {
+			/* A word takes two bytes, the last one only one. */
+			to = malloc((count + rest.length / 2 + 1) * sizeof(*to));
+			if (to == NULL) {
+				call->status = KV_NO_MEMORY;
+				return;
+			}
+			memcpy(to, few, count * sizeof(*to));
+			*words = to;
+		}
 		if (arg->type == ARG_REST || arg->type == ARG_END) {
-			words[count++] = rest; /* with ARG_END it is one too many */
+			to[count++] = rest; /* with ARG_END it is one too many */
 			break;
 		}
-		words[count++] = next_word(&rest);
+		to[count++] = next_word(&rest);
 	}
-	return command_read(command, words, count, limits, call);
+	command_read(command, to, count, limits, call);
 }
 
-/* --- from a result to a line --- */
+/* --- serving --- */
 
-/* Adds the reply; one that rests on a commit is promised. */
-static void kv_lines_reply(
-    struct replies *replies, const struct call *call, const struct kv_result *result)
+/* Runs a call, or replies why not. VERDICT_CLOSE after QUIT. */
+static enum verdict serve(struct instance *instance, struct lines_client *client,
+    const struct call *call, struct replies *replies)
 {
-	static const char *const failures[KV_STATUSES] = {
-		[KV_NOT_FOUND] = "NOT_FOUND\n",
-		[KV_LOADING] = "ERROR: loading\n",
-		[KV_FULL] = "ERROR: store is full\n",
-		[KV_UNAVAILABLE] = kv_lines_failure,
-	};
-	const char *text = call->command->done != NULL ? call->command->done : "OK\n";
-	char number[24];
+	struct kv *kv = instance->state;
+	struct kv_result result;
 
-	if (result->status != KV_OK)
-		text = failures[result->status];
-	else if (result->kind != KV_NOTHING)
-		text = NULL;
-	if (text != NULL && result->commit == 0) {
-		replies_text(replies, text);
-		return;
+	if (call->status != KV_OK) {
+		kv_words_error(replies, call);
+		return VERDICT_CONTINUE;
 	}
-	if (text != NULL) {
-		replies_promise(replies, result->commit, text);
-		return;
+	if (call->command->flags & COMMAND_LOCAL) { /* QUIT */
+		replies_text(replies, call->command->done);
+		return VERDICT_CLOSE;
 	}
-	if (result->commit != 0)
-		replies_promise_begin(replies, result->commit);
-	if (result->kind == KV_BYTES) {
-		replies_add(replies, result->bytes.bytes, result->bytes.length);
-	} else {
-		snprintf(number, sizeof(number), "%" PRId64, result->integer);
-		replies_text(replies, number);
+	kv->engine->ops->submit(kv->engine, call, &result);
+	if (call->command->flags & COMMAND_GROWS && (result.status == KV_FULL || kv->is_full))
+		kv_note_growth(instance, call, result.status);
+	if (result.status == KV_OK && result.kind == KV_LIST && result.next != 0) {
+		/* The listing begins again with the first part. */
+		client->listing = kv_listing_new(kv, call);
+		if (client->listing != NULL)
+			return VERDICT_CONTINUE;
+		result = (struct kv_result){ .status = KV_NO_MEMORY };
 	}
-	replies_add(replies, "\n", 1);
-	if (result->commit != 0)
-		replies_promise_end(replies);
+	kv_words_result(replies, call, &result);
+	return VERDICT_CONTINUE;
 }
 
 static enum verdict kv_lines_messages(struct stream *stream, struct run *run)
 {
-	const struct instance *instance = stream_instance(stream);
+	struct lines_client *client = stream_state(stream);
+	struct instance *instance = stream_instance(stream);
 	struct kv *kv = instance->state;
 	struct engine *engine = kv->engine;
 	struct replies *replies = run->replies;
+	enum verdict verdict = VERDICT_CONTINUE;
 	struct call calls[RUN_MAX];
-	const char *errors[RUN_MAX];
+	struct slice *words[RUN_MAX];
 
-	for (size_t i = 0; i < run->count; i++)
-		errors[i] = read_line(&run->messages[i], &kv->limits, &calls[i]);
-	engine->ops->prepare(engine, calls, run->count);
-	while (run->consumed < run->count && replies->unsent <= REPLIES_HIGH) {
-		size_t i = run->consumed++;
-		const struct call *call = &calls[i];
-		struct kv_result result;
-
-		if (errors[i] != NULL) {
-			replies_text(replies, "ERROR: ");
-			replies_text(replies, errors[i]);
-			replies_text(replies, "\n");
-		} else if (call->command->flags & COMMAND_LOCAL) { /* QUIT */
-			replies_text(replies, call->command->done);
-			return VERDICT_CLOSE;
-		} else {
-			engine->ops->submit(engine, call, &result);
-			if (call->command->flags & COMMAND_GROWS &&
-			    (result.status == KV_FULL || kv->is_full))
-				kv_note_growth(instance, call, result.status);
-			kv_lines_reply(replies, call, &result);
+	if (client->listing != NULL) {
+		run->unfinished = kv_listing_continue(kv, client->listing, replies);
+		if (!run->unfinished) {
+			kv_listing_free(kv, client->listing);
+			client->listing = NULL;
 		}
+		return VERDICT_CONTINUE;
 	}
-	return VERDICT_CONTINUE;
+	for (size_t i = 0; i < run->count; i++)
+		read_line(&run->messages[i], &kv->limits, &calls[i], &words[i]);
+	engine->ops->prepare(engine, calls, run->count);
+	while (run->consumed < run->count && replies->unsent <= REPLIES_HIGH &&
+	       verdict == VERDICT_CONTINUE && client->listing == NULL)
+		verdict = serve(instance, client, &calls[run->consumed++], replies);
+	for (size_t i = 0; i < run->count; i++)
+		free(words[i]);
+	run->unfinished = client->listing != NULL;
+	return verdict;
+}
+
+static bool kv_lines_busy(struct stream *stream)
+{
+	return ((const struct lines_client *)stream_state(stream))->listing != NULL;
+}
+
+static void kv_lines_close(struct stream *stream)
+{
+	struct lines_client *client = stream_state(stream);
+
+	kv_listing_free(stream_instance(stream)->state, client->listing);
 }
 
 static enum verdict kv_lines_open(struct stream *stream, struct evbuffer *out)
@@ -168,8 +186,11 @@ static const struct refusals refusals = {
 };
 
 const struct handlers kv_lines_handlers = {
+	.conn_size = sizeof(struct lines_client),
 	.framing = &framing_lines,
 	.refusals = &refusals,
 	.open = kv_lines_open,
 	.messages = kv_lines_messages,
+	.busy = kv_lines_busy,
+	.close = kv_lines_close,
 };

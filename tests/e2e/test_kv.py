@@ -10,6 +10,9 @@ from transports import every_stream
 
 OK, MISSING = b"OK\n", b"NOT_FOUND\n"
 EMPTY, UNKNOWN = b"ERROR: empty command\n", b"ERROR: unknown command\n"
+NO_NUMBER, OUT_OF_RANGE = b"ERROR: not a number\n", b"ERROR: number out of range\n"
+INVALID = b"ERROR: invalid expire time\n"
+SCAN_USAGE = b"SCAN cursor [MATCH pattern] [COUNT n]"
 UNIX = "unix://$DIR/kv"
 
 
@@ -22,6 +25,10 @@ def kv(echod):
 
 def store(echod, **settings):
     return echod({"kv": {"listen": UNIX, **settings}})
+
+
+def usage(arguments):
+    return b"ERROR: wrong number of arguments: " + arguments + b"\n"
 
 
 # Requests on one connection to an empty store, and all that comes back.
@@ -67,6 +74,109 @@ DIALOGUES = {
     "quit-with-white-space": (b"  QUIT  \r\n", b"BYE\n"),
     "what-follows-quit-is-ignored": (b"GET a\nQUIT\nGET a\nFOO\n", MISSING + b"BYE\n"),
     "quitter-is-no-quit": (b"QUITTER\n", UNKNOWN),
+    "ping": (b"PING\nping\nPING x\n", b"PONG\nPONG\n" + usage(b"PING")),
+    "echo": (b"ECHO  a  b \nECHO\n", b"a  b\n" + usage(b"ECHO text")),
+    "dbsize": (b"DBSIZE\nSET a 1\nSET b 1\nDBSIZE\nDEL a\nDBSIZE\n", b"0\nOK\nOK\n2\nDELETED\n1\n"),
+    "type": (b"SET a 1\nTYPE a\nTYPE b\nTYPE\n", OK + b"string\nnone\n" + usage(b"TYPE key")),
+    "exists": (
+        b"SET a 1\nSET b 1\nEXISTS a\nEXISTS c\nEXISTS a  b c a\nEXISTS\n",
+        OK * 2 + b"1\n0\n3\n" + usage(b"EXISTS key..."),
+    ),
+    "mget": (
+        b"SET a one  1\nSET b NOT_FOUND\nMGET a c  b a\nMGET a\nMGET\n",
+        OK * 2 + b"4\none  1\nNOT_FOUND\nNOT_FOUND\none  1\n1\none  1\n" + usage(b"MGET key..."),
+    ),
+    "setnx": (b"SETNX a 1 2\nSETNX a 3\nGET a\nSETNX a\n",
+              OK + b"EXISTS\n1 2\n" + usage(b"SETNX key value")),
+    "setex": (
+        b"SETEX a 100 x  y\nGET a\nTTL a\nSETEX a 0 z\nSETEX a -1 z\nSETEX a x z\nGET a\nSETEX a 1\n",
+        OK + b"x  y\n100\n" + INVALID * 2 + NO_NUMBER + b"x  y\n" + usage(b"SETEX key seconds value"),
+    ),
+    "setex-too-far": (
+        b"SETEX a 9223372036854775807 x\nSETEX a 9223372036854775 x\nSETEX a 9223372036854775808 x\nGET a\n",
+        INVALID * 2 + OUT_OF_RANGE + MISSING,
+    ),
+    "psetex": (b"PSETEX a 100000 x\nGET a\nTTL a\nPSETEX a 0 z\nPSETEX a 1\n",
+               OK + b"x\n100\n" + INVALID + usage(b"PSETEX key ms value")),
+    "getdel": (b"SET a 1\nGETDEL a\nGETDEL a\nGETDEL\n", OK + b"1\n" + MISSING + usage(b"GETDEL key")),
+    "getset": (b"GETSET a 1\nGETSET a 22\nGET a\nGETSET a\n",
+               MISSING + b"1\n22\n" + usage(b"GETSET key value")),
+    "append": (b"APPEND a 1 2\nAPPEND a  3\nGET a\nAPPEND a\n",
+               b"3\n4\n1 23\n" + usage(b"APPEND key value")),
+    "strlen": (b"SET a hello\nSTRLEN a\nSTRLEN b\nSTRLEN\n", OK + b"5\n0\n" + usage(b"STRLEN key")),
+    "incr": (b"INCR a\nINCR a\nGET a\nINCR\n", b"1\n2\n2\n" + usage(b"INCR key")),
+    "decr": (b"DECR a\nDECR a\nGET a\nDECR a b\n", b"-1\n-2\n-2\n" + usage(b"DECR key")),
+    "incrby": (b"INCRBY a 40\nINCRBY a -42\nINCRBY a\nINCRBY a 1.5\n",
+               b"40\n-2\n" + usage(b"INCRBY key n") + NO_NUMBER),
+    "decrby": (b"DECRBY a 40\nDECRBY a -42\nDECRBY a\nDECRBY a \xff\n",
+               b"-40\n2\n" + usage(b"DECRBY key n") + NO_NUMBER),
+    "numbers-at-their-ends": (
+        b"SET a 9223372036854775806\nINCR a\nINCR a\nDECRBY a -1\nGET a\n"
+        b"SET a -9223372036854775807\nDECR a\nDECR a\nDECRBY a -9223372036854775808\nGET a\n"
+        b"SET a -1\nINCRBY a -9223372036854775807\nINCRBY a 9223372036854775808\nGET a\n",
+        OK + b"9223372036854775807\n" + OUT_OF_RANGE * 2 + b"9223372036854775807\n"
+        + OK + b"-9223372036854775808\n" + OUT_OF_RANGE * 2 + b"-9223372036854775808\n"
+        + OK + b"-9223372036854775808\n" + OUT_OF_RANGE + b"-9223372036854775808\n",
+    ),
+    "a-value-that-is-no-number": (
+        b"SET a 1x\nINCR a\nSET a 01\nINCR a\nSET a +1\nDECR a\nSET a 9223372036854775808\nINCR a\nGET a\n",
+        (OK + NO_NUMBER) * 3 + OK + OUT_OF_RANGE + b"9223372036854775808\n",
+    ),
+    "expire": (
+        b"EXPIRE a 100\nSET a 1\nEXPIRE a 100\nTTL a\nEXPIRE a 0\nGET a\nEXPIRE a\nEXPIRE a 1s\n",
+        MISSING + OK * 2 + b"100\n" + OK + MISSING + usage(b"EXPIRE key seconds") + NO_NUMBER,
+    ),
+    "expire-in-the-past-deletes": (b"SET a 1\nEXPIRE a -9223372036854775\nDBSIZE\n", OK * 2 + b"0\n"),
+    "expire-too-far": (b"SET a 1\nEXPIRE a 9223372036854775807\nPEXPIRE a 9223372036854775807\nTTL a\n",
+                       OK + INVALID * 2 + b"NEVER\n"),
+    "pexpire": (b"PEXPIRE a 100000\nSET a 1\nPEXPIRE a 100000\nTTL a\nPEXPIRE a\n",
+                MISSING + OK * 2 + b"100\n" + usage(b"PEXPIRE key ms")),
+    "expireat": (
+        b"EXPIREAT a 9999999999\nSET a 1\nEXPIREAT a 9999999999\nGET a\nEXPIREAT a 1\nGET a\nEXPIREAT a\n",
+        MISSING + OK * 2 + b"1\n" + OK + MISSING + usage(b"EXPIREAT key unix"),
+    ),
+    "persist": (b"PERSIST a\nSETEX a 100 1\nPERSIST a\nTTL a\nPERSIST a\nPERSIST\n",
+                MISSING + OK * 2 + b"NEVER\n" + OK + usage(b"PERSIST key")),
+    "ttl": (b"TTL a\nSET a 1\nTTL a\nTTL\n", MISSING + OK + b"NEVER\n" + usage(b"TTL key")),
+    "pttl": (b"PTTL a\nSET a 1\nPTTL a\nPTTL\n", MISSING + OK + b"NEVER\n" + usage(b"PTTL key")),
+    "rename": (
+        b"RENAME a b\nSET a 1\nSET b 2\nRENAME a b\nGET a\nGET b\nRENAME b b\nGET b\nRENAME b\n",
+        MISSING + OK * 3 + MISSING + b"1\n" + OK + b"1\n" + usage(b"RENAME key newkey"),
+    ),
+    "copy": (
+        b"COPY a b\nSET a 1\nCOPY a b\nGET a\nGET b\nCOPY a b\nCOPY a a\nCOPY c b\nCOPY a\n",
+        MISSING + OK * 2 + b"1\n1\nEXISTS\nEXISTS\n" + MISSING + usage(b"COPY key newkey"),
+    ),
+    "expiry-goes-along": (
+        b"SETEX a 100 1\nINCR a\nTTL a\nAPPEND a 3\nTTL a\nRENAME a b\nTTL b\nCOPY b c\nTTL c\n"
+        b"SETNX b 1\nTTL b\n",
+        OK + b"2\n100\n2\n100\n" + OK + b"100\n" + OK + b"100\nEXISTS\n100\n",
+    ),
+    "expiry-ends-with-a-new-value": (
+        b"SETEX a 100 1\nSET a 2\nTTL a\nSETEX a 100 1\nGETSET a 2\nTTL a\n"
+        b"SETEX a 100 1\nSET b 2\nRENAME b a\nTTL a\nSETEX a 100 1\nDEL a\nAPPEND a 1\nTTL a\n",
+        OK * 2 + b"NEVER\n" + OK + b"1\nNEVER\n" + OK * 3 + b"NEVER\n" + OK + b"DELETED\n1\nNEVER\n",
+    ),
+    "keys": (b"KEYS\nSET a 1\nKEYS\nKEYS b\nKEYS [^b]\nKEYS a b\n",
+             b"0\n" + OK + b"1\na\n0\n1\na\n" + usage(b"KEYS [pattern]")),
+    "scan": (
+        b"SCAN 0\nSET a 1\nscan 0\nSCAN 0 match b*\nSCAN 0 COUNT 5 MATCH [ab]\nSCAN\nSCAN x\nSCAN -1\n"
+        b"SCAN 0 COUNT 0\nSCAN 0 COUNT x\nSCAN 0 COUNT\nSCAN 0 TYPE string\nSCAN 18446744073709551616\n",
+        b"1\n0\n" + OK + b"2\n0\na\n1\n0\n2\n0\na\n" + usage(SCAN_USAGE) + NO_NUMBER * 2
+        + OUT_OF_RANGE + NO_NUMBER + usage(SCAN_USAGE) * 2 + OUT_OF_RANGE,
+    ),
+    "gets": (b"SET a hello\nGETS a\nGETS b\nGETS\n",
+             OK + b"9555e8555c62dcfd hello\n" + MISSING + usage(b"GETS key")),
+    "cas": (
+        b"CAS a 9555e8555c62dcfd x\nSET a hello\nCAS a 0555e8555c62dcfd x\nCAS a x x\n"
+        b"CAS a 9555e8555c62dcfd  two words\nGET a\nCAS a 9555e8555c62dcfd x\nCAS a x\n",
+        MISSING + OK + b"CHANGED\n" * 2 + OK + b"two words\nCHANGED\n" + usage(b"CAS key digest value"),
+    ),
+    "cas-in-capitals-keeps-expiry": (
+        b"SETEX a 100 hello\nCAS a 9555E8555C62DCFD x\nTTL a\n", OK * 2 + b"100\n"),
+    "delifeq": (b"DELIFEQ a 1\nSET a 1\nDELIFEQ a 11\nDELIFEQ a 1\nGET a\nDELIFEQ a\n",
+                MISSING + OK + b"CHANGED\nDELETED\n" + MISSING + usage(b"DELIFEQ key value")),
+    "help-takes-no-words": (b"HELP me\n", usage(b"HELP")),
 }
 
 
@@ -307,9 +417,9 @@ def test_refused_sets_are_logged_at_their_begin_and_end(echod):
         for key in range(10):
             assert client.ask(b"DEL key%d" % key) == b"DELETED"
         assert client.ask(b"SET more " + b"v" * 9000) == b"OK"
-    server.log.wait(r" info kv: the store takes SETs again; 5 were refused$")
-    assert len(server.log.matches(r" warning kv: the store is full, SETs are refused")) == 1
-    assert len(server.log.matches("takes SETs again")) == 1
+    server.log.wait(r" info kv: the store takes all changes again; 5 were refused$")
+    assert len(server.log.matches(r" warning kv: the store is full, changes that need memory are refused")) == 1
+    assert len(server.log.matches("takes all changes again")) == 1
 
 
 @pytest.mark.parametrize("request_, answer", IMPOSTORS.values(), ids=IMPOSTORS.keys())

@@ -21,8 +21,9 @@ START_TEST(a_row_is_whole)
 		ck_assert((command->run == NULL) == ((command->flags & COMMAND_LOCAL) != 0));
 		for (; arg->type != ARG_END; arg++) {
 			ck_assert_ptr_nonnull(arg->name);
-			ck_assert(arg->type != ARG_KEY || arg == command->args);
 			ck_assert(arg->type != ARG_REST || arg[1].type == ARG_END);
+			ck_assert(!(arg->flags & ARG_MANY) || arg[1].type == ARG_END);
+			ck_assert(arg->type != ARG_DURATION || arg->scale > 0);
 		}
 	}
 }
@@ -56,48 +57,130 @@ END_TEST
 
 static struct call call;
 
-static const char *read_words(const char *name, size_t count, const char *first, const char *second)
+static enum kv_status read_words(const char *name, const char *line)
 {
-	const struct slice words[] = { slice_of(first), slice_of(second), slice_of("third") };
+	static struct slice words[16];
 	const struct call_limits limits = { .max_key = 3, .max_value = 5 };
+	size_t count = 0;
 
+	for (const char *word = line; *word != '\0'; word += strspn(word, " ")) {
+		words[count++] = (struct slice){ word, strcspn(word, " ") };
+		word += words[count - 1].length;
+	}
+	call = (struct call){ .arg_count = 99 };
 	return command_read(command_find(slice_of(name)), words, count, &limits, &call);
+}
+
+static void expect_slice(struct slice slice, const char *text)
+{
+	ck_assert_uint_eq(slice.length, strlen(text));
+	ck_assert_mem_eq(slice.bytes, text, slice.length);
 }
 
 START_TEST(words_become_a_call)
 {
-	ck_assert_ptr_null(read_words("SET", 2, "key", "value"));
+	ck_assert_int_eq(read_words("SET", "key value"), KV_OK);
 	ck_assert_str_eq(call.command->name, "SET");
+	ck_assert_int_eq(call.status, KV_OK);
 	ck_assert_uint_eq(call.key.length, 3);
 	ck_assert_mem_eq(call.key.bytes, "key", 3);
 	ck_assert_uint_eq(call.arg_count, 1);
-	ck_assert_uint_eq(call.args[0].length, 5);
-	ck_assert_mem_eq(call.args[0].bytes, "value", 5);
-	ck_assert_ptr_null(read_words("GET", 1, "key", ""));
+	expect_slice(call.args[0], "value");
+	ck_assert_int_eq(read_words("GET", "key"), KV_OK);
 	ck_assert_uint_eq(call.arg_count, 0);
-	ck_assert_ptr_null(read_words("QUIT", 0, "", ""));
-	ck_assert_ptr_null(read_words("QUIT", 1, "longer than any value", ""));
+	ck_assert_int_eq(read_words("QUIT", ""), KV_OK);
+	ck_assert_int_eq(read_words("QUIT", "longer-than-any-value"), KV_OK);
 	ck_assert_uint_eq(call.key.length, 0);
 }
 END_TEST
 
-static void expect_error(const char *error, const char *expected)
+START_TEST(numbers_are_typed)
 {
-	ck_assert_ptr_nonnull(error);
-	ck_assert_str_eq(error, expected);
-	ck_assert_ptr_null(call.command);
+	ck_assert_int_eq(read_words("SETEX", "key 60 v"), KV_OK);
+	ck_assert_int_eq(call.numbers[0], 60000);
+	expect_slice(call.args[1], "v");
+	ck_assert_int_eq(read_words("PEXPIRE", "key -60"), KV_OK);
+	ck_assert_int_eq(call.numbers[0], -60);
+	ck_assert_int_eq(read_words("INCRBY", "key 9223372036854775807"), KV_OK);
+	ck_assert_int_eq(call.numbers[0], INT64_MAX);
+	ck_assert_int_eq(read_words("EXPIRE", "key x"), KV_NOT_A_NUMBER);
+	ck_assert_int_eq(read_words("INCRBY", "key 9223372036854775808"), KV_OUT_OF_RANGE);
+	ck_assert_int_eq(read_words("EXPIRE", "key 9223372036854775"), KV_OK);
+	ck_assert_int_eq(read_words("EXPIRE", "key 9223372036854776"), KV_INVALID_EXPIRE);
+	ck_assert_int_eq(read_words("EXPIREAT", "key -9223372036854776"), KV_INVALID_EXPIRE);
 }
+END_TEST
+
+START_TEST(a_number_is_written_as_redis_does)
+{
+	static const char *const wrong[] = { "", "-", "+1", "01", "-0", "00", "1 ", " 1", "1.0",
+		"0x1", "1e3", "--1", "9223372036854775808x" };
+	int64_t number;
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		ck_assert_int_eq(command_number(slice_of(wrong[i]), &number), KV_NOT_A_NUMBER);
+	ck_assert_int_eq(command_number(slice_of("0"), &number), KV_OK);
+	ck_assert_int_eq(number, 0);
+	ck_assert_int_eq(command_number(slice_of("-9223372036854775808"), &number), KV_OK);
+	ck_assert_int_eq(number, INT64_MIN);
+	ck_assert_int_eq(
+	    command_number(slice_of("-9223372036854775809"), &number), KV_OUT_OF_RANGE);
+	ck_assert_int_eq(
+	    command_number(slice_of("99999999999999999999999"), &number), KV_OUT_OF_RANGE);
+}
+END_TEST
+
+START_TEST(many_words_are_not_copied)
+{
+	ck_assert_int_eq(read_words("MGET", "a b c"), KV_OK);
+	ck_assert_mem_eq(call.key.bytes, "a", 1);
+	ck_assert_uint_eq(call.arg_count, 0);
+	ck_assert_uint_eq(call.more_count, 2);
+	expect_slice(call.more[0], "b");
+	expect_slice(call.more[1], "c");
+	ck_assert_int_eq(read_words("MGET", "a"), KV_OK);
+	ck_assert_uint_eq(call.more_count, 0);
+	ck_assert_int_eq(read_words("SCAN", "0 MATCH a* COUNT 5"), KV_OK);
+	expect_slice(call.args[0], "0");
+	ck_assert_uint_eq(call.more_count, 4);
+	expect_slice(call.more[3], "5");
+	ck_assert_int_eq(read_words("SCAN", "0"), KV_OK);
+	ck_assert_uint_eq(call.more_count, 0);
+	ck_assert_int_eq(read_words("MGET", "a b long"), KV_KEY_TOO_LONG);
+	ck_assert_int_eq(read_words("MGET", ""), KV_WRONG_ARGUMENTS);
+	ck_assert_int_eq(read_words("SCAN", ""), KV_WRONG_ARGUMENTS);
+}
+END_TEST
 
 START_TEST(words_that_are_no_call)
 {
-	expect_error(read_words("GET", 0, "", ""), "unknown command");
-	expect_error(read_words("GET", 2, "key", "more"), "unknown command");
-	expect_error(read_words("SET", 1, "key", ""), "unknown command");
-	expect_error(read_words("SET", 3, "key", "value"), "unknown command");
-	expect_error(read_words("QUIT", 2, "a", "b"), "unknown command");
-	expect_error(read_words("GET", 1, "keys", ""), "key too long");
-	expect_error(read_words("SET", 2, "keys", "values"), "key too long");
-	expect_error(read_words("SET", 2, "key", "values"), "value too long");
+	ck_assert_int_eq(read_words("GET", ""), KV_WRONG_ARGUMENTS);
+	ck_assert_int_eq(read_words("GET", "key more"), KV_WRONG_ARGUMENTS);
+	ck_assert_int_eq(read_words("GET", "long-key more"), KV_WRONG_ARGUMENTS);
+	ck_assert_int_eq(read_words("SET", "key"), KV_WRONG_ARGUMENTS);
+	ck_assert_int_eq(read_words("SET", "key value more"), KV_WRONG_ARGUMENTS);
+	ck_assert_int_eq(read_words("QUIT", "a b"), KV_WRONG_ARGUMENTS);
+	ck_assert_int_eq(read_words("SETEX", "key x"), KV_WRONG_ARGUMENTS);
+	ck_assert_int_eq(read_words("GET", "keys"), KV_KEY_TOO_LONG);
+	ck_assert_int_eq(call.status, KV_KEY_TOO_LONG);
+	ck_assert_int_eq(read_words("SET", "keys values"), KV_KEY_TOO_LONG);
+	ck_assert_int_eq(read_words("RENAME", "key keys"), KV_KEY_TOO_LONG);
+	ck_assert_int_eq(read_words("SET", "key values"), KV_VALUE_TOO_LONG);
+}
+END_TEST
+
+START_TEST(usage_names_all_arguments)
+{
+	char usage[USAGE_MAX];
+
+	command_usage(command_find(slice_of("TTL")), usage);
+	ck_assert_str_eq(usage, "TTL key");
+	command_usage(command_find(slice_of("MGET")), usage);
+	ck_assert_str_eq(usage, "MGET key...");
+	command_usage(command_find(slice_of("KEYS")), usage);
+	ck_assert_str_eq(usage, "KEYS [pattern]");
+	for (const struct command *command = commands; command->name != NULL; command++)
+		ck_assert_uint_lt(command_usage(command, usage), USAGE_MAX - 1);
 }
 END_TEST
 
@@ -112,7 +195,11 @@ int main(void)
 	tcase_add_test(rows, a_name_is_found_in_any_case);
 	tcase_add_test(rows, what_is_nearly_a_name_is_none);
 	tcase_add_test(rows, words_become_a_call);
+	tcase_add_test(rows, numbers_are_typed);
+	tcase_add_test(rows, a_number_is_written_as_redis_does);
+	tcase_add_test(rows, many_words_are_not_copied);
 	tcase_add_test(rows, words_that_are_no_call);
+	tcase_add_test(rows, usage_names_all_arguments);
 	suite_add_tcase(suite, rows);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -48,7 +48,9 @@ static struct keyspace keyspace;
 
 static void begin(bool logged, bool undoable)
 {
-	keyspace = (struct keyspace){ .logged = logged, .undoable = undoable };
+	keyspace = (struct keyspace){
+		.logged = logged, .undoable = undoable, .earliest = INT64_MAX, .now = 1000
+	};
 	keyspace.table = table_new(0);
 	ck_assert_ptr_nonnull(keyspace.table);
 }
@@ -257,14 +259,14 @@ static const char long_value[] = "0123456789012345678901234567890123456789";
 static void expect_nothing_changed(
     const char *name, const char *value, size_t changes, size_t undos)
 {
-	size_t batch_size = keyspace.open == NULL ? 0 : keyspace.open->size;
+	size_t length = keyspace.open == NULL ? BATCH_HEADER : keyspace.open->length;
 
 	ck_assert_int_eq(keyspace.refusal, KV_FULL);
 	ck_assert(!keyspace.changed);
 	ck_assert_uint_eq(keyspace.commit, 0);
 	ck_assert_uint_eq(keyspace.open == NULL ? 0 : keyspace.open->changes, changes);
 	ck_assert_uint_eq(keyspace.uncommitted.count, undos);
-	ck_assert(changes > 0 || batch_size == 0);
+	ck_assert(changes > 0 || length == BATCH_HEADER);
 	expect(name, value);
 }
 

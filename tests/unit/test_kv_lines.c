@@ -17,6 +17,7 @@
 #include "net/settings.h"
 #include "net/stream.h"
 #include "services/kv.h"
+#include "services/kv_words.h"
 
 static struct loop *loop;
 static struct instance *instance;
@@ -35,7 +36,7 @@ static void engine_prepare(struct engine *engine, struct call *calls, size_t cou
 {
 	(void)engine;
 	for (size_t i = 0; i < count; i++)
-		prepared += calls[i].command != NULL;
+		prepared += calls[i].status == KV_OK;
 }
 
 static void engine_submit(struct engine *engine, const struct call *call, struct kv_result *result)
@@ -140,10 +141,10 @@ START_TEST(a_result_waits_for_its_commit)
 	results[4] = (struct kv_result){ .kind = KV_BYTES, .bytes = { "safe", 4 } };
 	ask("GET a\nGET a\nGET a\nGET a\nGET a\n");
 	expect("");
-	streams_settle(instance, 1, 1, kv_lines_failure);
+	streams_settle(instance, 1, 1, kv_words_failure);
 	expect("-7\none\n");
 	ck_assert(!LIST_EMPTY(&instance->waiters));
-	streams_settle(instance, 1, 2, kv_lines_failure);
+	streams_settle(instance, 1, 2, kv_words_failure);
 	ck_assert(LIST_EMPTY(&instance->waiters));
 	expect("ERROR: storage failed\nERROR: storage failed\nsafe\n");
 }

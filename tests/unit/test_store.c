@@ -91,7 +91,7 @@ static void note_committed(void *arg, uint64_t commit, bool ok)
 
 static void start(bool always, size_t max_memory)
 {
-	struct engine_settings settings = { "kv", directory, always, 400, max_memory };
+	struct engine_settings settings = { "kv", directory, always, 400, max_memory, 65536 };
 	struct engine_host host = { note_work, note_committed, NULL };
 	struct error error;
 
@@ -137,8 +137,9 @@ static struct kv_result run(const char *command, const char *name, const char *v
 	struct kv_result result;
 	struct call call;
 
-	ck_assert_ptr_null(command_read(command_find((struct slice){ command, strlen(command) }),
-	    words, value == NULL ? 1 : 2, &limits, &call));
+	ck_assert_int_eq(command_read(command_find((struct slice){ command, strlen(command) }),
+			     words, value == NULL ? 1 : 2, &limits, &call),
+	    KV_OK);
 	engine->ops->prepare(engine, &call, 1);
 	engine->ops->submit(engine, &call, &result);
 	return result;

@@ -1,0 +1,31 @@
+/*
+ * A listing: the reply to a request whose list is made in parts, KEYS or a long MGET. It belongs to its client's
+ * connection; the client's next request waits until it has ended. Each part is made in a turn of its own, so that other
+ * clients are served in between, and none while the client has much output to read.
+ *
+ * If the length of the list is known, the items are sent as they are made. Otherwise the listing collects them first,
+ * because the length precedes them.
+ */
+#ifndef ECHOD_SERVICES_KV_LISTING_H
+#define ECHOD_SERVICES_KV_LISTING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct call;
+struct kv;
+struct listing;
+struct replies;
+
+/* A listing for that call, whose bytes it copies, with nothing replied yet. NULL when out of memory. */
+struct listing *kv_listing_new(struct kv *kv, const struct call *call);
+/* NULL is fine. */
+void kv_listing_free(struct kv *kv, struct listing *listing);
+
+/* Makes the next part, or sends the next piece. false: it was the last one, or an error, and the listing is over. */
+bool kv_listing_continue(struct kv *kv, struct listing *listing, struct replies *replies);
+
+/* Commits that were not reported as made, up to this one, have failed. */
+void kv_listings_fail(struct kv *kv, uint64_t through);
+
+#endif
