@@ -64,8 +64,8 @@ struct engine_ops {
 	void (*prepare)(struct engine *engine, struct call *calls, size_t count);
 	/* Runs a call that has been prepared, and fills in the result. */
 	void (*submit)(struct engine *engine, const struct call *call, struct kv_result *result);
-	/* Once the loop runs; when work_in() has asked for it; and when the descriptor is readable. */
-	void (*work)(struct engine *engine);
+	/* A task: once the loop runs; when work_in() has asked for it; and when the descriptor is readable. */
+	void (*work)(void *engine);
 	/*
 	 * Copies the store, with all changes so far, to another directory, beside the loop; host.backed_up reports the end.
 	 * One backup at a time. 0, or -1 with the error.

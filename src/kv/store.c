@@ -71,9 +71,9 @@ static void store_submit(struct engine *engine, const struct call *call, struct 
 		result->commit = commit;
 }
 
-static void store_work(struct engine *engine)
+static void store_work(void *engine)
 {
-	struct store *store = (struct store *)engine;
+	struct store *store = engine;
 	bool is_loaded;
 
 	if (store->commits == NULL)

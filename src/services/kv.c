@@ -120,13 +120,6 @@ static void kv_free(struct kv *kv)
 	free(kv);
 }
 
-static void kv_work(void *arg)
-{
-	struct kv *kv = ((struct instance *)arg)->state;
-
-	kv->engine->ops->work(kv->engine);
-}
-
 static void kv_work_in(void *arg, int64_t ms)
 {
 	struct kv *kv = ((struct instance *)arg)->state;
@@ -252,7 +245,7 @@ static int kv_start(struct instance *instance, struct error *error)
 	if (kv->engine == NULL)
 		goto fail;
 	loads = kv->engine->ops->state(kv->engine, error) == ENGINE_LOADING;
-	kv->work = task_new(instance->loop, kv->engine->fd, kv_work, instance);
+	kv->work = task_new(instance->loop, kv->engine->fd, kv->engine->ops->work, kv->engine);
 	if (loads)
 		kv->progress = task_new(instance->loop, -1, kv_tell_progress, instance);
 	if (kv->work == NULL || (loads && kv->progress == NULL)) {
