@@ -44,6 +44,10 @@ static int load_rows(void *arg, const struct change *changes, size_t count)
 	struct table *table = loader->loaded.table;
 	struct table_key keys[SNAPSHOT_LOAD_MAX];
 
+	if (loader->cancelled) { /* between two calls of SQLite's handler, a slow disk takes long */
+		errno = ECANCELED;
+		return -1;
+	}
 	for (size_t i = 0; i < count; i++) {
 		keys[i] = (struct table_key){ changes[i].key.bytes, changes[i].key.length, 0 };
 		table_hash_and_prefetch(table, &keys[i]);

@@ -44,6 +44,21 @@ def fill(fleet):
     return fill
 
 
+@pytest.fixture
+def slow(fleet, faults):
+    """Makes a store that takes long to be loaded: it has thousands of pages, and each read is slow; that rule."""
+    server = fleet.start(kv())
+    with server.kv() as client:
+        requests = b"".join(b"SET %d %s\n" % (i, 1000 * b"a") for i in range(20000))
+        assert client.exchange(requests, 20000 * 3) == 20000 * b"OK\n"
+    snapshot, journal = (faults.root / "kv" / f"snapshot.db{end}" for end in ("", "-journal"))
+    wait_until(lambda: snapshot.stat().st_size > 10e6 and journal.stat().st_size == 0,
+               "the end of a checkpoint")  # fmt: skip
+    server.stop()
+    faults.read.delay_ms = 2
+    return faults.read
+
+
 def reads(faults):
     return faults.snapshot.read, faults.wal.read
 
@@ -173,15 +188,24 @@ def test_a_stop_during_the_loading(launch, fleet, workdir, number):
     assert has_all(fleet.start(kv()))
 
 
-def test_a_stop_does_not_wait_for_a_slow_load(fleet, faults, fill):
-    fill()
-    for rule in reads(faults):
-        rule.delay_ms = 300
+def test_a_stop_does_not_wait_for_a_slow_load(fleet, faults, slow):
+    slow.delay_ms = 20  # a minute in all
     server = fleet.launch({**kv(), **others()}, env=faults.env)
-    wait_loading(faults)
+    wait_until(lambda: slow.calls > 30, "some pages are loaded")
     server.send_signal(signal.SIGTERM)
-    server.wait_stopped(deadline=3)
+    server.wait_stopped(deadline=5)
     assert not server.log.matches("echod: ready")
+
+
+def test_a_stop_does_not_wait_for_a_reload_with_a_slow_load(fleet, faults, slow):
+    slow.delay_ms = 20
+    server = fleet.start(others(), env=faults.env)
+    server.configure({**kv(), **others()})
+    server.send_signal(signal.SIGHUP)
+    wait_until(lambda: slow.calls > 30, "some pages are loaded")
+    server.send_signal(signal.SIGTERM)
+    server.wait_stopped(deadline=5)
+    assert not server.log.matches("reload: done")
 
 
 def test_the_loading_leaves_signals_to_the_loop(launch):
