@@ -91,7 +91,7 @@ def test_what_a_service_makes_belongs_to_the_user(echod, home):
         assert client.ask(b"SET a 1") == b"OK"
     made = list((home / "store").iterdir())
     assert {path.name for path in made} == {
-        "data.mdb", "lock.mdb", "echod.lock", "spool.0", "spool.1"}  # fmt: skip
+        "echod.lock", "snapshot.db", "snapshot.db-journal", "wal.00000001"}  # fmt: skip
     for path in [home / "store", *made]:
         assert (path.stat().st_uid, path.stat().st_gid) == (USER.pw_uid, USER.pw_gid), path
         assert path.stat().st_mode & 0o077 == 0, path

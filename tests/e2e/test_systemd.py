@@ -16,6 +16,7 @@ import harness
 from harness import DEADLINE, Address, program, run_echod, to_config, wait_until
 from test_beacon import needs_namespaces
 from test_control import console
+from test_loading import kv, slow  # noqa: F401 (a fixture)
 from transports import every_datagram, every_stream, every_transport, needs_root
 
 TCP = "tcp://127.0.0.1:0"
@@ -221,19 +222,6 @@ def test_a_watchdog_of_another_process_is_not_fed(fleet, manager):
     assert not any("WATCHDOG" in message for message in [*manager.messages, *manager.drain()])
 
 
-@pytest.fixture
-def slow(fleet, faults):
-    """A kv service whose store takes long to be loaded: each read of its files does."""
-    services = {"kv": {"listen": TCP, "storage": f"{faults.root}/store"}}
-    server = fleet.start(services)
-    with server.kv() as client:
-        for i in range(300):
-            assert client.ask(b"SET %d %s" % (i, 1000 * b"a")) == b"OK"
-    server.stop()
-    faults.read.delay_ms = 100
-    return services
-
-
 def expect_progress(manager):
     """Two messages; the second is later by a second, in which the loading has got on."""
     done = []
@@ -249,11 +237,11 @@ def expect_progress(manager):
 @with_systemd
 def test_a_start_that_loads_a_store_puts_the_timeout_off_and_feeds_the_watchdog(
         fleet, manager, faults, slow):
-    server = fleet.launch(slow, env={**faults.env, **manager.environment})
+    server = fleet.launch(kv(), env={**faults.env, **manager.environment})
     expect_progress(manager)
     assert not any("READY" in message for message in manager.messages)
     assert not server.log.matches("echod: ready")
-    faults.read.delay_ms = 0
+    slow.delay_ms = 0
     manager.wait("READY")
 
 
@@ -261,19 +249,20 @@ def test_a_start_that_loads_a_store_puts_the_timeout_off_and_feeds_the_watchdog(
 def test_a_reload_that_loads_a_store_puts_the_timeout_off(fleet, manager, faults, slow):
     server = fleet.launch(echo(), env={**faults.env, **manager.environment})
     manager.wait("READY")
-    server.configure({**echo(), **slow})
+    server.configure({**echo(), **kv()})
     server.send_signal(signal.SIGHUP)
     manager.wait("RELOADING")
     expect_progress(manager)
     assert "READY" not in manager.messages[-1]
-    faults.read.delay_ms = 0
+    slow.delay_ms = 0
     assert manager.wait("READY")["STATUS"] == "Serving 2 services on 2 addresses"
 
 
 @with_systemd
 def test_a_load_that_is_stuck_does_not_put_the_timeout_off(fleet, manager, faults, slow):
-    with faults.read.held() as barrier:
-        server = fleet.launch(slow, env={**faults.env, **manager.environment, "WATCHDOG_USEC": "500000"})
+    with slow.held() as barrier:
+        server = fleet.launch(
+            kv(), env={**faults.env, **manager.environment, "WATCHDOG_USEC": "500000"})
         barrier.wait_held()
         for _ in range(12):  # three seconds of a loop that is well
             manager.wait("WATCHDOG")
