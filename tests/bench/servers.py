@@ -109,8 +109,13 @@ class Server:
         try:
             with socket.create_connection(("127.0.0.1", port)) as client:
                 client.sendall(self.ping)
-                answer = client.recv(64)
-                return answer != b"" and not answer.startswith(b"-LOADING")
+                answer = b""
+                while len(answer) <= len(self.greeting):
+                    piece = client.recv(64)
+                    if not piece:
+                        return False
+                    answer += piece
+                return b"loading" not in answer.lower()
         except OSError:
             return False
 
@@ -123,6 +128,7 @@ class Server:
 class Echod(Server):
     name = "echod"
     dialect = "kv"
+    greeting = b"READY\n"
     ping = b"GET x\n"
 
     def __init__(self, program, directory):
@@ -161,6 +167,7 @@ class Durable:
 
 class DurableEchod(Durable, Server):
     dialect = "kv"
+    greeting = b"READY\n"
     ping = b"GET x\n"
 
     def __init__(self, program, directory, disk, sync):
