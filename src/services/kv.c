@@ -320,8 +320,8 @@ static void kv_report(const struct instance *instance, struct report *report)
 	if (stats.durable) {
 		report->number(report, "commits_total", stats.commits);
 		report->number(report, "commit_failures_total", stats.failures);
-		report->number(report, "unsettled", stats.uncommitted);
-		report->number(report, "journal_bytes", stats.log_bytes);
+		report->number(report, "uncommitted", stats.uncommitted);
+		report->number(report, "wal_bytes", stats.log_bytes);
 	}
 	report->number(report, "refused_sets_total", kv->refused);
 	if (!stats.durable || !stats.read_only)

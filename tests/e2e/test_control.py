@@ -273,7 +273,7 @@ def test_status_of_what_is_shipped_fits_on_a_screen(echod, echoctl):
     assert len(lines) <= 23 and max(len(line) for line in lines if "configuration" not in line) < 80
     assert f"echo: serves {server.address('echo', 'tcp')}, {server.address('echo', 'udp')}\n" in text
     assert re.search(r"^kv: entries 1, memory [\d.]+ KB, memory limit 64.0 MB, commits 1$", text, re.M)
-    assert re.search(r"^kv: commit failures 0, unsettled 0, journal \d+ B, refused sets 0$", text, re.M)
+    assert re.search(r"^kv: commit failures 0, uncommitted 0, wal \d+ B, refused sets 0$", text, re.M)
     assert "none" not in text
 
 
