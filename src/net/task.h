@@ -15,7 +15,10 @@ struct task *task_new(struct loop *loop, int fd, void (*run)(void *arg), void *a
 /* NULL is fine. */
 void task_free(struct task *task);
 
-/* Runs it in that many ms (0 = at the end of this turn), instead of at the time that was set before. */
+/*
+ * Runs it in that many ms, or before if that was scheduled before; 0 = at the end of this turn, besides. A run, whatever
+ * for, ends what was scheduled.
+ */
 void task_schedule(struct task *task, int64_t ms);
 /* Runs it in the next turn, so that one task of many steps leaves the others theirs. */
 void task_next_turn(struct task *task);
