@@ -117,7 +117,7 @@ static void unlog_change(struct keyspace *keyspace, const struct logged *logged)
 /* The change is in the table. */
 static void note_change(struct keyspace *keyspace)
 {
-	keyspace->changed = keyspace->logged;
+	keyspace->changed |= keyspace->logged;
 	if (keyspace->undoable)
 		keyspace->commit = keyspace->open->commit;
 }
@@ -126,8 +126,10 @@ static int set_item(struct keyspace *keyspace, const struct table_key *key, cons
 {
 	if (table_set(keyspace->table, key, item) == -1)
 		return -1;
-	if (item->expires != 0 && item->expires < keyspace->earliest)
+	if (item->expires != 0 && item->expires < keyspace->earliest) {
 		keyspace->earliest = item->expires;
+		keyspace->sooner = true;
+	}
 	return 0;
 }
 
@@ -181,20 +183,18 @@ int keyspace_rename(struct keyspace *keyspace, const struct table_key *from,
 	return -1;
 }
 
-/*
- * Deletes a key that has expired. No result rests on it, and it has no undo: should its commit fail, the key is on the
- * disk, and has expired there, too.
- */
-static void expire(struct keyspace *keyspace, const struct table_key *key)
+bool keyspace_expire(struct keyspace *keyspace, const struct table_key *key)
 {
 	enum kv_status refusal = keyspace->refusal;
 	struct logged logged;
+	bool done = !keyspace->read_only && log_change(keyspace, key, NULL, false, &logged) == 0;
 
-	if (!keyspace->read_only && log_change(keyspace, key, NULL, false, &logged) == 0) {
-		table_delete(keyspace->table, key);
-		keyspace->changed = keyspace->logged;
-	}
 	keyspace->refusal = refusal;
+	if (!done)
+		return false;
+	table_delete(keyspace->table, key);
+	keyspace->changed |= keyspace->logged;
+	return true;
 }
 
 /* --- reads --- */
@@ -207,7 +207,7 @@ bool keyspace_get(struct keyspace *keyspace, const struct table_key *key, struct
 		return false;
 	if (!has_expired(keyspace, item))
 		return true;
-	expire(keyspace, key);
+	keyspace_expire(keyspace, key);
 	return false;
 }
 

@@ -33,6 +33,7 @@ struct keyspace {
 	uint64_t last_commit;           /* the number of the newest batch */
 	struct uncommitted uncommitted; /* the undos of all batches that are not committed */
 	int64_t earliest; /* ms since 1970: no key expires before; INT64_MAX = none expires */
+	bool sooner;      /* that was lowered, since the store has cleared it */
 	int64_t now;      /* of the calls that are run together; 0 = not needed yet */
 	/* Of the command that runs; the store clears them before: */
 	bool changed;           /* the open batch has got a change */
@@ -75,7 +76,13 @@ size_t keyspace_count(struct keyspace *keyspace);
 uint64_t keyspace_scan(struct keyspace *keyspace, uint64_t cursor,
     int (*each)(void *arg, const struct slice *key, const struct item *item), void *arg);
 
-/* --- for the store and its commits --- */
+/* --- for the store, its sweep and its commits --- */
+
+/*
+ * Deletes a key that is in the table and has expired. No result rests on it, and it has no undo: should its commit
+ * fail, the key is on the disk, and has expired there, too. false: not now, the store is read-only or short of memory.
+ */
+bool keyspace_expire(struct keyspace *keyspace, const struct table_key *key);
 
 /* The batch is durable: frees it and its undos. */
 void keyspace_committed(struct keyspace *keyspace, struct batch *batch);

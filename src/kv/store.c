@@ -13,10 +13,13 @@
 #include "kv/engine.h"
 #include "kv/keyspace.h"
 #include "kv/loader.h"
+#include "kv/sweep.h"
 
 struct store {
 	struct engine engine;
+	struct engine_host host;
 	struct keyspace keyspace;
+	struct sweep sweep;
 	struct commits *commits; /* NULL = the store is in memory only */
 	size_t max_memory;
 };
@@ -46,6 +49,16 @@ static void store_prepare(struct engine *engine, struct call *calls, size_t coun
 			table_prefetch_entry(table, &calls[i].key);
 }
 
+/* Asks for work when the next slice of the sweep is due. */
+static void schedule_sweep(struct store *store)
+{
+	int64_t wait = sweep_wait(&store->sweep, &store->keyspace);
+
+	store->keyspace.sooner = false;
+	if (wait != -1) /* 0 would be at the end of this turn, with all slices in it */
+		store->host.work_in(store->host.arg, wait > 0 ? wait : 1);
+}
+
 static void store_submit(struct engine *engine, const struct call *call, struct kv_result *result)
 {
 	struct store *store = (struct store *)engine;
@@ -69,19 +82,32 @@ static void store_submit(struct engine *engine, const struct call *call, struct 
 		*result = (struct kv_result){ .status = keyspace->refusal };
 	if (keyspace->changed && (commit = commits_schedule(store->commits)) != 0)
 		result->commit = commit;
+	if (keyspace->sooner)
+		schedule_sweep(store);
 }
 
 static void store_work(void *engine)
 {
 	struct store *store = engine;
-	bool is_loaded;
+	struct keyspace *keyspace = &store->keyspace;
+	bool is_loaded = keyspace->table != NULL;
 
-	if (store->commits == NULL)
+	if (store->commits != NULL)
+		commits_work(store->commits);
+	if (keyspace->table == NULL)
 		return;
-	is_loaded = store->keyspace.table != NULL;
-	commits_work(store->commits);
-	if (!is_loaded && store->keyspace.table != NULL)
-		table_set_max_memory(store->keyspace.table, store->max_memory);
+	if (!is_loaded) {
+		table_set_max_memory(keyspace->table, store->max_memory);
+		keyspace->earliest = 0; /* it is not known, so the sweep looks at all */
+	}
+	keyspace->now = 0;
+	if (sweep_wait(&store->sweep, keyspace) == 0) {
+		keyspace->changed = false;
+		sweep_run(&store->sweep, keyspace);
+		if (keyspace->changed)
+			commits_schedule(store->commits);
+	}
+	schedule_sweep(store);
 }
 
 static int store_backup(struct engine *engine, const char *directory, struct error *error)
@@ -145,7 +171,9 @@ struct engine *store_new(
 		return NULL;
 	}
 	store->engine = (struct engine){ .ops = &store_ops, .fd = -1 };
+	store->host = *host;
 	store->keyspace.earliest = INT64_MAX;
+	sweep_init(&store->sweep);
 	store->keyspace.logged = durable;
 	store->keyspace.undoable = durable && settings->always;
 	if (durable) {

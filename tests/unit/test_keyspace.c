@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "kv/batch.h"
+#include "kv/sweep.h"
 
 /* --- allocations that fail on request; a sanitizer has an allocator of its own --- */
 
@@ -79,6 +80,25 @@ static int put(const char *name, const char *value)
 	struct item item = { .value = { value, strlen(value) } };
 
 	return keyspace_put(&keyspace, &key, &item);
+}
+
+static int put_until(const char *name, const char *value, int64_t expires)
+{
+	struct table_key key = begin_call(name);
+	struct item item = { { value, strlen(value) }, expires };
+
+	return keyspace_put(&keyspace, &key, &item);
+}
+
+static int rename_key(const char *from, const char *to)
+{
+	struct table_key to_key = begin_call(to), key = begin_call(from);
+	struct item item;
+
+	/* Not an assertion, which allocates. */
+	if (!keyspace_get(&keyspace, &key, &item))
+		return -2;
+	return keyspace_rename(&keyspace, &key, &item, &to_key);
 }
 
 static bool remove_key(const char *name)
@@ -172,6 +192,224 @@ START_TEST(without_undos_nothing_rests_on_a_commit)
 	ck_assert_uint_eq(keyspace.commit, 0);
 	ck_assert_uint_eq(keyspace.open->changes, 1);
 	ck_assert_uint_eq(keyspace.uncommitted.count, 0);
+	end();
+}
+END_TEST
+
+/* --- expiry: the time is keyspace.now --- */
+
+static size_t entries(void)
+{
+	struct table_stats stats;
+
+	table_stats(keyspace.table, &stats);
+	return stats.entries;
+}
+
+START_TEST(a_key_is_missing_from_its_millisecond_on)
+{
+	begin(false, false);
+	put_until("a", "1", 2000);
+	keyspace.now = 1999;
+	expect("a", "1");
+	keyspace.now = 2000;
+	ck_assert(!remove_key("a"));
+	ck_assert_uint_eq(entries(), 0); /* the access has deleted it */
+	put_until("a", "1", 1000);
+	expect("a", NULL);
+	ck_assert_uint_eq(entries(), 0);
+	put_until("a", "1", 3000);
+	put("a", "2"); /* ends the expiry */
+	keyspace.now = 4000;
+	expect("a", "2");
+	end();
+}
+END_TEST
+
+START_TEST(a_clock_that_is_set_back_brings_nothing_back_that_was_deleted)
+{
+	begin(false, false);
+	put_until("a", "1", 2000);
+	put_until("b", "1", 2000);
+	keyspace.now = 2000;
+	expect("a", NULL);
+	keyspace.now = 1000;
+	expect("a", NULL);
+	expect("b", "1");
+	end();
+}
+END_TEST
+
+START_TEST(an_expired_key_is_deleted_in_the_log_and_nobody_waits)
+{
+	begin(true, true);
+	put_until("a", "1", 2000);
+	keyspace_committed(&keyspace, take_batch());
+	keyspace.now = 2000;
+	expect("a", NULL);
+	ck_assert(keyspace.changed);
+	ck_assert_uint_eq(keyspace.commit, 0);
+	ck_assert_uint_eq(keyspace.open->changes, 1);
+	ck_assert_uint_eq(keyspace.uncommitted.count, 0);
+	expect("a", NULL);
+	ck_assert(!keyspace.changed);
+	ck_assert_uint_eq(keyspace.commit, 0);
+	/* The failure of its commit does not bring it back, and leaves what others have done. */
+	put("a", "2");
+	ck_assert(keyspace_roll_back(&keyspace, &keyspace.open));
+	expect("a", NULL);
+	end();
+}
+END_TEST
+
+START_TEST(that_an_uncommitted_key_has_expired_rests_on_its_commit)
+{
+	struct batch *batch;
+
+	begin(true, true);
+	put("a", "1");
+	keyspace_committed(&keyspace, take_batch());
+	put_until("a", "2", 2000);
+	batch = take_batch();
+	keyspace.now = 2000;
+	expect("a", NULL);
+	ck_assert_uint_eq(keyspace.commit, batch->commit);
+	ck_assert(keyspace_roll_back(&keyspace, &keyspace.open));
+	ck_assert(keyspace_roll_back(&keyspace, &batch));
+	expect("a", "1");
+	end();
+}
+END_TEST
+
+START_TEST(a_read_only_store_does_not_show_expired_keys)
+{
+	begin(true, true);
+	put_until("a", "1", 2000);
+	keyspace_committed(&keyspace, take_batch());
+	keyspace.now = 2000;
+	keyspace.read_only = keyspace.deletes = true;
+	expect("a", NULL);
+	ck_assert_int_eq(keyspace.refusal, KV_OK);
+	ck_assert(!remove_key("a"));
+	ck_assert_int_eq(keyspace.refusal, KV_OK);
+	ck_assert_ptr_null(keyspace.open);
+	ck_assert_uint_eq(entries(), 1);
+	end();
+}
+END_TEST
+
+static int count_key(void *arg, const struct slice *key, const struct item *item)
+{
+	(void)key;
+	(void)item;
+	++*(size_t *)arg;
+	return 0;
+}
+
+START_TEST(a_scan_shows_no_expired_keys_and_rests_on_all_commits)
+{
+	size_t count = 0;
+
+	begin(true, true);
+	put("a", "1");
+	put_until("b", "1", 2000);
+	put_until("c", "1", 2001);
+	keyspace.now = 2000;
+	begin_call("");
+	ck_assert_uint_eq(keyspace_scan(&keyspace, 0, count_key, &count), 0);
+	ck_assert_uint_eq(count, 2);
+	ck_assert_uint_eq(keyspace.commit, 1);
+	begin_call("");
+	ck_assert_uint_eq(keyspace_count(&keyspace), 3);
+	ck_assert_uint_eq(keyspace.commit, 1);
+	keyspace_committed(&keyspace, take_batch());
+	begin_call("");
+	keyspace_count(&keyspace);
+	ck_assert_uint_eq(keyspace.commit, 0);
+	end();
+}
+END_TEST
+
+/* Runs slices until the sweep rests, and returns for how long. */
+static int64_t sweep_all(struct sweep *sweep)
+{
+	int64_t wait;
+
+	do {
+		sweep->next = 0;
+		keyspace.changed = false;
+		sweep_run(sweep, &keyspace);
+		sweep->next = 0;
+		wait = sweep_wait(sweep, &keyspace);
+	} while (wait == 0);
+	return wait;
+}
+
+START_TEST(a_sweep_deletes_what_has_expired_and_rests_until_the_next)
+{
+	struct sweep sweep;
+	char name[16];
+
+	begin(true, true);
+	sweep_init(&sweep);
+	put("never", "1");
+	ck_assert_int_eq(sweep_wait(&sweep, &keyspace), -1);
+	for (int i = 0; i < 3000; i++) {
+		snprintf(name, sizeof(name), "key%d", i);
+		put_until(name, "1", i % 3 == 0 ? 9000 : 2000);
+	}
+	ck_assert(keyspace.sooner);
+	ck_assert_int_eq(sweep_wait(&sweep, &keyspace), 1000);
+	keyspace_committed(&keyspace, take_batch());
+	keyspace.now = 1999;
+	ck_assert_int_eq(sweep_all(&sweep), 1);
+	ck_assert_uint_eq(entries(), 3001);
+	keyspace.now = 2000;
+	ck_assert_int_eq(sweep_all(&sweep), 7000);
+	ck_assert_uint_eq(entries(), 1001);
+	ck_assert_uint_eq(keyspace.open->changes, 2000);
+	keyspace.now = 9000;
+	ck_assert_int_eq(sweep_all(&sweep), -1);
+	ck_assert_uint_eq(entries(), 1);
+	expect("never", "1");
+	end();
+}
+END_TEST
+
+/* What is put while a pass is under way, at a place that it has seen, is not forgotten. */
+START_TEST(a_sweep_notices_what_is_put_meanwhile)
+{
+	struct sweep sweep;
+
+	begin(false, false);
+	sweep_init(&sweep);
+	put_until("a", "1", 5000);
+	sweep.cursor = 1;
+	keyspace.earliest = sweep.left = INT64_MAX;
+	put_until("b", "1", 3000);
+	ck_assert_int_eq(sweep_wait(&sweep, &keyspace), 0);
+	sweep_all(&sweep);
+	ck_assert_int_le(keyspace.earliest, 3000);
+	end();
+}
+END_TEST
+
+START_TEST(a_sweep_of_a_read_only_store_comes_back)
+{
+	struct sweep sweep;
+
+	begin(true, true);
+	sweep_init(&sweep);
+	put_until("a", "1", 2000);
+	keyspace_committed(&keyspace, take_batch());
+	keyspace.now = 2000;
+	keyspace.read_only = true;
+	sweep_run(&sweep, &keyspace);
+	ck_assert_int_gt(sweep_wait(&sweep, &keyspace), 0);
+	ck_assert_uint_eq(entries(), 1);
+	keyspace.read_only = false;
+	ck_assert_int_eq(sweep_all(&sweep), -1);
+	ck_assert_uint_eq(entries(), 0);
 	end();
 }
 END_TEST
@@ -292,7 +530,70 @@ START_TEST(a_put_past_the_budget_changes_nothing)
 }
 END_TEST
 
+START_TEST(a_rename_is_one_commit)
+{
+	begin(true, true);
+	put_until("a", "1", 5000);
+	put("b", "2");
+	keyspace_committed(&keyspace, take_batch());
+	ck_assert_int_eq(rename_key("a", "b"), 0);
+	ck_assert_uint_eq(keyspace.open->changes, 2);
+	ck_assert_uint_eq(keyspace.commit, keyspace.open->commit);
+	expect("a", NULL);
+	expect("b", "1");
+	keyspace.now = 5000;
+	expect("b", NULL);
+	keyspace.now = 1000;
+	ck_assert(keyspace_roll_back(&keyspace, &keyspace.open));
+	expect("a", "1");
+	expect("b", "2");
+	end();
+}
+END_TEST
+
+START_TEST(a_rename_past_the_budget_changes_nothing)
+{
+	struct table_stats stats;
+
+	begin(true, true);
+	put("a", long_value);
+	keyspace_committed(&keyspace, take_batch());
+	table_stats(keyspace.table, &stats);
+	table_set_max_memory(keyspace.table, stats.memory / 2);
+	ck_assert_int_eq(rename_key("a", "b"), -1);
+	expect_nothing_changed("b", NULL, 0, 0);
+	expect("a", long_value);
+	end();
+}
+END_TEST
+
 #ifdef CAN_FAIL_ALLOCATIONS
+START_TEST(a_rename_without_memory_changes_nothing)
+{
+	unsigned n = 0;
+	int result;
+
+	for (;;) {
+		begin(true, true);
+		put("a", long_value);
+		put("b", "2");
+		keyspace_committed(&keyspace, take_batch());
+		failing = ++n;
+		result = rename_key("a", "b");
+		failing = 0;
+		if (result == 0)
+			break;
+		expect_nothing_changed("b", "2", 0, 0);
+		expect("a", long_value);
+		end();
+	}
+	ck_assert_uint_ge(n, 4);
+	expect("a", NULL);
+	expect("b", long_value);
+	end();
+}
+END_TEST
+
 /* Each allocation of a put fails in turn, until one has all: batch, record, places of undos, undo, entry. */
 START_TEST(a_put_without_memory_changes_nothing)
 {
@@ -357,8 +658,20 @@ int main(void)
 	tcase_add_test(tests, a_rollback_leaves_no_trace);
 	tcase_add_test(tests, a_read_only_store_shows_what_it_has);
 	tcase_add_test(tests, what_waits_to_be_undone_is_not_shown);
+	tcase_add_test(tests, a_key_is_missing_from_its_millisecond_on);
+	tcase_add_test(tests, a_clock_that_is_set_back_brings_nothing_back_that_was_deleted);
+	tcase_add_test(tests, an_expired_key_is_deleted_in_the_log_and_nobody_waits);
+	tcase_add_test(tests, that_an_uncommitted_key_has_expired_rests_on_its_commit);
+	tcase_add_test(tests, a_read_only_store_does_not_show_expired_keys);
+	tcase_add_test(tests, a_scan_shows_no_expired_keys_and_rests_on_all_commits);
+	tcase_add_test(tests, a_sweep_deletes_what_has_expired_and_rests_until_the_next);
+	tcase_add_test(tests, a_sweep_notices_what_is_put_meanwhile);
+	tcase_add_test(tests, a_sweep_of_a_read_only_store_comes_back);
 	tcase_add_test(tests, a_put_past_the_budget_changes_nothing);
+	tcase_add_test(tests, a_rename_is_one_commit);
+	tcase_add_test(tests, a_rename_past_the_budget_changes_nothing);
 #ifdef CAN_FAIL_ALLOCATIONS
+	tcase_add_test(tests, a_rename_without_memory_changes_nothing);
 	tcase_add_test(tests, a_put_without_memory_changes_nothing);
 	tcase_add_test(tests, a_rollback_without_memory_goes_on_later);
 #endif
