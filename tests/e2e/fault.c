@@ -55,7 +55,7 @@ struct rule {
 	_Atomic uint32_t delay_ms;
 	_Atomic uint32_t error; /* errno to fail with; 0 = none */
 	_Atomic uint32_t done;
-	_Atomic uint32_t skip;  /* as many calls succeed first */
+	_Atomic uint32_t skip;  /* as many calls are neither held nor fail first */
 	_Atomic uint32_t limit; /* as many calls fail, then no more; 0 = all */
 };
 
@@ -189,6 +189,11 @@ static bool is_path_ours(int at, const char *path, char name[PATH_MAX])
 	ours = fd != -1 && is_ours(fd, directory);
 	if (fd != -1)
 		close(fd);
+	else if (strncmp(path, fault.root, fault.root_length) == 0) { /* the directory is gone */
+		snprintf(name, PATH_MAX, "%s", path + fault.root_length);
+		errno = saved;
+		return true;
+	}
 	if (ours && snprintf(name, PATH_MAX, "%s%s%s", directory, *directory == '\0' ? "" : "/",
 			last) >= PATH_MAX)
 		abort();
@@ -328,15 +333,16 @@ static int apply(struct rule *rule)
 	rule->calls++;
 	if (rule->delay_ms > 0)
 		sleep_ms(rule->delay_ms);
+	if (rule->skip > 0 && (rule->hold || rule->error != 0)) {
+		rule->skip--;
+		rule->waiting--;
+		return 0;
+	}
 	while (rule->hold)
 		sleep_ms(1);
 	rule->waiting--;
 	if ((error = (int)rule->error) == 0)
 		return 0;
-	if (rule->skip > 0) {
-		rule->skip--;
-		return 0;
-	}
 	if (rule->limit > 0 && --rule->limit == 0)
 		rule->error = 0;
 	return error;

@@ -70,8 +70,10 @@ class Rule:
         self.error = 0
 
     @contextmanager
-    def held(self):
-        self.hold = 1
+    def held(self, skip=0):
+        """Holds the call after the next `skip`, and all behind it."""
+        self.waiting = 0  # a daemon may have been killed while it waited
+        self.skip, self.hold = skip, 1
         try:
             yield self
         finally:

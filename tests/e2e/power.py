@@ -74,8 +74,6 @@ class File:
 
     def image(self, keep, sector):
         """One of the contents that it may have; keep() says of an unsafe sector whether it is there."""
-        if not self.changes:
-            return self.content
         content = bytearray(self.content)
         for change in self.changes:
             if change.is_safe:
