@@ -1,14 +1,19 @@
 """kv with storage: what it promises while the disk is slow, and how it begins and ends."""
 
 import os
+import re
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from statistics import median
 
 import pytest
 
 import harness
-from crowd import Crowd, Mix, read_all, survived
+from crowd import Crowd, Mix
+from stored import (LONG, checkpoint, fill_segment, frames, segments, size_of, snapshot_keys,
+                    wait_checkpoint, wait_quiet)
 
 OK, MISSING = b"OK", b"NOT_FOUND"
 KV, ECHO = "unix://$DIR/kv", "unix://$DIR/echo"
@@ -40,7 +45,7 @@ def test_an_answer_waits_for_the_disk_and_nobody_else_does(start, faults, call):
     server = start()
     assert ask_all(server, b"SET safe 1", b"SET gone 1") == [OK, OK]
     with server.kv() as writer, server.kv() as reader, server.connect("echo") as echo:
-        with getattr(faults, call).held() as barrier:
+        with getattr(faults.wal, call).held() as barrier:
             writer.send(b"SET a 1\nDEL gone\n")
             barrier.wait_held()
             reader.send(b"GET safe\n")
@@ -164,45 +169,33 @@ def test_others_are_answered_within_milliseconds_beside_a_slow_disk(start, fault
 # --- batches ---
 
 
-def journal_commits(faults):
-    """Pages of the root that were written: one for each."""
-    return faults.dsync.calls
-
-
 def commits(faults):
-    """Of batches that clients wait for: the syncs, without those of the journal."""
-    return faults.sync.calls - journal_commits(faults)
-
-
-def wait_until_moved(faults, since=0):
-    """Until all that is safe is in the journal, and folded: for a while there is no commit."""
-
-    def is_quiet():
-        before = journal_commits(faults)
-        time.sleep(0.4)
-        return since < journal_commits(faults) == before
-
-    harness.wait_until(is_quiet, "the journal has it all")
+    """The batches that have been written so far, and each has been synced once; the trace is on."""
+    wal = [record for record in faults.records() if record.kind in "WE" and (
+        record.kind == "E" or (record.data and "wal." in record.name))]  # fmt: skip
+    kinds = "".join(record.kind for record in wal)
+    assert "WW" not in kinds, "a batch that is written in pieces, or without a sync"
+    return len(frames(faults))
 
 
 def test_a_pipeline_is_one_commit(start, faults):
     server = start()
+    faults.trace = 1
     with server.kv() as client:
-        before = commits(faults)
         client.send(b"SET a 1\nGET a\nSET b 2\nDEL a\nGET a\nGET b\nSET a 3\nGET a\nDEL c\n")
         answers = b"".join(client.lines(9))
         assert answers == b"OK\n1\nOK\nDELETED\nNOT_FOUND\n2\nOK\n3\nNOT_FOUND\n"
-        assert commits(faults) == before + 1
+        assert commits(faults) == 1
         client.send(b"".join(b"SET key%d %d\n" % (n, n) for n in range(1000)))
         assert client.lines(1000) == [b"OK\n"] * 1000
-        assert commits(faults) <= before + 3
+        assert commits(faults) <= 3
 
 
 def test_all_that_waits_for_a_commit_shares_the_next_one(start, faults):
     server = start()
+    faults.trace = 1
     clients = [server.kv() for _ in range(30)]
-    before = commits(faults)
-    with faults.sync.held() as barrier, server.connect("echo") as echo:
+    with faults.wal.sync.held() as barrier, server.connect("echo") as echo:
         clients[0].send(b"SET key0 1\n")
         barrier.wait_held()
         for number, client in enumerate(clients[1:]):
@@ -211,16 +204,30 @@ def test_all_that_waits_for_a_commit_shares_the_next_one(start, faults):
     for client in clients:
         assert client.line() == b"OK\n"
         client.close()
-    assert commits(faults) == before + 2
+    assert commits(faults) == 2
 
 
 def test_requests_that_change_nothing_are_no_commit(start, faults):
     server = start()
     ask_all(server, b"SET a 1")
-    before = commits(faults)
+    wait_quiet(faults)
+    before = faults.write.calls
     assert ask_all(server, b"GET a", b"DEL b", b"GET b", b"FOO") == [
         b"1", MISSING, MISSING, b"ERROR: unknown command"]  # fmt: skip
-    assert commits(faults) == before
+    wait_quiet(faults)
+    assert faults.write.calls == before
+
+
+def test_a_store_at_rest_writes_nothing(start, faults):
+    """But one mark behind its last batch, by which a rotten batch can be told from a torn one."""
+    server = start()
+    ask_all(server, b"SET a 1")
+    wait_quiet(faults)
+    faults.trace = 1
+    ask_all(server, b"SET b 1")
+    wait_quiet(faults)
+    assert "".join(record.kind for record in faults.records()
+                   if record.kind in "WBE") == "WBEWBE"  # fmt: skip
 
 
 # --- sync = "interval" ---
@@ -237,20 +244,23 @@ def test_with_an_interval_answers_come_at_once(start, faults):
         assert client.ask(b"GET a") == MISSING
 
 
-def test_with_an_interval_nothing_is_written_before_it_is_over(start, faults):
+def test_with_an_interval_nothing_is_synced_before_it_is_over(start, faults):
     server = start(sync="interval", sync_interval="1h")
-    before = journal_commits(faults)
+    wait_quiet(faults)
+    before = faults.sync.calls
     assert ask_all(server, b"SET a 1") == [OK]
-    assert journal_commits(faults) == before
+    wait_quiet(faults)
+    assert faults.sync.calls == before
     server.stop()
     assert ask_all(start(), b"GET a") == [b"1"]
 
 
 def test_with_an_interval_what_is_older_survives_a_kill(start, faults):
     server = start(sync="interval", sync_interval="20ms")
-    before = journal_commits(faults)
+    faults.trace = 1
     assert ask_all(server, b"SET a 1") == [OK]
-    harness.wait_until(lambda: journal_commits(faults) > before, "a commit")
+    harness.wait_until(lambda: frames(faults), "a commit")
+    harness.wait_until(lambda: faults.records()[-1].kind == "E", "its end")
     server.kill()
     assert ask_all(start(), b"GET a") == [b"1"]
 
@@ -356,119 +366,133 @@ def test_programs_of_exec_get_no_descriptor_of_the_store(echod, faults):
     assert str(faults.root).encode() not in descriptors
 
 
-# --- LMDB's tools, while it runs ---
+# --- the snapshot ---
 
 
-needs_tools = pytest.mark.skipif(
-    not harness.program("mdb_copy"), reason="no LMDB tools (lmdb-utils)"
-)
-
-
-def run_tool(*command):
-    done = subprocess.run(list(map(str, command)), capture_output=True, check=False,
-                          timeout=harness.DEADLINE)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@needs_tools
-def test_tools_read_the_store_while_clients_write(start, faults):
+def test_a_checkpoint_moves_all_to_the_snapshot(start, faults):
     server, store = start(), faults.root / "store"
+    ask_all(server, b"SET a 1", b"SET b 1", b"SET a 2", b"DEL b")
+    newest = checkpoint(server, store)
+    assert snapshot_keys(store) == {b"a", b"filler"}
+    ask_all(server, b"SET c 3", b"DEL a")
+    server.kill()
+    server = start()
+    requests = [b"GET " + key for key in (b"a", b"b", b"c", b"filler")]
+    assert ask_all(server, *requests) == [MISSING, MISSING, b"3", newest]
+    checkpoint(server, store)
+    assert snapshot_keys(store) == {b"c", b"filler"}
+
+
+def test_a_stop_during_a_checkpoint(start, faults):
+    server, store = start(), faults.root / "store"
+    with faults.snapshot.sync.held() as barrier:
+        newest = fill_segment(server, store)
+        barrier.wait_held()
+        server.send_signal(harness.signal.SIGTERM)
+        server.log.wait("stopping")
+    server.wait_stopped()
+    assert ask_all(start(), b"GET filler") == [newest]
+
+
+def test_a_slow_snapshot_keeps_nobody_waiting(start, faults):
+    server, store = start(), faults.root / "store"
+    ask_all(server, b"SET a 1")
+    with faults.snapshot.write.held() as barrier:
+        newest = fill_segment(server, store)
+        barrier.wait_held()
+        with server.kv() as client:
+            for number in range(500):
+                assert client.ask(b"SET key%d %d" % (number, number)) == OK
+    server.kill()
+    found = ask_all(start(), b"GET a", b"GET key0", b"GET key499", b"GET filler")
+    assert found == [b"1", b"0", b"499", newest]
+
+
+needs_sqlite3 = pytest.mark.skipif(not harness.program("sqlite3"), reason="no sqlite3 (sqlite3)")
+
+
+@needs_sqlite3
+def test_sqlite3_reads_the_snapshot_while_clients_write(start, faults):
+    server, store = start(), faults.root / "store"
+    checkpoint(server, store)
     crowd = Crowd(4, Mix(5, keys=20))
-    for tool in (["mdb_stat", "-ef"], ["mdb_dump", "-a"], ["mdb_stat", "-a"]):
+    for query, pattern in (("select count(*) from kv", rb"\d+\n"), ("pragma quick_check", rb"ok\n")):
         crowd.connect(server)
-        process = subprocess.Popen([*tool, store], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(["sqlite3", "-readonly", store / "snapshot.db", query],
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
         crowd.run(until=lambda: process.poll() is not None)
-        assert process.returncode == 0 and process.stdout.read()
+        assert re.fullmatch(pattern, process.stdout.read())
         process.stdout.close()
         crowd.close()
-    assert b"format\n" in run_tool("mdb_dump", "-p", "-s", "meta", store).replace(b" ", b"")
+    assert not server.log.matches("read-only")
 
 
-def has_passed(seconds):
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() > end
+def test_a_reader_delays_the_checkpoint_and_nothing_else(start, faults):
+    server, store = start(), faults.root / "store"
+    checkpoint(server, store)
+    with closing(sqlite3.connect(store / "snapshot.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        before = reader.execute("SELECT count(*) FROM kv").fetchone()
+        ask_all(server, b"SET a 1")
+        newest = fill_segment(server, store, count=2)
+        assert len(segments(store)) > 1
+        assert ask_all(server, b"SET b 2") == [OK]
+        assert reader.execute("SELECT count(*) FROM kv").fetchone() == before
+        assert not server.log.matches("read-only")
+        reader.execute("COMMIT")
+        wait_checkpoint(store)
+    assert snapshot_keys(store) >= {b"a", b"filler"}
+    server.kill()
+    assert ask_all(start(), b"GET a", b"GET b", b"GET filler") == [b"1", b"2", newest]
 
 
-@needs_tools
-def test_a_copy_is_a_backup_of_one_moment(start, faults, workdir, fleet):
-    server, store, backup = start(), faults.root / "store", workdir / "backup"
-    backup.mkdir()
-    crowd = Crowd(4, Mix(6, keys=20))
-    crowd.connect(server)
-    enough = 500
-    crowd.run(until=lambda: sum(client.answered for client in crowd.clients) > enough)
-    for client in crowd.clients:
-        client.acknowledged = client.answered
-    crowd.run(until=has_passed(1))  # more than what a copy may lack
-    process = subprocess.Popen(["mdb_copy", store, backup])
-    crowd.run(until=lambda: process.poll() is not None)
-    assert process.returncode == 0
-    crowd.close()
-    restored = fleet.start({"kv": {"listen": "unix://$DIR/restored", "storage": str(backup)}})
-    found = {request.key: request.value for request in read_all(restored, crowd.all_keys())}
-    for client in crowd.clients:
-        own = {key: found[key] for key in crowd.mix.all_keys([client.name])}
-        survived(client.requests, client.acknowledged, own)
+def test_a_reader_that_was_killed_is_in_nobody_s_way(start, faults):
+    server, store = start(), faults.root / "store"
+    checkpoint(server, store)
+    script = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None); " \
+             "db.execute('BEGIN'); print(*db.execute('SELECT count(*) FROM kv')); " \
+             "sys.stdout.flush(); sys.stdin.read()"  # fmt: skip
+    with subprocess.Popen(["/usr/bin/python3", "-c", script, store / "snapshot.db"],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:  # fmt: skip
+        assert reader.stdout.readline()
+        reader.kill()
+    checkpoint(server, store)
 
 
 # --- room ---
 
 
-def test_the_map_grows_by_itself(start, faults):
-    faults.map_divisor = 512  # half a megabyte in the place of 256
-    server = start()
-    value = b"v" * 10_000
-    maps = faults.map.calls
+@pytest.mark.slow
+def test_overwriting_does_not_grow_the_files_for_ever(start, faults):
+    """Three times what lives, and 256 MiB: here 320 MiB are written, and 3 live."""
+    server, store, sizes = start(), faults.root / "store", []
+    requests = b"".join(b"SET key%d %s\n" % (number, LONG) for number in range(50))
     with server.kv() as client:
-        for number in range(200):
-            assert client.ask(b"SET key%d %d%s" % (number, number, value)) == OK
-    wait_until_moved(faults)
-    assert faults.map.calls > maps + 1
-    assert not server.log.matches(r"storage .* failed|read-only")
-    server.kill()
-    requests = [b"GET key%d" % number for number in range(200)]
-    assert ask_all(start(), *requests) == [b"%d%s" % (n, value) for n in range(200)]
+        for _ in range((320 << 20) // len(requests)):
+            assert client.exchange(requests, 3 * 50) == b"OK\n" * 50
+            sizes.append(size_of(store))
+    assert max(sizes) < 3 * len(requests) + (256 << 20), sizes
+    wait_checkpoint(store)
+    wait_quiet(faults)
+    assert size_of(store) < 3 * len(requests) + (64 << 20)
 
 
-def overwrite(server, faults):
-    """The same keys, again and again: how large the file is in between, when the log is folded."""
-    pipeline = b"".join(b"SET key%d %s\n" % (number, b"v" * 1000) for number in range(200))
-
-    with server.kv() as client:
-        for _ in range(8):
-            for _ in range(5):
-                assert client.exchange(pipeline, 3 * 200) == b"OK\n" * 200
-            wait_until_moved(faults)
-            yield (faults.root / "store/data.mdb").stat().st_size
+def test_deleted_keys_leave_the_snapshot(start, faults):
+    server, store = start(), faults.root / "store"
+    keys = [b"key%d" % number for number in range(200)]
+    assert set(ask_all(server, *(b"SET %s %s" % (key, LONG) for key in keys))) == {OK}
+    checkpoint(server, store)
+    assert set(ask_all(server, *(b"DEL " + key for key in keys))) == {b"DELETED"}
+    checkpoint(server, store)
+    assert snapshot_keys(store) == {b"filler"}
 
 
-def test_overwriting_does_not_grow_the_file_for_ever(start, faults):
-    sizes = list(overwrite(start(), faults))
-    assert sizes[-1] < 2 * sizes[2], sizes
-
-
-@needs_tools
-def test_a_tool_that_was_killed_does_not_keep_old_pages_for_ever(start, faults):
-    server = start()
-    ask_all(server, *(b"SET old%d %s" % (number, b"v" * 1000) for number in range(200)))
-    wait_until_moved(faults)
-    with subprocess.Popen(["mdb_dump", "-a", faults.root / "store"], stdout=subprocess.PIPE) as tool:
-        assert tool.stdout.read(1000)  # it is in the middle, as the pipe takes no more
-        tool.kill()
-    sizes = list(overwrite(server, faults))
-    assert sizes[-1] < 2 * sizes[2], sizes
-
-
-def test_keys_that_lmdb_cannot_hold_are_a_mistake_in_the_config(fleet):
-    server = fleet.launch({"kv": {"listen": KV, "storage": STORE, "max_key": 512}})
-    server.wait_stopped_with(78, "max_key")
-
-
-def test_the_longest_keys_and_values(start):
-    key, value = b"k" * 511, b"v" * 400_000
-    settings = {"max_key": 511, "max_value": "512K", "max_line": "512K"}
+@pytest.mark.parametrize("length", [512, 65535])
+def test_the_longest_keys_and_values(start, faults, length):
+    key, value = b"k" * length, b"v" * 400_000
+    settings = {"max_key": length, "max_value": "512K", "max_line": "512K"}
     server = start(**settings)
     assert ask_all(server, b"SET " + key + b" " + value) == [OK]
+    checkpoint(server, faults.root / "store")
     server.kill()
     assert ask_all(start(**settings), b"GET " + key) == [value]
