@@ -5,20 +5,18 @@ import errno
 import os
 import random
 import shutil
-import subprocess
-import time
+import sqlite3
+from contextlib import closing
 
 import pytest
 
-import harness
+from faults import HALF
+from stored import (checkpoint, copy, fill_segment, read_frames, segment_path, segments, wait_mark)
 
 OK, MISSING = b"OK", b"NOT_FOUND"
 KV = "unix://$DIR/kv"
-NEEDS_HELP = "restore a backup, or move the directory away"
-
-needs_tools = pytest.mark.skipif(
-    not harness.program("mdb_load"), reason="no LMDB tools (lmdb-utils)"
-)
+NEEDS_HELP = "restore a backup"
+LOCK = "echod.lock"
 
 
 def kv(store):
@@ -27,27 +25,66 @@ def kv(store):
 
 def ask_all(server, requests):
     with server.kv() as client:
+        requests = list(requests)
         client.send(b"".join(request + b"\n" for request in requests))
         return [line[:-1] for line in client.lines(len(requests))]
 
 
+def contents(store, begin=""):
+    """All files with such names but the lock, which belongs to whoever tries."""
+    return {file.name: file.read_bytes() for file in store.iterdir()
+            if file.name != LOCK and file.name.startswith(begin)}  # fmt: skip
+
+
 class Stored:
-    """A store with pages of all kinds: folded and in the log, long values, free pages."""
+    """A store that was left in some state, and what it holds."""
 
     def __init__(self, path, data):
         self.path, self.data = path, data
-        self.content = (path / "data.mdb").read_bytes()
+        self.unchanged = ""  # when it is refused: the files whose names begin so
 
     def expect(self, server):
         answers = ask_all(server, [b"GET " + key for key in self.data])
-        assert answers == list(self.data.values())
+        wrong = [key for key, answer in zip(self.data, answers) if answer != self.data[key]]
+        assert not wrong, f"{len(wrong)} keys are wrong, such as {wrong[0]}"
 
-    def damaged(self, path, content):
-        """A copy with another data.mdb."""
+    def copied(self, path, without=()):
+        """A copy, in the place of one that may have been there."""
         shutil.rmtree(path, ignore_errors=True)
-        shutil.copytree(self.path, path)
-        (path / "data.mdb").write_bytes(content)
+        return copy(self.path, path, without)
+
+    def damaged(self, path, name, content):
+        """A copy with another content of one file; None = without that file."""
+        self.copied(path)
+        if content is None:
+            (path / name).unlink()
+        else:
+            (path / name).write_bytes(content)
         return path
+
+    def is_refused(self, fleet, path, pattern=NEEDS_HELP):
+        """Whether it is, with a message and no change; else it has all its values, twice."""
+        before = contents(path, self.unchanged)
+        server = fleet.launch(kv(path))
+        server.log.wait(r"info echod: ready|error|^echod: ")
+        if server.log.matches("info echod: ready"):
+            self.expect(server)
+            assert ask_all(server, [b"SET new 1"]) == [OK]
+            server.kill()
+            server = fleet.start(kv(path))
+            self.expect(server)
+            assert ask_all(server, [b"GET new", b"DEL new"]) == [b"1", b"DELETED"]
+            server.stop()
+            return False
+        server.wait_stopped_with(1, f"storage {path}: ")
+        assert server.errors.matches(pattern), f"the message does not say {pattern!r}"
+        changed = contents(path, self.unchanged)
+        names = [name for name in before | changed if before.get(name) != changed.get(name)]
+        assert not names, f"what was refused has been changed: {names}"
+        return True
+
+    def expect_refusal(self, fleet, path, pattern=NEEDS_HELP):
+        assert self.is_refused(fleet, path, pattern), "it is not refused"
 
 
 def set_some(server, data, randomness, keys):
@@ -57,26 +94,39 @@ def set_some(server, data, randomness, keys):
     data.update(changes)
 
 
-def is_quiet(path):
-    """Whether nothing has been written for a while."""
-    return time.time() - (path / "data.mdb").stat().st_mtime > 0.5
+def delete_some(server, data, keys):
+    assert set(ask_all(server, [b"DEL " + key for key in keys])) == {b"DELETED"}
+    data.update(dict.fromkeys(keys, MISSING))
 
 
 @pytest.fixture
 def stored(echod, workdir):
+    """Stopped; with a snapshot that has long values and deletions, and changes of it in the WAL."""
     data, randomness, path = {}, random.Random(3), workdir / "store"
     server = echod(kv(path))
-    for _ in range(3):
-        set_some(server, data, randomness, range(300))
-        harness.wait_until(lambda: is_quiet(path), "the log is folded")
-    gone = [key for number, key in enumerate(data) if number % 7 == 0]
-    assert set(ask_all(server, [b"DEL " + key for key in gone])) == {b"DELETED"}
-    data.update(dict.fromkeys(gone, MISSING))
-    set_some(server, data, randomness, range(280, 320))
-    big = randomness.randbytes(20_000).hex().encode()
-    assert ask_all(server, [b"SET big " + big]) == [OK]
-    data[b"big"] = big
+    set_some(server, data, randomness, range(300))
+    delete_some(server, data, [b"key%d" % number for number in range(0, 100, 7)])
+    data[b"filler"] = checkpoint(server, path)
+    for number in range(5):
+        set_some(server, data, randomness, range(number * 20, number * 20 + 30))
+    delete_some(server, data, [b"key%d" % number for number in range(200, 290, 7)])
+    set_some(server, data, randomness, range(290, 320))
     server.stop()
+    return Stored(path, data)
+
+
+@pytest.fixture
+def unmoved(fleet, faults):
+    """Killed; with some segments that are not in the snapshot yet."""
+    data, path = {}, faults.root / "store"
+    server = fleet.start(kv(path), env=faults.env)
+    with faults.snapshot.write.held():
+        for number in range(3):
+            set_some(server, data, random.Random(number), range(number * 10, number * 10 + 20))
+            data[b"filler"] = fill_segment(server, path)
+        wait_mark(path)
+        server.kill()
+    assert len(segments(path)) == 4
     return Stored(path, data)
 
 
@@ -95,22 +145,32 @@ def test_two_instances_cannot_share_a_store(fleet, stored):
 
 
 def test_a_store_is_free_again_after_a_kill(fleet, stored):
-    fleet.start(kv(stored.path)).kill()
+    for _ in range(5):
+        fleet.start(kv(stored.path)).kill()
     stored.expect(fleet.start(kv(stored.path)))
 
 
-@pytest.mark.parametrize("length", [0, 1, 100, 4095, 4096, 4097, 8192, 12288, 0.3, 0.7, -4096, -1])
-def test_a_file_cut_short(fleet, stored, workdir, length):
-    content = stored.content
+# --- files that are short, gone, garbage, or somebody else's ---
+
+
+def newest(path):
+    return segment_path(path, segments(path)[-1]).name
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 512, 4095, 4096, 4097, 0.5, -4096, -1])
+@pytest.mark.parametrize("file", ["snapshot.db", "wal"])
+def test_a_file_cut_short(fleet, stored, workdir, file, length):
+    """Of a segment only zeros may be missing at the end; but it is never shorter than 1 MiB."""
+    name = newest(stored.path) if file == "wal" else file
+    content = (stored.path / name).read_bytes()
     size = int(length * len(content)) if isinstance(length, float) else length
-    path = stored.damaged(workdir / "cut", content[:size])
-    before = (path / "data.mdb").read_bytes()
-    fleet.launch(kv(path)).wait_stopped_with(1, f"storage {path}: ")
-    assert fleet.members[-1].errors.matches(NEEDS_HELP)
-    assert (path / "data.mdb").read_bytes() == before
+    path = stored.damaged(workdir / "cut", name, content[:size])
+    is_refused = stored.is_refused(fleet, path)
+    assert is_refused or (file == "wal" and len(content[:size]) >= 1 << 20)
 
 
 GARBAGE = {
+    "nothing": b"",
     "zeros": bytes(65536),
     "noise": random.Random(1).randbytes(65536),
     "text": b"This is not a database.\n" * 1000,
@@ -119,201 +179,327 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE.keys())
-def test_garbage_in_the_place_of_the_file(fleet, stored, workdir, content):
+@pytest.mark.parametrize("file", ["snapshot.db", "wal"])
+def test_garbage_in_the_place_of_a_file(fleet, stored, workdir, file, content):
+    name = newest(stored.path) if file == "wal" else file
     if content is None:
-        content = stored.content[:8192] + random.Random(2).randbytes(len(stored.content) - 8192)
-    path = stored.damaged(workdir / "garbage", content)
+        good = (stored.path / name).read_bytes()
+        content = good[:8192] + random.Random(2).randbytes(65536)
+    path = stored.damaged(workdir / "garbage", name, content)
+    stored.expect_refusal(fleet, path)
+
+
+def test_garbage_in_files_that_do_not_matter(fleet, stored, workdir):
+    """Somebody else's files, and a spare segment, of which nothing is read."""
+    path = stored.damaged(workdir / "garbage", "wal.spare", random.Random(1).randbytes(65536))
+    (path / "notes").write_text("mine")
+    (path / "wal.old").write_text("mine, too")
+    assert not stored.is_refused(fleet, path)
+    assert (path / "notes").read_text() == "mine" and (path / "wal.old").exists()
+
+
+def test_each_file_that_is_gone(fleet, stored, workdir):
+    for name in sorted(os.listdir(stored.path)):
+        path = stored.damaged(workdir / "gone", name, None)
+        is_refused = stored.is_refused(fleet, path)
+        if name == "snapshot.db" or name == newest(stored.path):
+            assert is_refused, f"a store without {name} is taken"
+            assert not (path / name).exists()
+
+
+def test_each_segment_that_is_gone(fleet, unmoved, workdir):
+    for number in segments(unmoved.path)[:-1]:
+        name = segment_path(unmoved.path, number).name
+        path = unmoved.damaged(workdir / "gone", name, None)
+        unmoved.expect_refusal(fleet, path)
+    assert not unmoved.is_refused(fleet, unmoved.copied(workdir / "whole"))
+
+
+def test_segments_that_have_changed_places(fleet, unmoved, workdir):
+    first, second, *_ = segments(unmoved.path)
+    path = unmoved.copied(workdir / "exchanged")
+    segment_path(path, first).rename(path / "first")
+    segment_path(path, second).rename(segment_path(path, first))
+    (path / "first").rename(segment_path(path, second))
+    unmoved.expect_refusal(fleet, path)
+
+
+@pytest.fixture
+def other(fleet, workdir):
+    """Another store, which has begun in the same way."""
+    data, path = {}, workdir / "other"
+    server = fleet.start(kv(path))
+    set_some(server, data, random.Random(9), range(300))
+    data[b"filler"] = checkpoint(server, path)
+    set_some(server, data, random.Random(8), range(100))
+    server.stop()
+    return Stored(path, data)
+
+
+def test_files_of_another_store(fleet, stored, other, workdir):
+    for name in ("snapshot.db", newest(stored.path)):
+        path = stored.damaged(workdir / "mixed", name, (other.path / name).read_bytes())
+        stored.expect_refusal(fleet, path)
+
+
+def test_a_segment_of_another_store_that_comes_in_addition(fleet, stored, other, workdir):
+    path = stored.copied(workdir / "mixed")
+    number = segments(path)[-1]
+    segment_path(path, number + 1).write_bytes(segment_path(other.path, number).read_bytes())
+    stored.expect_refusal(fleet, path)
+
+
+def test_a_snapshot_from_before_the_last_checkpoint(fleet, stored, workdir):
+    """A backup of one file alone: the segments between it and the newest are gone."""
+    old = (stored.path / "snapshot.db").read_bytes()
+    server = fleet.start(kv(stored.path))
+    set_some(server, stored.data, random.Random(4), range(50))
+    stored.data[b"filler"] = checkpoint(server, stored.path)
+    server.stop()
+    path = stored.damaged(workdir / "old", "snapshot.db", old)
+    stored.expect_refusal(fleet, path)
+
+
+def test_a_store_of_an_older_echod(fleet, workdir):
+    path = workdir / "store"
+    path.mkdir()
+    (path / "data.mdb").write_bytes(bytes(8192))
     fleet.launch(kv(path)).wait_stopped_with(1, f"storage {path}: ")
-    assert fleet.members[-1].errors.matches(NEEDS_HELP)
+    assert fleet.members[-1].errors.matches(r"0\.1\.0|data\.mdb")
+    assert [file.name for file in path.iterdir() if file.name != LOCK] == ["data.mdb"]
 
 
-def test_a_file_that_is_gone(fleet, stored):
-    (stored.path / "data.mdb").unlink()
-    fleet.launch(kv(stored.path)).wait_stopped_with(1, f"storage {stored.path}: ")
-    assert not (stored.path / "data.mdb").exists()
+# --- bits ---
 
 
-def places(content, randomness, count):
-    """Where to damage it: anywhere, and where LMDB keeps what it relies on.
+class Places:
+    """Bits of all files: all of them, or some at random, most of them where there is something."""
 
-    But not in the numbers of the newest two commits: of two that fit, nobody could tell which is wrong.
-    """
-    pages = len(content) // 4096
-    headers = [page * 4096 + byte for page in range(pages) for byte in range(40)]
-    metas = [page * 4096 + byte for page in range(2) for byte in range(160)]
-    numbers = [144, 4096 + 144]
-    for _ in range(count):
-        at = randomness.choice(randomness.choice([range(len(content)), headers, metas]))
-        if at in numbers:
-            continue
-        yield at, randomness.choice([1, 2, 16, 128, 255])
+    def __init__(self, store):
+        self.contents = {file.name: file.read_bytes() for file in store.iterdir()}
+        self.used = {name: len(content.rstrip(b"\0")) for name, content in self.contents.items()}
+
+    def some(self, randomness, count):
+        names = [name for name in self.used if self.used[name]]
+        for _ in range(count):
+            name = randomness.choice(names)
+            size = randomness.choice([self.used[name], self.used[name], len(self.contents[name])])
+            at = randomness.randrange(randomness.choice([size, min(size, 4096)]))
+            yield name, at, randomness.randrange(8)
+
+    def all(self):
+        """But the zeros behind the end of a segment, of which some are enough."""
+        for name, content in self.contents.items():
+            far = range(self.used[name], len(content), 99_991)
+            for at in [*range(self.used[name]), *far]:
+                for bit in range(8):
+                    yield name, at, bit
+
+    def flipped(self, name, at, bit):
+        content = bytearray(self.contents[name])
+        content[at] ^= 1 << bit
+        return content
+
+
+def flip(fleet, store, places, directory):
+    """Each bit in turn, in a copy; how many were refused, and of how many."""
+    all_bits, refused, count = Places(store.path), 0, 0
+    path = store.copied(directory)
+    for name, at, bit in places(all_bits):
+        (path / name).write_bytes(all_bits.flipped(name, at, bit))
+        try:
+            is_refused = store.is_refused(fleet, path)
+        except AssertionError as mistake:
+            raise AssertionError(f"{name}, byte {at}, bit {bit}: {mistake}") from None
+        refused, count = refused + is_refused, count + 1
+        if is_refused:
+            (path / name).write_bytes(all_bits.contents[name])
+        else:
+            path = store.copied(directory)
+        fleet.members.pop()
+    return refused, count
 
 
 @pytest.mark.slow
 def test_flipped_bits(fleet, stored, workdir, randomness, pytestconfig):
-    """One byte is wrong. What comes up has all values, and has them after more changes and a restart, too."""
-    refused, count = 0, pytestconfig.getoption("--flipped-bits")
-    for at, bits in places(stored.content, randomness, count):
-        content = bytearray(stored.content)
-        content[at] ^= bits
-        path = stored.damaged(workdir / "flipped", content)
-        server = fleet.launch(kv(path))
-        server.log.wait(r"info echod: ready|error|^echod: ")
-        try:
-            if server.log.matches("info echod: ready"):
-                stored.expect(server)
-                data = dict(stored.data)
-                set_some(server, data, randomness, range(0, 300, 3))
-                server.stop()
-                server = fleet.start(kv(path))
-                Stored(path, data).expect(server)
-                server.stop()
-            else:
-                server.wait_stopped_with(1, f"storage {path}: ")
-                refused += 1
-        except AssertionError as mistake:
-            raise AssertionError(f"byte {at} (page {at // 4096} + {at % 4096}) ^ {bits}: "
-                                 f"{mistake}") from None  # fmt: skip
-    assert refused > count / 10
+    """What comes up has all values, and has them after a change, a kill and another start, too."""
+    if pytestconfig.getoption("--all-bits"):
+        flip(fleet, stored, lambda places: places.all(), workdir / "flipped")
+        return
+    count = pytestconfig.getoption("--flipped-bits")
+    some = lambda places: places.some(randomness, count)  # noqa: E731
+    refused, count = flip(fleet, stored, some, workdir / "flipped")
+    assert refused > count / 5
 
 
-# --- the spool ---
-
-
-class Spooled:
-    """A store whose daemon was killed before the journal had what is in the spool: a batch for each key."""
-
-    def __init__(self, path, keys, ends):
-        self.path, self.keys, self.ends = path, keys, ends
-        self.content = (path / "spool.0").read_bytes()
-
-    def damaged(self, path, content):
-        shutil.rmtree(path, ignore_errors=True)
-        shutil.copytree(self.path, path)
-        if content is None:
-            (path / "spool.0").unlink()
-        else:
-            (path / "spool.0").write_bytes(content)
-        return path
-
-    def is_found(self, server):
-        """Of each key, whether it is there."""
-        answers = ask_all(server, [b"GET " + key for key in self.keys])
-        assert all(answer in (key, MISSING) for key, answer in zip(self.keys, answers))
-        return [answer != MISSING for answer in answers]
+@pytest.mark.slow
+def test_flipped_bits_of_segments_that_are_not_in_the_snapshot(
+    fleet, unmoved, workdir, randomness, pytestconfig
+):
+    count = pytestconfig.getoption("--flipped-bits") // 5
+    some = lambda places: places.some(randomness, count)  # noqa: E731
+    flip(fleet, unmoved, some, workdir / "flipped")
 
 
 @pytest.fixture
-def spooled(echod, faults):
-    path, keys, ends = faults.root / "store", [b"key%d" % number for number in range(8)], []
-    server = echod(kv(path), env=faults.env)
-    with faults.dsync.held():
-        for key in keys:
-            assert ask_all(server, [b"SET %s %s" % (key, key)]) == [OK]
-            ends.append(len((path / "spool.0").read_bytes().rstrip(b"\0")))
+def just_written(fleet, faults):
+    """Killed before a mark was written behind its last batch."""
+    data, path = {}, faults.root / "store"
+    server = fleet.start(kv(path), env=faults.env)
+    set_some(server, data, random.Random(1), range(10))
+    wait_mark(path)
+    with faults.wal.write.held(skip=1):
+        assert ask_all(server, [b"SET last 1"]) == [OK]
         server.kill()
-    return Spooled(path, keys, ends)
+    return Stored(path, data)
 
 
-def test_what_is_spooled_is_there_after_a_kill(fleet, spooled):
-    for _ in range(2):
-        server = fleet.start(kv(spooled.path))
-        assert all(spooled.is_found(server))
-        server.kill()
+def test_a_last_batch_that_is_torn_was_never_acknowledged(fleet, just_written, workdir, randomness):
+    """A bit of it: it is as if the power had failed before its client was told."""
+    path = just_written.path / newest(just_written.path)
+    content, last = path.read_bytes(), read_frames(path)[-1]
+    assert last.length > 0
+    for _ in range(5):
+        changed = bytearray(content)
+        changed[randomness.randrange(last.begin, last.end)] ^= 1 << randomness.randrange(8)
+        path = just_written.damaged(workdir / "torn", newest(just_written.path), changed)
+        assert not just_written.is_refused(fleet, path)
 
 
-@pytest.mark.parametrize("length", [None, 0, 1, 32, 1000, 4096, 100_000])
-def test_a_spool_cut_short(fleet, spooled, workdir, length):
-    content = None if length is None else spooled.content[:length]
-    path = spooled.damaged(workdir / "cut", content)
-    fleet.launch(kv(path)).wait_stopped_with(1, f"storage {path}: it is damaged: its spool.0")
-    assert fleet.members[-1].errors.matches(NEEDS_HELP)
-
-
-def test_bits_of_a_spool_that_flip(fleet, spooled, workdir, randomness):
-    """In the last batch it is as if the power had failed before its client was told."""
-    for number in [*range(len(spooled.ends)), len(spooled.ends) - 1]:
-        begin = 0 if number == 0 else spooled.ends[number - 1]
-        content = bytearray(spooled.content)
-        content[randomness.randrange(begin, spooled.ends[number])] ^= 1 << randomness.randrange(8)
-        path = spooled.damaged(workdir / "flipped", content)
-        server = fleet.launch(kv(path))
-        if number < len(spooled.ends) - 1:
-            server.wait_stopped_with(1, f"storage {path}: it is damaged: its spool.0")
-        else:
-            server.wait_ready()
-            assert spooled.is_found(server) == [True] * number + [False]
-            server.stop()
-
-
-def test_the_spool_of_another_store(fleet, spooled, workdir):
-    """Its key is not known here: nothing of it is read, as if it was empty."""
-    other = workdir / "other"
-    fleet.start(kv(other)).stop()
-    shutil.copy(spooled.path / "spool.0", other)
-    assert not any(spooled.is_found(fleet.start(kv(other))))
-
-
-def test_a_store_without_its_spool_is_one_that_was_copied(fleet, spooled, workdir):
-    """LMDB's tools copy but data.mdb; only where echod has been at work before something is missing."""
-    (workdir / "copy").mkdir()
-    shutil.copy(spooled.path / "data.mdb", workdir / "copy")
-    server = fleet.start(kv(workdir / "copy"))
-    assert not any(spooled.is_found(server))
-    assert ask_all(server, [b"SET a 1"]) == [OK]
+def test_a_batch_with_a_mark_behind_it_is_not_torn_but_rotten(fleet, just_written, workdir, faults):
+    server = fleet.start(kv(just_written.path), env=faults.env)
+    assert ask_all(server, [b"GET last", b"SET last 2"]) == [b"1", OK]
+    just_written.data[b"last"] = b"2"
+    wait_mark(just_written.path)
     server.kill()
-    assert ask_all(fleet.start(kv(workdir / "copy")), [b"GET a"]) == [b"1"]
+    name = newest(just_written.path)
+    content = bytearray((just_written.path / name).read_bytes())
+    content[content.rindex(b"last") + 1] ^= 4
+    path = just_written.damaged(workdir / "rotten", name, content)
+    just_written.expect_refusal(fleet, path)
 
 
-def test_the_first_start_on_a_copy_may_be_cut_short(fleet, stored, faults):
-    """It has made a spool, or half of one, that nobody knows yet."""
-    copy = faults.root / "copy"
-    copy.mkdir()
-    shutil.copy(stored.path / "data.mdb", copy)
-    faults.write.fail(errno.ENOSPC, skip=3)  # the lock, and two of data.mdb
-    fleet.launch(kv(copy), env=faults.env).wait_stopped_with(1, f"storage {copy}")
-    faults.write.clear()
-    assert (copy / "spool.0").stat().st_size == 0 and (copy / "echod.lock").stat().st_size > 0
-    stored.expect(fleet.start(kv(copy)))
+# --- the journal of the snapshot ---
+
+
+@pytest.fixture
+def half_committed(fleet, faults):
+    """Killed in the middle of a checkpoint's commit: the journal has the pages as they were."""
+    data, path = {}, faults.root / "store"
+    server = fleet.start(kv(path), env=faults.env)
+    set_some(server, data, random.Random(1), range(200))
+    data[b"filler"] = checkpoint(server, path)
+    set_some(server, data, random.Random(2), range(100, 300))
+    journal = path / "snapshot.db-journal"
+    with faults.files("*/snapshot.db").sync.held() as barrier:
+        data[b"filler"] = fill_segment(server, path)
+        barrier.wait_held()
+        server.kill()
+    assert journal.stat().st_size > 0
+    store = Stored(path, data)
+    store.unchanged = "wal."  # SQLite puts the pages back before anybody can look at them
+    return store
+
+
+def test_a_journal_that_was_left(fleet, half_committed, workdir):
+    assert not half_committed.is_refused(fleet, half_committed.copied(workdir / "left"))
+
+
+def test_a_journal_that_is_gone_when_it_was_needed(fleet, half_committed, workdir):
+    path = half_committed.damaged(workdir / "gone", "snapshot.db-journal", None)
+    half_committed.is_refused(fleet, path)
+
+
+@pytest.mark.slow
+def test_flipped_bits_of_a_journal(fleet, half_committed, workdir, randomness, pytestconfig):
+    name = "snapshot.db-journal"
+    content = (half_committed.path / name).read_bytes()
+    for _ in range(pytestconfig.getoption("--flipped-bits") // 5):
+        changed = bytearray(content)
+        at = randomness.randrange(randomness.choice([len(content), 512]))
+        changed[at] ^= 1 << randomness.randrange(8)
+        path = half_committed.damaged(workdir / "flipped", name, changed)
+        try:
+            half_committed.is_refused(fleet, path)
+        except AssertionError as mistake:
+            raise AssertionError(f"{name}, byte {at}: {mistake}") from None
+
+
+# --- reads that fail ---
+
+
+@pytest.mark.parametrize("files", ["snapshot", "wal"])
+@pytest.mark.parametrize("call", ["open", "read"])
+def test_a_disk_that_cannot_be_read_at_the_start(fleet, unmoved, faults, files, call):
+    """Whichever of the calls it is; once it works again, all is there."""
+    rule = getattr(getattr(faults, files), call)
+    before = rule.calls
+    fleet.start(kv(unmoved.path), env=faults.env).kill()
+    count = rule.calls - before
+    assert count > 0
+    for skip in sorted({0, 1, 2, count // 2, count - 1}):
+        rule.fail(errno.EIO, skip=skip)
+        server = fleet.launch(kv(unmoved.path), env=faults.env)
+        server.log.wait(r"info echod: ready|error|^echod: ")
+        if server.log.matches("info echod: ready"):
+            unmoved.expect(server)
+            server.kill()
+        else:
+            server.wait_stopped_with(1, f"storage {unmoved.path}: ")
+            assert server.errors.matches(os.strerror(errno.EIO))
+        rule.clear()
+    unmoved.expect(fleet.start(kv(unmoved.path), env=faults.env))
+
+
+def test_reads_that_come_in_pieces(fleet, unmoved, faults):
+    faults.wal.read.fail(errno.EIO, done=HALF, limit=1)
+    unmoved.expect(fleet.start(kv(unmoved.path), env=faults.env))
 
 
 # --- foreign stores and places ---
 
 
-@needs_tools
-def test_an_lmdb_of_somebody_else(fleet, workdir):
+def test_a_database_of_somebody_else(fleet, workdir):
     path = workdir / "foreign"
     path.mkdir()
-    subprocess.run(["mdb_load", "-T", path], input=b"somebody\nelse\n", check=True)
-    before = (path / "data.mdb").read_bytes()
-    fleet.launch(kv(path)).wait_stopped_with(1, f"storage {path}: it is no store of echod")
-    assert (path / "data.mdb").read_bytes() == before
+    with closing(sqlite3.connect(path / "snapshot.db")) as database:
+        database.execute("CREATE TABLE kv(key BLOB PRIMARY KEY, item BLOB) WITHOUT ROWID")
+    before = contents(path)
+    fleet.launch(kv(path)).wait_stopped_with(1, f"storage {path}: ")
+    assert contents(path) == before
 
 
-@needs_tools
-def test_the_format_without_a_spool_is_read(fleet, stored, workdir):
-    before = workdir / "before"
-    before.mkdir()
-    for table in ("data", "log"):
-        dump = subprocess.run(["mdb_dump", "-s", table, stored.path], capture_output=True,
-                              check=True).stdout  # fmt: skip
-        subprocess.run(["mdb_load", "-s", table, before], input=dump, check=True)
-    subprocess.run(["mdb_load", "-T", "-s", "meta", before],
-                   input=b"format\nechod-kv 1\n", check=True)  # fmt: skip
-    server = fleet.start(kv(before))
-    stored.expect(server)
-    server.stop()
-    dump = subprocess.run(["mdb_dump", "-p", "-s", "meta", before], capture_output=True,
-                          check=True).stdout  # fmt: skip
-    assert b"echod-kv 2" in dump
+def change(database, *statements):
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
 
 
-@needs_tools
-def test_another_format_is_refused_by_name(fleet, stored):
-    subprocess.run(["mdb_load", "-T", "-s", "meta", stored.path],
-                   input=b"format\nechod-kv 9\n", check=True)  # fmt: skip
-    fleet.launch(kv(stored.path)).wait_stopped_with(1, f"storage {stored.path}: ")
-    assert fleet.members[-1].errors.matches('its format is "echod-kv 9"')
+HAND_MADE = {
+    "a-row-is-gone": "DELETE FROM kv WHERE key = (SELECT max(key) FROM kv)",
+    "a-row-is-another-one's": "UPDATE kv SET item = (SELECT item FROM kv WHERE key = x'66696c6c6572')"
+                              " WHERE key = (SELECT max(key) FROM kv)",
+    "a-row-is-shorter": "UPDATE kv SET item = substr(item, 1, length(item) - 1)"
+                        " WHERE key = (SELECT max(key) FROM kv)",
+    "a-row-is-empty": "UPDATE kv SET item = x'' WHERE key = (SELECT max(key) FROM kv)",
+    "a-row-is-text": "UPDATE kv SET item = 'text' WHERE key = (SELECT max(key) FROM kv)",
+    "a-row-more": "INSERT INTO kv VALUES (x'01', x'00')",
+    "no-meta": "DELETE FROM meta",
+    "no-table": "DROP TABLE kv",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", HAND_MADE.values(), ids=HAND_MADE.keys())
+def test_a_snapshot_that_was_edited_by_hand(fleet, stored, workdir, statement):
+    path = stored.copied(workdir / "edited")
+    change(path / "snapshot.db", statement)
+    stored.expect_refusal(fleet, path)
+
+
+def test_a_snapshot_that_was_vacuumed(fleet, stored, workdir):
+    path = stored.copied(workdir / "vacuumed")
+    change(path / "snapshot.db", "VACUUM")
+    assert not stored.is_refused(fleet, path)
 
 
 @pytest.mark.parametrize("path", ["/nonexistent/store", "/dev/null", "/proc/store"])
@@ -334,7 +520,7 @@ def test_a_new_store_does_not_overwrite_what_is_in_its_directory(fleet, workdir)
 
 
 def test_a_refused_store_on_reload_leaves_all_as_it_was(fleet, stored, workdir):
-    path = stored.damaged(workdir / "damaged", os.urandom(65536))
+    path = stored.damaged(workdir / "damaged", "snapshot.db", os.urandom(65536))
     server = fleet.start({"one": {"type": "kv", "listen": KV}})
     with server.kv("one") as client:
         assert client.ask(b"SET a 1") == OK
