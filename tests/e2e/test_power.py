@@ -9,8 +9,9 @@ import pytest
 
 import harness
 from crowd import Crowd, Mix, expect_own_answers, possible, read_all, survived
-from faults import ALL, NOTHING
-from power import Answers, Disk
+from faults import ALL, NOTHING, Faults
+from power import Answers, Disk, write_image
+from stored import LONG, segments, wait_checkpoint
 
 TCP = "tcp://127.0.0.1:0"
 TOGETHER = 20  # images that one daemon opens
@@ -31,23 +32,44 @@ class Run:
         kv = {"listen": TCP, "storage": str(self.faults.root / "store"), **settings}
         self.server = self.echod({"kv": kv}, env=self.faults.env)
 
+    @property
+    def store(self):
+        return self.faults.root / "store"
+
     def write(self, until):
-        """Until that is true, and then until the journal has it all and its log has been folded."""
+        """Until that is true."""
         self.crowd.connect(self.server)
         for client in self.crowd.clients:
             self.ports[client.name].append(client.stream.sock.getsockname()[1])
         self.crowd.run(until)
         self.crowd.close()
-        harness.wait_until(self.is_quiet, "the log is folded")
 
     def write_some(self, count):
         enough = count + sum(client.answered for client in self.crowd.clients)
         self.write(lambda: sum(client.answered for client in self.crowd.clients) >= enough)
 
-    def is_quiet(self):
-        before = self.faults.write.calls
-        time.sleep(0.4)
-        return self.faults.write.calls == before
+    def write_segments(self, count):
+        """While checkpoints go on beside; one client fills the segments."""
+        end = segments(self.store)[-1] + count
+        with self.server.kv() as filler:
+            request = b"SET filler " + LONG + b"\n"
+            filler.send(20 * request)
+
+            def is_enough():
+                if filler.readable() and filler.lines(20):
+                    filler.send(20 * request)
+                return segments(self.store)[-1] >= end
+
+            self.write(is_enough)
+            filler.lines(20)
+
+    def wait_recovered(self):
+        """From all failures so far."""
+        log = self.server.log
+        harness.wait_until(
+            lambda: len(log.matches("works again after")) == len(log.matches("read-only until")),
+            "the store works again",
+        )
 
     def stop(self):
         self.server.stop()
@@ -67,34 +89,29 @@ class Run:
 class Image:
     """A store as it may be found, in a directory of its own."""
 
-    def __init__(self, directory, moment, acknowledged):
-        self.directory, self.moment, self.acknowledged = directory, moment, acknowledged
+    def __init__(self, directory, files, moment, acknowledged):
+        self.directory, self.files = directory, files
+        self.moment, self.acknowledged = moment, acknowledged
+
+    def write(self):
+        self.directory.mkdir(parents=True)
+        write_image(self.files, self.directory)
 
 
-def write_image(files, directory, randomness):
-    """The store of the root; LMDB's lock file holds anything, as it is only for the living."""
-    (directory / "store").mkdir(parents=True)
-    for name, content in files.items():
-        (directory / name).write_bytes(content)
-    lock = directory / "store/lock.mdb"
-    if lock.exists() and randomness.random() < 0.5:
-        lock.write_bytes(randomness.randbytes(randomness.choice([0, 100, 8192])))
-
-
-def images(run, directory, count):
-    """As many images, from the whole of the trace."""
+def images(run, directory, count, disk=None):
+    """As many images, from the whole of the trace, of a disk that was empty or that."""
     records = [record for record in run.faults.records() if record.kind != "M"]
-    randomness, disk, answers = run.randomness, Disk(records), Answers(records)
-    moments = sorted(randomness.randrange(len(records)) for _ in range(count))
+    randomness, disk, answers = run.randomness, disk or Disk(), Answers(records)
+    interesting = [at for at, record in enumerate(records) if record.kind not in "SL"]
+    moments = sorted(randomness.choice(interesting) for _ in range(count))
     at = 0
     for number, moment in enumerate(moments):
         while at <= moment:
             disk.follow(records[at])
             at += 1
         path = directory / f"image{number}"
-        write_image(disk.image(randomness), path, randomness)
         acknowledged = run.acknowledged(answers, records[moment].number)
-        yield Image(path, records[moment].number, acknowledged)
+        yield Image(path, disk.image(randomness), records[moment].number, acknowledged)
 
 
 def expect_beginnings(run, image, found):
@@ -118,7 +135,7 @@ def expect_possible(run, image, found):
                 raise AssertionError("\n".join([f"{key} is {found[key]!r} after:", *own]))
 
 
-def open_images(run, some, expect):
+def open_images(run, some, expect, keys=None):
     """All in one daemon: each is taken, holds what it may, and goes on working."""
     services = {
         image.directory.name: {
@@ -129,7 +146,7 @@ def open_images(run, some, expect):
     server = run.echod(services)
     for image in some:
         name = image.directory.name
-        found = read_all(server, run.crowd.all_keys(), name)
+        found = read_all(server, keys or run.crowd.all_keys(), name)
         try:
             expect(run, image, {request.key: request.value for request in found})
         except AssertionError as mistake:
@@ -143,6 +160,7 @@ def try_images(run, workdir, count, expect=expect_beginnings):
     directory = workdir / "images"
     some = []
     for number, image in enumerate(images(run, directory, count), 1):
+        image.write()
         some.append(image)
         if len(some) == TOGETHER or number == count:
             open_images(run, some, expect)
@@ -154,13 +172,20 @@ def try_images(run, workdir, count, expect=expect_beginnings):
 def test_every_acknowledged_write_survives_a_power_failure(
     echod, faults, randomness, workdir, pytestconfig
 ):
+    """From the first start on, across a stop, a kill, and checkpoints."""
     run = Run(echod, faults, randomness)
     run.start()
-    for _ in range(3):
-        run.write_some(400)
+    run.write_some(300)
+    run.write_segments(2)
     run.server.stop()
     run.start()
+    run.write_segments(1)
+    run.write_some(100)
+    run.server.kill()
+    run.start()
     run.write_some(200)
+    run.write_segments(1)
+    wait_checkpoint(run.store)
     run.stop()
     expect_nothing_else_was_written(run)
     for client in run.crowd.clients:
@@ -169,16 +194,61 @@ def test_every_acknowledged_write_survives_a_power_failure(
 
 
 def expect_nothing_else_was_written(run):
-    """The trace tells all: it makes the file that is there, and the file is not mapped for writing."""
+    """The trace tells all: it makes the files that are there, and no file is mapped for writing."""
     records = run.faults.records()
-    mapped = {record.name for record in records if record.kind == "M"}
-    assert mapped <= {"store/lock.mdb"}
-    disk = Disk(records)
+    assert not [record for record in records if record.kind == "M"]
+    disk = Disk()
     for record in records:
         disk.follow(record)
-    for name in ("data.mdb", "spool.0", "spool.1"):
-        content = (run.faults.root / "store" / name).read_bytes()
-        assert disk.files[f"store/{name}"].image(lambda: True) == content
+    found = disk.root.image(lambda: True, 512)
+    there = {f"store/{file.name}": file.read_bytes() for file in run.store.iterdir()}
+    assert set(there) | {"store/"} == set(found)
+    for name, content in there.items():
+        assert found[name] == content, name
+
+
+@pytest.mark.slow
+def test_a_power_failure_during_the_recovery_from_one(
+    echod, faults, randomness, workdir, pytestconfig
+):
+    """An image of a start on an image, and of what was written after it."""
+    run = Run(echod, faults, randomness)
+    run.start()
+    run.write_some(200)
+    run.write_segments(2)
+    run.write_some(200)
+    run.stop()
+    count = max(1, pytestconfig.getoption("--power-images") // 40)
+    for number, image in enumerate(images(run, workdir, count)):
+        again = workdir / f"again{number}"
+        again.mkdir()
+        recover_from(echod, image, again, run)
+        shutil.rmtree(again)
+
+
+def recover_from(echod, image, directory, first):
+    """Clients whose keys were not those of the first ones write after it."""
+    faults = Faults(directory)
+    write_image(image.files, faults.root)
+    run = Run(echod, faults, first.randomness)
+    run.start()
+    for client in run.crowd.clients:
+        client.name = f"again.{client.name}"
+        run.ports[client.name] = []
+    run.write_some(100)
+    run.stop()
+
+    def expect(_, second, found):
+        second.acknowledged |= image.acknowledged
+        expect_beginnings(first, second, found)
+        expect_beginnings(run, second, found)
+
+    both = first.crowd.all_keys() + run.crowd.all_keys()
+    open_all = list(images(run, directory / "images", 8, Disk(image.files)))
+    for second in open_all:
+        second.write()
+    open_images(run, open_all, expect, both)
+    faults.close()
 
 
 def test_with_an_interval_only_the_newest_writes_are_lost(
@@ -201,25 +271,82 @@ def test_every_acknowledged_write_survives_failing_syncs_and_then_a_power_failur
     def has_failed_often():
         """Makes it fail the more: once, or while it recovers, too."""
         works = len(run.server.log.matches("works again after"))
-        has_recovered = works == len(run.server.log.matches("read-only"))
+        has_recovered = works == len(run.server.log.matches("read-only until"))
         if has_recovered and not any(rule.error for rule in rules):
             rule, done = randomness.choice(rules), randomness.choice([NOTHING, ALL])
-            skip = randomness.randrange(3 if rule is faults.dsync else 20)  # the journal's are rare
-            rule.fail(errno.EIO, done, skip, randomness.randint(1, 2))
+            rule.fail(errno.EIO, done, randomness.randrange(20), randomness.randint(1, 2))
         if not has_recovered:
             time.sleep(0.005)  # more of the same refusals teach nothing
         return works >= 8
 
-    rules = faults.sync, faults.write, faults.dsync
+    rules = faults.sync, faults.write
     run = Run(echod, faults, randomness)
     run.start()
     run.write(has_failed_often)
     for rule in rules:
         rule.clear()
-    run.server.log.wait("works again after", count=len(run.server.log.matches("read-only")))
+    run.wait_recovered()
     run.write_some(100)
     run.stop()
     try_images(run, workdir, pytestconfig.getoption("--power-images") // 2, expect_possible)
+
+
+@pytest.mark.slow
+def test_checkpoints_that_fail_and_then_a_power_failure(
+    echod, faults, randomness, workdir, pytestconfig
+):
+    """A call of SQLite fails, once or for a while, in each of some checkpoints."""
+    run = Run(echod, faults, randomness)
+    run.start()
+    run.write_some(100)
+    for _ in range(4):
+        rule = randomness.choice([faults.snapshot.write, faults.snapshot.sync, faults.snapshot.truncate])
+        rule.fail(errno.EIO, randomness.choice([NOTHING, ALL]), randomness.randrange(4), 2)
+        end = segments(run.store)[-1] + 1
+        with run.server.kv() as filler:
+            run.write(lambda: filler.ask(b"SET filler " + LONG) and segments(run.store)[-1] >= end)
+        harness.wait_until(lambda: len(segments(run.store)) == 1 or rule.error == 0, "a checkpoint")
+        rule.clear()
+        run.wait_recovered()
+        run.write_some(30)
+    run.stop()
+    try_images(run, workdir, pytestconfig.getoption("--power-images") // 4, expect_possible)
+
+
+@pytest.mark.slow
+def test_a_kill_before_a_new_name_is_safe_and_then_a_power_failure(
+    fleet, faults, randomness, workdir, pytestconfig
+):
+    """The next process relies on names that nobody has synced yet: of the first start, and of a segment."""
+    run = Run(fleet.start, faults, randomness)
+    directory = faults.files("store").sync
+    kv = {"kv": {"listen": TCP, "storage": str(run.store)}}
+    for skip in range(4):
+        with directory.held(skip=skip):
+            server = fleet.launch(kv, env=faults.env)
+            harness.wait_until(lambda s=server: directory.waiting or s.log.matches("ready"), "a start")
+            if not directory.waiting:
+                fill_until(server, lambda: directory.waiting)
+            server.kill()
+        run.start()
+        run.write_some(40)
+        run.server.kill()
+    run.start()
+    run.write_some(40)
+    run.stop()
+    try_images(run, workdir, pytestconfig.getoption("--power-images") // 2)
+
+
+def fill_until(server, condition):
+    """Without answers to all, for they may wait for that condition to end."""
+    with server.kv() as filler:
+        rest = b""
+        while not condition():
+            rest = rest or b"SET filler " + LONG + b"\n"
+            rest = rest[filler.send_some(rest) :]
+            if filler.readable():
+                filler.more()
+                filler.take(len(filler.buffered))
 
 
 def test_an_early_acknowledgement_would_be_caught(fleet, faults, randomness, workdir):
