@@ -295,17 +295,20 @@ static int begin(struct commits *commits, struct error *error)
 	loader_take(commits->loader, &loaded);
 	loader_free(commits->loader);
 	commits->loader = NULL;
-	commits->keyspace->table = loaded.table;
 	commits->applied = loaded.applied;
 	commits->checkpoint = checkpoint_start(
 	    &commits->directory, &loaded.wal.id, loaded.applied, commits->fd, error);
-	if (commits->checkpoint == NULL) {
+	if (commits->checkpoint == NULL)
 		wal_close(&loaded.wal);
+	else
+		commits->flusher = flusher_start(
+		    &loaded.wal, commits->always ? 0 : commits->interval, commits->fd, error);
+	if (commits->flusher == NULL) { /* without a table, no command runs */
+		table_free(loaded.table);
 		return -1;
 	}
-	commits->flusher =
-	    flusher_start(&loaded.wal, commits->always ? 0 : commits->interval, commits->fd, error);
-	return commits->flusher == NULL ? -1 : 0;
+	commits->keyspace->table = loaded.table;
+	return 0;
 }
 
 /* Starts the loader, or looks whether it is at its end. */
