@@ -270,7 +270,7 @@ static void *run(void *arg)
 	struct error error;
 	int result;
 
-	/* On Linux, this thread alone. */
+	/* On Linux, this thread alone; the shipped unit does not allow it. */
 	if (setpriority(PRIO_PROCESS, (id_t)gettid(), NICE) == -1)
 		errno = 0; /* it works all the same */
 	pthread_mutex_lock(&checkpoint->mutex);
