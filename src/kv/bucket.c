@@ -12,9 +12,14 @@
 /*
  * A slot in one word: the entry's tag in bits 56-63, its address in bits 0-47. Linux hands out no
  * address beyond those to a program that does not ask for it. The tag is eight bits of the hash.
+ * Entries are aligned, and the low bits of the address are free for marks.
  */
 #define TAG_SHIFT 56
-#define ADDRESS_MASK 0xffffffffffffu
+#define ADDRESS_BITS 0xffffffffffffu
+#define MARK_USED 1u
+#define MARK_PROVEN 2u
+#define MARKS (SLAB_GRAIN - 1u)
+#define ADDRESS_MASK (ADDRESS_BITS & ~(uint64_t)MARKS)
 
 struct spill {
 	uint32_t count, capacity;
@@ -30,7 +35,7 @@ static struct entry *entry_new(
 
 	if (entry == NULL)
 		return NULL;
-	if (address > ADDRESS_MASK) {
+	if (address > ADDRESS_BITS) {
 		slab_free(slabs, entry, size);
 		errno = ENOMEM;
 		return NULL;
@@ -66,6 +71,12 @@ static uint64_t slot_new(const struct entry *entry, uint8_t tag)
 	return (uint64_t)tag << TAG_SHIFT | (uint64_t)(uintptr_t)entry;
 }
 
+/* The slot with another address. */
+static uint64_t slot_at_entry(uint64_t slot, const struct entry *entry)
+{
+	return (slot & ~ADDRESS_MASK) | (uint64_t)(uintptr_t)entry;
+}
+
 static uint8_t slot_tag(uint64_t slot)
 {
 	return (uint8_t)(slot >> TAG_SHIFT);
@@ -76,6 +87,17 @@ static struct entry *slot_entry(uint64_t slot)
 	return (struct entry *)(uintptr_t)(slot & ADDRESS_MASK);
 }
 
+static struct spill *spill_of(const struct bucket *bucket)
+{
+	return (struct spill *)(uintptr_t)((uint64_t)bucket->spill_high << 32 | bucket->spill_low);
+}
+
+static void spill_set(struct bucket *bucket, struct spill *spill)
+{
+	bucket->spill_low = (uint32_t)(uintptr_t)spill;
+	bucket->spill_high = (uint16_t)((uint64_t)(uintptr_t)spill >> 32);
+}
+
 static uint64_t line_slot(const struct bucket *bucket, size_t n)
 {
 	return (uint64_t)bucket->tags[n] << TAG_SHIFT | (uint64_t)bucket->address_high[n] << 32 |
@@ -84,13 +106,13 @@ static uint64_t line_slot(const struct bucket *bucket, size_t n)
 
 static uint64_t slot_at(const struct bucket *bucket, size_t n)
 {
-	return n < LINE_SLOTS ? line_slot(bucket, n) : bucket->spill->slots[n - LINE_SLOTS];
+	return n < LINE_SLOTS ? line_slot(bucket, n) : spill_of(bucket)->slots[n - LINE_SLOTS];
 }
 
 static void slot_put(struct bucket *bucket, size_t n, uint64_t slot)
 {
 	if (n >= LINE_SLOTS) {
-		bucket->spill->slots[n - LINE_SLOTS] = slot;
+		spill_of(bucket)->slots[n - LINE_SLOTS] = slot;
 		return;
 	}
 	bucket->tags[n] = slot_tag(slot);
@@ -118,10 +140,12 @@ static size_t first_match(uint64_t matches)
 size_t bucket_count(const struct bucket *bucket)
 {
 	uint64_t free_slots = line_matches(bucket, 0);
+	const struct spill *spill;
 
 	if (free_slots != 0)
 		return first_match(free_slots);
-	return LINE_SLOTS + (bucket->spill == NULL ? 0 : bucket->spill->count);
+	spill = spill_of(bucket);
+	return LINE_SLOTS + (spill == NULL ? 0 : spill->count);
 }
 
 struct entry *bucket_entry(const struct bucket *bucket, size_t n)
@@ -131,8 +155,8 @@ struct entry *bucket_entry(const struct bucket *bucket, size_t n)
 
 size_t bucket_find(const struct bucket *bucket, uint64_t hash, struct slice key, struct item *item)
 {
-	const struct spill *spill = bucket->spill;
 	uint8_t tag = tag_of(hash);
+	const struct spill *spill;
 
 	for (uint64_t left = line_matches(bucket, tag); left != 0; left &= left - 1) {
 		size_t n = first_match(left);
@@ -140,6 +164,7 @@ size_t bucket_find(const struct bucket *bucket, uint64_t hash, struct slice key,
 		if (entry_has_key(slot_entry(line_slot(bucket, n)), key, item))
 			return n;
 	}
+	spill = spill_of(bucket);
 	for (size_t i = 0; spill != NULL && i < spill->count; i++)
 		if (slot_tag(spill->slots[i]) == tag &&
 		    entry_has_key(slot_entry(spill->slots[i]), key, item))
@@ -165,7 +190,7 @@ static size_t spill_size(size_t capacity)
 /* An even number of slots: one more costs nothing, for the sake of the allocator's 16 bytes. */
 static int spill_resize(struct bucket *bucket, size_t slots, struct slabs *slabs)
 {
-	struct spill *old = bucket->spill, *spill;
+	struct spill *old = spill_of(bucket), *spill;
 	size_t capacity = (slots + 1) / 2 * 2;
 	size_t old_size = old == NULL ? 0 : spill_size(old->capacity);
 
@@ -175,26 +200,29 @@ static int spill_resize(struct bucket *bucket, size_t slots, struct slabs *slabs
 	if (old == NULL)
 		spill->count = 0;
 	spill->capacity = (uint32_t)capacity;
-	bucket->spill = spill;
+	spill_set(bucket, spill);
 	return 0;
 }
 
 static void spill_free(struct bucket *bucket, struct slabs *slabs)
 {
-	budget_free(&slabs->budget, bucket->spill, spill_size(bucket->spill->capacity));
-	bucket->spill = NULL;
+	struct spill *spill = spill_of(bucket);
+
+	budget_free(&slabs->budget, spill, spill_size(spill->capacity));
+	spill_set(bucket, NULL);
 }
 
 int bucket_reserve(struct bucket *bucket, size_t count, struct slabs *slabs)
 {
-	size_t capacity = LINE_SLOTS + (bucket->spill == NULL ? 0 : bucket->spill->capacity);
+	const struct spill *spill = spill_of(bucket);
+	size_t capacity = LINE_SLOTS + (spill == NULL ? 0 : spill->capacity);
 
 	return count <= capacity ? 0 : spill_resize(bucket, count - LINE_SLOTS, slabs);
 }
 
 void bucket_trim(struct bucket *bucket, struct slabs *slabs)
 {
-	const struct spill *spill = bucket->spill;
+	const struct spill *spill = spill_of(bucket);
 
 	if (spill == NULL)
 		return;
@@ -210,7 +238,7 @@ static void slot_append(struct bucket *bucket, uint64_t slot)
 	size_t n = bucket_count(bucket);
 
 	if (n >= LINE_SLOTS)
-		bucket->spill->count++;
+		spill_of(bucket)->count++;
 	slot_put(bucket, n, slot);
 }
 
@@ -220,7 +248,7 @@ static void slot_remove(struct bucket *bucket, size_t n)
 
 	slot_put(bucket, n, slot_at(bucket, last));
 	if (last >= LINE_SLOTS)
-		bucket->spill->count--;
+		spill_of(bucket)->count--;
 	else
 		bucket->tags[last] = 0;
 }
@@ -263,7 +291,7 @@ int bucket_replace(struct bucket *bucket, size_t n, const struct item *item, str
 	entry = entry_new(key, item, old_size, slabs);
 	if (entry == NULL)
 		return -1;
-	slot_put(bucket, n, slot_new(entry, slot_tag(slot)));
+	slot_put(bucket, n, slot_at_entry(slot, entry));
 	*moved = entry_free(old, slabs);
 	return 0;
 }
@@ -277,13 +305,13 @@ struct moved_entry bucket_delete(struct bucket *bucket, size_t n, struct slabs *
 	return moved;
 }
 
-void bucket_correct(struct bucket *bucket, uint64_t hash, const struct moved_entry *moved)
+void bucket_correct(struct bucket *bucket, const struct moved_entry *moved)
 {
 	size_t n = 0;
 
 	while (bucket_entry(bucket, n) != moved->from)
 		n++;
-	slot_put(bucket, n, slot_new(moved->to, tag_of(hash)));
+	slot_put(bucket, n, slot_at_entry(slot_at(bucket, n), moved->to));
 }
 
 void bucket_move(struct bucket *from, size_t n, struct bucket *to)
@@ -300,7 +328,72 @@ void bucket_clear(struct bucket *bucket, struct slabs *slabs)
 		if (entry_own_size(entry) > SLAB_CELL_MAX)
 			entry_free(entry, slabs);
 	}
-	if (bucket->spill != NULL)
+	if (spill_of(bucket) != NULL)
 		spill_free(bucket, slabs);
 	memset(bucket->tags, 0, sizeof(bucket->tags));
+}
+
+void bucket_mark_used(struct bucket *bucket, size_t n)
+{
+	uint64_t slot = slot_at(bucket, n);
+
+	if (!(slot & MARK_USED)) /* else the line stays clean */
+		slot_put(bucket, n, slot | MARK_USED);
+}
+
+void bucket_mark_proven(struct bucket *bucket, size_t n)
+{
+	slot_put(bucket, n, slot_at(bucket, n) | MARK_PROVEN);
+}
+
+bool bucket_is_proven(const struct bucket *bucket, size_t n)
+{
+	return slot_at(bucket, n) & MARK_PROVEN;
+}
+
+bool bucket_recall(struct bucket *bucket, uint64_t hash)
+{
+	for (size_t i = 0; i < sizeof(bucket->evicted); i++) {
+		if (bucket->evicted[i] == tag_of(hash)) {
+			bucket->evicted[i] = 0;
+			return true;
+		}
+	}
+	return false;
+}
+
+size_t bucket_unused_newcomer(struct bucket *bucket, size_t *proven)
+{
+	size_t count = bucket_count(bucket);
+
+	for (size_t n = 0; n < count; n++) {
+		uint64_t slot = slot_at(bucket, n);
+
+		if ((slot & (MARK_PROVEN | MARK_USED)) == 0)
+			return n;
+		if (!(slot & MARK_PROVEN)) {
+			slot_put(bucket, n, slot ^ (MARK_PROVEN | MARK_USED));
+			++*proven;
+		}
+	}
+	return SLOT_NONE;
+}
+
+size_t bucket_unused_proven(struct bucket *bucket)
+{
+	size_t count = bucket_count(bucket);
+
+	for (size_t n = 0; n < count; n++)
+		if ((slot_at(bucket, n) & (MARK_PROVEN | MARK_USED)) == MARK_PROVEN)
+			return n;
+	for (size_t n = 0; n < count; n++)
+		if (bucket_is_proven(bucket, n))
+			slot_put(bucket, n, slot_at(bucket, n) & ~(uint64_t)MARK_USED);
+	return SLOT_NONE;
+}
+
+void bucket_note_eviction(struct bucket *bucket, size_t n)
+{
+	bucket->evicted[1] = bucket->evicted[0];
+	bucket->evicted[0] = slot_tag(slot_at(bucket, n));
 }

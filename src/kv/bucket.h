@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <stdalign.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,7 +31,9 @@ struct bucket {
 	alignas(LINE_SIZE) uint8_t tags[LINE_SLOTS]; /* 0 = the slot is free */
 	uint32_t address_low[LINE_SLOTS];
 	uint16_t address_high[LINE_SLOTS];
-	struct spill *spill;
+	uint32_t spill_low; /* the spill's address; 0 = there is none */
+	uint16_t spill_high;
+	uint8_t evicted[2]; /* tags of the last ones, the newest first; 0 = none */
 };
 static_assert(sizeof(struct bucket) == LINE_SIZE, "a bucket is one cache line");
 
@@ -74,8 +77,31 @@ int bucket_replace(struct bucket *bucket, size_t n, const struct item *item, str
 /* Frees the entry of slot n; the last slot takes its place. */
 struct moved_entry bucket_delete(struct bucket *bucket, size_t n, struct slabs *slabs);
 
-/* Corrects the slot of an entry, of that hash, which has moved. */
-void bucket_correct(struct bucket *bucket, uint64_t hash, const struct moved_entry *moved);
+/*
+ * For eviction (table.c), which knows four kinds of entries: newcomers and proven ones, used since the hand has passed or
+ * not. An entry is a newcomer when it is added, and keeps its kind when it is replaced or moved.
+ */
+void bucket_mark_used(struct bucket *bucket, size_t n);
+void bucket_mark_proven(struct bucket *bucket, size_t n);
+bool bucket_is_proven(const struct bucket *bucket, size_t n);
+
+/* Whether an entry of that hash was among the last that were evicted here. Says so once. */
+bool bucket_recall(struct bucket *bucket, uint64_t hash);
+
+/*
+ * The slot of a newcomer that is not used, after used ones before it have become proven; these are added to *proven.
+ * SLOT_NONE when there is none.
+ */
+size_t bucket_unused_newcomer(struct bucket *bucket, size_t *proven);
+
+/* The slot of a proven entry that is not used; if there is none the others are from now on not used, and SLOT_NONE. */
+size_t bucket_unused_proven(struct bucket *bucket);
+
+/* Remembers that the entry of slot n is evicted. Its user deletes it. */
+void bucket_note_eviction(struct bucket *bucket, size_t n);
+
+/* Corrects the slot of an entry that is in this bucket and has moved. */
+void bucket_correct(struct bucket *bucket, const struct moved_entry *moved);
 
 /* Gives slot n to another bucket, which has room; the last slot takes its place. */
 void bucket_move(struct bucket *from, size_t n, struct bucket *to);

@@ -1,17 +1,24 @@
-/* Pages of cells. A stack begins with a page of one cell, and each page has twice as many as the one below, up to 16 KiB. */
+/*
+ * Pages of cells. A new page has a sixteenth of the cells that are there, at most 256 or 16 KiB: what is lost to free
+ * cells, and what must be freed until a page is free, is little of a small store, too.
+ */
 #include "kv/slab.h"
 
+#include <stdalign.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #define PAGE_SIZE 16384
+#define PAGE_CELLS 256
+#define GROWTH 16
 
 struct slab_page {
 	struct slab_page *below;
+	size_t cells_below;
 	uint32_t used, capacity; /* cells; all are used in a page that is not at the top */
-	unsigned char cells[];
+	alignas(SLAB_GRAIN) unsigned char cells[];
 };
 
 static size_t cell_size(size_t size)
@@ -24,13 +31,19 @@ static size_t page_size(size_t cell, size_t capacity)
 	return offsetof(struct slab_page, cells) + capacity * cell;
 }
 
+static size_t cells_of(const struct slab_page *top)
+{
+	return top == NULL ? 0 : top->cells_below + top->used;
+}
+
 static size_t next_capacity(const struct slab_page *top, size_t cell)
 {
+	size_t capacity = 1 + cells_of(top) / GROWTH;
 	size_t most = (PAGE_SIZE - budget_chunk(page_size(cell, 0))) / cell;
 
-	if (top == NULL)
-		return 1;
-	return 2 * top->capacity < most ? 2 * top->capacity : most;
+	if (capacity > PAGE_CELLS)
+		capacity = PAGE_CELLS;
+	return capacity < most ? capacity : most;
 }
 
 size_t slab_usable_size(size_t size)
@@ -59,6 +72,7 @@ void *slab_alloc(struct slabs *slabs, size_t size, size_t instead_of)
 		if (page == NULL)
 			return NULL;
 		page->below = *top;
+		page->cells_below = cells_of(*top);
 		page->used = 0;
 		page->capacity = (uint32_t)capacity;
 		*top = page;

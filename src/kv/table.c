@@ -22,11 +22,17 @@
 #define SEGMENT_SIZE (SEGMENT_BUCKETS * sizeof(struct bucket))
 #define DIRECTORY_LEVELS 48
 
+#define NEWCOMERS_PER 6 /* one of so many entries may be a newcomer */
+#define HAND_STEPS_MAX 64
+
 struct table {
 	struct siphash_key hash_key;
 	size_t entries;
 	size_t expiring; /* of these */
 	size_t buckets;
+	bool evicts;                       /* uses are marked */
+	size_t proven;                     /* of the entries; the others are newcomers */
+	size_t newcomer_hand, proven_hand; /* numbers of buckets, or past the last one */
 	size_t mask; /* the smallest 2^n - 1 that covers every bucket's number */
 	struct slabs slabs;
 	struct bucket **directory[DIRECTORY_LEVELS]; /* level n leads to 2^n segments */
@@ -238,19 +244,22 @@ static size_t find_item(const struct bucket *bucket, const struct table_key *key
 	return bucket_find(bucket, key->hash, (struct slice){ key->bytes, key->length }, item);
 }
 
-int table_get(const struct table *table, const struct table_key *key, struct item *item)
+int table_get(struct table *table, const struct table_key *key, struct item *item)
 {
-	return find_item(bucket_of(table, key->hash), key, item) == SLOT_NONE ? -1 : 0;
+	struct bucket *bucket = bucket_of(table, key->hash);
+	size_t n = find_item(bucket, key, item);
+
+	if (n == SLOT_NONE)
+		return -1;
+	if (table->evicts)
+		bucket_mark_used(bucket, n);
+	return 0;
 }
 
 static void correct_moved(struct table *table, const struct moved_entry *moved)
 {
-	uint64_t hash;
-
-	if (moved->from == NULL)
-		return;
-	hash = entry_hash(table, moved->to);
-	bucket_correct(bucket_of(table, hash), hash, moved);
+	if (moved->from != NULL)
+		bucket_correct(bucket_of(table, entry_hash(table, moved->to)), moved);
 }
 
 int table_set(struct table *table, const struct table_key *key, const struct item *item)
@@ -274,10 +283,16 @@ int table_set(struct table *table, const struct table_key *key, const struct ite
 	table->expiring += item->expires != 0;
 	if (n != SLOT_NONE) {
 		table->expiring -= was_expiring;
+		if (table->evicts)
+			bucket_mark_used(bucket, n);
 		correct_moved(table, &moved);
 		return 0;
 	}
 	table->entries++;
+	if (table->evicts && bucket_recall(bucket, key->hash)) {
+		bucket_mark_proven(bucket, bucket_count(bucket) - 1);
+		table->proven++;
+	}
 	table_grow(table);
 	return 0;
 }
@@ -292,10 +307,56 @@ int table_delete(struct table *table, const struct table_key *key)
 	if (n == SLOT_NONE)
 		return -1;
 	table->expiring -= item.expires != 0;
+	table->proven -= bucket_is_proven(bucket, n);
 	moved = bucket_delete(bucket, n, &table->slabs);
 	correct_moved(table, &moved);
 	table->entries--;
 	table_shrink(table);
+	return 0;
+}
+
+void table_set_eviction(struct table *table, bool evicts)
+{
+	table->evicts = evicts;
+}
+
+/*
+ * Which entry goes is decided as in S3-FIFO (Yang et al. 2023), with hands that go round the buckets in the place of its queues, and
+ * marks in the slots. What is added is a newcomer. Of newcomers there are only a few, so that one that is never used
+ * goes soon, and a scan pushes out nothing else; those that are used when the hand comes by have proven themselves.
+ * Among the proven ones the hand takes the first that was not used since it came by last (CLOCK). The last two that each
+ * bucket has lost are remembered by their tags: who comes back so soon is proven at once. The marks and these tags
+ * are bits of the bucket that have no other use, so an entry pays nothing for them. tests/bench/README has the hit
+ * ratios.
+ */
+int table_victim(struct table *table, struct table_key *key)
+{
+	struct bucket *bucket;
+	struct slice bytes;
+	struct item item;
+	size_t n;
+
+	if (table->entries == 0)
+		return -1;
+	for (size_t steps = 0;; steps++) {
+		bool newcomers = table->entries - table->proven > table->entries / NEWCOMERS_PER;
+		size_t *hand = newcomers ? &table->newcomer_hand : &table->proven_hand;
+
+		if (*hand >= table->buckets)
+			*hand = 0;
+		bucket = bucket_of(table, *hand);
+		n = newcomers ? bucket_unused_newcomer(bucket, &table->proven)
+			      : bucket_unused_proven(bucket);
+		if (n == SLOT_NONE && steps >= HAND_STEPS_MAX && bucket_count(bucket) > 0)
+			n = 0;
+		if (n != SLOT_NONE)
+			break;
+		++*hand;
+	}
+	bucket_note_eviction(bucket, n);
+	entry_read(bucket_entry(bucket, n), &bytes, &item);
+	*key = (struct table_key){ bytes.bytes, bytes.length,
+		siphash13(&table->hash_key, bytes.bytes, bytes.length) };
 	return 0;
 }
 

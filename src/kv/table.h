@@ -6,6 +6,7 @@
 #ifndef ECHOD_KV_TABLE_H
 #define ECHOD_KV_TABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,8 +48,13 @@ size_t table_set_max_memory(struct table *table, size_t max_memory);
 void table_hash_and_prefetch(const struct table *table, struct table_key *key);
 void table_prefetch_entry(const struct table *table, const struct table_key *key);
 
+/*
+ * Whether table_victim() will be asked for: from now on the table remembers what is used. It takes no memory.
+ */
+void table_set_eviction(struct table *table, bool evicts);
+
 /* 0 and *item, which is valid until the next call that changes the table, or -1: no such key. */
-int table_get(const struct table *table, const struct table_key *key, struct item *item);
+int table_get(struct table *table, const struct table_key *key, struct item *item);
 
 /* Sets or replaces. 0, or -1 with errno ENOSPC (past max_memory), ENOMEM or E2BIG; then nothing
  * changed. */
@@ -56,6 +62,12 @@ int table_set(struct table *table, const struct table_key *key, const struct ite
 
 /* 0, or -1: no such key. */
 int table_delete(struct table *table, const struct table_key *key);
+
+/*
+ * The entry to delete when there is no memory for another one, which the caller is to do. The key's bytes are valid until
+ * the next call that changes the table. 0, or -1: the table is empty.
+ */
+int table_victim(struct table *table, struct table_key *key);
 
 void table_stats(const struct table *table, struct table_stats *stats);
 

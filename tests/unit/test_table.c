@@ -67,15 +67,14 @@ static struct table_key prepared(const struct table *table, const void *bytes, s
 	return key;
 }
 
-static int get_item(const struct table *table, const void *bytes, size_t length, struct item *item)
+static int get_item(struct table *table, const void *bytes, size_t length, struct item *item)
 {
 	struct table_key key = prepared(table, bytes, length);
 
 	return table_get(table, &key, item);
 }
 
-static int get_bytes(
-    const struct table *table, const void *bytes, size_t length, struct slice *value)
+static int get_bytes(struct table *table, const void *bytes, size_t length, struct slice *value)
 {
 	struct item item = { .expires = 0 };
 	int found = get_item(table, bytes, length, &item);
@@ -119,6 +118,8 @@ struct model {
 	size_t entries, expiring;
 	size_t empty;          /* the memory of the table without any */
 	unsigned long refused; /* set_bytes() calls */
+	bool evicts;
+	unsigned long evicted;
 	uint64_t random;
 };
 
@@ -202,6 +203,35 @@ static void model_check_key(const struct model *model, unsigned number)
 		assert_item(&item, number, model->versions[number]);
 }
 
+static unsigned number_of(const char *key)
+{
+	unsigned number;
+
+	memcpy(&number, key, sizeof(number));
+	require(number < UNIVERSE);
+	return number;
+}
+
+static void model_forget(struct model *model, unsigned number)
+{
+	model->entries -= model->versions[number] != 0;
+	model->expiring -= model_expires(model, number);
+	model->versions[number] = 0;
+}
+
+/* Deletes one, and says whether there was one. */
+static bool model_evict(struct model *model)
+{
+	struct table_key key;
+
+	if (table_victim(model->table, &key) == -1)
+		return false;
+	model_forget(model, number_of(key.bytes));
+	require(table_delete(model->table, &key) == 0);
+	model->evicted++;
+	return true;
+}
+
 static void model_set(struct model *model, unsigned number)
 {
 	char key[KEY_SIZE], bytes[VALUE_SIZE];
@@ -211,7 +241,9 @@ static void model_set(struct model *model, unsigned number)
 	int done;
 
 	table_at_work = true;
-	done = set_item(model->table, key, key_length, &item);
+	do
+		done = set_item(model->table, key, key_length, &item);
+	while (done == -1 && errno == ENOSPC && model->evicts && model_evict(model));
 	table_at_work = false;
 	if (done == -1) {
 		require(errno == ENOMEM || errno == ENOSPC);
@@ -234,9 +266,7 @@ static void model_delete(struct model *model, unsigned number)
 	done = delete_bytes(model->table, key, key_length);
 	table_at_work = false;
 	require((done == 0) == (model->versions[number] != 0));
-	model->entries -= model->versions[number] != 0;
-	model->expiring -= model_expires(model, number);
-	model->versions[number] = 0;
+	model_forget(model, number);
 }
 
 static int see(void *arg, const struct slice *key, const struct item *item)
@@ -246,8 +276,7 @@ static int see(void *arg, const struct slice *key, const struct item *item)
 	unsigned number;
 
 	require(key->length >= sizeof(number));
-	memcpy(&number, key->bytes, sizeof(number));
-	require(number < UNIVERSE);
+	number = number_of(key->bytes);
 	require(key->length == key_of(number, expected));
 	require(memcmp(key->bytes, expected, key->length) == 0);
 	require(!model->seen[number]);
@@ -303,7 +332,7 @@ static int set_text(struct table *table, const char *key, const char *value)
 	return set_bytes(table, key, strlen(key), value, strlen(value));
 }
 
-static void assert_text(const struct table *table, const char *key, const char *text)
+static void assert_text(struct table *table, const char *key, const char *text)
 {
 	struct slice value;
 
@@ -358,6 +387,26 @@ START_TEST(behaves_like_the_model_when_full)
 		model_run(model, 20000, 3000);
 	}
 	ck_assert_uint_gt(model->refused, 0);
+	model_free_emptied(model);
+}
+END_TEST
+
+START_TEST(behaves_like_the_model_when_evicting)
+{
+	struct model *model = model_new();
+
+	table_set_max_memory(model->table, 1000000);
+	table_set_eviction(model->table, true);
+	model->evicts = true;
+	for (int round = 0; round < 5; round++) {
+		model_run(model, 50000, 9000);
+		ck_assert_uint_gt(memory_of(model->table), 900000);
+		ck_assert_uint_le(memory_of(model->table), 1100000);
+		model_run(model, 20000, 3000);
+		model->evicts = round % 2 == 0; /* as a reload can change it */
+		table_set_eviction(model->table, model->evicts);
+	}
+	ck_assert_uint_gt(model->evicted, 10000);
 	model_free_emptied(model);
 }
 END_TEST
@@ -834,6 +883,198 @@ START_TEST(gives_memory_back)
 }
 END_TEST
 
+/* --- eviction --- */
+
+#define CACHED 6000 /* numbers that fit */
+
+/* A full table that evicts. */
+static struct table *cache_new(void)
+{
+	struct table *table = table_new(0);
+
+	table_set_eviction(table, true);
+	for (unsigned number = 0; number < CACHED; number++)
+		set_numbered(table, number, 0);
+	table_set_max_memory(table, memory_of(table));
+	return table;
+}
+
+static bool cache_has(struct table *table, unsigned number)
+{
+	struct item item;
+	char key[15];
+
+	snprintf(key, sizeof(key), "key:%010u", number);
+	return get_item(table, key, 14, &item) == 0;
+}
+
+/* Sets it in the place of others, and returns of how many. */
+static size_t cache_add(struct table *table, unsigned number)
+{
+	char key[15], value[64] = { 0 };
+	const struct item item = { .value = { value, sizeof(value) } };
+	struct table_key victim;
+	size_t victims = 0;
+
+	snprintf(key, sizeof(key), "key:%010u", number);
+	for (; set_item(table, key, 14, &item) == -1; victims++) {
+		require(errno == ENOSPC);
+		require(table_victim(table, &victim) == 0);
+		require(table_delete(table, &victim) == 0);
+	}
+	return victims;
+}
+
+/* Those are used; how many of the first `count` are there. */
+static size_t cache_use(struct table *table, unsigned count)
+{
+	size_t there = 0;
+
+	for (unsigned number = 0; number < count; number++)
+		there += cache_has(table, number);
+	return there;
+}
+
+START_TEST(an_empty_table_has_no_victim)
+{
+	struct table *table = table_new(0);
+	struct table_key key;
+
+	table_set_eviction(table, true);
+	ck_assert_int_eq(table_victim(table, &key), -1);
+	set_numbered(table, 1, 0);
+	ck_assert_int_eq(table_victim(table, &key), 0);
+	ck_assert_uint_eq(key.length, 14);
+	ck_assert_mem_eq(key.bytes, "key:0000000001", 14);
+	ck_assert_int_eq(table_delete(table, &key), 0);
+	ck_assert_int_eq(table_victim(table, &key), -1);
+	table_free(table);
+}
+END_TEST
+
+START_TEST(a_victim_makes_room_for_one_like_it)
+{
+	struct table *table = cache_new();
+	size_t victims = 0, most = 0;
+
+	for (unsigned number = CACHED; number < 10 * CACHED; number++) {
+		size_t needed = cache_add(table, number);
+
+		victims += needed;
+		most = needed > most ? needed : most;
+		require(cache_has(table, number));
+	}
+	ck_assert_uint_ge(victims, 9 * CACHED - CACHED / 16);
+	ck_assert_uint_le(victims, 9 * CACHED + CACHED / 16);
+	ck_assert_uint_le(most, 256);
+	table_free(table);
+}
+END_TEST
+
+/* A third of the cache is used now and then, and ten times as much as fits passes through it once. */
+static void assert_scan_resistance(struct table *table)
+{
+	ck_assert_uint_gt(cache_use(table, CACHED / 3), CACHED / 3 * 9 / 10);
+	for (unsigned number = CACHED; number < 11 * CACHED; number++) {
+		cache_add(table, number);
+		if (number % CACHED == 0)
+			cache_use(table, CACHED / 3);
+	}
+	/* Not all: of the tags of evicted entries, some are those of new ones as well. */
+	ck_assert_uint_gt(cache_use(table, CACHED / 3), CACHED / 3 * 9 / 10);
+}
+
+START_TEST(a_scan_evicts_nothing_that_is_used)
+{
+	struct table *table = cache_new();
+
+	assert_scan_resistance(table);
+	table_free(table);
+}
+END_TEST
+
+/* Neither as newcomers nor as proven ones. */
+START_TEST(deleted_entries_do_not_count)
+{
+	struct table *table = cache_new();
+
+	assert_scan_resistance(table);
+	for (unsigned number = 0; number < 11 * CACHED; number++) {
+		char key[15];
+
+		snprintf(key, sizeof(key), "key:%010u", number);
+		delete_bytes(table, key, 14);
+	}
+	for (unsigned number = 0; number < CACHED; number++)
+		cache_add(table, number);
+	assert_scan_resistance(table);
+	table_free(table);
+}
+END_TEST
+
+/* All are used as newcomers and after that, and then a quarter of them only. */
+START_TEST(what_is_no_longer_used_goes)
+{
+	struct table *table = cache_new();
+	size_t before, there;
+
+	cache_use(table, CACHED);
+	for (unsigned number = CACHED; number < 2 * CACHED; number++)
+		cache_add(table, number);
+	cache_use(table, CACHED);
+	before = cache_use(table, CACHED / 4);
+	for (unsigned number = 2 * CACHED; number < 22 * CACHED; number++) {
+		cache_add(table, number);
+		cache_has(table, number);
+		if (number % 500 == 0)
+			cache_use(table, CACHED / 4);
+	}
+	there = cache_use(table, CACHED / 4);
+	ck_assert_uint_gt(there, before * 97 / 100);
+	ck_assert_uint_lt(cache_use(table, CACHED), there + CACHED / 10);
+	table_free(table);
+}
+END_TEST
+
+/* A victim is set again at once: other newcomers no longer push it out, though it was never used. */
+START_TEST(who_comes_back_soon_stays)
+{
+	struct table *table = cache_new();
+	unsigned numbers[100], there = 0;
+
+	for (size_t i = 0; i < 100; i++) {
+		struct table_key key;
+		char digits[11];
+
+		require(table_victim(table, &key) == 0);
+		snprintf(digits, sizeof(digits), "%.10s", (const char *)key.bytes + 4);
+		numbers[i] = (unsigned)strtoul(digits, NULL, 10);
+		require(table_delete(table, &key) == 0);
+		cache_add(table, numbers[i]);
+	}
+	for (unsigned number = CACHED; number < 2 * CACHED; number++)
+		cache_add(table, number);
+	for (size_t i = 0; i < 100; i++)
+		there += cache_has(table, numbers[i]);
+	ck_assert_uint_gt(there, 90);
+	table_free(table);
+}
+END_TEST
+
+START_TEST(nothing_is_marked_without_eviction)
+{
+	struct table *table = cache_new();
+
+	table_set_eviction(table, false);
+	cache_use(table, CACHED / 2);
+	table_set_eviction(table, true);
+	for (unsigned number = CACHED; number < 2 * CACHED; number++)
+		cache_add(table, number);
+	ck_assert_uint_lt(cache_use(table, CACHED / 2), CACHED / 3);
+	table_free(table);
+}
+END_TEST
+
 static Suite *table_suite(void)
 {
 	Suite *s = suite_create("table");
@@ -843,6 +1084,7 @@ static Suite *table_suite(void)
 	tcase_add_test(tc, an_empty_table);
 	tcase_add_test(tc, behaves_like_the_model);
 	tcase_add_test(tc, behaves_like_the_model_when_full);
+	tcase_add_test(tc, behaves_like_the_model_when_evicting);
 #ifdef CAN_FAIL_ALLOCATIONS
 	tcase_add_test(tc, stays_whole_without_memory);
 #endif
@@ -863,6 +1105,13 @@ static Suite *table_suite(void)
 	tcase_add_test(tc, grows_and_shrinks_by_one_bucket);
 	tcase_add_test(tc, costs_little_memory);
 	tcase_add_test(tc, gives_memory_back);
+	tcase_add_test(tc, an_empty_table_has_no_victim);
+	tcase_add_test(tc, a_victim_makes_room_for_one_like_it);
+	tcase_add_test(tc, a_scan_evicts_nothing_that_is_used);
+	tcase_add_test(tc, deleted_entries_do_not_count);
+	tcase_add_test(tc, what_is_no_longer_used_goes);
+	tcase_add_test(tc, who_comes_back_soon_stays);
+	tcase_add_test(tc, nothing_is_marked_without_eviction);
 	suite_add_tcase(s, tc);
 	return s;
 }
