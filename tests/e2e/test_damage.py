@@ -66,7 +66,7 @@ class Stored:
         """Whether it is, with a message and no change; else it has all its values, twice."""
         before = contents(path, self.unchanged)
         server = fleet.launch(kv(path))
-        server.log.wait(r"info echod: ready|error|^echod: ")
+        server.log.wait(r"info echod: ready|error echod: |^echod: ")
         if server.log.matches("info echod: ready"):
             self.expect(server)
             assert ask_all(server, [b"SET new 1"]) == [OK]
@@ -440,7 +440,7 @@ def test_a_disk_that_cannot_be_read_at_the_start(fleet, unmoved, faults, files, 
     for skip in sorted({0, 1, 2, count // 2, count - 1}):
         rule.fail(errno.EIO, skip=skip)
         server = fleet.launch(kv(unmoved.path), env=faults.env)
-        server.log.wait(r"info echod: ready|error|^echod: ")
+        server.log.wait(r"info echod: ready|error echod: |^echod: ")
         if server.log.matches("info echod: ready"):
             unmoved.expect(server)
             server.kill()
