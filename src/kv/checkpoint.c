@@ -42,6 +42,7 @@ struct checkpoint {
 	struct snapshot *snapshot; /* NULL = not open */
 	bool checked;              /* its pages, in this run */
 	uint64_t applied;
+	uint64_t bytes; /* moved */
 };
 
 /* The changes of a segment, in their order. */
@@ -125,18 +126,21 @@ static int apply(struct checkpoint *checkpoint, uint64_t segment, const struct c
 
 static int move_segment(struct checkpoint *checkpoint, uint64_t segment, struct error *error)
 {
+	uint64_t length = 0;
 	const struct change **sorted = NULL;
 	struct changes changes = { .count = 0 };
 	unsigned char *bytes = NULL;
 	size_t count;
 	int result;
 
-	result = wal_read(
-	    checkpoint->directory, &checkpoint->id, segment, &bytes, add_change, &changes, error);
+	result = wal_read(checkpoint->directory, &checkpoint->id, segment, &bytes, &length,
+	    add_change, &changes, error);
 	if (result == 0 && (sorted = sort(&changes, &count)) == NULL)
 		result = error_memory(error);
 	if (result == 0)
 		result = apply(checkpoint, segment, sorted, count, error);
+	if (result == 0)
+		checkpoint->bytes += length;
 	free(sorted);
 	free(changes.items);
 	free(bytes);
@@ -220,12 +224,13 @@ static void note_result(struct checkpoint *checkpoint, const struct error *error
 	else
 		status->busy = clock_ms() - begun;
 	status->works = error == NULL || error->code == EBUSY;
+	status->full = error != NULL && error->code == ENOSPC;
 	if (!status->works) {
 		status->failed = true;
 		snprintf(status->failure, sizeof(status->failure), "%.*s",
 		    (int)sizeof(status->failure) - 1, error->text);
 	}
-	status->applied = checkpoint->applied;
+	status->bytes = checkpoint->bytes;
 	eventfd_write(checkpoint->fd, 1);
 }
 
@@ -331,7 +336,7 @@ struct checkpoint *checkpoint_start(struct directory *directory, const struct st
 	checkpoint->id = *id;
 	checkpoint->fd = fd;
 	checkpoint->applied = checkpoint->sealed = applied;
-	checkpoint->status = (struct checkpoint_status){ .works = true, .applied = applied };
+	checkpoint->status = (struct checkpoint_status){ .works = true };
 	pthread_mutex_init(&checkpoint->mutex, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

@@ -15,11 +15,12 @@ struct error;
 
 struct checkpoint_status {
 	bool works;        /* the last try has not failed */
+	bool full;         /* if not: only space is lacking */
 	bool failed;       /* one has failed since the last poll */
 	char failure[256]; /* the last one's reason */
-	bool copied; /* a backup has ended since the last poll: see checkpoint_backup_result() */
-	uint64_t applied; /* the last segment that is in the snapshot */
-	int64_t busy; /* ms for which another program has kept it from writing; 0 = it does not */
+	bool copied;    /* a backup has ended since the last poll: see checkpoint_backup_result() */
+	uint64_t bytes; /* of the log, that have been moved */
+	int64_t busy;   /* ms for which another program has kept it from writing; 0 = it does not */
 };
 
 /*

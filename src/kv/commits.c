@@ -26,8 +26,8 @@
 #define BATCH_HIGH ((size_t)8 << 20) /* a batch of more bytes does not wait for the interval */
 #define BATCH_MAX ((size_t)64 << 20) /* with more, the disk does not keep up: clients wait for it */
 
-/* With more segments that no checkpoint has moved, batches wait for it, so that the log does not fill the disk. */
-#define SEGMENTS_MAX 8
+/* With more bytes that no checkpoint has moved, batches wait for it, so that the log does not fill the disk. */
+#define LOG_MAX ((uint64_t)128 << 20)
 
 #define BUSY_WARN_MS 10000
 #define RETRY_MS 100 /* when memory was short for a rollback */
@@ -57,12 +57,10 @@ struct commits {
 	int64_t reminder;     /* ms, after which work was asked for; INT64_MAX = it was not */
 	bool asked;           /* for work at the end of the turn */
 	int64_t failed_since; /* ms */
-	bool flusher_works, checkpoint_works;
-	uint64_t segment,
-	    applied;    /* of the WAL: that is appended to; the last that is in the snapshot */
-	uint64_t bytes; /* in that segment */
-	int64_t busy;   /* see struct checkpoint_status */
-	bool warned;    /* of that */
+	bool flusher_works, checkpoint_works, checkpoint_full;
+	uint64_t log_bytes;      /* that no checkpoint has moved */
+	int64_t busy;            /* see struct checkpoint_status */
+	bool warned;             /* of that */
 	uint64_t done, failures; /* commits */
 	char failure[256];
 };
@@ -130,8 +128,7 @@ static void submit_batch(struct commits *commits)
 		remind(commits, GROUP_MS);
 		return;
 	}
-	if (commits->segment - commits->applied > SEGMENTS_MAX && commits->checkpoint_works &&
-	    commits->busy == 0)
+	if (commits->log_bytes > LOG_MAX && commits->checkpoint_works && commits->busy == 0)
 		return; /* until the checkpoint reports progress */
 	if (!flusher_submit(commits->flusher, keyspace->open))
 		return;
@@ -178,7 +175,8 @@ static void settle_failure(struct commits *commits, const struct flusher_complet
 		return;
 	}
 	keyspace->undoing = false;
-	keyspace->deletes = completion->deletes && commits->checkpoint_works;
+	keyspace->deletes = (completion->works || completion->deletes) &&
+			    (commits->checkpoint_works || commits->checkpoint_full);
 	if (!keyspace->read_only || !commits->flusher_works || !commits->checkpoint_works)
 		return;
 	keyspace->read_only = false;
@@ -201,7 +199,8 @@ static void poll_checkpoint(struct commits *commits)
 
 	checkpoint_poll(commits->checkpoint, &status);
 	commits->checkpoint_works = status.works;
-	commits->applied = status.applied;
+	commits->checkpoint_full = status.full;
+	commits->log_bytes -= status.bytes;
 	commits->busy = status.busy;
 	if (status.failed)
 		note_failure(commits, status.failure);
@@ -265,8 +264,7 @@ static void work(struct commits *commits)
 
 	flusher_poll(commits->flusher, &completion);
 	commits->flusher_works = completion.works;
-	commits->segment = completion.segment;
-	commits->bytes = completion.bytes;
+	commits->log_bytes = completion.bytes;
 	checkpoint_submit(commits->checkpoint, completion.segment - 1);
 	poll_checkpoint(commits);
 	if (completion.done != NULL) {
@@ -295,7 +293,6 @@ static int begin(struct commits *commits, struct error *error)
 	loader_take(commits->loader, &loaded);
 	loader_free(commits->loader);
 	commits->loader = NULL;
-	commits->applied = loaded.applied;
 	commits->checkpoint = checkpoint_start(
 	    &commits->directory, &loaded.wal.id, loaded.applied, commits->fd, error);
 	if (commits->checkpoint == NULL)
@@ -362,9 +359,7 @@ void commits_stats(const struct commits *commits, struct engine_stats *stats)
 	    (open == NULL ? 0 : open->changes) + (committing == NULL ? 0 : committing->changes);
 	stats->commits = commits->done;
 	stats->failures = commits->failures;
-	if (commits->state == ENGINE_READY)
-		stats->log_bytes = commits->bytes + (commits->segment - commits->applied - 1) *
-							(uint64_t)WAL_SEGMENT_SIZE;
+	stats->log_bytes = commits->log_bytes;
 	if (commits->loader != NULL)
 		stats->loaded = loader_progress(commits->loader);
 	snprintf(stats->failure, sizeof(stats->failure), "%s", commits->failure);

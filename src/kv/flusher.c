@@ -42,7 +42,7 @@ struct flusher {
 static void notify(struct flusher *flusher)
 {
 	flusher->completion.segment = flusher->wal.segment;
-	flusher->completion.bytes = flusher->wal.end;
+	flusher->completion.bytes = flusher->wal.bytes;
 	eventfd_write(flusher->fd, 1);
 }
 
@@ -235,7 +235,7 @@ struct flusher *flusher_start(struct wal *wal, int64_t interval, int fd, struct 
 	flusher->appended = clock_ms();
 	flusher->seal_due = wal->last != 0 ? flusher->appended + SEAL_MS : INT64_MAX;
 	flusher->completion = (struct flusher_completion){
-		.works = true, .segment = wal->segment, .bytes = wal->end
+		.works = true, .segment = wal->segment, .bytes = wal->bytes
 	};
 	pthread_mutex_init(&flusher->mutex, NULL);
 	pthread_condattr_init(&monotonic);

@@ -24,7 +24,7 @@ struct flusher_completion {
 	bool deletes;     /* only space is lacking: a batch of deletions can be submitted */
 	bool seals;       /* flusher_seal() was called, and has not been done yet */
 	uint64_t segment; /* of the WAL, that is appended to; those before it are sealed */
-	uint64_t bytes;   /* in that segment */
+	uint64_t bytes;   /* of the log, see struct wal */
 };
 
 /*

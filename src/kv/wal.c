@@ -215,6 +215,8 @@ static int append(
 	wal->last = wal->end;
 	wal->end += frame_size(frame.length);
 	wal->sequence += !is_end;
+	if (!is_end)
+		wal->bytes += frame_size(frame.length);
 	return 0;
 }
 
@@ -419,6 +421,7 @@ static int read_frames(struct wal *wal, const struct segment *segment, uint64_t 
 		wal->last = wal->end;
 		wal->marked = frame.length == 0;
 		wal->sequence++;
+		wal->bytes += frame_size(frame.length);
 	}
 	return 0;
 }
@@ -514,12 +517,14 @@ int wal_replay(struct wal *wal, struct directory *directory, const struct store_
 }
 
 int wal_read(struct directory *directory, const struct store_id *id, uint64_t segment,
-    unsigned char **bytes, int (*each)(void *arg, const struct change *change), void *arg,
-    struct error *error)
+    unsigned char **bytes, uint64_t *length, int (*each)(void *arg, const struct change *change),
+    void *arg, struct error *error)
 {
 	struct wal wal = { .directory = directory, .id = *id, .fd = -1, .sequence = UINT64_MAX };
+	int result = read_sealed(&wal, segment, bytes, each, arg, error);
 
-	return read_sealed(&wal, segment, bytes, each, arg, error);
+	*length += wal.bytes;
+	return result;
 }
 
 void wal_recycle(const struct directory *directory, uint64_t segment)

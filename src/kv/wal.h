@@ -28,6 +28,7 @@ struct wal {
 	uint64_t salt;     /* of the segment */
 	size_t end;        /* of its frames */
 	size_t size;       /* of the file: what is behind `end` is allocated */
+	uint64_t bytes;    /* of all frames behind the snapshot that wal_replay() has begun with */
 	size_t last;       /* its last frame; 0 = it has none */
 	bool marked;       /* the last frame is a mark, or there is none */
 	size_t wanted;     /* bytes that could not be allocated; 0 = none */
@@ -71,10 +72,13 @@ void wal_close(struct wal *wal);
 
 /* --- for the checkpoint, in another thread --- */
 
-/* Calls the function for each change of a sealed segment. 0, or -1 with the error. */
+/*
+ * Calls the function for each change of a sealed segment, and adds the bytes of its frames. The changes point into
+ * *bytes, which the caller frees. 0, or -1 with the error.
+ */
 int wal_read(struct directory *directory, const struct store_id *id, uint64_t segment,
-    unsigned char **bytes, int (*each)(void *arg, const struct change *change), void *arg,
-    struct error *error);
+    unsigned char **bytes, uint64_t *length, int (*each)(void *arg, const struct change *change),
+    void *arg, struct error *error);
 
 /* The segment is in the snapshot: its file is used again, or removed. Failures do no harm. */
 void wal_recycle(const struct directory *directory, uint64_t segment);
