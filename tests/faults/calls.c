@@ -52,8 +52,11 @@ enum call {
 	CALL_open,
 	CALL_fstat,
 	CALL_write,
-	CALL_pwritev,
+	CALL_pwrite64,
+	CALL_pread64,
 	CALL_fdatasync,
+	CALL_fsync,
+	CALL_rename,
 	CALL_getrandom,
 	CALL_vfork,
 	CALL_pthread_create,
@@ -91,8 +94,11 @@ static const struct call_errors {
 	[CALL_open] = { "open", false, { EMFILE, ENFILE, EACCES, EIO, EINTR } },
 	[CALL_fstat] = { "fstat", false, { EIO, ENOMEM } },
 	[CALL_write] = { "write", false, { ENOSPC, EIO, EAGAIN, EINTR } },
-	[CALL_pwritev] = { "pwritev", true, { ENOSPC, EIO, EFBIG } },
+	[CALL_pwrite64] = { "pwrite64", true, { ENOSPC, EIO, EFBIG } },
+	[CALL_pread64] = { "pread64", false, { EIO, ENOMEM } },
 	[CALL_fdatasync] = { "fdatasync", false, { EIO, ENOSPC } },
+	[CALL_fsync] = { "fsync", false, { EIO, ENOSPC } },
+	[CALL_rename] = { "rename", false, { EIO, ENOSPC, EROFS } },
 	[CALL_getrandom] = { "getrandom", false, { ENOSYS } },
 	[CALL_vfork] = { "vfork", false, { EAGAIN, ENOMEM } },
 	[CALL_pthread_create] = { "pthread_create", true, { EAGAIN } },
@@ -154,8 +160,10 @@ WRAP(int, getsockname, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))
 WRAP(int, socketpair, (int domain, int kind, int protocol, int fds[2]), (domain, kind, protocol, fds))
 WRAP(int, pipe2, (int fds[2], int flags), (fds, flags))
 WRAP(int, eventfd, (unsigned value, int flags), (value, flags))
-WRAP(ssize_t, pwritev, (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at))
+WRAP(ssize_t, pread64, (int fd, void *b, size_t n, off64_t at), (fd, b, n, at))
 WRAP(int, fdatasync, (int fd), (fd))
+WRAP(int, fsync, (int fd), (fd))
+WRAP(int, rename, (const char *from, const char *to), (from, to))
 WRAP(int, fstat, (int fd, struct stat *st), (fd, st))
 WRAP(ssize_t, getrandom, (void *b, size_t n, unsigned flags), (b, n, flags))
 /* clang-format on */
@@ -172,7 +180,19 @@ ssize_t recv(int fd, void *bytes, size_t length, int flags)
 	return next(fd, bytes, length, flags);
 }
 
-/* To a client. LMDB writes its file in this way, too, and tries again for as long as it is interrupted. */
+/* To a store, by the daemon's threads: the main thread writes its configuration in this way. */
+ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t at)
+{
+	static __typeof__(&pwrite64) next;
+
+	if (next == NULL)
+		next = NEXT(pwrite64);
+	if (is_daemons && is_refused(CALL_pwrite64))
+		return -1;
+	return next(fd, bytes, length, at);
+}
+
+/* To a client. */
 ssize_t writev(int fd, const struct iovec *parts, int count)
 {
 	static __typeof__(&writev) next;
