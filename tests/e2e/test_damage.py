@@ -4,12 +4,14 @@ never kills the daemon, and never makes it say something that was not stored."""
 import errno
 import os
 import random
+import re
 import shutil
 import sqlite3
 from contextlib import closing
 
 import pytest
 
+import harness
 from faults import HALF
 from stored import (checkpoint, copy, fill_segment, read_frames, segment_path, segments, wait_mark)
 
@@ -148,6 +150,49 @@ def test_a_store_is_free_again_after_a_kill(fleet, stored):
     for _ in range(5):
         fleet.start(kv(stored.path)).kill()
     stored.expect(fleet.start(kv(stored.path)))
+
+
+# --- a check without a daemon ---
+
+
+def run_check(path):
+    """Whether it finds the store good, and what it says; it changes nothing."""
+    before = contents(path)
+    done = harness.run_echod("--check-store", path)
+    assert done.returncode in (0, 1) and contents(path) == before
+    return done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_check_of_a_good_store_counts_its_keys(stored):
+    is_good, text = run_check(stored.path)
+    count = sum(value != MISSING for value in stored.data.values())
+    assert is_good and re.search(rf"\b{count} keys\b", text), text
+
+
+def test_a_check_of_a_store_that_was_killed(unmoved):
+    assert run_check(unmoved.path)[0]
+
+
+def test_a_check_names_what_is_wrong(stored, workdir):
+    name = newest(stored.path)
+    content = bytearray((stored.path / name).read_bytes())
+    content[read_frames(stored.path / name)[0].begin + 30] ^= 1
+    for file, damaged in ((name, content), (name, None), ("snapshot.db", None)):
+        path = stored.damaged(workdir / "damaged", file, damaged)
+        is_good, text = run_check(path)
+        assert not is_good and file in text and NEEDS_HELP in text, text
+
+
+def test_a_check_of_no_store(workdir):
+    for path in (workdir / "nothing", workdir):
+        assert harness.run_echod("--check-store", path).returncode == 1
+    assert not os.listdir(workdir)
+
+
+def test_a_check_while_a_daemon_runs(fleet, stored):
+    server = fleet.start(kv(stored.path))
+    assert "in use by another echod" in run_check(stored.path)[1]
+    stored.expect(server)
 
 
 # --- files that are short, gone, garbage, or somebody else's ---

@@ -1,17 +1,19 @@
 """kv with storage: what it promises while the disk is slow, and how it begins and ends."""
 
+import errno
 import os
 import re
 import sqlite3
 import subprocess
 import time
 from contextlib import closing
+from pathlib import Path
 from statistics import median
 
 import pytest
 
 import harness
-from crowd import Crowd, Mix
+from crowd import Crowd, Mix, read_all, survived
 from stored import (LONG, checkpoint, fill_segment, frames, segments, size_of, snapshot_keys,
                     wait_checkpoint, wait_quiet)
 
@@ -457,6 +459,92 @@ def test_a_reader_that_was_killed_is_in_nobody_s_way(start, faults):
         assert reader.stdout.readline()
         reader.kill()
     checkpoint(server, store)
+
+
+# --- backup ---
+
+
+@pytest.fixture
+def backup(workdir):
+    """Starts echoctl, which makes one of the service kv."""
+    echoctl = Path(harness.find_echod()).parent / "echoctl/echoctl"
+
+    def backup(directory):
+        return subprocess.Popen(
+            [echoctl, "-s", workdir / "control", "backup", "kv", directory],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    return backup
+
+
+@pytest.fixture
+def start_with_control(echod, faults):
+    services = {"kv": {"listen": KV, "storage": STORE}, "control": {"listen": "unix://$DIR/control"}}
+    return lambda: echod(services, env=faults.env)
+
+
+def finish(process):
+    """Its exit status, and what it has said."""
+    output, errors = process.communicate(timeout=harness.DEADLINE)
+    return process.returncode, output + errors
+
+
+def test_a_backup_is_of_one_moment(start_with_control, faults, workdir, backup, fleet):
+    """All that was confirmed before the command is in it, and a beginning of what came later."""
+    server = start_with_control()
+    checkpoint(server, faults.root / "store")
+    crowd = Crowd(4, Mix(6, keys=20))
+    crowd.connect(server)
+    crowd.run(until=lambda: sum(client.answered for client in crowd.clients) > 500)
+    for client in crowd.clients:
+        client.acknowledged = client.answered
+    process = backup(workdir / "backup")
+    crowd.run(until=lambda: process.poll() is not None)
+    crowd.close()
+    status, text = finish(process)
+    assert status == 0, text
+    found = found_in(fleet.start, workdir / "backup", crowd)
+    for client in crowd.clients:
+        own = {key: found[key] for key in crowd.mix.all_keys([client.name])}
+        survived(client.requests, client.acknowledged, own)
+    done = harness.run_echod("--check-store", workdir / "backup")
+    assert done.returncode == 1 and "in use" in done.stderr
+
+
+def found_in(start, directory, crowd):
+    server = start({"kv": {"listen": "unix://$DIR/restored", "storage": str(directory)}})
+    return {request.key: request.value for request in read_all(server, crowd.all_keys())}
+
+
+def test_a_backup_replaces_no_store_and_not_itself(start_with_control, faults, workdir, backup):
+    server = start_with_control()
+    ask_all(server, b"SET a 1")
+    assert finish(backup(workdir / "backup"))[0] == 0
+    before = {file.name: file.read_bytes() for file in (workdir / "backup").iterdir()}
+    for directory in (workdir / "backup", faults.root / "store"):
+        status, text = finish(backup(directory))
+        assert status == 1 and str(directory) in text
+    assert {file.name: file.read_bytes() for file in (workdir / "backup").iterdir()} == before
+    assert ask_all(server, b"GET a", b"SET a 2") == [b"1", OK]
+
+
+@pytest.mark.parametrize("call", ["write", "sync", "open", "mkdir"])
+def test_a_backup_that_fails_is_no_store(start_with_control, faults, backup, fleet, call):
+    """And the store goes on as if nothing had been."""
+    server = start_with_control()
+    ask_all(server, b"SET a 1")
+    target = faults.root / "backup"
+    files = faults.files("backup*")
+    getattr(files, call).fail(errno.ENOSPC, skip=0 if call == "mkdir" else 1)
+    status, text = finish(backup(target))
+    assert status == 1 and os.strerror(errno.ENOSPC) in text, text
+    assert not server.log.matches("read-only")
+    assert ask_all(server, b"GET a", b"SET a 2") == [b"1", OK]
+    if target.exists():
+        assert harness.run_echod("--check-store", target).returncode == 1
+    files.clear()
+    assert finish(backup(faults.root / "another"))[0] == 0
 
 
 # --- room ---
