@@ -2,8 +2,6 @@
 #include "kv/checkpoint.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +12,7 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/thread.h"
 #include "kv/change.h"
 #include "kv/snapshot.h"
 #include "kv/wal.h"
@@ -25,8 +24,7 @@
 
 struct checkpoint {
 	pthread_t thread;
-	pthread_mutex_t mutex;
-	pthread_cond_t change; /* in what follows: */
+	struct monitor monitor; /* of what follows: */
 	uint64_t sealed;
 	char *backup;           /* its directory; NULL = none is wanted */
 	uint64_t backup_behind; /* the segment that has to be in it */
@@ -214,7 +212,7 @@ static int copy(
 
 /* --- the thread --- */
 
-/* The mutex is held. */
+/* The monitor is locked. */
 static void note_result(struct checkpoint *checkpoint, const struct error *error, int64_t begun)
 {
 	struct checkpoint_status *status = &checkpoint->status;
@@ -234,29 +232,16 @@ static void note_result(struct checkpoint *checkpoint, const struct error *error
 	eventfd_write(checkpoint->fd, 1);
 }
 
-/* Waits for that time, or the stop, or more work if ms is -1; the mutex is held. */
-static void wait_ms(struct checkpoint *checkpoint, int64_t ms)
-{
-	int64_t end = clock_ms() + ms;
-	struct timespec time = { .tv_sec = end / 1000, .tv_nsec = end % 1000 * 1000000 };
-
-	if (ms == -1)
-		pthread_cond_wait(&checkpoint->change, &checkpoint->mutex);
-	else
-		while (!checkpoint->stopping && clock_ms() < end)
-			pthread_cond_timedwait(&checkpoint->change, &checkpoint->mutex, &time);
-}
-
-/* The mutex is held. */
+/* The monitor is locked. */
 static void back_up(struct checkpoint *checkpoint)
 {
 	struct error error;
 	uint64_t keys;
 	int result;
 
-	pthread_mutex_unlock(&checkpoint->mutex);
+	monitor_unlock(&checkpoint->monitor);
 	result = copy(checkpoint, checkpoint->backup, &keys, &error);
-	pthread_mutex_lock(&checkpoint->mutex);
+	monitor_lock(&checkpoint->monitor);
 	free(checkpoint->backup);
 	checkpoint->backup = NULL;
 	checkpoint->backup_failed = result == -1;
@@ -271,14 +256,14 @@ static void back_up(struct checkpoint *checkpoint)
 static void *run(void *arg)
 {
 	struct checkpoint *checkpoint = arg;
-	int64_t pause = RETRY_MIN_MS, begun = clock_ms();
+	int64_t pause = RETRY_MIN_MS, begun = clock_ms(), retry;
 	struct error error;
 	int result;
 
 	/* On Linux, this thread alone; the shipped unit does not allow it. */
 	if (setpriority(PRIO_PROCESS, (id_t)gettid(), NICE) == -1)
 		errno = 0; /* it works all the same */
-	pthread_mutex_lock(&checkpoint->mutex);
+	monitor_lock(&checkpoint->monitor);
 	while (!checkpoint->stopping) {
 		if (checkpoint->backup != NULL &&
 		    checkpoint->applied >= checkpoint->backup_behind) {
@@ -286,13 +271,13 @@ static void *run(void *arg)
 			continue;
 		}
 		if (checkpoint->applied >= checkpoint->sealed) {
-			wait_ms(checkpoint, -1);
+			monitor_wait(&checkpoint->monitor, INT64_MAX);
 			begun = clock_ms();
 			continue;
 		}
-		pthread_mutex_unlock(&checkpoint->mutex);
+		monitor_unlock(&checkpoint->monitor);
 		result = step(checkpoint, &error);
-		pthread_mutex_lock(&checkpoint->mutex);
+		monitor_lock(&checkpoint->monitor);
 		if (checkpoint->stopping)
 			break;
 		note_result(checkpoint, result == 0 ? NULL : &error, begun);
@@ -302,10 +287,12 @@ static void *run(void *arg)
 			continue;
 		}
 		/* What is damaged stays so. */
-		wait_ms(checkpoint, error.code == EBADMSG ? INT32_MAX : pause);
+		retry = error.code == EBADMSG ? INT64_MAX : clock_ms() + pause;
+		while (!checkpoint->stopping && clock_ms() < retry)
+			monitor_wait(&checkpoint->monitor, retry);
 		pause = pause * 2 < RETRY_MAX_MS ? pause * 2 : RETRY_MAX_MS;
 	}
-	pthread_mutex_unlock(&checkpoint->mutex);
+	monitor_unlock(&checkpoint->monitor);
 	return NULL;
 }
 
@@ -315,18 +302,14 @@ static void checkpoint_free(struct checkpoint *checkpoint)
 {
 	snapshot_close(checkpoint->snapshot);
 	free(checkpoint->backup);
-	pthread_cond_destroy(&checkpoint->change);
-	pthread_mutex_destroy(&checkpoint->mutex);
+	monitor_destroy(&checkpoint->monitor);
 	free(checkpoint);
 }
 
-/* Signals are the loop's. */
 struct checkpoint *checkpoint_start(struct directory *directory, const struct store_id *id,
     uint64_t applied, int fd, struct error *error)
 {
 	struct checkpoint *checkpoint = calloc(1, sizeof(*checkpoint));
-	pthread_condattr_t monotonic;
-	sigset_t all, before;
 
 	if (checkpoint == NULL) {
 		error_memory(error);
@@ -337,16 +320,8 @@ struct checkpoint *checkpoint_start(struct directory *directory, const struct st
 	checkpoint->fd = fd;
 	checkpoint->applied = checkpoint->sealed = applied;
 	checkpoint->status = (struct checkpoint_status){ .works = true };
-	pthread_mutex_init(&checkpoint->mutex, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&checkpoint->change, &monotonic);
-	pthread_condattr_destroy(&monotonic);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	errno = pthread_create(&checkpoint->thread, NULL, run, checkpoint);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (errno == 0)
+	monitor_init(&checkpoint->monitor);
+	if (thread_start(&checkpoint->thread, run, checkpoint) == 0)
 		return checkpoint;
 	error_errno(error, "cannot start a thread");
 	checkpoint_free(checkpoint);
@@ -355,12 +330,12 @@ struct checkpoint *checkpoint_start(struct directory *directory, const struct st
 
 void checkpoint_submit(struct checkpoint *checkpoint, uint64_t sealed)
 {
-	pthread_mutex_lock(&checkpoint->mutex);
+	monitor_lock(&checkpoint->monitor);
 	if (sealed > checkpoint->sealed) {
 		checkpoint->sealed = sealed;
-		pthread_cond_signal(&checkpoint->change);
+		monitor_signal(&checkpoint->monitor);
 	}
-	pthread_mutex_unlock(&checkpoint->mutex);
+	monitor_unlock(&checkpoint->monitor);
 }
 
 int checkpoint_backup(
@@ -370,12 +345,12 @@ int checkpoint_backup(
 
 	if (copy == NULL)
 		return error_memory(error);
-	pthread_mutex_lock(&checkpoint->mutex);
+	monitor_lock(&checkpoint->monitor);
 	free(checkpoint->backup);
 	checkpoint->backup = copy;
 	checkpoint->backup_behind = segment;
-	pthread_cond_signal(&checkpoint->change);
-	pthread_mutex_unlock(&checkpoint->mutex);
+	monitor_signal(&checkpoint->monitor);
+	monitor_unlock(&checkpoint->monitor);
 	return 0;
 }
 
@@ -383,32 +358,32 @@ int checkpoint_backup_result(struct checkpoint *checkpoint, uint64_t *keys, stru
 {
 	int result = 0;
 
-	pthread_mutex_lock(&checkpoint->mutex);
+	monitor_lock(&checkpoint->monitor);
 	*keys = checkpoint->backup_keys;
 	if (checkpoint->backup_failed) {
 		*error = checkpoint->backup_error;
 		result = -1;
 	}
-	pthread_mutex_unlock(&checkpoint->mutex);
+	monitor_unlock(&checkpoint->monitor);
 	return result;
 }
 
 void checkpoint_poll(struct checkpoint *checkpoint, struct checkpoint_status *status)
 {
-	pthread_mutex_lock(&checkpoint->mutex);
+	monitor_lock(&checkpoint->monitor);
 	*status = checkpoint->status;
 	checkpoint->status.failed = checkpoint->status.copied = false;
-	pthread_mutex_unlock(&checkpoint->mutex);
+	monitor_unlock(&checkpoint->monitor);
 }
 
 void checkpoint_stop(struct checkpoint *checkpoint)
 {
 	if (checkpoint == NULL)
 		return;
-	pthread_mutex_lock(&checkpoint->mutex);
+	monitor_lock(&checkpoint->monitor);
 	checkpoint->stopping = true;
-	pthread_cond_signal(&checkpoint->change);
-	pthread_mutex_unlock(&checkpoint->mutex);
+	monitor_signal(&checkpoint->monitor);
+	monitor_unlock(&checkpoint->monitor);
 	pthread_join(checkpoint->thread, NULL);
 	checkpoint_free(checkpoint);
 }

@@ -1,9 +1,6 @@
-/* One mutex guards what both threads see; no thread waits for the disk while it holds it. */
+/* A monitor guards what both threads see; it is not locked while a thread waits for the disk. */
 #include "kv/flusher.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +8,7 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/thread.h"
 #include "kv/batch.h"
 #include "kv/wal.h"
 
@@ -22,8 +20,7 @@
 
 struct flusher {
 	pthread_t thread;
-	pthread_mutex_t mutex;
-	pthread_cond_t change; /* in what follows: */
+	struct monitor monitor; /* of what follows: */
 	struct batch *submitted;
 	bool stopping;
 	struct flusher_completion completion;
@@ -38,7 +35,7 @@ struct flusher {
 	int64_t pause;     /* ms, behind that */
 };
 
-/* Reports to the loop; the mutex is held. */
+/* Reports to the loop; the monitor is locked. */
 static void notify(struct flusher *flusher)
 {
 	flusher->completion.segment = flusher->wal.segment;
@@ -46,18 +43,7 @@ static void notify(struct flusher *flusher)
 	eventfd_write(flusher->fd, 1);
 }
 
-/* Waits until something changes, or that time has come; the mutex is held. */
-static void wait_until(struct flusher *flusher, int64_t ms)
-{
-	struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
-
-	if (ms == INT64_MAX)
-		pthread_cond_wait(&flusher->change, &flusher->mutex);
-	else
-		pthread_cond_timedwait(&flusher->change, &flusher->mutex, &time);
-}
-
-/* --- the thread; it holds the mutex except while it waits for the disk --- */
+/* --- the thread; it has the monitor locked except while it waits for the disk --- */
 
 static void note_failure(struct flusher *flusher, const struct error *error)
 {
@@ -87,10 +73,10 @@ static void append(struct flusher *flusher)
 	struct error error;
 	int result;
 
-	pthread_mutex_unlock(&flusher->mutex);
+	monitor_unlock(&flusher->monitor);
 	result = wal_append(&flusher->wal, flusher->submitted, &error);
 	note_append(flusher, segment);
-	pthread_mutex_lock(&flusher->mutex);
+	monitor_lock(&flusher->monitor);
 	if (result == 0) {
 		batch_free(flusher->completion.done); /* at a stop nobody polls */
 		flusher->completion.done = flusher->submitted;
@@ -113,12 +99,12 @@ static void recover(struct flusher *flusher)
 	struct error error;
 	int result;
 
-	pthread_mutex_unlock(&flusher->mutex);
+	monitor_unlock(&flusher->monitor);
 	result = wal_recover(&flusher->wal, &error);
 	if (result == 0 && flusher->kept != NULL)
 		result = wal_append(&flusher->wal, flusher->kept, &error);
 	note_append(flusher, segment);
-	pthread_mutex_lock(&flusher->mutex);
+	monitor_lock(&flusher->monitor);
 	flusher->completion.deletes = flusher->wal.fd != -1;
 	if (result == -1) {
 		flusher->pause =
@@ -146,9 +132,9 @@ static void tidy(struct flusher *flusher)
 	struct error error;
 	int result;
 
-	pthread_mutex_unlock(&flusher->mutex);
+	monitor_unlock(&flusher->monitor);
 	result = seals ? wal_seal(&flusher->wal, &error) : wal_mark(&flusher->wal, &error);
-	pthread_mutex_lock(&flusher->mutex);
+	monitor_lock(&flusher->monitor);
 	if (seals)
 		flusher->seal_due = result == 0 ? INT64_MAX : clock_ms() + SEAL_MS;
 	flusher->completion.seals &= !asked;
@@ -171,7 +157,7 @@ static void *run(void *arg)
 {
 	struct flusher *flusher = arg;
 
-	pthread_mutex_lock(&flusher->mutex);
+	monitor_lock(&flusher->monitor);
 	while (!flusher->stopping || can_append(flusher)) {
 		bool works = flusher->completion.works;
 		int64_t due = flusher->retry_due;
@@ -182,13 +168,13 @@ static void *run(void *arg)
 		if (can_append(flusher))
 			append(flusher);
 		else if (clock_ms() < due && !(works && flusher->completion.seals))
-			wait_until(flusher, due);
+			monitor_wait(&flusher->monitor, due);
 		else if (works)
 			tidy(flusher);
 		else
 			recover(flusher);
 	}
-	pthread_mutex_unlock(&flusher->mutex);
+	monitor_unlock(&flusher->monitor);
 	return NULL;
 }
 
@@ -201,28 +187,13 @@ static void flusher_free(struct flusher *flusher)
 	batch_free(flusher->kept);
 	batch_free(flusher->completion.done);
 	batch_free(flusher->completion.undone);
-	pthread_cond_destroy(&flusher->change);
-	pthread_mutex_destroy(&flusher->mutex);
+	monitor_destroy(&flusher->monitor);
 	free(flusher);
-}
-
-/* Signals are the loop's. */
-static int start_thread(struct flusher *flusher)
-{
-	sigset_t all, before;
-	int result;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	result = pthread_create(&flusher->thread, NULL, run, flusher);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return result;
 }
 
 struct flusher *flusher_start(struct wal *wal, int64_t interval, int fd, struct error *error)
 {
 	struct flusher *flusher = calloc(1, sizeof(*flusher));
-	pthread_condattr_t monotonic;
 
 	if (flusher == NULL) {
 		wal_close(wal);
@@ -237,11 +208,7 @@ struct flusher *flusher_start(struct wal *wal, int64_t interval, int fd, struct 
 	flusher->completion = (struct flusher_completion){
 		.works = true, .segment = wal->segment, .bytes = wal->bytes
 	};
-	pthread_mutex_init(&flusher->mutex, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&flusher->change, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	monitor_init(&flusher->monitor);
 	if (wal->fd == -1) { /* the disk takes no changes from the start */
 		flusher->completion.works = false;
 		flusher->completion.failed = true;
@@ -249,8 +216,7 @@ struct flusher *flusher_start(struct wal *wal, int64_t interval, int fd, struct 
 		    "cannot write: %s", strerror(wal->code));
 		eventfd_write(fd, 1);
 	}
-	errno = start_thread(flusher);
-	if (errno == 0)
+	if (thread_start(&flusher->thread, run, flusher) == 0)
 		return flusher;
 	error_errno(error, "cannot start a thread");
 	flusher_free(flusher);
@@ -262,34 +228,34 @@ bool flusher_submit(struct flusher *flusher, struct batch *batch)
 	const struct flusher_completion *completion = &flusher->completion;
 	bool takes;
 
-	pthread_mutex_lock(&flusher->mutex);
+	monitor_lock(&flusher->monitor);
 	/* The loop has to hear of a failure first, for it concerns this batch, too. */
 	takes = flusher->submitted == NULL && !completion->failed &&
 		(completion->works ||
 		    (completion->deletes && batch->puts == 0 && flusher->kept == NULL));
 	if (takes) {
 		flusher->submitted = batch;
-		pthread_cond_signal(&flusher->change);
+		monitor_signal(&flusher->monitor);
 	}
-	pthread_mutex_unlock(&flusher->mutex);
+	monitor_unlock(&flusher->monitor);
 	return takes;
 }
 
 void flusher_seal(struct flusher *flusher)
 {
-	pthread_mutex_lock(&flusher->mutex);
+	monitor_lock(&flusher->monitor);
 	flusher->completion.seals = true;
-	pthread_cond_signal(&flusher->change);
-	pthread_mutex_unlock(&flusher->mutex);
+	monitor_signal(&flusher->monitor);
+	monitor_unlock(&flusher->monitor);
 }
 
 void flusher_poll(struct flusher *flusher, struct flusher_completion *completion)
 {
-	pthread_mutex_lock(&flusher->mutex);
+	monitor_lock(&flusher->monitor);
 	*completion = flusher->completion;
 	flusher->completion.done = flusher->completion.undone = NULL;
 	flusher->completion.failed = false;
-	pthread_mutex_unlock(&flusher->mutex);
+	monitor_unlock(&flusher->monitor);
 }
 
 int flusher_stop(struct flusher *flusher, struct batch *last)
@@ -300,10 +266,10 @@ int flusher_stop(struct flusher *flusher, struct batch *last)
 	int result = 0;
 	bool lost = false;
 
-	pthread_mutex_lock(&flusher->mutex);
+	monitor_lock(&flusher->monitor);
 	flusher->stopping = true;
-	pthread_cond_signal(&flusher->change);
-	pthread_mutex_unlock(&flusher->mutex);
+	monitor_signal(&flusher->monitor);
+	monitor_unlock(&flusher->monitor);
 	pthread_join(flusher->thread, NULL);
 	batches[0] = flusher->kept;
 	batches[1] = flusher->submitted;

@@ -2,8 +2,6 @@
 #include "kv/loader.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "core/error.h"
+#include "core/thread.h"
 #include "kv/change.h"
 #include "kv/snapshot.h"
 #include "kv/table.h"
@@ -172,11 +171,9 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* Signals are the loop's. */
 struct loader *loader_start(struct directory *directory, int fd, struct error *error)
 {
 	struct loader *loader = calloc(1, sizeof(*loader));
-	sigset_t all, before;
 
 	if (loader == NULL) {
 		error_memory(error);
@@ -185,11 +182,7 @@ struct loader *loader_start(struct directory *directory, int fd, struct error *e
 	loader->directory = directory;
 	loader->fd = fd;
 	loader->loaded.wal.fd = -1;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	errno = pthread_create(&loader->thread, NULL, run, loader);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (errno == 0)
+	if (thread_start(&loader->thread, run, loader) == 0)
 		return loader;
 	error_errno(error, "cannot start a thread");
 	free(loader);

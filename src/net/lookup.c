@@ -6,13 +6,13 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "core/thread.h"
 #include "net/endpoint.h"
 
 enum { RUNNING, FINISHED, ABANDONED };
@@ -74,9 +74,7 @@ struct lookup *lookup_start(
     struct event_base *base, const struct address *address, lookup_done *done, void *arg)
 {
 	struct lookup *lookup = calloc(1, sizeof(*lookup));
-	sigset_t all, before;
 	const char *why;
-	int error;
 
 	if (lookup == NULL)
 		return NULL;
@@ -85,15 +83,9 @@ struct lookup *lookup_start(
 	lookup->finished_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (lookup->finished_fd != -1 && address_parse(&lookup->address, address->text, &why) == 0)
 		lookup->event = event_new(base, lookup->finished_fd, EV_READ, finished_cb, lookup);
-	if (lookup->event != NULL && event_add(lookup->event, NULL) == 0) {
-		sigfillset(&all); /* the loop gets the signals, not the thread */
-		pthread_sigmask(SIG_SETMASK, &all, &before);
-		error = pthread_create(&lookup->thread, NULL, lookup_run, lookup);
-		pthread_sigmask(SIG_SETMASK, &before, NULL);
-		if (error == 0)
-			return lookup;
-		errno = error;
-	}
+	if (lookup->event != NULL && event_add(lookup->event, NULL) == 0 &&
+	    thread_start(&lookup->thread, lookup_run, lookup) == 0)
+		return lookup;
 	if (lookup->event != NULL)
 		event_free(lookup->event);
 	lookup_free(lookup);
