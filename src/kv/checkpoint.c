@@ -32,6 +32,7 @@ struct checkpoint {
 	struct error backup_error;
 	bool backup_failed;
 	struct checkpoint_status status;
+	bool finishing; /* to be stopped when nothing is left, or a try fails */
 	atomic_bool stopping;
 	/* The thread's own: */
 	struct directory *directory;
@@ -271,6 +272,8 @@ static void *run(void *arg)
 			continue;
 		}
 		if (checkpoint->applied >= checkpoint->sealed) {
+			if (checkpoint->finishing)
+				break;
 			monitor_wait(&checkpoint->monitor, INT64_MAX);
 			begun = clock_ms();
 			continue;
@@ -278,7 +281,7 @@ static void *run(void *arg)
 		monitor_unlock(&checkpoint->monitor);
 		result = step(checkpoint, &error);
 		monitor_lock(&checkpoint->monitor);
-		if (checkpoint->stopping)
+		if (checkpoint->stopping || (checkpoint->finishing && result == -1))
 			break;
 		note_result(checkpoint, result == 0 ? NULL : &error, begun);
 		if (result == 0) {
@@ -288,7 +291,7 @@ static void *run(void *arg)
 		}
 		/* What is damaged stays so. */
 		retry = error.code == EBADMSG ? INT64_MAX : clock_ms() + pause;
-		while (!checkpoint->stopping && clock_ms() < retry)
+		while (!checkpoint->finishing && clock_ms() < retry)
 			monitor_wait(&checkpoint->monitor, retry);
 		pause = pause * 2 < RETRY_MAX_MS ? pause * 2 : RETRY_MAX_MS;
 	}
@@ -376,12 +379,13 @@ void checkpoint_poll(struct checkpoint *checkpoint, struct checkpoint_status *st
 	monitor_unlock(&checkpoint->monitor);
 }
 
-void checkpoint_stop(struct checkpoint *checkpoint)
+void checkpoint_stop(struct checkpoint *checkpoint, bool finish)
 {
 	if (checkpoint == NULL)
 		return;
 	monitor_lock(&checkpoint->monitor);
-	checkpoint->stopping = true;
+	checkpoint->finishing = true;
+	checkpoint->stopping = !finish;
 	monitor_signal(&checkpoint->monitor);
 	monitor_unlock(&checkpoint->monitor);
 	pthread_join(checkpoint->thread, NULL);

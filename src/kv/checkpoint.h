@@ -45,7 +45,10 @@ int checkpoint_backup_result(struct checkpoint *checkpoint, uint64_t *keys, stru
 
 void checkpoint_poll(struct checkpoint *checkpoint, struct checkpoint_status *status);
 
-/* Ends the thread; a transaction that is under way is rolled back. NULL is fine. */
-void checkpoint_stop(struct checkpoint *checkpoint);
+/*
+ * Ends the thread. With `finish`, it first moves what was submitted, unless it fails; otherwise a transaction that is
+ * under way is rolled back. NULL is fine.
+ */
+void checkpoint_stop(struct checkpoint *checkpoint, bool finish);
 
 #endif

@@ -29,6 +29,9 @@
 /* With more bytes that no checkpoint has moved, batches wait for it, so that the log does not fill the disk. */
 #define LOG_MAX ((uint64_t)128 << 20)
 
+/* At a stop, a log of not more bytes is moved to the snapshot: a second of work. The next start replays a larger one. */
+#define FINISH_MAX ((uint64_t)32 << 20)
+
 #define BUSY_WARN_MS 10000
 #define RETRY_MS 100 /* when memory was short for a rollback */
 #define GROUP_MS 1   /* between two looks at whether more clients have joined a group commit */
@@ -405,14 +408,18 @@ struct commits *commits_open(const struct engine_settings *settings, struct keys
 
 void commits_free(struct commits *commits)
 {
+	uint64_t segment = 0;
+
 	if (commits == NULL)
 		return;
 	loader_free(commits->loader);
 	if (commits->flusher != NULL &&
-	    flusher_stop(commits->flusher, commits->keyspace->open) == -1)
+	    flusher_stop(commits->flusher, commits->keyspace->open, &segment) == -1)
 		log_error("%s: the last changes are lost%s", commits->label,
 		    commits->always ? ", except those confirmed to clients" : "");
-	checkpoint_stop(commits->checkpoint);
+	if (segment != 0)
+		checkpoint_submit(commits->checkpoint, segment - 1);
+	checkpoint_stop(commits->checkpoint, segment != 0 && commits->log_bytes <= FINISH_MAX);
 	if (commits->fd != -1)
 		close(commits->fd);
 	directory_close(&commits->directory);

@@ -258,7 +258,7 @@ void flusher_poll(struct flusher *flusher, struct flusher_completion *completion
 	monitor_unlock(&flusher->monitor);
 }
 
-int flusher_stop(struct flusher *flusher, struct batch *last)
+int flusher_stop(struct flusher *flusher, struct batch *last, uint64_t *segment)
 {
 	struct batch *batches[] = { NULL, NULL, last };
 	struct wal *wal = &flusher->wal;
@@ -282,9 +282,10 @@ int flusher_stop(struct flusher *flusher, struct batch *last)
 		lost |= batches[i] != NULL && result == -1;
 		batch_free(batches[i]);
 	}
-	if (result == 0 && !wal->marked)
-		wal_mark(wal,
-		    &error); /* without it, the next start could mistake damage for a torn write */
+	/* One of the two, or the next start could mistake damage for a torn write. */
+	if (result == 0 && wal_seal(wal, &error) == -1 && wal->fd != -1 && !wal->marked)
+		wal_mark(wal, &error);
+	*segment = wal->segment;
 	flusher_free(flusher);
 	return lost ? -1 : 0;
 }

@@ -44,8 +44,8 @@ void flusher_poll(struct flusher *flusher, struct flusher_completion *completion
 
 /*
  * Writes what was submitted and then the last batch (NULL = none), which it takes over; what has failed is tried once
- * more. Frees them all. 0, or -1: changes are lost.
+ * more. Then seals the log, and sets *segment, see struct flusher_completion. Frees all. 0, or -1: changes are lost.
  */
-int flusher_stop(struct flusher *flusher, struct batch *last);
+int flusher_stop(struct flusher *flusher, struct batch *last, uint64_t *segment);
 
 #endif

@@ -98,6 +98,14 @@ size_t frame_size(size_t length)
 	return (FRAME_HEADER + length + FRAME_ALIGNMENT - 1) / FRAME_ALIGNMENT * FRAME_ALIGNMENT;
 }
 
+/* The flags, and 24 bits that tell a header from other bytes even if its frame is not whole. */
+static uint32_t marked_flags(const unsigned char *bytes, bool is_end, uint64_t salt)
+{
+	uint64_t check = XXH3_64bits_withSeed(bytes + AT_SEQUENCE, AT_FLAGS - AT_SEQUENCE, salt);
+
+	return (uint32_t)(check << 8) | (is_end ? FLAG_END : 0);
+}
+
 static uint64_t frame_checksum(const unsigned char *bytes, size_t length, uint64_t salt)
 {
 	return XXH3_64bits_withSeed(bytes + AT_SEQUENCE, FRAME_HEADER - AT_SEQUENCE + length, salt);
@@ -107,21 +115,30 @@ void frame_write(unsigned char *bytes, const struct frame *frame, uint64_t salt)
 {
 	put64(bytes + AT_SEQUENCE, frame->sequence);
 	put32(bytes + AT_LENGTH, (uint32_t)frame->length);
-	put32(bytes + AT_FLAGS, frame->is_end ? FLAG_END : 0);
+	put32(bytes + AT_FLAGS, marked_flags(bytes, frame->is_end, salt));
 	put64(bytes + AT_FRAME_CHECKSUM, frame_checksum(bytes, frame->length, salt));
+}
+
+/* false: there is no header. */
+static bool read_header(struct frame *frame, const unsigned char *bytes, size_t size, uint64_t salt)
+{
+	uint32_t flags;
+
+	if (size < FRAME_HEADER)
+		return false;
+	flags = get32(bytes + AT_FLAGS);
+	*frame = (struct frame){
+		.sequence = get64(bytes + AT_SEQUENCE),
+		.is_end = flags & FLAG_END,
+		.changes = bytes + FRAME_HEADER,
+		.length = get32(bytes + AT_LENGTH),
+	};
+	return flags == marked_flags(bytes, frame->is_end, salt);
 }
 
 bool frame_read(struct frame *frame, const unsigned char *bytes, size_t size, uint64_t salt)
 {
-	if (size < FRAME_HEADER)
-		return false;
-	*frame = (struct frame){
-		.sequence = get64(bytes + AT_SEQUENCE),
-		.is_end = get32(bytes + AT_FLAGS) == FLAG_END,
-		.changes = bytes + FRAME_HEADER,
-		.length = get32(bytes + AT_LENGTH),
-	};
-	return frame->length <= size - FRAME_HEADER &&
+	return read_header(frame, bytes, size, salt) && frame->length <= size - FRAME_HEADER &&
 	       get64(bytes + AT_FRAME_CHECKSUM) == frame_checksum(bytes, frame->length, salt);
 }
 
@@ -218,12 +235,18 @@ bool segment_next(const struct segment *segment, size_t *at, uint64_t sequence, 
 
 bool segment_is_damaged(const struct segment *segment, size_t at, uint64_t sequence)
 {
+	const unsigned char *bytes = segment->bytes;
+	uint64_t salt = segment->header.salt;
 	struct frame frame;
 
+	if (segment->size < SEGMENT_STEP || at > segment->size / SEGMENT_STEP * SEGMENT_STEP)
+		return true; /* frames are only written where the whole step is allocated */
+	if (read_header(&frame, bytes + at, segment->size - at, salt) &&
+	    frame.sequence == sequence && frame.length > segment->size - at - FRAME_HEADER)
+		return true;
 	for (at += FRAME_ALIGNMENT; at + FRAME_HEADER <= segment->size; at += FRAME_ALIGNMENT)
-		if (get64(segment->bytes + at + AT_SEQUENCE) - sequence <= segment->size &&
-		    frame_read(
-			&frame, segment->bytes + at, segment->size - at, segment->header.salt))
+		if (get64(bytes + at + AT_SEQUENCE) - sequence <= segment->size &&
+		    frame_read(&frame, bytes + at, segment->size - at, salt))
 			return true;
 	return false;
 }

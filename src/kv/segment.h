@@ -12,6 +12,8 @@ struct error;
 
 #define SEGMENT_HEADER 64
 #define SEGMENT_NAME_MAX 32
+#define SEGMENT_STEP \
+	((size_t)1 << 20) /* by which it is allocated, before a frame is written there */
 
 #define FRAME_HEADER 24
 #define FRAME_ALIGNMENT 8
@@ -69,7 +71,10 @@ int segment_read(struct segment *segment, const struct directory *directory,
 bool segment_next(
     const struct segment *segment, size_t *at, uint64_t sequence, struct frame *frame);
 
-/* Whether there is a frame behind the place where the frames end: all before it had been written. */
+/*
+ * Whether the frames end because of damage: a frame follows further on, so that all before it had been written, or the
+ * file was cut short.
+ */
 bool segment_is_damaged(const struct segment *segment, size_t at, uint64_t sequence);
 
 #endif

@@ -1,8 +1,9 @@
 /*
- * snapshot.db has the tables kv(key, item) and meta(name, value). An item (item.c) is followed by its checksum: XXH3 (64
- * bits), seeded with that of the key. meta has the format, the store's identity, the last segment, the number of rows,
- * the sum of their checksums, and a checksum of these. SQLite detects errors of the disk and of the page structure,
- * but neither a flipped bit in a row nor a row that has gone; the checksum and the sum do.
+ * snapshot.db has the tables kv and meta, which has one row. An item (item.c) is followed by its checksum: XXH3 (64
+ * bits), seeded with that of the key. meta has the format, the store's identity, the number of transactions, the last
+ * segment, the number of keys, the sum of their checksums, and a checksum of all that. SQLite detects errors of the
+ * disk and of the page structure, but neither a flipped bit in a row nor a row that has gone; the checksum and the sum
+ * do.
  *
  * The rollback journal needs no shared memory, which is a map. With synchronous = EXTRA a transaction is durable when it
  * returns: with FULL a power failure could restore the journal of the last one.
@@ -45,8 +46,9 @@ static const char *const texts[STATEMENTS] = {
 	[BEGIN] = "BEGIN IMMEDIATE",
 	[COMMIT] = "COMMIT",
 	[ROLLBACK] = "ROLLBACK",
-	[SET_META] = "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = "
-		     "excluded.value",
+	[SET_META] =
+	    "UPDATE meta SET id = ?1, commits = ?2, segment = ?3, keys = ?4, checksum = ?5, "
+	    "meta_checksum = ?6",
 };
 
 struct snapshot {
@@ -61,15 +63,22 @@ struct snapshot {
 
 /* --- errors --- */
 
-/* What SQLite says, as an errno; 0 = there is none that says more. */
+/* What SQLite says, as an errno. */
 static int code_of(const struct snapshot *snapshot, int result)
 {
-	int code = sqlite3_system_errno(snapshot->db);
+	int code = 0;
 
+	sqlite3_file_control(snapshot->db, NULL, SQLITE_FCNTL_LAST_ERRNO, &code);
+	/* It calls a page that the disk cannot read corrupt, too. */
+	if ((result & 0xff) == SQLITE_CORRUPT && (code == EIO || code == ENXIO))
+		return code;
+	if (code == 0)
+		code = sqlite3_system_errno(snapshot->db);
 	switch (result & 0xff) {
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
 		return EBUSY;
+	case SQLITE_ERROR: /* a table is missing, or not what it was */
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
 		return EBADMSG;
@@ -126,8 +135,8 @@ static uint64_t stored_checksum(const unsigned char *bytes, size_t length)
 
 static uint64_t meta_checksum(const struct snapshot_meta *meta)
 {
-	unsigned char bytes[STORE_ID_SIZE + 3 * sizeof(uint64_t)];
-	uint64_t numbers[] = { htole64(meta->segment), htole64(meta->count),
+	unsigned char bytes[STORE_ID_SIZE + 4 * sizeof(uint64_t)];
+	uint64_t numbers[] = { htole64(meta->commits), htole64(meta->segment), htole64(meta->keys),
 		htole64(meta->checksum) };
 
 	memcpy(bytes, meta->id.bytes, STORE_ID_SIZE);
@@ -143,81 +152,64 @@ static int run(sqlite3_stmt *statement)
 	return result == SQLITE_DONE ? reset : result;
 }
 
-static int set_meta(struct snapshot *snapshot, const char *name, uint64_t value)
+/*
+ * Every transaction changes something: one that is tried again after its last sync has failed would else find all as it
+ * should be, and return without a sync. An SQLite code.
+ */
+static int write_meta(struct snapshot *snapshot, struct snapshot_meta *meta)
 {
 	sqlite3_stmt *set = snapshot->statements[SET_META];
 
-	sqlite3_bind_text(set, 1, name, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(set, 2, (sqlite3_int64)value);
+	meta->commits++;
+	sqlite3_bind_blob(set, 1, meta->id.bytes, STORE_ID_SIZE, SQLITE_STATIC);
+	sqlite3_bind_int64(set, 2, (sqlite3_int64)meta->commits);
+	sqlite3_bind_int64(set, 3, (sqlite3_int64)meta->segment);
+	sqlite3_bind_int64(set, 4, (sqlite3_int64)meta->keys);
+	sqlite3_bind_int64(set, 5, (sqlite3_int64)meta->checksum);
+	sqlite3_bind_int64(set, 6, (sqlite3_int64)meta_checksum(meta));
 	return run(set);
 }
 
-static int set_id(sqlite3_stmt *set, const struct store_id *id)
-{
-	sqlite3_bind_text(set, 1, "id", -1, SQLITE_STATIC);
-	sqlite3_bind_blob(set, 2, id->bytes, STORE_ID_SIZE, SQLITE_STATIC);
-	return run(set);
-}
-
-static int write_meta(struct snapshot *snapshot, const struct snapshot_meta *meta)
-{
-	int result = set_meta(snapshot, "segment", meta->segment);
-
-	if (result == SQLITE_OK)
-		result = set_meta(snapshot, "count", meta->count);
-	if (result == SQLITE_OK)
-		result = set_meta(snapshot, "checksum", meta->checksum);
-	if (result == SQLITE_OK)
-		result = set_meta(snapshot, "meta_checksum", meta_checksum(meta));
-	return result;
-}
-
-/* Reads the table `meta`. 0, or -1 with the error. */
-static int read_meta(struct snapshot *snapshot, struct error *error)
+/* Reads the row of the table `meta`. 0, or -1 with the error. */
+static int parse_meta(struct snapshot *snapshot, sqlite3_stmt *row, struct error *error)
 {
 	struct snapshot_meta *meta = &snapshot->meta;
-	const char *names[] = { "segment", "count", "checksum", "meta_checksum" };
-	uint64_t checksum = 0,
-		 *numbers[] = { &meta->segment, &meta->count, &meta->checksum, &checksum };
-	unsigned found = 0;
-	sqlite3_stmt *rows;
-	int result;
+	const char *format = (const char *)sqlite3_column_text(row, 0);
+	const void *id = sqlite3_column_blob(row, 1);
 
-	result = sqlite3_prepare_v2(snapshot->db, "SELECT name, value FROM meta", -1, &rows, NULL);
-	while (result == SQLITE_OK && (result = sqlite3_step(rows)) == SQLITE_ROW) {
-		const char *name = (const char *)sqlite3_column_text(rows, 0);
-		const void *value = sqlite3_column_blob(rows, 1);
-		size_t length = (size_t)sqlite3_column_bytes(rows, 1);
-
-		result = SQLITE_OK;
-		if (name == NULL || value == NULL)
-			continue;
-		if (strcmp(name, "format") == 0) {
-			if (length != strlen(FORMAT) || memcmp(value, FORMAT, length) != 0) {
-				error_set(error, "the format of %s is \"%.*s\", not \"" FORMAT "\"",
-				    snapshot->path, (int)length, (const char *)value);
-				sqlite3_finalize(rows);
-				return -1;
-			}
-			found |= 1;
-		} else if (strcmp(name, "id") == 0 && length == STORE_ID_SIZE) {
-			memcpy(meta->id.bytes, value, STORE_ID_SIZE);
-			found |= 2;
-		}
-		for (size_t i = 0; i < 4; i++)
-			if (strcmp(name, names[i]) == 0) {
-				*numbers[i] = (uint64_t)sqlite3_column_int64(rows, 1);
-				found |= 4u << i;
-			}
-	}
-	if (result != SQLITE_DONE)
-		fail(snapshot, "read", result, error);
-	sqlite3_finalize(rows);
-	if (result != SQLITE_DONE)
-		return -1;
-	if (found != 0x3f || checksum != meta_checksum(meta))
+	if (format == NULL || strcmp(format, FORMAT) != 0)
+		return error_set(error, "the format of %s is \"%s\", not \"" FORMAT "\"",
+		    snapshot->path, format == NULL ? "" : format);
+	if (id == NULL || sqlite3_column_bytes(row, 1) != STORE_ID_SIZE)
+		return fail_damaged(snapshot, "its table \"meta\" is wrong", error);
+	memcpy(meta->id.bytes, id, STORE_ID_SIZE);
+	meta->commits = (uint64_t)sqlite3_column_int64(row, 2);
+	meta->segment = (uint64_t)sqlite3_column_int64(row, 3);
+	meta->keys = (uint64_t)sqlite3_column_int64(row, 4);
+	meta->checksum = (uint64_t)sqlite3_column_int64(row, 5);
+	if ((uint64_t)sqlite3_column_int64(row, 6) != meta_checksum(meta))
 		return fail_damaged(snapshot, "its table \"meta\" is wrong", error);
 	return 0;
+}
+
+static int read_meta(struct snapshot *snapshot, struct error *error)
+{
+	sqlite3_stmt *rows = NULL;
+	int failed = -1;
+	int result = sqlite3_prepare_v2(snapshot->db,
+	    "SELECT format, id, commits, segment, keys, checksum, meta_checksum FROM meta", -1,
+	    &rows, NULL);
+
+	if (result == SQLITE_OK)
+		result = sqlite3_step(rows);
+	if (result == SQLITE_ROW)
+		failed = parse_meta(snapshot, rows, error);
+	else if (result == SQLITE_DONE)
+		fail_damaged(snapshot, "its table \"meta\" is empty", error);
+	else
+		fail(snapshot, "read", result, error);
+	sqlite3_finalize(rows);
+	return failed;
 }
 
 /* 0, or -1 with the error: when its creation was interrupted, SQLite has removed all tables again. */
@@ -287,8 +279,9 @@ int snapshot_create(
 	    "BEGIN;"
 	    "PRAGMA application_id = 0x6563686f;"
 	    "CREATE TABLE kv (key BLOB PRIMARY KEY, item BLOB NOT NULL) WITHOUT ROWID;"
-	    "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;"
-	    "INSERT INTO meta VALUES ('format', '" FORMAT "');";
+	    "CREATE TABLE meta (format TEXT, id BLOB, commits INTEGER, segment INTEGER, keys INTEGER, "
+	    "checksum INTEGER, meta_checksum INTEGER);"
+	    "INSERT INTO meta (format) VALUES ('" FORMAT "');";
 	struct snapshot *snapshot = snapshot_new(directory, NULL, error);
 	sqlite3_stmt *set = NULL;
 	int fd, result;
@@ -312,8 +305,6 @@ int snapshot_create(
 	if (result == SQLITE_OK)
 		result = sqlite3_prepare_v2(snapshot->db, texts[SET_META], -1, &set, NULL);
 	snapshot->statements[SET_META] = set;
-	if (result == SQLITE_OK)
-		result = set_id(set, id);
 	if (result == SQLITE_OK)
 		result = write_meta(snapshot, &snapshot->meta);
 	if (result == SQLITE_OK)
@@ -436,7 +427,7 @@ static int load_row(sqlite3_stmt *row, struct snapshot_meta *found, struct rows 
 		errno = EBADMSG;
 		return -1;
 	}
-	found->count++;
+	found->keys++;
 	found->checksum += checksum;
 	return add_row(rows, &key, item, length - CHECKSUM_SIZE);
 }
@@ -445,7 +436,7 @@ int snapshot_load(struct snapshot *snapshot,
     int (*each)(void *arg, const struct change *changes, size_t count), void *arg,
     struct error *error)
 {
-	struct snapshot_meta found = { .count = 0 };
+	struct snapshot_meta found = { .keys = 0 };
 	struct rows rows = { .count = 0 };
 	sqlite3_stmt *select = NULL;
 	int failed = 0, result;
@@ -465,7 +456,7 @@ int snapshot_load(struct snapshot *snapshot,
 					  : error_errno(error, "cannot load %s", snapshot->path);
 	else if (result != SQLITE_DONE)
 		failed = fail(snapshot, "read", result, error);
-	else if (found.count != snapshot->meta.count)
+	else if (found.keys != snapshot->meta.keys)
 		failed = fail_damaged(snapshot, "keys are missing", error);
 	else if (found.checksum != snapshot->meta.checksum)
 		failed = fail_damaged(snapshot, "values are not the newest ones", error);
@@ -503,7 +494,7 @@ static int subtract(struct snapshot *snapshot, const struct slice *key, struct s
 	if (result == SQLITE_ROW) {
 		meta->checksum -= stored_checksum(
 		    sqlite3_column_blob(get, 0), (size_t)sqlite3_column_bytes(get, 0));
-		meta->count--;
+		meta->keys--;
 		result = SQLITE_DONE;
 	}
 	sqlite3_reset(get);
@@ -529,7 +520,7 @@ static int put(struct snapshot *snapshot, const struct change *change, struct sn
 	stored = htole64(checksum);
 	memcpy(snapshot->bytes + length, &stored, CHECKSUM_SIZE);
 	meta->checksum += checksum;
-	meta->count++;
+	meta->keys++;
 	sqlite3_bind_blob64(put, 1, change->key.bytes, change->key.length, SQLITE_STATIC);
 	sqlite3_bind_blob64(put, 2, snapshot->bytes, length + CHECKSUM_SIZE, SQLITE_STATIC);
 	return run(put);
@@ -594,8 +585,6 @@ static int finish_copy(
 	meta.id = *id;
 	meta.segment = 0;
 	result = run(copy->statements[BEGIN]);
-	if (result == SQLITE_OK)
-		result = set_id(copy->statements[SET_META], id);
 	if (result == SQLITE_OK)
 		result = write_meta(copy, &meta);
 	if (result == SQLITE_OK)

@@ -18,8 +18,9 @@ struct snapshot;
 /* What the table `meta` says. */
 struct snapshot_meta {
 	struct store_id id;
-	uint64_t segment;  /* the last one that is in it */
-	uint64_t count;    /* rows */
+	uint64_t commits; /* transactions, so far */
+	uint64_t segment; /* the last one that is in it */
+	uint64_t keys;
 	uint64_t checksum; /* the sum of those of all items */
 };
 

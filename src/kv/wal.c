@@ -17,7 +17,8 @@
  *	frame	0	8: XXH3 (64 bits, seeded with the salt) of the rest of the frame
  *		8	8: sequence, one more than that of the frame before it, across segments
  *		16	4: the length of the changes
- *		20	4: flags; 1 = the end: no frame, but the next segment exists and begins with this sequence
+ *		20	1: flags; 1 = the end: no frame, but the next segment exists and begins with this sequence
+ *		21	3: XXH3 (the low 24 bits, seeded with the salt) of the sequence and the length
  *		24	changes
  *
  *	change	0	2: length of the key
@@ -28,7 +29,7 @@
  * whole or has another sequence, or where the next segment's begin: what is left there is of a write that failed, and
  * void. In the last segment that is where a write was torn, and its client had no reply, unless a frame follows
  * further on: then the disk has lost what had been written. That is why a mark follows the last frame when no other one
- * does.
+ * does. A segment is allocated in steps of 1 MiB, so one whose frames do not end within whole steps was cut short.
  */
 #include "kv/wal.h"
 
@@ -50,7 +51,6 @@
 #define NEW_FILE "wal.new"
 #define SPARE_FILE "wal.spare"
 
-#define STEP ((size_t)1 << 20)      /* by which a segment is allocated */
 #define RESERVE ((size_t)128 << 10) /* that only deletions may use */
 
 static_assert(BATCH_HEADER == FRAME_HEADER, "a batch has room for the header of its frame");
@@ -125,7 +125,7 @@ static int fail_segment(struct wal *wal, size_t wanted, struct error *error)
 
 /* --- segments --- */
 
-/* Opens the file that becomes the next segment, with STEP bytes or more; *size is what it has. -1 with errno. */
+/* Opens the file that becomes the next segment, with SEGMENT_STEP bytes or more; *size is what it has. -1 with errno. */
 static int open_new(const struct directory *directory, const char *path, size_t *size)
 {
 	char spare[FILENAME_MAX];
@@ -138,25 +138,29 @@ static int open_new(const struct directory *directory, const char *path, size_t 
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd == -1)
 		return -1;
-	*size = STEP;
-	if (fstat(fd, &stat) == 0 && (size_t)stat.st_size >= STEP) {
+	*size = SEGMENT_STEP;
+	if (fstat(fd, &stat) == 0 && (size_t)stat.st_size >= SEGMENT_STEP) {
 		*size = (size_t)stat.st_size;
 		return fd;
 	}
-	if (allocate(fd, 0, STEP) == 0)
+	if (allocate(fd, 0, SEGMENT_STEP) == 0)
 		return fd;
 	close(fd);
 	return -1;
 }
 
-/* Starts a segment with that header, and points the log to it. 0, or -1 with errno; then the log is as before. */
-static int start_segment(struct wal *wal, const struct segment_header *header)
+/*
+ * Starts a segment with that header, and points the log to it. 0, or -1 with errno; then the log is as before, but the
+ * segment may be there all the same if *named.
+ */
+static int start_segment(struct wal *wal, const struct segment_header *header, bool *named)
 {
 	char name[SEGMENT_NAME_MAX], path[FILENAME_MAX], new[FILENAME_MAX];
 	unsigned char bytes[SEGMENT_HEADER];
 	size_t size;
 	int fd, saved;
 
+	*named = false;
 	segment_name(header->number, name);
 	directory_path(wal->directory, name, path);
 	directory_path(wal->directory, NEW_FILE, new);
@@ -165,7 +169,7 @@ static int start_segment(struct wal *wal, const struct segment_header *header)
 		return -1;
 	segment_header_write(header, bytes);
 	if (write_all(fd, bytes, sizeof(bytes), 0) == -1 || fdatasync(fd) == -1 ||
-	    rename(new, path) == -1 || directory_sync(wal->directory) == -1) {
+	    (*named = rename(new, path) == 0) == false || directory_sync(wal->directory) == -1) {
 		saved = errno;
 		close(fd);
 		errno = saved;
@@ -196,8 +200,9 @@ int wal_create(struct directory *directory, const struct store_id *id, struct er
 {
 	struct wal wal = { .directory = directory, .id = *id, .fd = -1 };
 	struct segment_header header;
+	bool named;
 
-	if (next_header(&wal, &header) == -1 || start_segment(&wal, &header) == -1)
+	if (next_header(&wal, &header) == -1 || start_segment(&wal, &header, &named) == -1)
 		return fail(directory, NEW_FILE, error);
 	close(wal.fd);
 	return 0;
@@ -225,12 +230,14 @@ int wal_seal(struct wal *wal, struct error *error)
 	unsigned char end[FRAME_HEADER];
 	struct segment_header header;
 	struct wal next = *wal;
+	bool named = false;
 
 	if (wal->end == SEGMENT_HEADER)
 		return 0;
 	next.fd = -1;
-	if (next_header(wal, &header) == -1 || start_segment(&next, &header) == -1)
-		return fail_segment(wal, STEP, error);
+	/* Once the next segment is named, this one is at its end. */
+	if (next_header(wal, &header) == -1 || start_segment(&next, &header, &named) == -1)
+		return fail_segment(wal, named ? 0 : SEGMENT_STEP, error);
 	if (append(wal, end, sizeof(end), true, error) == -1) {
 		close(next.fd);
 		return -1;
@@ -249,7 +256,7 @@ static int make_room(struct wal *wal, size_t length, size_t reserve, struct erro
 	    (wal->fd == -1 || wal->end + length + reserve > wal->size))
 		return -1;
 	while (size < wal->end + length + reserve)
-		size += STEP;
+		size += SEGMENT_STEP;
 	if (size > wal->size && allocate(wal->fd, wal->size, size) == -1) {
 		int saved = errno;
 
@@ -312,12 +319,13 @@ static int check_segment(const struct wal *wal, struct error *error)
 int wal_recover(struct wal *wal, struct error *error)
 {
 	struct segment_header header;
+	bool named;
 
 	if (wal->fd != -1)
 		return wal->wanted == 0 ? 0 : make_room(wal, wal->wanted, RESERVE, error);
 	if (directory_reopen(wal->directory, error) == -1 || check_segment(wal, error) == -1)
 		return -1;
-	if (next_header(wal, &header) == -1 || start_segment(wal, &header) == -1)
+	if (next_header(wal, &header) == -1 || start_segment(wal, &header, &named) == -1)
 		return fail(wal->directory, NEW_FILE, error);
 	return 0;
 }
@@ -477,7 +485,7 @@ static int replay_last(struct wal *wal, uint64_t number,
 	}
 	wal->segment = number;
 	wal->salt = segment.header.salt;
-	wal->size = segment.size;
+	wal->size = segment.size / SEGMENT_STEP * SEGMENT_STEP;
 	free(segment.bytes); /* free(3) keeps errno */
 	if (result == -1)
 		return fail_read(wal->directory, name, error);

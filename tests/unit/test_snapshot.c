@@ -310,9 +310,9 @@ static const char *const statements[] = {
 	"UPDATE kv SET item = 1.5 WHERE key = (SELECT max(key) FROM kv)",
 	"DELETE FROM kv",
 	"DELETE FROM meta",
-	"DELETE FROM meta WHERE name = 'segment'",
-	"UPDATE meta SET value = value + 1 WHERE name = 'segment'",
-	"UPDATE meta SET value = value - 1 WHERE name = 'count'",
+	"UPDATE meta SET id = NULL",
+	"UPDATE meta SET segment = segment + 1",
+	"UPDATE meta SET keys = keys - 1",
 	"DROP TABLE kv",
 	"DROP TABLE meta",
 };
