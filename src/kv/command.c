@@ -42,14 +42,12 @@ enum kv_status command_number(struct slice word, int64_t *number)
 	return KV_OK;
 }
 
-/* Types a word, and adds it to the call. */
-static enum kv_status add_argument(const struct command *command, const struct arg *arg,
-    struct slice word, const struct call_limits *limits, struct call *call)
+/* Checks a word, and types it if it is a number. */
+static enum kv_status check_argument(const struct arg *arg, struct slice word,
+    const struct call_limits *limits, bool grows, int64_t *number)
 {
-	int64_t *number = &call->numbers[call->arg_count];
 	enum kv_status status;
 
-	call->args[call->arg_count++] = word;
 	switch (arg->type) {
 	case ARG_KEY:
 		return word.length > limits->max_key ? KV_KEY_TOO_LONG : KV_OK;
@@ -63,43 +61,65 @@ static enum kv_status add_argument(const struct command *command, const struct a
 			return KV_INVALID_EXPIRE;
 		return status;
 	default:
-		return command->flags & COMMAND_GROWS && word.length > limits->max_value
-			   ? KV_VALUE_TOO_LONG
-			   : KV_OK;
+		return grows && word.length > limits->max_value ? KV_VALUE_TOO_LONG : KV_OK;
 	}
+}
+
+/* Adds the words behind the first key to the call; `arg` is the first one's. */
+static enum kv_status add_arguments(struct call *call, const struct arg *arg,
+    const struct slice *word, const struct slice *end, const struct call_limits *limits)
+{
+	bool grows = call->command->flags & COMMAND_GROWS;
+	enum kv_status status = KV_OK;
+
+	for (; word < end && arg->type != ARG_END && !(arg->flags & ARG_MANY); arg++, word++) {
+		size_t n = call->arg_count++;
+
+		call->args[n] = *word;
+		if (status == KV_OK)
+			status = check_argument(arg, *word, limits, grows, &call->numbers[n]);
+	}
+	if (arg->flags & ARG_MANY) {
+		call->more = word;
+		call->more_count = (size_t)(end - word);
+		for (; word < end; word++)
+			if (arg->type == ARG_KEY && word->length > limits->max_key)
+				status = KV_KEY_TOO_LONG;
+	} else if (word < end || (arg->type != ARG_END && !(arg->flags & ARG_OPTIONAL))) {
+		status = KV_WRONG_ARGUMENTS;
+	}
+	return status;
 }
 
 enum kv_status command_read(const struct command *command, const struct slice *words, size_t count,
     const struct call_limits *limits, struct call *call)
 {
 	const struct arg *arg = command->args;
-	enum kv_status status = KV_OK, wrong;
-	size_t n = 0;
+	enum kv_status status;
 
 	call->command = command;
-	call->key = (struct table_key){ .length = 0 };
 	call->arg_count = call->more_count = 0;
 	call->from = 0;
-	for (; arg->type != ARG_END && n < count; arg++, n++) {
-		if (arg == command->args && arg->type == ARG_KEY) {
-			call->key = (struct table_key){ words[n].bytes, words[n].length, 0 };
-			status = words[n].length > limits->max_key ? KV_KEY_TOO_LONG : KV_OK;
-		} else if (!(arg->flags & ARG_MANY)) {
-			wrong = add_argument(command, arg, words[n], limits, call);
-			status = status == KV_OK ? wrong : status;
-		}
-		if (!(arg->flags & ARG_MANY))
-			continue;
-		/* The first key is in call->key, and the others are the rest of `more`. */
-		call->more = &words[arg->type == ARG_KEY ? n + 1 : n];
-		call->more_count = count - (size_t)(call->more - words);
-		for (size_t i = 0; arg->type == ARG_KEY && i < call->more_count; i++)
-			if (call->more[i].length > limits->max_key)
-				status = KV_KEY_TOO_LONG;
-		n = count - 1;
+	if (count == 0 && arg->type != ARG_END && !(arg->flags & ARG_OPTIONAL))
+		return call->status = KV_WRONG_ARGUMENTS;
+	if (arg->type != ARG_KEY) {
+		call->key.length = 0;
+		return call->status = add_arguments(call, arg, words, words + count, limits);
 	}
-	if (n < count || (arg->type != ARG_END && !(arg->flags & ARG_OPTIONAL)))
-		status = KV_WRONG_ARGUMENTS;
+	call->key.bytes = words[0].bytes;
+	call->key.length = words[0].length;
+	status = KV_OK;
+	if (!(arg->flags & ARG_MANY))
+		arg++;
+	if (count == 2 && arg->type == ARG_REST) { /* as below; SET is fast */
+		call->args[call->arg_count++] = words[1];
+		if (words[1].length > limits->max_value && command->flags & COMMAND_GROWS)
+			status = KV_VALUE_TOO_LONG;
+	} else if (count > 1 || arg->type != ARG_END) {
+		status = add_arguments(call, arg, words + 1, words + count, limits);
+	}
+	if (call->key.length > limits->max_key && status != KV_WRONG_ARGUMENTS)
+		status = KV_KEY_TOO_LONG;
 	return call->status = status;
 }
 

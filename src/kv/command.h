@@ -43,26 +43,26 @@ enum kv_status {
 /* Arguments behind the key. */
 #define CALL_ARGS 4
 
+/* What most calls need comes first: it fills a cache line. */
 struct call {
 	const struct command *command; /* of KV_EMPTY, KV_UNKNOWN and KV_NO_MEMORY it is not set */
 	struct table_key key;          /* hashed by engine_ops.prepare */
-	struct slice args[CALL_ARGS];  /* as the command's row types them */
-	int64_t numbers[CALL_ARGS];    /* of args that are numbers; durations are in ms */
-	size_t arg_count;
-	const struct slice *more; /* the words of an ARG_MANY argument; the caller's */
-	size_t more_count;
-	enum kv_status status; /* KV_OK = it may be submitted */
-	uint64_t from;         /* 0, or the `next` of the part of a list before this one */
+	enum kv_status status;         /* KV_OK = it may be submitted */
+	uint64_t from;                 /* 0, or the `next` of the part of a list before this one */
+	size_t arg_count, more_count;
+	struct slice args[CALL_ARGS]; /* as the command's row types them */
+	int64_t numbers[CALL_ARGS];   /* of args that are numbers; durations are in ms */
+	const struct slice *more;     /* the words of an ARG_MANY argument; the caller's */
 };
 
 /* What a result carries besides its status. */
 enum kv_kind {
 	KV_NOTHING,
 	KV_BYTES,    /* a value */
+	KV_DIGESTED, /* a value, and its digest as the number */
 	KV_KEY,      /* a key */
 	KV_TEXT,     /* a constant text of ours */
 	KV_INTEGER,  /* a number */
-	KV_DIGESTED, /* a value, and its digest as the number */
 	KV_LIST,
 };
 

@@ -111,14 +111,16 @@ static enum kv_status take_value(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
 	struct list_item value;
+	struct list *copy;
 	struct item item;
 	size_t at = 0;
 
 	if (!keyspace_get(keyspace, &call->key, &item))
 		return KV_NOT_FOUND;
-	if (list_add(&keyspace->list, KV_BYTES, item.value) == -1)
+	copy = keyspace_list(keyspace);
+	if (list_add(copy, KV_BYTES, item.value) == -1)
 		return KV_NO_MEMORY;
-	list_next(&keyspace->list, &at, &value);
+	list_next(copy, &at, &value);
 	result->kind = KV_BYTES;
 	result->bytes = value.bytes;
 	return KV_OK;
@@ -402,11 +404,11 @@ static enum kv_status run_dbsize(
 
 /* --- lists --- */
 
-static enum kv_status list(struct keyspace *keyspace, struct kv_result *result)
+static enum kv_status reply_list(const struct list *list, struct kv_result *result)
 {
 	result->kind = KV_LIST;
-	result->list = &keyspace->list;
-	result->integer = (int64_t)keyspace->list.count;
+	result->list = list;
+	result->integer = (int64_t)list->count;
 	return KV_OK;
 }
 
@@ -421,8 +423,9 @@ static enum kv_status run_mget(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
 	size_t all = 1 + call->more_count, n = (size_t)call->from;
+	struct list *list = keyspace_list(keyspace);
 
-	while (n < all && keyspace->list.length < PART_VALUES) {
+	while (n < all && list->length < PART_VALUES) {
 		size_t count = all - n < MGET_PREFETCHED ? all - n : MGET_PREFETCHED;
 		struct table_key keys[MGET_PREFETCHED];
 
@@ -430,16 +433,16 @@ static enum kv_status run_mget(
 			keys[i] = keyspace_key(keyspace, key_of(call, n + i));
 		for (size_t i = 0; i < count; i++)
 			table_prefetch_entry(keyspace->table, &keys[i]);
-		for (size_t i = 0; i < count && keyspace->list.length < PART_VALUES; i++, n++) {
+		for (size_t i = 0; i < count && list->length < PART_VALUES; i++, n++) {
 			struct item item;
 			bool exists = keyspace_get(keyspace, &keys[i], &item);
 
-			if (list_add(&keyspace->list, exists ? KV_BYTES : KV_NOTHING,
+			if (list_add(list, exists ? KV_BYTES : KV_NOTHING,
 				exists ? item.value : (struct slice){ 0 }) == -1)
 				return KV_NO_MEMORY;
 		}
 	}
-	list(keyspace, result);
+	reply_list(list, result);
 	result->integer = (int64_t)all;
 	result->next = n < all ? n : 0;
 	return KV_OK;
@@ -479,11 +482,11 @@ static uint64_t scan(struct keyspace *keyspace, uint64_t cursor, struct match *m
 static enum kv_status run_keys(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
-	struct match match = { .list = &keyspace->list,
+	struct match match = { .list = keyspace_list(keyspace),
 		.pattern = call->arg_count > 0 ? &call->args[0] : NULL };
 
 	result->next = scan(keyspace, call->from, &match, PART_KEYS);
-	list(keyspace, result);
+	reply_list(match.list, result);
 	if (result->next != 0 || call->from != 0)
 		result->integer = -1;
 	return match.failed ? KV_NO_MEMORY : KV_OK;
@@ -539,7 +542,7 @@ static enum kv_status read_cursor(struct slice word, uint64_t *cursor)
 static enum kv_status run_scan(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
-	struct match match = { .list = &keyspace->list };
+	struct match match = { .list = keyspace_list(keyspace) };
 	int64_t count = SCAN_COUNT;
 	enum kv_status status = read_scan_options(call, &match.pattern, &count);
 	uint64_t cursor;
@@ -554,8 +557,8 @@ static enum kv_status run_scan(
 	    scan(keyspace, cursor, &match, count < PART_KEYS ? (size_t)count : (size_t)PART_KEYS);
 	length = snprintf(text, sizeof(text), "%" PRIu64, cursor);
 	match.failed |=
-	    list_add_first(&keyspace->list, KV_BYTES, (struct slice){ text, (size_t)length }) == -1;
-	return match.failed ? KV_NO_MEMORY : list(keyspace, result);
+	    list_add_first(match.list, KV_BYTES, (struct slice){ text, (size_t)length }) == -1;
+	return match.failed ? KV_NO_MEMORY : reply_list(match.list, result);
 }
 
 /* --- about the server --- */
@@ -580,6 +583,7 @@ static enum kv_status run_echo(
 static enum kv_status run_help(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
+	struct list *list = keyspace_list(keyspace);
 	char line[256], usage[USAGE_MAX];
 
 	(void)call;
@@ -588,11 +592,10 @@ static enum kv_status run_help(
 
 		command_usage(command, usage);
 		length = snprintf(line, sizeof(line), "%s: %s", usage, command->help);
-		if (list_add(&keyspace->list, KV_TEXT, (struct slice){ line, (size_t)length }) ==
-		    -1)
+		if (list_add(list, KV_TEXT, (struct slice){ line, (size_t)length }) == -1)
 			return KV_NO_MEMORY;
 	}
-	return list(keyspace, result);
+	return reply_list(list, result);
 }
 
 /* --- the rows --- */

@@ -22,6 +22,12 @@ static bool has_expired(struct keyspace *keyspace, const struct item *item)
 	return item->expires != 0 && item->expires <= keyspace_now(keyspace);
 }
 
+struct list *keyspace_list(struct keyspace *keyspace)
+{
+	list_clear(&keyspace->list);
+	return &keyspace->list;
+}
+
 struct table_key keyspace_key(const struct keyspace *keyspace, struct slice bytes)
 {
 	struct table_key key = { bytes.bytes, bytes.length, 0 };
@@ -137,15 +143,16 @@ int keyspace_put(struct keyspace *keyspace, const struct table_key *key, const s
 {
 	struct logged logged;
 
-	if (log_change(keyspace, key, item, keyspace->undoable, &logged) == -1)
+	if (keyspace->logged && log_change(keyspace, key, item, keyspace->undoable, &logged) == -1)
 		return -1;
-	if (set_item(keyspace, key, item) == 0) {
-		note_change(keyspace);
-		return 0;
+	if (set_item(keyspace, key, item) == -1) {
+		unlog_change(keyspace, &logged);
+		keyspace->refusal = KV_FULL;
+		return -1;
 	}
-	unlog_change(keyspace, &logged);
-	keyspace->refusal = KV_FULL;
-	return -1;
+	if (keyspace->logged)
+		note_change(keyspace);
+	return 0;
 }
 
 bool keyspace_delete(struct keyspace *keyspace, const struct table_key *key)
@@ -199,16 +206,22 @@ bool keyspace_expire(struct keyspace *keyspace, const struct table_key *key)
 
 /* --- reads --- */
 
+static bool __attribute__((noinline))
+expire_if_due(struct keyspace *keyspace, const struct table_key *key, const struct item *item)
+{
+	if (!has_expired(keyspace, item))
+		return false;
+	keyspace_expire(keyspace, key);
+	return true;
+}
+
 bool keyspace_get(struct keyspace *keyspace, const struct table_key *key, struct item *item)
 {
 	if (keyspace->uncommitted.count > 0)
 		note_commit(keyspace, uncommitted_commit(&keyspace->uncommitted, key));
 	if (table_get(keyspace->table, key, item) == -1)
 		return false;
-	if (!has_expired(keyspace, item))
-		return true;
-	keyspace_expire(keyspace, key);
-	return false;
+	return item->expires == 0 || !expire_if_due(keyspace, key, item);
 }
 
 /* The commit that all changes rest on. */

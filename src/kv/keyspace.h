@@ -63,6 +63,9 @@ bool keyspace_delete(struct keyspace *keyspace, const struct table_key *key);
 int keyspace_rename(struct keyspace *keyspace, const struct table_key *from,
     const struct item *item, const struct table_key *to);
 
+/* An empty list for the result of the command that runs; it is valid until another command asks for it. */
+struct list *keyspace_list(struct keyspace *keyspace);
+
 /* A key of the call besides call.key. */
 struct table_key keyspace_key(const struct keyspace *keyspace, struct slice bytes);
 

@@ -72,8 +72,6 @@ static void store_submit(struct engine *engine, const struct call *call, struct 
 	keyspace->changed = false;
 	keyspace->refusal = KV_OK;
 	keyspace->commit = 0;
-	if (keyspace->list.length > 0)
-		list_clear(&keyspace->list);
 	result->kind = KV_NOTHING;
 	result->next = 0;
 	result->status = call->command->run(keyspace, call, result);

@@ -90,6 +90,20 @@ void replies_text(struct replies *replies, const char *text)
 	replies_add(replies, text, strlen(text));
 }
 
+void replies_line(struct replies *replies, const void *bytes, size_t length)
+{
+	if (length >= sizeof(replies->bytes) - replies->length) {
+		replies_add(replies, bytes, length);
+		replies_add(replies, "\n", 1);
+		return;
+	}
+	if (length > 0)
+		memcpy(replies->bytes + replies->length, bytes, length);
+	replies->length += length;
+	replies->bytes[replies->length++] = '\n';
+	replies->unsent += length + 1;
+}
+
 /* The promises, with room for one more; NULL when out of memory. */
 static struct promises *make_room(struct promises **promises)
 {

@@ -46,6 +46,8 @@ void replies_begin(struct replies *replies, struct evbuffer *out, struct promise
 /* A reply, or a part of one, that is known now. */
 void replies_add(struct replies *replies, const void *bytes, size_t length);
 void replies_text(struct replies *replies, const char *text);
+/* The bytes and a line feed. */
+void replies_line(struct replies *replies, const void *bytes, size_t length);
 
 /*
  * Keeps the place of a reply that waits for a commit. If the commit works, the reply is `likely`, a constant text.

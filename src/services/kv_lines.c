@@ -47,8 +47,11 @@ static struct slice next_word(struct slice *rest)
 	    n < rest->length && ((unsigned char)rest->bytes[n] > ' ' || !is_space(rest->bytes[n])))
 		n++;
 	word.length = n;
-	while (n < rest->length && is_space(rest->bytes[n]))
-		n++;
+	if (n < rest->length) {
+		do
+			n++;
+		while (is_space(rest->bytes[n])); /* the line does not end in white space */
+	}
 	rest->bytes += n;
 	rest->length -= n;
 	return word;
@@ -156,7 +159,8 @@ static enum verdict kv_lines_messages(struct stream *stream, struct run *run)
 	       verdict == VERDICT_CONTINUE && client->listing == NULL)
 		verdict = serve(instance, client, &calls[run->consumed++], replies);
 	for (size_t i = 0; i < run->count; i++)
-		free(words[i]);
+		if (words[i] != NULL)
+			free(words[i]);
 	run->unfinished = client->listing != NULL;
 	return verdict;
 }

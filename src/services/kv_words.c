@@ -149,23 +149,28 @@ static void add_content(struct replies *replies, const struct kv_result *result)
 		return;
 	case KV_INTEGER:
 		snprintf(number, sizeof(number), "%" PRId64, result->integer);
-		replies_text(replies, number);
-		break;
+		replies_line(replies, number, strlen(number));
+		return;
 	case KV_DIGESTED:
 		snprintf(number, sizeof(number), "%016" PRIx64 " ", (uint64_t)result->integer);
 		replies_text(replies, number);
-		/* fallthrough */
+		break;
 	default:
-		replies_add(replies, result->bytes.bytes, result->bytes.length);
+		break;
 	}
-	replies_add(replies, "\n", 1);
+	replies_line(replies, result->bytes.bytes, result->bytes.length);
 }
 
 void kv_words_result(
     struct replies *replies, const struct call *call, const struct kv_result *result)
 {
-	const char *text = NULL; /* a constant one */
+	const char *text; /* a constant one; NULL = what the result carries */
 
+	if (result->status == KV_OK && result->kind == KV_BYTES && result->commit == 0 &&
+	    is_line(result->bytes)) { /* as below; GET is fast */
+		replies_line(replies, result->bytes.bytes, result->bytes.length);
+		return;
+	}
 	if (result->status == KV_WRONG_ARGUMENTS) {
 		add_usage(replies, call->command);
 		return;
@@ -174,15 +179,17 @@ void kv_words_result(
 		text = texts[result->status];
 	else if (result->kind == KV_NOTHING)
 		text = call->command->done != NULL ? call->command->done : "OK\n";
-	else if ((result->kind == KV_BYTES || result->kind == KV_DIGESTED) &&
-		 !is_line(result->bytes))
+	else if (result->kind <= KV_DIGESTED && !is_line(result->bytes))
 		text = no_line;
-	if (text != NULL && result->commit == 0) {
-		replies_text(replies, text);
+	else
+		text = NULL;
+	if (result->commit == 0) {
+		if (text == NULL)
+			add_content(replies, result);
+		else
+			replies_text(replies, text);
 	} else if (text != NULL) {
 		replies_promise(replies, result->commit, text);
-	} else if (result->commit == 0) {
-		add_content(replies, result);
 	} else {
 		replies_promise_begin(replies, result->commit);
 		add_content(replies, result);

@@ -259,7 +259,7 @@ static size_t receive_all(char last[16])
 			event_base_loop(loop->base, EVLOOP_NONBLOCK);
 		n = recv(client, bytes, sizeof(bytes), MSG_DONTWAIT);
 		if (n >= 15)
-			memcpy(last, bytes + n - 15, 16);
+			memcpy(last, bytes + n - 15, 15);
 		all += n > 0 ? (size_t)n : 0;
 	} while (n > 0);
 	last[15] = '\0';
