@@ -61,10 +61,15 @@ struct frame_input {
 	char *at, *end;   /* unread bytes that lie in one piece */
 	const char *next; /* the piece behind it */
 	size_t next_length;
-	size_t needed; /* with FRAME_PARTIAL: how many bytes of that piece belong to the message */
+	/*
+	 * With FRAME_PARTIAL: how many bytes behind `end` the framing has to see next, in one piece with these. They may
+	 * not have arrived yet.
+	 */
+	size_t needed;
 	size_t unserved; /* messages that this run has already */
 	bool ended;      /* set when a message, or one that is skipped, has ended */
 	const struct line_settings *settings;
+	size_t max_word;                 /* see struct instance */
 	const struct refusals *refusals; /* NULL = no answers */
 	struct replies *replies;
 };
@@ -74,7 +79,7 @@ struct framing {
 	/* The stream is new. */
 	void (*open)(void *state, const struct line_settings *settings, sa_family_t family);
 	enum frame (*next)(void *state, struct frame_input *input, struct message *message);
-	/* At the client's EOF, with all that is left in one piece: the message without an end, or FRAME_PARTIAL: none. */
+	/* For HANDLERS_TAIL, at the client's EOF, with all that is left in one piece: the message without an end, or FRAME_PARTIAL: none. */
 	enum frame (*last)(void *state, struct frame_input *input, struct message *message);
 	/* Whether it keeps a part of a message that is no longer in the input. */
 	bool (*is_within)(const void *state);

@@ -54,6 +54,7 @@ struct instance {
 	const struct line_settings *lines;         /* NULL for a service without lines */
 	const struct datagram_settings *datagrams; /* NULL for one that answers none */
 	int64_t max_per_source;
+	size_t max_word;      /* of a request in RESP, bytes; the service sets it */
 	int64_t max_children; /* the service sets it; 0 = it runs no programs */
 	const void *conf;     /* the service's own settings */
 	void *state;          /* the service's own, from its start() to its stop() */

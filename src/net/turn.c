@@ -175,6 +175,7 @@ enum verdict turn_run(struct stream *s)
 		return serve_bytes(s);
 	replies_begin(&replies, bufferevent_get_output(s->channel.bev), &s->promises);
 	input.settings = s->instance->lines;
+	input.max_word = s->instance->max_word;
 	input.refusals = s->handlers->refusals;
 	input.replies = &replies;
 	input.ended = false;
@@ -188,8 +189,12 @@ enum verdict turn_run(struct stream *s)
 		verdict = serve_piece(s, &input, &frame, &steps);
 		evbuffer_drain(in, (size_t)(input.at - begin));
 		if (frame == FRAME_PARTIAL && input.needed > 0 && !s->more) {
-			if (evbuffer_pullup(in, (ev_ssize_t)(input.end - input.at) +
-						    (ev_ssize_t)input.needed) == NULL)
+			size_t wanted = (size_t)(input.end - input.at) + input.needed;
+
+			/* Only once it is all there: a long message would be moved again with each read. */
+			if (wanted > evbuffer_get_length(in))
+				break;
+			if (evbuffer_pullup(in, (ev_ssize_t)wanted) == NULL)
 				verdict = VERDICT_ABORT;
 		} else if (input.at != input.end) {
 			break;
