@@ -493,10 +493,13 @@ static int replay_last(struct wal *wal, uint64_t number,
 		segment_name(number + 1, name);
 		return error_set(error, "%s/%s is missing", wal->directory->path, name);
 	}
-	/* What a process that was killed had written, but not synced, is shown to clients from now on. */
+	/*
+	 * What a process that was killed had written or named, but not synced, is shown to clients from now on, and other
+	 * frames follow it.
+	 */
 	wal->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	wal->code = errno;
-	if (wal->fd != -1 && fdatasync(wal->fd) == -1) {
+	if (wal->fd != -1 && (fdatasync(wal->fd) == -1 || directory_sync(wal->directory) == -1)) {
 		error_errno(error, "cannot sync %s", path);
 		wal_close(wal);
 		return -1;
