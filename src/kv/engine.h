@@ -22,6 +22,7 @@ struct engine_settings {
 	bool always;                  /* a reply waits until what it rests on is durable */
 	int64_t interval;             /* ms, else; the changes of that time may be lost */
 	size_t max_memory;            /* bytes, 0 = no limit */
+	bool evicts;                  /* when that is reached: evicts keys, or refuses changes */
 	size_t max_value;             /* bytes, of values that commands make */
 };
 
@@ -45,6 +46,7 @@ enum engine_state { ENGINE_LOADING, ENGINE_READY, ENGINE_FAILED };
 
 struct engine_stats {
 	struct table_stats table;
+	uint64_t evictions; /* since the start */
 	bool durable, read_only;
 	uint64_t loaded;    /* keys so far, while the store is being loaded */
 	size_t uncommitted; /* changes on their way to the disk */
@@ -71,7 +73,7 @@ struct engine_ops {
 	 * One backup at a time. 0, or -1 with the error.
 	 */
 	int (*backup)(struct engine *engine, const char *directory, struct error *error);
-	/* Takes over what a reload can change: max_memory, max_value. */
+	/* Takes over what a reload can change: max_memory, evicts, max_value. */
 	void (*configure)(struct engine *engine, const struct engine_settings *settings);
 	void (*stats)(const struct engine *engine, struct engine_stats *stats);
 	/* Ends the loading, or commits what is left; calls nobody back. */

@@ -1,10 +1,15 @@
 /* A change is in the batch, in the undos and in the table, or in none of them. */
 #include "kv/keyspace.h"
 
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "kv/batch.h"
 #include "kv/change.h"
+
+#define EVICTIONS_MAX 1000 /* by one change: about half a millisecond */
 
 int64_t keyspace_now(struct keyspace *keyspace)
 {
@@ -77,7 +82,7 @@ struct logged {
 
 /*
  * Puts a change (item NULL = deletion) into the open batch, and an undo unless that has one of the key or none is
- * wanted. 0, or -1 with the refusal. A keyspace that is not logged has nothing to do.
+ * wanted. 0, or -1 with the refusal, and errno, which is not ENOSPC. A keyspace that is not logged has nothing to do.
  */
 static int log_change(struct keyspace *keyspace, const struct table_key *key,
     const struct item *item, bool undoable, struct logged *logged)
@@ -86,6 +91,7 @@ static int log_change(struct keyspace *keyspace, const struct table_key *key,
 		return 0;
 	if (keyspace->read_only && !(keyspace->deletes && item == NULL)) {
 		keyspace->refusal = KV_UNAVAILABLE;
+		errno = EROFS;
 		return -1;
 	}
 	logged->change =
@@ -107,6 +113,7 @@ static int log_change(struct keyspace *keyspace, const struct table_key *key,
 	batch_remove_last(keyspace->open, &logged->change);
 full:
 	keyspace->refusal = KV_FULL;
+	errno = ENOMEM;
 	return -1;
 }
 
@@ -139,20 +146,79 @@ static int set_item(struct keyspace *keyspace, const struct table_key *key, cons
 	return 0;
 }
 
-int keyspace_put(struct keyspace *keyspace, const struct table_key *key, const struct item *item)
+/* --- eviction --- */
+
+bool keyspace_evict(struct keyspace *keyspace)
+{
+	struct table_key victim;
+	struct logged logged;
+
+	if (table_victim(keyspace->table, &victim) == -1 ||
+	    log_change(keyspace, &victim, NULL, keyspace->undoable, &logged) == -1)
+		return false;
+	table_delete(keyspace->table, &victim);
+	note_change(keyspace);
+	keyspace->evictions++;
+	return true;
+}
+
+/* A change that sets an item, for which keys may have to be evicted. */
+struct attempt {
+	enum kv_status refusal; /* before it */
+	size_t evictions;
+	struct item item;
+	char *value; /* its copy, for it may be in the table and end with the first eviction */
+};
+
+/*
+ * Evicts a key for a change that has failed with that errno, and has been taken back, so that the eviction is logged
+ * before it. Returns the item to try again with; NULL = the change fails.
+ */
+static const struct item *evict_for(
+    struct keyspace *keyspace, struct attempt *attempt, const struct item *item)
+{
+	if (errno != ENOSPC || !keyspace->evicts || attempt->evictions++ == EVICTIONS_MAX)
+		return NULL;
+	if (attempt->value == NULL) {
+		attempt->value = malloc(item->value.length + 1);
+		if (attempt->value == NULL)
+			return NULL;
+		if (item->value.length > 0)
+			memcpy(attempt->value, item->value.bytes, item->value.length);
+		attempt->item = *item;
+		attempt->item.value.bytes = attempt->value;
+	}
+	if (!keyspace_evict(keyspace))
+		return NULL;
+	keyspace->refusal = attempt->refusal;
+	return &attempt->item;
+}
+
+static int put_once(struct keyspace *keyspace, const struct table_key *key, const struct item *item)
 {
 	struct logged logged;
 
 	if (keyspace->logged && log_change(keyspace, key, item, keyspace->undoable, &logged) == -1)
 		return -1;
 	if (set_item(keyspace, key, item) == -1) {
-		unlog_change(keyspace, &logged);
+		unlog_change(keyspace, &logged); /* keeps errno */
 		keyspace->refusal = KV_FULL;
 		return -1;
 	}
 	if (keyspace->logged)
 		note_change(keyspace);
 	return 0;
+}
+
+int keyspace_put(struct keyspace *keyspace, const struct table_key *key, const struct item *item)
+{
+	struct attempt attempt = { .refusal = keyspace->refusal };
+	int done = put_once(keyspace, key, item);
+
+	while (done == -1 && (item = evict_for(keyspace, &attempt, item)) != NULL)
+		done = put_once(keyspace, key, item);
+	free(attempt.value);
+	return done;
 }
 
 bool keyspace_delete(struct keyspace *keyspace, const struct table_key *key)
@@ -168,7 +234,7 @@ bool keyspace_delete(struct keyspace *keyspace, const struct table_key *key)
 	return true;
 }
 
-int keyspace_rename(struct keyspace *keyspace, const struct table_key *from,
+static int rename_once(struct keyspace *keyspace, const struct table_key *from,
     const struct item *item, const struct table_key *to)
 {
 	struct logged put, deletion;
@@ -188,6 +254,18 @@ int keyspace_rename(struct keyspace *keyspace, const struct table_key *from,
 	unlog_change(keyspace, &put);
 	keyspace->refusal = KV_FULL;
 	return -1;
+}
+
+int keyspace_rename(struct keyspace *keyspace, const struct table_key *from,
+    const struct item *item, const struct table_key *to)
+{
+	struct attempt attempt = { .refusal = keyspace->refusal };
+	int done = rename_once(keyspace, from, item, to);
+
+	while (done == -1 && (item = evict_for(keyspace, &attempt, item)) != NULL)
+		done = rename_once(keyspace, from, item, to);
+	free(attempt.value);
+	return done;
 }
 
 bool keyspace_expire(struct keyspace *keyspace, const struct table_key *key)

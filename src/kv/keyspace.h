@@ -24,6 +24,7 @@ struct keyspace {
 	bool logged;      /* changes go into batches */
 	bool undoable;    /* and can be undone: clients wait for their commit */
 	size_t max_value; /* bytes; commands that make values check it */
+	bool evicts;      /* rather than refuse a change that max_memory does not allow */
 	/* Set by commits.c: */
 	bool read_only; /* the disk takes no changes, */
 	bool deletes;   /* except deletions */
@@ -32,9 +33,10 @@ struct keyspace {
 	struct batch *open;             /* fills; NULL = nothing has changed, or out of memory */
 	uint64_t last_commit;           /* the number of the newest batch */
 	struct uncommitted uncommitted; /* the undos of all batches that are not committed */
-	int64_t earliest; /* ms since 1970: no key expires before; INT64_MAX = none expires */
-	bool sooner;      /* that was lowered, since the store has cleared it */
-	int64_t now;      /* of the calls that are run together; 0 = not needed yet */
+	int64_t earliest;   /* ms since 1970: no key expires before; INT64_MAX = none expires */
+	bool sooner;        /* that was lowered, since the store has cleared it */
+	uint64_t evictions; /* since the start */
+	int64_t now;        /* of the calls that are run together; 0 = not needed yet */
 	/* Of the command that runs; the store clears them before: */
 	bool changed;           /* the open batch has got a change */
 	enum kv_status refusal; /* KV_OK, or that is its status, whatever it returns */
@@ -48,7 +50,7 @@ struct keyspace {
 bool keyspace_get(struct keyspace *keyspace, const struct table_key *key, struct item *item);
 
 /*
- * Sets or replaces. 0, or -1: the store is full or read-only; then nothing has changed. The value may be one that
+ * Sets or replaces. 0, or -1: the store is full or read-only; then nothing has changed, but keys may have been evicted. The value may be one that
  * keyspace_get() has found.
  */
 int keyspace_put(struct keyspace *keyspace, const struct table_key *key, const struct item *item);
@@ -86,6 +88,9 @@ uint64_t keyspace_scan(struct keyspace *keyspace, uint64_t cursor,
  * fail, the key is on the disk, and has expired there, too. false: not now, the store is read-only or short of memory.
  */
 bool keyspace_expire(struct keyspace *keyspace, const struct table_key *key);
+
+/* Evicts a key. false: there is none, or the store is read-only or short of memory. */
+bool keyspace_evict(struct keyspace *keyspace);
 
 /* The batch is durable: frees it and its undos. */
 void keyspace_committed(struct keyspace *keyspace, struct batch *batch);

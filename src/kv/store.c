@@ -15,6 +15,8 @@
 #include "kv/loader.h"
 #include "kv/sweep.h"
 
+#define EVICTED_AT_ONCE 500
+
 struct store {
 	struct engine engine;
 	struct engine_host host;
@@ -59,6 +61,26 @@ static void schedule_sweep(struct store *store)
 		store->host.work_in(store->host.arg, wait > 0 ? wait : 1);
 }
 
+static bool has_excess(const struct store *store)
+{
+	struct table_stats stats;
+
+	table_stats(store->keyspace.table, &stats);
+	return store->keyspace.evicts && store->max_memory != 0 && stats.memory > store->max_memory;
+}
+
+/*
+ * The limit was lowered, or is lower than what was loaded. A change evicts a thousand keys at most, and would be refused:
+ * so the store goes below the limit by itself, in slices.
+ */
+static void evict_excess(struct store *store)
+{
+	for (int i = 0; i < EVICTED_AT_ONCE; i++)
+		if (!has_excess(store) || !keyspace_evict(&store->keyspace))
+			return;
+	store->host.work_in(store->host.arg, 1);
+}
+
 static void store_submit(struct engine *engine, const struct call *call, struct kv_result *result)
 {
 	struct store *store = (struct store *)engine;
@@ -96,15 +118,16 @@ static void store_work(void *engine)
 		return;
 	if (!is_loaded) {
 		table_set_max_memory(keyspace->table, store->max_memory);
+		table_set_eviction(keyspace->table, keyspace->evicts);
 		keyspace->earliest = 0; /* it is not known, so the sweep looks at all */
 	}
 	keyspace->now = 0;
-	if (sweep_wait(&store->sweep, keyspace) == 0) {
-		keyspace->changed = false;
+	keyspace->changed = false;
+	if (sweep_wait(&store->sweep, keyspace) == 0)
 		sweep_run(&store->sweep, keyspace);
-		if (keyspace->changed)
-			commits_schedule(store->commits);
-	}
+	evict_excess(store);
+	if (keyspace->changed)
+		commits_schedule(store->commits);
 	schedule_sweep(store);
 }
 
@@ -123,8 +146,13 @@ static void store_configure(struct engine *engine, const struct engine_settings 
 
 	store->max_memory = settings->max_memory;
 	store->keyspace.max_value = settings->max_value;
-	if (store->keyspace.table != NULL)
-		table_set_max_memory(store->keyspace.table, store->max_memory);
+	store->keyspace.evicts = settings->evicts;
+	if (store->keyspace.table == NULL)
+		return;
+	table_set_max_memory(store->keyspace.table, store->max_memory);
+	table_set_eviction(store->keyspace.table, settings->evicts);
+	if (has_excess(store))
+		store->host.work_in(store->host.arg, 1);
 }
 
 static void store_stats(const struct engine *engine, struct engine_stats *stats)
@@ -134,6 +162,7 @@ static void store_stats(const struct engine *engine, struct engine_stats *stats)
 	*stats = (struct engine_stats){ 0 };
 	if (store->keyspace.table != NULL)
 		table_stats(store->keyspace.table, &stats->table);
+	stats->evictions = store->keyspace.evictions;
 	if (store->commits != NULL)
 		commits_stats(store->commits, stats);
 }

@@ -169,17 +169,29 @@ static void table_grow(struct table *table)
 	bucket_trim(upper, &table->slabs);
 }
 
+size_t table_set_max_memory(struct table *table, size_t max_memory)
+{
+	size_t before = table->slabs.budget.limit;
+
+	table->slabs.budget.limit = max_memory;
+	return before;
+}
+
 /* Merges the last bucket with the one that it was split from when the load has fallen. */
 static void table_shrink(struct table *table)
 {
-	size_t last = table->buckets - 1;
+	size_t last = table->buckets - 1, limit;
 	struct bucket *lower, *upper;
+	int reserved;
 
 	if (table->entries >= last * SHRINK_LOAD)
 		return;
 	lower = bucket_of(table, last & table->mask >> 1);
 	upper = bucket_of(table, last);
-	if (bucket_reserve(lower, bucket_count(lower) + bucket_count(upper), &table->slabs) == -1)
+	limit = table_set_max_memory(table, 0); /* past it, memory must be given back */
+	reserved = bucket_reserve(lower, bucket_count(lower) + bucket_count(upper), &table->slabs);
+	table_set_max_memory(table, limit);
+	if (reserved == -1)
 		return;
 	for (size_t n = bucket_count(upper); n-- > 0;)
 		bucket_move(upper, n, lower);
@@ -217,14 +229,6 @@ void table_free(struct table *table)
 	}
 	slab_clear(&table->slabs);
 	free(table);
-}
-
-size_t table_set_max_memory(struct table *table, size_t max_memory)
-{
-	size_t before = table->slabs.budget.limit;
-
-	table->slabs.budget.limit = max_memory;
-	return before;
 }
 
 void table_hash_and_prefetch(const struct table *table, struct table_key *key)

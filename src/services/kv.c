@@ -30,10 +30,14 @@ struct kv_conf {
 	int sync;      /* enum sync */
 	int64_t sync_interval;
 	int64_t max_memory, max_key, max_value;
+	int on_full; /* enum on_full */
 };
 
 enum sync { SYNC_ALWAYS, SYNC_INTERVAL };
 static const char *const syncs[] = { "always", "interval", NULL };
+
+enum on_full { FULL_REFUSE, FULL_EVICT };
+static const char *const on_fulls[] = { "refuse", "evict", NULL };
 
 static const struct option_row kv_rows[] = {
 	OPTION(struct kv_conf, storage, string, .flags = OPTION_RESTART | OPTION_EMPTY,
@@ -49,8 +53,13 @@ static const struct option_row kv_rows[] = {
 	    .help = "With sync = \"interval\", a crash loses the changes of at most this time."),
 	OPTION_DEFAULT(struct kv_conf, max_memory, size, 64 << 20, .min = 0, .max = INT64_MAX,
 	    .unit = "bytes",
-	    .help = "Limit on the memory of keys, values and their index; a change that would "
-		    "exceed it is refused. 0 = no limit."),
+	    .help =
+		"Limit on the memory of keys, values and their index; on_full says what happens "
+		"to a change that would exceed it. 0 = no limit."),
+	OPTION_DEFAULT(struct kv_conf, on_full, choice, FULL_REFUSE, .choices = on_fulls,
+	    .help =
+		"What to do about a change that would exceed max_memory: refuse it, or evict keys "
+		"that are not used much, as a cache does."),
 	OPTION_DEFAULT(struct kv_conf, max_key, size, 250, .min = 1, .max = 65535, .unit = "bytes",
 	    .help = "Maximum length of a key."),
 	OPTION_DEFAULT(struct kv_conf, max_value, size, 64 << 10, .min = 1, .max = 512 * 1024,
@@ -224,6 +233,7 @@ static struct engine_settings kv_engine_settings(const struct instance *instance
 		.always = conf->sync == SYNC_ALWAYS,
 		.interval = conf->sync_interval,
 		.max_memory = (size_t)conf->max_memory,
+		.evicts = conf->on_full == FULL_EVICT,
 		.max_value = (size_t)conf->max_value,
 	};
 }
@@ -315,7 +325,7 @@ static void kv_report(const struct instance *instance, struct report *report)
 	report->number(report, "entries", stats.table.entries);
 	report->number(report, "memory_bytes", stats.table.memory);
 	report->number(report, "memory_limit_bytes", limit);
-	if (limit != 0 && stats.table.memory > limit - limit / 20)
+	if (conf->on_full == FULL_REFUSE && limit != 0 && stats.table.memory > limit - limit / 20)
 		report->problem(report, "its memory is full or nearly full");
 	if (stats.durable) {
 		report->number(report, "commits_total", stats.commits);
@@ -324,6 +334,8 @@ static void kv_report(const struct instance *instance, struct report *report)
 		report->number(report, "wal_bytes", stats.log_bytes);
 	}
 	report->number(report, "refused_sets_total", kv->refused);
+	if (conf->on_full == FULL_EVICT)
+		report->number(report, "evictions_total", stats.evictions);
 	if (!stats.durable || !stats.read_only)
 		return;
 	snprintf(text, sizeof(text), "it is read-only: %s", stats.failure);

@@ -530,6 +530,40 @@ START_TEST(a_put_past_the_budget_changes_nothing)
 }
 END_TEST
 
+/* The evictions are part of the put's commit: before it in the batch, and undone with it. */
+START_TEST(a_put_may_evict)
+{
+	struct table_stats stats;
+
+	begin(true, true);
+	for (int i = 0; i < 20; i++) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "key%02d", i);
+		ck_assert_int_eq(put(name, "1"), 0);
+	}
+	keyspace_committed(&keyspace, take_batch());
+	table_stats(keyspace.table, &stats);
+	table_set_max_memory(keyspace.table, stats.memory);
+	ck_assert_int_eq(put("a", long_value), -1);
+	ck_assert_int_eq(keyspace.refusal, KV_FULL);
+
+	keyspace.evicts = true;
+	ck_assert_int_eq(put("a", long_value), 0);
+	ck_assert_int_eq(keyspace.refusal, KV_OK);
+	ck_assert_uint_eq(keyspace.commit, keyspace.open->commit);
+	expect("a", long_value);
+	ck_assert_uint_gt(keyspace.evictions, 0);
+	ck_assert_uint_eq(keyspace_count(&keyspace), 21 - keyspace.evictions);
+	ck_assert_uint_eq(keyspace.open->changes, 1 + keyspace.evictions);
+	ck_assert(keyspace_roll_back(&keyspace, &keyspace.open));
+	ck_assert_uint_eq(keyspace_count(&keyspace), 20);
+	expect("a", NULL);
+	expect("key19", "1");
+	end();
+}
+END_TEST
+
 START_TEST(a_rename_is_one_commit)
 {
 	begin(true, true);
@@ -668,6 +702,7 @@ int main(void)
 	tcase_add_test(tests, a_sweep_notices_what_is_put_meanwhile);
 	tcase_add_test(tests, a_sweep_of_a_read_only_store_comes_back);
 	tcase_add_test(tests, a_put_past_the_budget_changes_nothing);
+	tcase_add_test(tests, a_put_may_evict);
 	tcase_add_test(tests, a_rename_is_one_commit);
 	tcase_add_test(tests, a_rename_past_the_budget_changes_nothing);
 #ifdef CAN_FAIL_ALLOCATIONS

@@ -619,6 +619,25 @@ START_TEST(a_lowered_limit_lets_values_shrink)
 }
 END_TEST
 
+START_TEST(a_table_past_its_limit_gives_memory_back)
+{
+	struct table *table = table_new(0);
+	struct table_stats stats;
+	size_t empty = memory_of(table);
+
+	for (unsigned number = 0; number < 10000; number++)
+		ck_assert_int_eq(set_bytes(table, &number, sizeof(number), "v", 1), 0);
+	table_set_max_memory(table, empty);
+	for (unsigned number = 0; number < 10000; number++) {
+		require(delete_bytes(table, &number, sizeof(number)) == 0);
+		table_stats(table, &stats);
+		require(stats.entries + 3 >= (stats.buckets - 1) * 3);
+	}
+	ck_assert_uint_eq(memory_of(table), empty);
+	table_free(table);
+}
+END_TEST
+
 static int stop_at_third(void *arg, const struct slice *key, const struct item *item)
 {
 	int *calls = arg;
@@ -1096,6 +1115,7 @@ static Suite *table_suite(void)
 	tcase_add_test(tc, a_value_may_come_from_the_table);
 	tcase_add_test(tc, max_memory_is_exact);
 	tcase_add_test(tc, a_lowered_limit_lets_values_shrink);
+	tcase_add_test(tc, a_table_past_its_limit_gives_memory_back);
 	tcase_add_test(tc, each_stops_when_told);
 	tcase_add_test(tc, a_scan_sees_each_entry_once);
 	tcase_add_test(tc, a_scan_misses_nothing_while_the_table_changes);
