@@ -131,7 +131,7 @@ static int load(struct loader *loader, bool check, struct error *error)
 	loaded->applied = snapshot_meta(snapshot)->segment;
 	snapshot_close(snapshot);
 	if (result == -1 || wal_replay(&loaded->wal, loader->directory, &id, loaded->applied,
-				replay_change, loader, error) == -1)
+				!check, replay_change, loader, error) == -1)
 		return -1;
 	if (!check)
 		wal_recycle_up_to(loader->directory, loaded->applied);

@@ -461,8 +461,30 @@ static int read_sealed(struct wal *wal, uint64_t number, unsigned char **bytes,
 	return fail_read(wal->directory, name, error);
 }
 
-/* The last segment: opens it for appending, if the disk allows that. */
-static int replay_last(struct wal *wal, uint64_t number,
+/*
+ * Opens the segment that was read, for appending. From now on, clients are shown what a process that was killed had
+ * written or named, but not synced, or whose sync had failed: then, the kernel may take it for written. So all of it is
+ * written again. 0, also if the disk takes no changes, or -1 with the error.
+ */
+static int open_last(
+    struct wal *wal, const struct segment *segment, const char *path, struct error *error)
+{
+	wal->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (wal->fd == -1) {
+		wal->code = errno;
+		return 0;
+	}
+	if (write_all(wal->fd, segment->bytes, wal->end, 0) == 0 && fdatasync(wal->fd) == 0 &&
+	    directory_sync(wal->directory) == 0)
+		return 0;
+	wal->code = errno;
+	error_errno(error, "cannot write %s", path);
+	wal_close(wal);
+	return is_lack_of_space(wal->code) ? 0 : -1;
+}
+
+/* The last segment. */
+static int replay_last(struct wal *wal, uint64_t number, bool appends,
     int (*each)(void *arg, const struct change *change), void *arg, struct error *error)
 {
 	char name[SEGMENT_NAME_MAX], path[FILENAME_MAX];
@@ -486,29 +508,20 @@ static int replay_last(struct wal *wal, uint64_t number,
 	wal->segment = number;
 	wal->salt = segment.header.salt;
 	wal->size = segment.size / SEGMENT_STEP * SEGMENT_STEP;
-	free(segment.bytes); /* free(3) keeps errno */
-	if (result == -1)
-		return fail_read(wal->directory, name, error);
-	if (is_ended) {
+	if (result == -1) {
+		fail_read(wal->directory, name, error);
+	} else if (is_ended) {
 		segment_name(number + 1, name);
-		return error_set(error, "%s/%s is missing", wal->directory->path, name);
+		result = error_set(error, "%s/%s is missing", wal->directory->path, name);
+	} else if (appends) {
+		result = open_last(wal, &segment, path, error);
 	}
-	/*
-	 * What a process that was killed had written or named, but not synced, is shown to clients from now on, and other
-	 * frames follow it.
-	 */
-	wal->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	wal->code = errno;
-	if (wal->fd != -1 && (fdatasync(wal->fd) == -1 || directory_sync(wal->directory) == -1)) {
-		error_errno(error, "cannot sync %s", path);
-		wal_close(wal);
-		return -1;
-	}
-	return 0;
+	free(segment.bytes);
+	return result;
 }
 
 int wal_replay(struct wal *wal, struct directory *directory, const struct store_id *id,
-    uint64_t applied, int (*each)(void *arg, const struct change *change), void *arg,
+    uint64_t applied, bool appends, int (*each)(void *arg, const struct change *change), void *arg,
     struct error *error)
 {
 	unsigned char *bytes;
@@ -524,7 +537,7 @@ int wal_replay(struct wal *wal, struct directory *directory, const struct store_
 		if (result == -1)
 			return -1;
 	}
-	return replay_last(wal, last > applied ? last : applied + 1, each, arg, error);
+	return replay_last(wal, last > applied ? last : applied + 1, appends, each, arg, error);
 }
 
 int wal_read(struct directory *directory, const struct store_id *id, uint64_t segment,

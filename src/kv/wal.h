@@ -43,11 +43,11 @@ int wal_is_unused(const struct directory *directory, struct error *error);
 
 /*
  * Calls the function for each change behind the segment `applied`, in order; they are valid during the call, which
- * may return -1 with errno to stop. Prepares the log for appending behind them; if the disk does not allow that, wal->fd is -1.
+ * may return -1 with errno to stop. With `appends`, prepares the log for appending behind them; if the disk does not allow that, wal->fd is -1.
  * 0, or -1 with the error: what is there is damaged or not complete, or cannot be read; nothing was changed.
  */
 int wal_replay(struct wal *wal, struct directory *directory, const struct store_id *id,
-    uint64_t applied, int (*each)(void *arg, const struct change *change), void *arg,
+    uint64_t applied, bool appends, int (*each)(void *arg, const struct change *change), void *arg,
     struct error *error);
 
 /*

@@ -74,7 +74,8 @@ static void make_log(void)
 	ck_assert_ptr_nonnull(mkdtemp(path));
 	ck_assert_int_eq(directory_open(&directory, path, true, &error), 0);
 	ck_assert_msg(wal_create(&directory, &id, &error) == 0, "%s", error.text);
-	ck_assert_int_eq(wal_replay(&wal, &directory, &id, 0, ignore_change, NULL, &error), 0);
+	ck_assert_int_eq(
+	    wal_replay(&wal, &directory, &id, 0, true, ignore_change, NULL, &error), 0);
 }
 
 static int remove_one(const char *file, const struct stat *st, int type, struct FTW *ftw)
@@ -159,7 +160,7 @@ static int replay_from(uint64_t applied, unsigned first)
 	struct found found = { first, 0 };
 
 	wal_close(&wal);
-	if (wal_replay(&wal, &directory, &id, applied, count_change, &found, &error) == -1)
+	if (wal_replay(&wal, &directory, &id, applied, true, count_change, &found, &error) == -1)
 		return -1;
 	ck_assert_int_ne(wal.fd, -1);
 	return (int)found.count;
@@ -367,7 +368,7 @@ START_TEST(segments_that_are_missing_are_noticed)
 	ck_assert_int_eq(replay(), 4);
 	ck_assert_int_eq(replay_from(2, 2), 2);
 	ck_assert_int_eq(
-	    wal_replay(&other, &directory, &another, 0, ignore_change, NULL, &error), -1);
+	    wal_replay(&other, &directory, &another, 0, true, ignore_change, NULL, &error), -1);
 	ck_assert_ptr_nonnull(strstr(error.text, "another store"));
 }
 END_TEST
@@ -497,8 +498,8 @@ START_TEST(a_value_is_not_taken_for_a_frame)
 	ck_assert_int_eq(wal_append(&wal, batch, &error), 0);
 	batch_free(batch);
 	wal_close(&wal);
-	ck_assert_msg(wal_replay(&wal, &directory, &id, 0, ignore_change, NULL, &error) == 0, "%s",
-	    error.text);
+	ck_assert_msg(wal_replay(&wal, &directory, &id, 0, true, ignore_change, NULL, &error) == 0,
+	    "%s", error.text);
 	ck_assert_uint_eq(wal.sequence, 2);
 }
 END_TEST
