@@ -125,7 +125,7 @@ struct call_limits {
 	size_t max_key, max_value;
 };
 
-#define PATTERN_MAX 1024 /* bytes; it limits the time that a key takes, see kv/glob.h */
+#define PATTERN_MAX 512 /* bytes; it limits the time that a key takes, see kv/glob.h */
 
 /* Finds the row with exactly that name, in any case. NULL = there is none. */
 const struct command *command_find(struct slice name);

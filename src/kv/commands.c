@@ -14,10 +14,10 @@
 #include "kv/keyspace.h"
 
 #define PART_VALUES ((size_t)64 << 10) /* bytes of values in a part of a list */
-#define PART_KEYS 512                  /* keys and buckets that a part of a list looks at, */
-#define PART_WORK ((size_t)64 << 10)   /* unless their pattern takes so many steps */
+#define PART_KEYS 256                  /* keys and buckets that a part of a list looks at, */
+#define PART_WORK ((size_t)32 << 10)   /* unless their pattern takes so many steps */
 #define SCAN_COUNT 10
-#define MGET_PREFETCHED 16
+#define SCAN_MAX 512
 
 static bool is_equal(struct slice a, struct slice b)
 {
@@ -343,18 +343,39 @@ static enum kv_status run_ttl(
 
 /* --- keys --- */
 
+#define GROUP 16 /* keys that are prefetched together */
+
+/* Hashes and prefetches the keys of a call from the n-th one on. Returns how many, at most GROUP. */
+static size_t prepare_keys(const struct keyspace *keyspace, const struct call *call, size_t n,
+    struct table_key keys[GROUP])
+{
+	size_t left = 1 + call->more_count - n, count = left < GROUP ? left : GROUP;
+
+	for (size_t i = 0; i < count; i++, n++)
+		keys[i] = keyspace_key(
+		    keyspace, n > 0 ? call->more[n - 1]
+				    : (struct slice){ call->key.bytes, call->key.length });
+	for (size_t i = 0; i < count; i++)
+		table_prefetch_entry(keyspace->table, &keys[i]);
+	return count;
+}
+
 static enum kv_status run_exists(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
-	struct item item;
-	int64_t count = keyspace_get(keyspace, &call->key, &item);
+	struct table_key keys[GROUP];
+	int64_t exist = 0;
+	size_t count;
 
-	for (size_t i = 0; i < call->more_count; i++) {
-		struct table_key key = keyspace_key(keyspace, call->more[i]);
+	for (size_t n = 0; n <= call->more_count; n += count) {
+		count = prepare_keys(keyspace, call, n, keys);
+		for (size_t i = 0; i < count; i++) {
+			struct item item;
 
-		count += keyspace_get(keyspace, &key, &item);
+			exist += keyspace_get(keyspace, &keys[i], &item);
+		}
 	}
-	return integer(result, count);
+	return integer(result, exist);
 }
 
 static enum kv_status run_type(
@@ -412,12 +433,6 @@ static enum kv_status reply_list(const struct list *list, struct kv_result *resu
 	return KV_OK;
 }
 
-/* The n-th key of a call. */
-static struct slice key_of(const struct call *call, size_t n)
-{
-	return n == 0 ? (struct slice){ call->key.bytes, call->key.length } : call->more[n - 1];
-}
-
 /* A part ends behind PART_VALUES; call->from is the number of keys that the parts before it have answered. */
 static enum kv_status run_mget(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
@@ -426,13 +441,9 @@ static enum kv_status run_mget(
 	struct list *list = keyspace_list(keyspace);
 
 	while (n < all && list->length < PART_VALUES) {
-		size_t count = all - n < MGET_PREFETCHED ? all - n : MGET_PREFETCHED;
-		struct table_key keys[MGET_PREFETCHED];
+		struct table_key keys[GROUP];
+		size_t count = prepare_keys(keyspace, call, n, keys);
 
-		for (size_t i = 0; i < count; i++)
-			keys[i] = keyspace_key(keyspace, key_of(call, n + i));
-		for (size_t i = 0; i < count; i++)
-			table_prefetch_entry(keyspace->table, &keys[i]);
 		for (size_t i = 0; i < count && list->length < PART_VALUES; i++, n++) {
 			struct item item;
 			bool exists = keyspace_get(keyspace, &keys[i], &item);
@@ -554,7 +565,7 @@ static enum kv_status run_scan(
 	if (status != KV_OK)
 		return status;
 	cursor =
-	    scan(keyspace, cursor, &match, count < PART_KEYS ? (size_t)count : (size_t)PART_KEYS);
+	    scan(keyspace, cursor, &match, count < SCAN_MAX ? (size_t)count : (size_t)SCAN_MAX);
 	length = snprintf(text, sizeof(text), "%" PRIu64, cursor);
 	match.failed |=
 	    list_add_first(match.list, KV_BYTES, (struct slice){ text, (size_t)length }) == -1;

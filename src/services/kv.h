@@ -35,6 +35,7 @@ struct kv {
 	uint64_t committed; /* the last commit whose promises are kept, see engine_host.committed */
 	struct listings listings; /* see kv_listing.h */
 	size_t listed;            /* bytes that they hold */
+	int64_t next_part;        /* us, they make no part before */
 	/* Calls that were refused for lack of memory: */
 	uint64_t refused;        /* since the start */
 	bool is_full;            /* the last one was refused; then: */

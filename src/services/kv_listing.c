@@ -4,12 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/clock.h"
 #include "kv/engine.h"
 #include "kv/list.h"
 #include "net/replies.h"
 #include "services/kv.h"
 #include "services/kv_words.h"
 
+#define PART_PAUSE_US 100              /* between two parts of an instance, for the other clients */
 #define LISTED_MAX ((size_t)256 << 20) /* bytes that all listings of an instance may collect */
 
 struct listing {
@@ -190,7 +192,14 @@ static bool send_collected(struct kv *kv, struct listing *listing, struct replie
 
 bool kv_listing_continue(struct kv *kv, struct listing *listing, struct replies *replies)
 {
-	if (!listing->complete)
-		return make_part(kv, listing, replies);
-	return send_collected(kv, listing, replies);
+	bool more;
+
+	if (listing->complete)
+		return send_collected(kv, listing, replies);
+	/* libevent calls us some thirty times before it polls. */
+	if (clock_us() < kv->next_part)
+		return true;
+	more = make_part(kv, listing, replies);
+	kv->next_part = clock_us() + PART_PAUSE_US;
+	return more;
 }

@@ -22,7 +22,7 @@ struct listing *kv_listing_new(struct kv *kv, const struct call *call);
 /* NULL is fine. */
 void kv_listing_free(struct kv *kv, struct listing *listing);
 
-/* Makes the next part, or sends the next piece. false: it was the last one, or an error, and the listing is over. */
+/* Makes the next part, if it is time, or sends the next piece. false: it was the last one, or an error, and the listing is over. */
 bool kv_listing_continue(struct kv *kv, struct listing *listing, struct replies *replies);
 
 /* Commits that were not reported as made, up to this one, have failed. */

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "kv/engine.h"
 #include "kv/list.h"
 #include "net/admission.h"
@@ -206,6 +207,19 @@ START_TEST(a_list_of_unknown_length_is_collected)
 	ck_assert_uint_eq(froms[1], 0);
 	ck_assert_uint_eq(froms[2], 7);
 	ck_assert_uint_eq(kv.listed, 0);
+}
+END_TEST
+
+START_TEST(a_part_leaves_time_for_others)
+{
+	int64_t begin = clock_us();
+
+	make_parts(0);
+	kv.next_part = begin + 20000;
+	ask("KEYS a*\nGET a\n");
+	expect("3\na\na\\x20a\nb\nNOT_FOUND\n");
+	ck_assert_int_ge(clock_us(), begin + 20000);
+	ck_assert_int_gt(kv.next_part, begin + 20000);
 }
 END_TEST
 
@@ -432,6 +446,7 @@ int main(void)
 	tcase_add_test(tests, a_value_that_is_no_line_is_not_sent);
 	tcase_add_test(tests, items_that_are_no_lines_are_escaped);
 	tcase_add_test(tests, a_list_of_unknown_length_is_collected);
+	tcase_add_test(tests, a_part_leaves_time_for_others);
 	tcase_add_test(tests, a_collected_list_waits_for_its_commit);
 	tcase_add_test(tests, the_failure_of_a_commit_takes_the_place_of_the_list);
 	tcase_add_test(tests, a_long_list_is_sent_as_it_is_read);
