@@ -216,6 +216,12 @@ ssize_t write(int fd, const void *bytes, size_t length)
 	return next(fd, bytes, length);
 }
 
+/* SQLite tries again for as long as it is interrupted. */
+static bool is_endless(void)
+{
+	return is_daemons && error == EINTR && goes_on_failing;
+}
+
 int open(const char *path, int flags, ...)
 {
 	static __typeof__(&open) next;
@@ -227,7 +233,7 @@ int open(const char *path, int flags, ...)
 	va_end(args);
 	if (next == NULL)
 		next = NEXT(open);
-	return is_refused(CALL_open) ? -1 : next(path, flags, mode);
+	return !is_endless() && is_refused(CALL_open) ? -1 : next(path, flags, mode);
 }
 
 /* One that returned from the real vfork() in the child would spoil the stack of its parent. */

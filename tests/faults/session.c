@@ -1,6 +1,7 @@
 /* The script is a table of dialogues; they are held while things fail, and again when nothing does. */
 #include "session.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -34,7 +35,8 @@
 	"exec = { command = [ \"/bin/cat\" ]; " TCP "}; "                    \
 	"control = { listen = \"unix://@/control\"; }; "                     \
 	"full = { type = \"kv\"; max_connections = 1; " TCP "}; "            \
-	"closed = { type = \"kv\"; deny = [ \"0.0.0.0/0\" ]; " TCP "}; "
+	"closed = { type = \"kv\"; deny = [ \"0.0.0.0/0\" ]; " TCP "}; "     \
+	"old = { type = \"kv\"; storage = \"@/old\"; " TCP "}; "
 #define LOG "log = { level = \"debug\"; target = \"@/log\"; }; "
 
 static const char first_config[] = LOG "services = { " SERVICES "};";
@@ -61,6 +63,7 @@ static const struct dialogue dialogues[] = {
 	    "READY\nERROR: this is the echod key-value port, not HTTP\n" },
 	{ "disk", 0, STORE, "SET a 1\nGET a\nDEL a\nGET b\n",
 	    "READY\nOK\n1\nDELETED\nNOT_FOUND\n" },
+	{ "old", 0, STORE, "SET a 1\nGET a\nDEL a\nGET b\n", "READY\nOK\n1\nDELETED\nNOT_FOUND\n" },
 	{ "echo", 0, STREAM, "hello", "hello" },
 	{ "echo", 1, DATAGRAM, "hello", "hello" },
 	{ "echo", 2, STREAM, "hello", "hello" },
@@ -378,9 +381,66 @@ static void be_in_trouble(const struct trouble *its_trouble)
 	its_trouble->set(true);
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+/* The path of a directory, or of a file in it. */
+static const char *path_of(const char *name, const char *file)
+{
+	static char paths[2][512];
+	static int last;
+
+	last = !last;
+	snprintf(paths[last], sizeof(paths[last]), "%s/%s/%s", directory, name, file);
+	return paths[last];
+}
+
+static void copy_file(const char *from, const char *to)
+{
+	static char bytes[1 << 20];
+	FILE *source = fopen(from, "r"), *target = fopen(to, "w");
+	size_t n;
+
+	require(source != NULL && target != NULL);
+	while ((n = fread(bytes, 1, sizeof(bytes), source)) > 0)
+		require(fwrite(bytes, 1, n, target) == n);
+	fclose(source);
+	require(fclose(target) == 0);
+}
+
+/* Every session begins with the same stores: one that is not there yet, and one that an earlier session has left. */
+static void prepare_stores(void)
+{
+	DIR *kept = opendir(path_of("kept", ""));
+	const struct dirent *file;
+
+	nftw(path_of("disk", ""), remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	nftw(path_of("old", ""), remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	if (kept == NULL)
+		return;
+	require(mkdir(path_of("old", ""), 0700) == 0);
+	while ((file = readdir(kept)) != NULL)
+		if (file->d_name[0] != '.')
+			copy_file(path_of("kept", file->d_name), path_of("old", file->d_name));
+	closedir(kept);
+}
+
+/* The first session has seen no trouble. */
+static void keep_store(void)
+{
+	if (access(path_of("kept", ""), F_OK) == -1)
+		require(rename(path_of("disk", ""), path_of("kept", "")) == 0);
+}
+
 bool session_play(const struct trouble *its_trouble)
 {
 	fclose(open_file("log", "w"));
+	prepare_stores();
 	be_in_trouble(its_trouble);
 	if (!start()) {
 		its_trouble->set(false);
@@ -401,6 +461,7 @@ bool session_play(const struct trouble *its_trouble)
 	be_in_trouble(its_trouble);
 	stop();
 	its_trouble->set(false);
+	keep_store();
 	return true;
 }
 
@@ -426,14 +487,6 @@ void session_prepare(void)
 	file = open_file("file", "w");
 	fputs("the file\n", file);
 	fclose(file);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
 }
 
 void session_clean_up(void)
