@@ -203,6 +203,7 @@ struct flusher *flusher_start(struct wal *wal, int64_t interval, int fd, struct 
 	flusher->wal = *wal;
 	flusher->interval = interval;
 	flusher->fd = fd;
+	flusher->pause = RETRY_MIN_MS;
 	flusher->appended = clock_ms();
 	flusher->seal_due = wal->last != 0 ? flusher->appended + SEAL_MS : INT64_MAX;
 	flusher->completion = (struct flusher_completion){
