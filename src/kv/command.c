@@ -4,20 +4,52 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+static bool has_name(const struct command *command, struct slice name)
+{
+	size_t i = 0;
+
+	if (command->name_length != name.length)
+		return false;
+	/* 0x20 is what a small ASCII letter differs by. */
+	while (i < name.length && (name.bytes[i] & ~0x20) == command->name[i])
+		i++;
+	return i == name.length;
+}
+
 const struct command *command_find(struct slice name)
 {
-	for (const struct command *command = commands; command->name != NULL; command++) {
-		size_t i = 0;
-
-		if (command->name_length != name.length)
-			continue;
-		/* 0x20 is what a small ASCII letter differs by. */
-		while (i < name.length && (name.bytes[i] & ~0x20) == command->name[i])
-			i++;
-		if (i == name.length)
+	for (const struct command *command = commands; command->name != NULL; command++)
+		if (has_name(command, name))
 			return command;
-	}
 	return NULL;
+}
+
+/* The slot with that row, or the empty one for it: there are always some. */
+static size_t find_slot(const struct command_index *index, struct slice name)
+{
+	uint32_t hash = (uint32_t)name.length;
+	size_t slot;
+
+	for (size_t i = 0; i < name.length; i++)
+		hash = (hash ^ (unsigned char)(name.bytes[i] & ~0x20)) * 0x01000193; /* FNV */
+	slot = (hash ^ hash >> 16) % COMMAND_SLOTS;
+	while (index->slots[slot] != NULL && !has_name(index->slots[slot], name))
+		slot = (slot + 1) % COMMAND_SLOTS;
+	return slot;
+}
+
+void command_index_add(struct command_index *index, const struct command *row)
+{
+	size_t slot = find_slot(index, (struct slice){ row->name, row->name_length });
+
+	if (index->slots[slot] == NULL && !(row->flags & COMMAND_LINES))
+		index->slots[slot] = row;
+}
+
+const struct command *command_index_find(const struct command_index *index, struct slice name)
+{
+	/* A longer name has no row, and would take long to hash. */
+	return name.length > COMMAND_NAME_MAX ? NULL : index->slots[find_slot(index, name)];
 }
 
 enum kv_status command_number(struct slice word, int64_t *number)
@@ -82,9 +114,17 @@ static enum kv_status add_arguments(struct call *call, const struct arg *arg,
 	if (arg->flags & ARG_MANY) {
 		call->more = word;
 		call->more_count = (size_t)(end - word);
-		for (; word < end; word++)
-			if (arg->type == ARG_KEY && word->length > limits->max_key)
+		if (arg->type == ARG_PAIRS && call->more_count % 2 != 0)
+			return KV_WRONG_ARGUMENTS;
+		for (; word < end; word++) {
+			bool is_key = arg->type == ARG_KEY ||
+				      (arg->type == ARG_PAIRS && (end - word) % 2 == 0);
+
+			if (is_key && word->length > limits->max_key)
 				status = KV_KEY_TOO_LONG;
+			else if (arg->type == ARG_PAIRS && word->length > limits->max_value)
+				status = KV_VALUE_TOO_LONG;
+		}
 	} else if (word < end || (arg->type != ARG_END && !(arg->flags & ARG_OPTIONAL))) {
 		status = KV_WRONG_ARGUMENTS;
 	}

@@ -30,7 +30,9 @@ enum kv_status {
 	KV_VALUE_TOO_LONG,
 	KV_NOT_A_NUMBER,
 	KV_OUT_OF_RANGE,
+	KV_OVERFLOW, /* of what would be the new number */
 	KV_INVALID_EXPIRE,
+	KV_INVALID, /* for a reason that the result's bytes say */
 	/* and those of the store: */
 	KV_TOO_MANY_KEYS, /* for a list in one piece */
 	KV_NO_MEMORY,     /* for the reply */
@@ -64,6 +66,7 @@ enum kv_kind {
 	KV_TEXT,     /* a constant text of ours */
 	KV_INTEGER,  /* a number */
 	KV_LIST,
+	KV_PAGE, /* a list whose first item is the cursor of the next one */
 };
 
 struct kv_result {
@@ -86,7 +89,8 @@ enum arg_type {
 	ARG_INTEGER,  /* 64 bits, with a sign */
 	ARG_DURATION, /* or a time: an integer in units of arg.scale ms */
 	ARG_PATTERN,  /* a glob pattern */
-	ARG_OPTIONS,  /* pairs of words, in any order; the name is their usage */
+	ARG_OPTIONS,  /* words in any order; the name is their usage */
+	ARG_PAIRS,    /* keys and values in turn */
 };
 
 #define ARG_OPTIONAL 1u
@@ -100,9 +104,20 @@ struct arg {
 };
 
 enum command_flags {
-	COMMAND_GROWS = 1, /* may need memory; it is checked against max_value */
-	COMMAND_LOCAL = 2, /* is answered by the connection: it has no run() */
-	COMMAND_TERSE = 4, /* lines call a wrong number of words an unknown command */
+	COMMAND_GROWS = 1,   /* may need memory; it is checked against max_value */
+	COMMAND_LOCAL = 2,   /* is answered by the connection: it has no run() */
+	COMMAND_TERSE = 4,   /* lines call a wrong number of words an unknown command */
+	COMMAND_WRITES = 8,  /* may change keys; implied by COMMAND_GROWS */
+	COMMAND_LINES = 16,  /* lines alone have it */
+	COMMAND_PARENT = 32, /* its first argument is the name of a command within it */
+};
+
+/* What a protocol with types replies to a status that is no error. */
+enum command_reply {
+	REPLY_VALUE,  /* null for what is not there */
+	REPLY_DONE,   /* 1 = it is done, 0 = it is not */
+	REPLY_TIME,   /* -1 = never, -2 = there is no such key */
+	REPLY_NEEDED, /* a missing key is an error */
 };
 
 struct command {
@@ -113,12 +128,15 @@ struct command {
 	/* Fills in what the result carries, and returns its status. */
 	enum kv_status (*run)(
 	    struct keyspace *keyspace, const struct call *call, struct kv_result *result);
+	enum command_reply reply;
 	const char *done; /* the line that replies to KV_OK with KV_NOTHING; NULL = "OK\n" */
 	const char *help;
 };
 
-/* All rows, up to one without a name; the first are found fastest. */
+/* All rows of lines, up to one without a name; the first are found fastest. */
 extern const struct command commands[];
+/* Rows that clients of Redis have besides these, or instead of one of the same name. */
+extern const struct command commands_redis[];
 
 /* What the instance's settings allow, bytes. */
 struct call_limits {
@@ -129,6 +147,18 @@ struct call_limits {
 
 /* Finds the row with exactly that name, in any case. NULL = there is none. */
 const struct command *command_find(struct slice name);
+
+/* Rows by their name. Zeroed = empty. */
+#define COMMAND_SLOTS 512
+#define COMMAND_NAME_MAX 32 /* bytes */
+struct command_index {
+	const struct command *slots[COMMAND_SLOTS];
+};
+
+/* Adds a row, unless it is of lines alone or the name is there already. */
+void command_index_add(struct command_index *index, const struct command *row);
+/* As command_find(). */
+const struct command *command_index_find(const struct command_index *index, struct slice name);
 
 /*
  * Makes a call of a request's words behind the command's name, and returns its status. Words of an ARG_MANY argument

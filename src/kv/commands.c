@@ -12,24 +12,24 @@
 #include "kv/command.h"
 #include "kv/glob.h"
 #include "kv/keyspace.h"
+#include "kv/verb.h"
 
 #define PART_VALUES ((size_t)64 << 10) /* bytes of values in a part of a list */
 #define PART_KEYS 256                  /* keys and buckets that a part of a list looks at, */
 #define PART_WORK ((size_t)32 << 10)   /* unless their pattern takes so many steps */
-#define SCAN_COUNT 10
 #define SCAN_MAX 512
 
-static bool is_equal(struct slice a, struct slice b)
+bool verb_is_equal(struct slice a, struct slice b)
 {
 	return a.length == b.length && (a.length == 0 || memcmp(a.bytes, b.bytes, a.length) == 0);
 }
 
-static int64_t digest(struct slice value)
+int64_t verb_digest(struct slice value)
 {
 	return (int64_t)XXH3_64bits(value.bytes, value.length);
 }
 
-static enum kv_status put(
+enum kv_status verb_put(
     struct keyspace *keyspace, const struct table_key *key, struct slice value, int64_t expires)
 {
 	const struct item item = { value, expires };
@@ -39,14 +39,14 @@ static enum kv_status put(
 	return keyspace_put(keyspace, key, &item) == 0 ? KV_OK : KV_FULL;
 }
 
-static enum kv_status text(struct kv_result *result, const char *text)
+enum kv_status verb_text(struct kv_result *result, const char *text)
 {
 	result->kind = KV_TEXT;
 	result->bytes = (struct slice){ text, strlen(text) };
 	return KV_OK;
 }
 
-static enum kv_status integer(struct kv_result *result, int64_t number)
+enum kv_status verb_integer(struct kv_result *result, int64_t number)
 {
 	result->kind = KV_INTEGER;
 	result->integer = number;
@@ -103,11 +103,10 @@ static enum kv_status run_setex(
 	if (call->numbers[0] < 1 ||
 	    __builtin_add_overflow(keyspace_now(keyspace), call->numbers[0], &expires))
 		return KV_INVALID_EXPIRE;
-	return put(keyspace, &call->key, call->args[1], expires);
+	return verb_put(keyspace, &call->key, call->args[1], expires);
 }
 
-/* The value before is copied, because it ends with the change. */
-static enum kv_status take_value(
+enum kv_status verb_take_value(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
 	struct list_item value;
@@ -129,7 +128,7 @@ static enum kv_status take_value(
 static enum kv_status run_getdel(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
-	enum kv_status status = take_value(keyspace, call, result);
+	enum kv_status status = verb_take_value(keyspace, call, result);
 
 	if (status == KV_OK)
 		keyspace_delete(keyspace, &call->key);
@@ -139,11 +138,11 @@ static enum kv_status run_getdel(
 static enum kv_status run_getset(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
-	enum kv_status status = take_value(keyspace, call, result), set;
+	enum kv_status status = verb_take_value(keyspace, call, result), set;
 
 	if (status == KV_NO_MEMORY)
 		return status;
-	set = put(keyspace, &call->key, call->args[0], 0);
+	set = verb_put(keyspace, &call->key, call->args[0], 0);
 	return set == KV_OK ? status : set;
 }
 
@@ -166,9 +165,9 @@ static enum kv_status run_append(
 		memcpy(joined + item.value.length, call->args[0].bytes, call->args[0].length);
 		value.bytes = joined;
 	}
-	status = put(keyspace, &call->key, value, item.expires);
+	status = verb_put(keyspace, &call->key, value, item.expires);
 	free(joined);
-	return status == KV_OK ? integer(result, (int64_t)value.length) : status;
+	return status == KV_OK ? verb_integer(result, (int64_t)value.length) : status;
 }
 
 static enum kv_status run_strlen(
@@ -177,7 +176,7 @@ static enum kv_status run_strlen(
 	struct item item;
 	bool exists = keyspace_get(keyspace, &call->key, &item);
 
-	return integer(result, exists ? (int64_t)item.value.length : 0);
+	return verb_integer(result, exists ? (int64_t)item.value.length : 0);
 }
 
 static enum kv_status run_gets(
@@ -187,7 +186,7 @@ static enum kv_status run_gets(
 
 	if (status == KV_OK) {
 		result->kind = KV_DIGESTED;
-		result->integer = digest(result->bytes);
+		result->integer = verb_digest(result->bytes);
 	}
 	return status;
 }
@@ -201,10 +200,10 @@ static enum kv_status run_cas(
 	(void)result;
 	if (!keyspace_get(keyspace, &call->key, &item))
 		return KV_NOT_FOUND;
-	snprintf(hex, sizeof(hex), "%016" PRIx64, (uint64_t)digest(item.value));
+	snprintf(hex, sizeof(hex), "%016" PRIx64, (uint64_t)verb_digest(item.value));
 	if (call->args[0].length != 16 || strncasecmp(call->args[0].bytes, hex, 16) != 0)
 		return KV_CHANGED;
-	return put(keyspace, &call->key, call->args[1], item.expires);
+	return verb_put(keyspace, &call->key, call->args[1], item.expires);
 }
 
 static enum kv_status run_delifeq(
@@ -215,7 +214,7 @@ static enum kv_status run_delifeq(
 	(void)result;
 	if (!keyspace_get(keyspace, &call->key, &item))
 		return KV_NOT_FOUND;
-	if (!is_equal(item.value, call->args[0]))
+	if (!verb_is_equal(item.value, call->args[0]))
 		return KV_CHANGED;
 	return keyspace_delete(keyspace, &call->key) ? KV_OK : KV_NOT_FOUND;
 }
@@ -236,10 +235,10 @@ static enum kv_status add(
 	if (status != KV_OK)
 		return status;
 	if (__builtin_add_overflow(number, by, &number))
-		return KV_OUT_OF_RANGE;
+		return KV_OVERFLOW;
 	length = snprintf(text, sizeof(text), "%" PRId64, number);
-	status = put(keyspace, key, (struct slice){ text, (size_t)length }, item.expires);
-	return status == KV_OK ? integer(result, number) : status;
+	status = verb_put(keyspace, key, (struct slice){ text, (size_t)length }, item.expires);
+	return status == KV_OK ? verb_integer(result, number) : status;
 }
 
 static enum kv_status run_incr(
@@ -266,7 +265,7 @@ static enum kv_status run_decrby(
 	int64_t by;
 
 	if (__builtin_sub_overflow(0, call->numbers[0], &by))
-		return KV_OUT_OF_RANGE;
+		return KV_OVERFLOW;
 	return add(keyspace, &call->key, by, result);
 }
 
@@ -327,7 +326,7 @@ static enum kv_status run_pttl(
 		return KV_NOT_FOUND;
 	if (item.expires == 0)
 		return KV_NEVER;
-	return integer(result, item.expires - keyspace_now(keyspace));
+	return verb_integer(result, item.expires - keyspace_now(keyspace));
 }
 
 /* Rounded, as Redis does it. */
@@ -343,13 +342,10 @@ static enum kv_status run_ttl(
 
 /* --- keys --- */
 
-#define GROUP 16 /* keys that are prefetched together */
-
-/* Hashes and prefetches the keys of a call from the n-th one on. Returns how many, at most GROUP. */
-static size_t prepare_keys(const struct keyspace *keyspace, const struct call *call, size_t n,
-    struct table_key keys[GROUP])
+size_t verb_prepare_keys(const struct keyspace *keyspace, const struct call *call, size_t n,
+    struct table_key keys[VERB_GROUP])
 {
-	size_t left = 1 + call->more_count - n, count = left < GROUP ? left : GROUP;
+	size_t left = 1 + call->more_count - n, count = left < VERB_GROUP ? left : VERB_GROUP;
 
 	for (size_t i = 0; i < count; i++, n++)
 		keys[i] = keyspace_key(
@@ -360,22 +356,22 @@ static size_t prepare_keys(const struct keyspace *keyspace, const struct call *c
 	return count;
 }
 
-static enum kv_status run_exists(
+enum kv_status verb_exists(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
-	struct table_key keys[GROUP];
+	struct table_key keys[VERB_GROUP];
 	int64_t exist = 0;
 	size_t count;
 
 	for (size_t n = 0; n <= call->more_count; n += count) {
-		count = prepare_keys(keyspace, call, n, keys);
+		count = verb_prepare_keys(keyspace, call, n, keys);
 		for (size_t i = 0; i < count; i++) {
 			struct item item;
 
 			exist += keyspace_get(keyspace, &keys[i], &item);
 		}
 	}
-	return integer(result, exist);
+	return verb_integer(result, exist);
 }
 
 static enum kv_status run_type(
@@ -383,7 +379,7 @@ static enum kv_status run_type(
 {
 	struct item item;
 
-	return text(result, keyspace_get(keyspace, &call->key, &item) ? "string" : "none");
+	return verb_text(result, keyspace_get(keyspace, &call->key, &item) ? "string" : "none");
 }
 
 static enum kv_status run_rename(
@@ -395,7 +391,7 @@ static enum kv_status run_rename(
 	(void)result;
 	if (!keyspace_get(keyspace, &call->key, &item))
 		return KV_NOT_FOUND;
-	if (is_equal((struct slice){ call->key.bytes, call->key.length }, call->args[0]))
+	if (verb_is_equal((struct slice){ call->key.bytes, call->key.length }, call->args[0]))
 		return KV_OK;
 	return keyspace_rename(keyspace, &call->key, &item, &to) == 0 ? KV_OK : KV_FULL;
 }
@@ -420,12 +416,12 @@ static enum kv_status run_dbsize(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
 	(void)call;
-	return integer(result, (int64_t)keyspace_count(keyspace));
+	return verb_integer(result, (int64_t)keyspace_count(keyspace));
 }
 
 /* --- lists --- */
 
-static enum kv_status reply_list(const struct list *list, struct kv_result *result)
+enum kv_status verb_list(const struct list *list, struct kv_result *result)
 {
 	result->kind = KV_LIST;
 	result->list = list;
@@ -441,8 +437,8 @@ static enum kv_status run_mget(
 	struct list *list = keyspace_list(keyspace);
 
 	while (n < all && list->length < PART_VALUES) {
-		struct table_key keys[GROUP];
-		size_t count = prepare_keys(keyspace, call, n, keys);
+		struct table_key keys[VERB_GROUP];
+		size_t count = verb_prepare_keys(keyspace, call, n, keys);
 
 		for (size_t i = 0; i < count && list->length < PART_VALUES; i++, n++) {
 			struct item item;
@@ -453,7 +449,7 @@ static enum kv_status run_mget(
 				return KV_NO_MEMORY;
 		}
 	}
-	reply_list(list, result);
+	verb_list(list, result);
 	result->integer = (int64_t)all;
 	result->next = n < all ? n : 0;
 	return KV_OK;
@@ -490,20 +486,37 @@ static uint64_t scan(struct keyspace *keyspace, uint64_t cursor, struct match *m
 	return cursor;
 }
 
-static enum kv_status run_keys(
+enum kv_status verb_page(struct keyspace *keyspace, uint64_t cursor, const struct slice *pattern,
+    int64_t count, struct kv_result *result)
+{
+	struct match match = { .list = keyspace_list(keyspace), .pattern = pattern };
+	char text[24];
+	int length;
+
+	cursor =
+	    scan(keyspace, cursor, &match, count < SCAN_MAX ? (size_t)count : (size_t)SCAN_MAX);
+	length = snprintf(text, sizeof(text), "%" PRIu64, cursor);
+	match.failed |=
+	    list_add_first(match.list, KV_BYTES, (struct slice){ text, (size_t)length }) == -1;
+	verb_list(match.list, result);
+	result->kind = KV_PAGE;
+	return match.failed ? KV_NO_MEMORY : KV_OK;
+}
+
+enum kv_status verb_keys(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
 	struct match match = { .list = keyspace_list(keyspace),
 		.pattern = call->arg_count > 0 ? &call->args[0] : NULL };
 
 	result->next = scan(keyspace, call->from, &match, PART_KEYS);
-	reply_list(match.list, result);
+	verb_list(match.list, result);
 	if (result->next != 0 || call->from != 0)
 		result->integer = -1;
 	return match.failed ? KV_NO_MEMORY : KV_OK;
 }
 
-static bool is_word(struct slice word, const char *name)
+bool verb_is_word(struct slice word, const char *name)
 {
 	return word.length == strlen(name) && strncasecmp(word.bytes, name, word.length) == 0;
 }
@@ -518,10 +531,10 @@ static enum kv_status read_scan_options(
 		const struct slice *value = &call->more[i + 1];
 		enum kv_status status = KV_OK;
 
-		if (is_word(call->more[i], "MATCH")) {
+		if (verb_is_word(call->more[i], "MATCH")) {
 			*pattern = value;
 			status = value->length > PATTERN_MAX ? KV_PATTERN_TOO_LONG : KV_OK;
-		} else if (is_word(call->more[i], "COUNT")) {
+		} else if (verb_is_word(call->more[i], "COUNT")) {
 			status = command_number(*value, count);
 			if (status == KV_OK && *count < 1)
 				status = KV_OUT_OF_RANGE;
@@ -534,7 +547,7 @@ static enum kv_status read_scan_options(
 	return KV_OK;
 }
 
-static enum kv_status read_cursor(struct slice word, uint64_t *cursor)
+enum kv_status verb_cursor(struct slice word, uint64_t *cursor)
 {
 	*cursor = 0;
 	for (size_t i = 0; i < word.length; i++) {
@@ -549,27 +562,19 @@ static enum kv_status read_cursor(struct slice word, uint64_t *cursor)
 	return word.length == 0 ? KV_NOT_A_NUMBER : KV_OK;
 }
 
-/* The first item is the next cursor: bytes, because it is a number of 64 bits without a sign. */
 static enum kv_status run_scan(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
-	struct match match = { .list = keyspace_list(keyspace) };
-	int64_t count = SCAN_COUNT;
-	enum kv_status status = read_scan_options(call, &match.pattern, &count);
+	const struct slice *pattern = NULL;
+	int64_t count = VERB_PAGE;
+	enum kv_status status = read_scan_options(call, &pattern, &count);
 	uint64_t cursor;
-	char text[24];
-	int length;
 
 	if (status == KV_OK)
-		status = read_cursor(call->args[0], &cursor);
+		status = verb_cursor(call->args[0], &cursor);
 	if (status != KV_OK)
 		return status;
-	cursor =
-	    scan(keyspace, cursor, &match, count < SCAN_MAX ? (size_t)count : (size_t)SCAN_MAX);
-	length = snprintf(text, sizeof(text), "%" PRIu64, cursor);
-	match.failed |=
-	    list_add_first(match.list, KV_BYTES, (struct slice){ text, (size_t)length }) == -1;
-	return match.failed ? KV_NO_MEMORY : reply_list(match.list, result);
+	return verb_page(keyspace, cursor, pattern, count, result);
 }
 
 /* --- about the server --- */
@@ -579,7 +584,7 @@ static enum kv_status run_ping(
 {
 	(void)keyspace;
 	(void)call;
-	return text(result, "PONG");
+	return verb_text(result, "PONG");
 }
 
 static enum kv_status run_echo(
@@ -606,7 +611,7 @@ static enum kv_status run_help(
 		if (list_add(list, KV_TEXT, (struct slice){ line, (size_t)length }) == -1)
 			return KV_NO_MEMORY;
 	}
-	return reply_list(list, result);
+	return verb_list(list, result);
 }
 
 /* --- the rows --- */
@@ -647,8 +652,8 @@ const struct command commands[] = {
 	    .help = "The value of the key." },
 	{ NAME("SET"), .args = { KEY, VALUE }, .flags = COMMAND_GROWS | COMMAND_TERSE,
 	    .run = run_set, .help = "Sets the key to the value." },
-	{ NAME("DEL"), .args = { KEY }, .flags = COMMAND_TERSE, .run = run_del, .done = "DELETED\n",
-	    .help = "Deletes the key." },
+	{ NAME("DEL"), .args = { KEY }, .flags = COMMAND_TERSE | COMMAND_WRITES, .run = run_del,
+	    .done = "DELETED\n", .help = "Deletes the key." },
 	{ NAME("INCR"), .args = { KEY }, .flags = COMMAND_GROWS, .run = run_incr,
 	    .help = "Adds 1 to the number that is the value." },
 	{ NAME("MGET"), .args = { KEYS }, .run = run_mget, .help = "The values of the keys." },
@@ -656,22 +661,23 @@ const struct command commands[] = {
 	    .help = "Sets the key to the value; it expires after that time." },
 	{ NAME("EXPIRE"), .args = { KEY, SECONDS }, .flags = COMMAND_GROWS, .run = run_expire,
 	    .help = "Lets the key expire after that time." },
-	{ NAME("TTL"), .args = { KEY }, .run = run_ttl,
+	{ NAME("TTL"), .args = { KEY }, .run = run_ttl, .reply = REPLY_TIME,
 	    .help = "The seconds until the key expires." },
-	{ NAME("EXISTS"), .args = { KEYS }, .run = run_exists,
+	{ NAME("EXISTS"), .args = { KEYS }, .run = verb_exists,
 	    .help = "How many of the keys exist." },
-	{ NAME("GETS"), .args = { KEY }, .run = run_gets,
+	{ NAME("GETS"), .args = { KEY }, .run = run_gets, .flags = COMMAND_LINES,
 	    .help = "The digest of the value, and the value." },
 	{ NAME("CAS"), .args = { KEY, { ARG_BYTES, 0, "digest", 0 }, VALUE },
-	    .flags = COMMAND_GROWS, .run = run_cas,
+	    .flags = COMMAND_GROWS | COMMAND_LINES, .run = run_cas,
 	    .help = "Sets the key to the value if its value still has that digest." },
 	{ NAME("DELIFEQ"), .args = { KEY, VALUE }, .run = run_delifeq, .done = "DELETED\n",
+	    .reply = REPLY_DONE, .flags = COMMAND_WRITES,
 	    .help = "Deletes the key if that is its value." },
 	{ NAME("SETNX"), .args = { KEY, VALUE }, .flags = COMMAND_GROWS, .run = run_setnx,
-	    .help = "Sets the key to the value unless it exists." },
+	    .reply = REPLY_DONE, .help = "Sets the key to the value unless it exists." },
 	{ NAME("PSETEX"), .args = { KEY, MS, VALUE }, .flags = COMMAND_GROWS, .run = run_setex,
 	    .help = "Sets the key to the value; it expires after that time." },
-	{ NAME("GETDEL"), .args = { KEY }, .run = run_getdel,
+	{ NAME("GETDEL"), .args = { KEY }, .run = run_getdel, .flags = COMMAND_WRITES,
 	    .help = "The value of the key, which is deleted." },
 	{ NAME("GETSET"), .args = { KEY, VALUE }, .flags = COMMAND_GROWS, .run = run_getset,
 	    .help = "Sets the key to the value; the value before." },
@@ -691,15 +697,15 @@ const struct command commands[] = {
 	    .help = "Lets the key expire at that time, in seconds since 1970." },
 	{ NAME("PERSIST"), .args = { KEY }, .flags = COMMAND_GROWS, .run = run_persist,
 	    .help = "Ends the expiry of the key." },
-	{ NAME("PTTL"), .args = { KEY }, .run = run_pttl,
+	{ NAME("PTTL"), .args = { KEY }, .run = run_pttl, .reply = REPLY_TIME,
 	    .help = "The milliseconds until the key expires." },
 	{ NAME("TYPE"), .args = { KEY }, .run = run_type,
 	    .help = "string, or none if there is no such key." },
 	{ NAME("RENAME"), .args = { KEY, NEW_KEY }, .flags = COMMAND_GROWS, .run = run_rename,
-	    .help = "Renames the key; newkey is overwritten." },
+	    .reply = REPLY_NEEDED, .help = "Renames the key; newkey is overwritten." },
 	{ NAME("COPY"), .args = { KEY, NEW_KEY }, .flags = COMMAND_GROWS, .run = run_copy,
 	    .help = "Copies the key unless newkey exists." },
-	{ NAME("KEYS"), .args = { { ARG_PATTERN, ARG_OPTIONAL, "pattern", 0 } }, .run = run_keys,
+	{ NAME("KEYS"), .args = { { ARG_PATTERN, ARG_OPTIONAL, "pattern", 0 } }, .run = verb_keys,
 	    .help = "The keys that match the glob pattern." },
 	{ NAME("SCAN"),
 	    .args = { { ARG_BYTES, 0, "cursor", 0 },
@@ -709,9 +715,9 @@ const struct command commands[] = {
 	{ NAME("PING"), .run = run_ping, .help = "Replies PONG." },
 	{ NAME("ECHO"), .args = { { ARG_REST, 0, "text", 0 } }, .run = run_echo,
 	    .help = "Replies the text." },
-	{ NAME("HELP"), .run = run_help, .help = "This list." },
+	{ NAME("HELP"), .run = run_help, .flags = COMMAND_LINES, .help = "This list." },
 	{ NAME("QUIT"), .args = { { ARG_REST, ARG_OPTIONAL, "anything", 0 } },
-	    .flags = COMMAND_LOCAL | COMMAND_TERSE, .done = "BYE\n",
+	    .flags = COMMAND_LOCAL | COMMAND_TERSE | COMMAND_LINES, .done = "BYE\n",
 	    .help = "Closes the connection." },
 	{ 0 },
 };

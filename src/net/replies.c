@@ -85,6 +85,13 @@ void replies_add(struct replies *replies, const void *bytes, size_t length)
 	}
 }
 
+char *replies_room(struct replies *replies, size_t most)
+{
+	if (most > sizeof(replies->bytes) - replies->length)
+		replies_flush(replies);
+	return replies->bytes + replies->length;
+}
+
 void replies_text(struct replies *replies, const char *text)
 {
 	replies_add(replies, text, strlen(text));

@@ -49,6 +49,14 @@ void replies_text(struct replies *replies, const char *text);
 /* The bytes and a line feed. */
 void replies_line(struct replies *replies, const void *bytes, size_t length);
 
+/* Where up to `most` bytes, at most REPLIES_GATHERED, may be written; then replies_added() counts them. */
+char *replies_room(struct replies *replies, size_t most);
+static inline void replies_added(struct replies *replies, size_t length)
+{
+	replies->length += length;
+	replies->unsent += length;
+}
+
 /*
  * Keeps the place of a reply that waits for a commit. If the commit works, the reply is `likely`, a constant text.
  * Commits are numbered from 1, in their order.

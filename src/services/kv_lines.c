@@ -124,7 +124,7 @@ static enum verdict serve(struct instance *instance, struct lines_client *client
 		kv_note_growth(instance, call, result.status);
 	if (result.status == KV_OK && result.kind == KV_LIST && result.next != 0) {
 		/* The listing begins again with the first part. */
-		client->listing = kv_listing_new(kv, call);
+		client->listing = kv_listing_new(kv, call, &kv_words);
 		if (client->listing != NULL)
 			return VERDICT_CONTINUE;
 		result = (struct kv_result){ .status = KV_NO_MEMORY };

@@ -9,7 +9,7 @@
 #include "kv/list.h"
 #include "net/replies.h"
 #include "services/kv.h"
-#include "services/kv_words.h"
+#include "services/kv_wording.h"
 
 #define PART_PAUSE_US 100              /* between two parts of an instance, for the other clients */
 #define LISTED_MAX ((size_t)256 << 20) /* bytes that all listings of an instance may collect */
@@ -17,13 +17,14 @@
 struct listing {
 	LIST_ENTRY(listing) entry; /* in kv->listings */
 	struct call call;          /* of the next part; its bytes are behind the struct */
-	struct evbuffer *lines;    /* collected */
-	size_t count;              /* items so far */
-	size_t length;             /* of the list, if the reply has begun with it */
-	uint64_t commit;           /* that what was collected rests on */
-	bool failed;               /* that commit has */
-	bool complete;             /* all parts are collected, */
-	bool begun;                /* and the reply has begun */
+	const struct wording *wording;
+	struct evbuffer *items; /* collected */
+	size_t count;           /* items so far */
+	size_t length;          /* of the list, if the reply has begun with it */
+	uint64_t commit;        /* that what was collected rests on */
+	bool failed;            /* that commit has */
+	bool complete;          /* all parts are collected, */
+	bool begun;             /* and the reply has begun */
 	struct slice more[];
 };
 
@@ -38,7 +39,8 @@ static struct slice copy_slice(char **to, struct slice from)
 	return copy;
 }
 
-struct listing *kv_listing_new(struct kv *kv, const struct call *call)
+struct listing *kv_listing_new(
+    struct kv *kv, const struct call *call, const struct wording *wording)
 {
 	size_t length = call->key.length;
 	struct listing *listing;
@@ -51,8 +53,8 @@ struct listing *kv_listing_new(struct kv *kv, const struct call *call)
 	listing = malloc(sizeof(*listing) + call->more_count * sizeof(struct slice) + length);
 	if (listing == NULL)
 		return NULL;
-	*listing = (struct listing){ .call = *call, .lines = evbuffer_new() };
-	if (listing->lines == NULL) {
+	*listing = (struct listing){ .call = *call, .wording = wording, .items = evbuffer_new() };
+	if (listing->items == NULL) {
 		free(listing);
 		return NULL;
 	}
@@ -73,8 +75,8 @@ void kv_listing_free(struct kv *kv, struct listing *listing)
 	if (listing == NULL)
 		return;
 	LIST_REMOVE(listing, entry);
-	kv->listed -= evbuffer_get_length(listing->lines);
-	evbuffer_free(listing->lines);
+	kv->listed -= evbuffer_get_length(listing->items);
+	evbuffer_free(listing->items);
 	free(listing);
 }
 
@@ -96,12 +98,12 @@ static void send_part(
 
 	if (listing->call.from == 0) {
 		listing->length = (size_t)result->integer;
-		kv_words_length(replies, listing->length);
+		listing->wording->length(replies, listing->length);
 	}
 	while (list_next(result->list, &at, &item)) {
 		if (result->commit != 0)
 			replies_promise_begin(replies, result->commit);
-		kv_words_item(replies, &item);
+		listing->wording->item(replies, &item);
 		if (result->commit != 0)
 			replies_promise_end(replies);
 	}
@@ -110,19 +112,37 @@ static void send_part(
 /* 0, or -1 when out of memory. */
 static int collect_part(struct kv *kv, struct listing *listing, const struct kv_result *result)
 {
-	size_t before = evbuffer_get_length(listing->lines), at = 0;
+	size_t before = evbuffer_get_length(listing->items), at = 0;
 	struct promises *none = NULL;
 	struct list_item item;
-	struct replies lines;
+	struct replies items;
 
-	replies_begin(&lines, listing->lines, &none);
+	replies_begin(&items, listing->items, &none);
 	while (list_next(result->list, &at, &item))
-		kv_words_item(&lines, &item);
-	replies_flush(&lines);
-	kv->listed += evbuffer_get_length(listing->lines) - before;
+		listing->wording->item(&items, &item);
+	replies_flush(&items);
+	kv->listed += evbuffer_get_length(listing->items) - before;
 	if (result->commit > listing->commit)
 		listing->commit = result->commit;
-	return lines.lost ? -1 : 0;
+	return items.lost ? -1 : 0;
+}
+
+/* A part that has no items: all that is replied is how the last one has ended. */
+static bool end_part(
+    struct kv *kv, struct listing *listing, struct kv_result *result, struct replies *replies)
+{
+	if (result->commit > listing->commit)
+		listing->commit = result->commit;
+	listing->call.from = result->next;
+	if (result->next != 0 && !listing->failed)
+		return true;
+	if (listing->commit > kv->committed)
+		result->commit = listing->commit;
+	if (listing->failed)
+		replies_text(replies, listing->wording->failure);
+	else
+		listing->wording->result(replies, &listing->call, result);
+	return false;
 }
 
 /* false: the reply ends with it. */
@@ -134,17 +154,19 @@ static bool make_part(struct kv *kv, struct listing *listing, struct replies *re
 
 	ops->prepare(kv->engine, call, 1);
 	ops->submit(kv->engine, call, &result);
-	if (result.status == KV_OK && result.integer == -1 &&
+	if (result.status == KV_OK && result.kind != KV_NOTHING && result.integer == -1 &&
 	    collect_part(kv, listing, &result) == -1)
 		result = (struct kv_result){ .status = KV_NO_MEMORY };
 	if (result.status == KV_OK && kv->listed > LISTED_MAX)
 		result = (struct kv_result){ .status = KV_TOO_MANY_KEYS };
 	if (result.status != KV_OK) {
 		do /* in place of each item that is left, if the length was sent */
-			kv_words_result(replies, call, &result);
+			listing->wording->result(replies, call, &result);
 		while (++listing->count < listing->length);
 		return false;
 	}
+	if (result.kind == KV_NOTHING)
+		return end_part(kv, listing, &result, replies);
 	if (result.integer != -1)
 		send_part(listing, &result, replies);
 	listing->count += result.list->count;
@@ -153,14 +175,14 @@ static bool make_part(struct kv *kv, struct listing *listing, struct replies *re
 	return !listing->complete || result.integer == -1;
 }
 
-/* Moves collected lines to the reply while it has at most so many bytes. */
-static void move_lines(struct kv *kv, struct listing *listing, struct replies *replies, size_t most)
+/* Moves collected items to the reply while it has at most so many bytes. */
+static void move_items(struct kv *kv, struct listing *listing, struct replies *replies, size_t most)
 {
 	char bytes[4096];
 	int n;
 
 	while (replies->unsent <= most &&
-	       (n = evbuffer_remove(listing->lines, bytes, sizeof(bytes))) > 0) {
+	       (n = evbuffer_remove(listing->items, bytes, sizeof(bytes))) > 0) {
 		replies_add(replies, bytes, (size_t)n);
 		kv->listed -= (size_t)n;
 	}
@@ -176,18 +198,18 @@ static bool send_collected(struct kv *kv, struct listing *listing, struct replie
 
 	if (listing->failed) {
 		if (begins) /* otherwise the promise has replied it */
-			replies_text(replies, kv_words_failure);
+			replies_text(replies, listing->wording->failure);
 		return false;
 	}
 	listing->begun = true;
 	if (awaited)
 		replies_promise_begin(replies, listing->commit);
 	if (begins)
-		kv_words_length(replies, listing->count);
-	move_lines(kv, listing, replies, awaited ? replies->unsent + REPLIES_HIGH : REPLIES_HIGH);
+		listing->wording->length(replies, listing->count);
+	move_items(kv, listing, replies, awaited ? replies->unsent + REPLIES_HIGH : REPLIES_HIGH);
 	if (awaited)
 		replies_promise_end(replies);
-	return evbuffer_get_length(listing->lines) > 0;
+	return evbuffer_get_length(listing->items) > 0;
 }
 
 bool kv_listing_continue(struct kv *kv, struct listing *listing, struct replies *replies)

@@ -1,5 +1,5 @@
 /*
- * A listing: the reply to a request whose list is made in parts, KEYS or a long MGET. It belongs to its client's
+ * A listing: the reply to a request that is run in parts, KEYS, a long MGET or FLUSHDB. It belongs to its client's
  * connection; the client's next request waits until it has ended. Each part is made in a turn of its own, so that other
  * clients are served in between, and none while the client has much output to read.
  *
@@ -16,9 +16,11 @@ struct call;
 struct kv;
 struct listing;
 struct replies;
+struct wording;
 
 /* A listing for that call, whose bytes it copies, with nothing replied yet. NULL when out of memory. */
-struct listing *kv_listing_new(struct kv *kv, const struct call *call);
+struct listing *kv_listing_new(
+    struct kv *kv, const struct call *call, const struct wording *wording);
 /* NULL is fine. */
 void kv_listing_free(struct kv *kv, struct listing *listing);
 

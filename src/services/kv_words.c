@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/space.h"
+#include "kv/command.h"
 #include "kv/list.h"
 #include "net/replies.h"
 
@@ -30,6 +31,8 @@ static const char *const texts[KV_STATUSES] = {
 	[KV_VALUE_TOO_LONG] = "ERROR: value too long\n",
 	[KV_NOT_A_NUMBER] = "ERROR: not a number\n",
 	[KV_OUT_OF_RANGE] = "ERROR: number out of range\n",
+	[KV_OVERFLOW] = "ERROR: number out of range\n",
+	[KV_INVALID] = "ERROR: invalid argument\n",
 	[KV_INVALID_EXPIRE] = "ERROR: invalid expire time\n",
 	[KV_TOO_MANY_KEYS] = "ERROR: too many keys\n",
 	[KV_NO_MEMORY] = "ERROR: out of memory\n",
@@ -103,7 +106,7 @@ static bool is_word(struct slice bytes)
 	return true;
 }
 
-void kv_words_item(struct replies *replies, const struct list_item *item)
+static void kv_words_item(struct replies *replies, const struct list_item *item)
 {
 	if (item->kind == KV_NOTHING) {
 		replies_text(replies, missing);
@@ -118,7 +121,7 @@ void kv_words_item(struct replies *replies, const struct list_item *item)
 	replies_add(replies, "\n", 1);
 }
 
-void kv_words_length(struct replies *replies, size_t length)
+static void kv_words_length(struct replies *replies, size_t length)
 {
 	char line[24];
 
@@ -145,6 +148,7 @@ static void add_content(struct replies *replies, const struct kv_result *result)
 
 	switch (result->kind) {
 	case KV_LIST:
+	case KV_PAGE:
 		add_list(replies, result->list);
 		return;
 	case KV_INTEGER:
@@ -196,3 +200,10 @@ void kv_words_result(
 		replies_promise_end(replies);
 	}
 }
+
+const struct wording kv_words = {
+	.result = kv_words_result,
+	.length = kv_words_length,
+	.item = kv_words_item,
+	.failure = kv_words_failure,
+};

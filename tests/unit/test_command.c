@@ -13,7 +13,8 @@ static struct slice slice_of(const char *text)
 
 START_TEST(a_row_is_whole)
 {
-	for (const struct command *command = commands; command->name != NULL; command++) {
+	for (const struct command *command = _i == 0 ? commands : commands_redis;
+	     command->name != NULL; command++) {
 		const struct arg *arg = command->args;
 
 		ck_assert_uint_eq(command->name_length, strlen(command->name));
@@ -41,6 +42,31 @@ START_TEST(a_name_is_found_in_any_case)
 			ck_assert_ptr_eq(command_find(slice_of(name)), command);
 		}
 	}
+}
+END_TEST
+
+/* A row of Redis takes the place of one of lines, which keep theirs. */
+START_TEST(an_index_finds_the_first_row_of_a_name)
+{
+	static struct command_index index;
+	const struct command *row;
+
+	ck_assert_ptr_null(command_index_find(&index, slice_of("get")));
+	for (row = commands_redis; row->name != NULL; row++)
+		command_index_add(&index, row);
+	for (row = commands; row->name != NULL; row++)
+		command_index_add(&index, row);
+	for (row = commands_redis; row->name != NULL; row++)
+		ck_assert_ptr_eq(command_index_find(&index, slice_of(row->name)), row);
+	ck_assert_ptr_eq(
+	    command_index_find(&index, slice_of("gEt")), command_find(slice_of("GET")));
+	ck_assert_ptr_ne(
+	    command_index_find(&index, slice_of("set")), command_find(slice_of("SET")));
+	ck_assert_ptr_null(command_index_find(&index, slice_of("GETS")));
+	ck_assert_ptr_null(command_index_find(&index, slice_of("")));
+	ck_assert_ptr_null(command_index_find(&index, (struct slice){ "GET\0", 4 }));
+	ck_assert_ptr_null(command_index_find(
+	    &index, slice_of("GETGETGETGETGETGETGETGETGETGETGETGETGETGETGETGET")));
 }
 END_TEST
 
@@ -191,7 +217,8 @@ int main(void)
 	SRunner *runner;
 	int not_passed;
 
-	tcase_add_test(rows, a_row_is_whole);
+	tcase_add_loop_test(rows, a_row_is_whole, 0, 2);
+	tcase_add_test(rows, an_index_finds_the_first_row_of_a_name);
 	tcase_add_test(rows, a_name_is_found_in_any_case);
 	tcase_add_test(rows, what_is_nearly_a_name_is_none);
 	tcase_add_test(rows, words_become_a_call);

@@ -1,0 +1,52 @@
+/* Steps that several commands have in common; commands.c has them. What they put into the result is valid as there. */
+#ifndef ECHOD_KV_VERB_H
+#define ECHOD_KV_VERB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kv/command.h"
+
+struct list;
+
+bool verb_is_equal(struct slice a, struct slice b);
+/* Whether it is that name, in any case. */
+bool verb_is_word(struct slice word, const char *name);
+/* XXH3-64. */
+int64_t verb_digest(struct slice value);
+
+/* Sets the key, unless the value is too long. */
+enum kv_status verb_put(
+    struct keyspace *keyspace, const struct table_key *key, struct slice value, int64_t expires);
+/* Makes a copy of the call's value the result, because it ends with a change; it is in keyspace_list(). */
+enum kv_status verb_take_value(
+    struct keyspace *keyspace, const struct call *call, struct kv_result *result);
+
+/* Results, with KV_OK. */
+enum kv_status verb_text(struct kv_result *result, const char *text);
+enum kv_status verb_integer(struct kv_result *result, int64_t number);
+enum kv_status verb_list(const struct list *list, struct kv_result *result);
+
+#define VERB_PAGE 10 /* keys, unless the client asks for another number */
+
+#define VERB_GROUP 16 /* keys that are prefetched together */
+
+/* Hashes and prefetches the keys of a call from the n-th one on. Returns how many, at most VERB_GROUP. */
+size_t verb_prepare_keys(const struct keyspace *keyspace, const struct call *call, size_t n,
+    struct table_key keys[VERB_GROUP]);
+
+/* The command EXISTS. */
+enum kv_status verb_exists(
+    struct keyspace *keyspace, const struct call *call, struct kv_result *result);
+
+/* The command KEYS, whose pattern may be missing. */
+enum kv_status verb_keys(
+    struct keyspace *keyspace, const struct call *call, struct kv_result *result);
+
+/* The cursor of a page: a number of 64 bits without a sign. */
+enum kv_status verb_cursor(struct slice word, uint64_t *cursor);
+/* About `count` keys from the cursor on, of those that match; pattern NULL = all. */
+enum kv_status verb_page(struct keyspace *keyspace, uint64_t cursor, const struct slice *pattern,
+    int64_t count, struct kv_result *result);
+
+#endif
