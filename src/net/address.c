@@ -25,19 +25,29 @@ static const char no_memory[] = "out of memory";
 
 static const struct scheme {
 	const char *prefix;
+	enum transport transport;
+	bool resp;
 	const char *missing; /* the message when nothing follows the scheme, or no port */
 } schemes[] = {
-	[TRANSPORT_TCP] = { "tcp://", "the port is missing: write tcp://HOST:PORT" },
-	[TRANSPORT_UDP] = { "udp://", "the port is missing: write udp://HOST:PORT" },
-	[TRANSPORT_UNIX] = { "unix://", "the path is missing: write unix:///path or unix://@name" },
-	[TRANSPORT_UNIXGRAM] = { "unixgram://",
+	{ "tcp://", TRANSPORT_TCP, false, "the port is missing: write tcp://HOST:PORT" },
+	{ "redis://", TRANSPORT_TCP, true, "the port is missing: write redis://HOST:PORT" },
+	{ "udp://", TRANSPORT_UDP, false, "the port is missing: write udp://HOST:PORT" },
+	{ "unix://", TRANSPORT_UNIX, false,
+	    "the path is missing: write unix:///path or unix://@name" },
+	{ "redis+unix://", TRANSPORT_UNIX, true,
+	    "the path is missing: write redis+unix:///path or redis+unix://@name" },
+	{ "unixgram://", TRANSPORT_UNIXGRAM, false,
 	    "the path is missing: write unixgram:///path or unixgram://@name" },
 };
 #define SCHEMES (sizeof(schemes) / sizeof(schemes[0]))
 
-const char *transport_prefix(enum transport transport)
+const char *scheme_prefix(enum transport transport, bool resp)
 {
-	return schemes[transport].prefix;
+	const struct scheme *scheme = schemes;
+
+	while (scheme->transport != transport || scheme->resp != resp)
+		scheme++;
+	return scheme->prefix;
 }
 
 int64_t decimal_parse(const char *text, int64_t max)
@@ -123,7 +133,8 @@ static bool looks_like_ipv6(const char *rest)
 }
 
 /* "HOST:PORT" */
-static const char *parse_inet(struct address *address, const char *text)
+static const char *parse_inet(
+    struct address *address, const char *text, const struct scheme *scheme)
 {
 	bool bracketed = *text == '[';
 	const char *host = text + bracketed;
@@ -139,7 +150,7 @@ static const char *parse_inet(struct address *address, const char *text)
 	if (length == 0)
 		return "the host is missing: write an address, a name or *";
 	if (*behind == '\0' || strcmp(behind, ":") == 0)
-		return schemes[address->transport].missing;
+		return scheme->missing;
 	if (*behind != ':')
 		return "expected :PORT behind the ]";
 	if ((port = decimal_parse(behind + 1, UINT16_MAX)) == -1)
@@ -156,12 +167,13 @@ static const char *parse_inet(struct address *address, const char *text)
 }
 
 /* "/path" or "@name" */
-static const char *parse_unix(struct address *address, const char *text)
+static const char *parse_unix(
+    struct address *address, const char *text, const struct scheme *scheme)
 {
 	size_t length = strlen(text);
 
 	if (length == 0)
-		return schemes[address->transport].missing;
+		return scheme->missing;
 	if (text[0] != '/' && text[0] != '@')
 		return "the path of a Unix socket must be absolute: unix:///path";
 	if (strcmp(text, "@") == 0)
@@ -177,20 +189,25 @@ static const char *parse_unix(struct address *address, const char *text)
 
 static const char *parse(struct address *address, const char *text)
 {
+	const struct scheme *scheme = schemes;
+	const char *rest;
+
 	if (strstr(text, "://") == NULL)
 		return "the scheme is missing: write tcp://, udp://, unix:// or unixgram:// first";
-	for (size_t i = 0; i < SCHEMES; i++) {
-		size_t length = strlen(schemes[i].prefix);
-
-		if (strncmp(text, schemes[i].prefix, length) != 0)
-			continue;
-		address->transport = (enum transport)i;
-		if ((address->text = strdup(text)) == NULL)
-			return no_memory;
-		return transport_is_unix(address->transport) ? parse_unix(address, text + length)
-							     : parse_inet(address, text + length);
-	}
-	return "unknown scheme: expected tcp, udp, unix or unixgram";
+	if (strncmp(text, "rediss://", strlen("rediss://")) == 0)
+		return "TLS is not built in yet: write redis://HOST:PORT";
+	while (scheme < schemes + SCHEMES &&
+	       strncmp(text, scheme->prefix, strlen(scheme->prefix)) != 0)
+		scheme++;
+	if (scheme == schemes + SCHEMES)
+		return "unknown scheme: expected tcp, udp, unix, unixgram, redis or redis+unix";
+	address->transport = scheme->transport;
+	address->resp = scheme->resp;
+	if ((address->text = strdup(text)) == NULL)
+		return no_memory;
+	rest = text + strlen(scheme->prefix);
+	return transport_is_unix(address->transport) ? parse_unix(address, rest, scheme)
+						     : parse_inet(address, rest, scheme);
 }
 
 int address_parse(struct address *address, const char *text, const char **why)

@@ -1,5 +1,5 @@
 /*
- * Addresses as the config writes them: tcp://HOST:PORT, udp://…, unix:///path, unixgram://@name. Only
+ * Addresses as the config writes them: tcp://HOST:PORT, redis://…, udp://…, unix:///path, unixgram://@name. Only
  * this module knows their text; net/endpoint.h makes endpoints of them.
  */
 #ifndef ECHOD_NET_ADDRESS_H
@@ -23,12 +23,13 @@ static inline bool transport_is_unix(enum transport transport)
 	return transport == TRANSPORT_UNIX || transport == TRANSPORT_UNIXGRAM;
 }
 
-/* "tcp://": the prefix of each address of that transport. */
-const char *transport_prefix(enum transport transport);
+/* "tcp://": the prefix of each address of that transport; with `resp`, "redis://". */
+const char *scheme_prefix(enum transport transport, bool resp);
 
 /* One address of the config, parsed but not resolved. */
 struct address {
 	enum transport transport;
+	bool resp;     /* its clients speak RESP */
 	char *text;    /* as it was written */
 	char *host;    /* without brackets; NULL = `*`, and for Unix addresses */
 	bool is_name;  /* only a resolver can tell what the host means */

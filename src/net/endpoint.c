@@ -16,7 +16,7 @@
 
 /* Keeps what the resolver has found, each address once. */
 static const char *keep_found(
-    struct endpoints *to, enum transport transport, const struct addrinfo *found)
+    struct endpoints *to, const struct address *address, const struct addrinfo *found)
 {
 	size_t count = 0;
 
@@ -26,7 +26,8 @@ static const char *keep_found(
 		return "out of memory";
 	for (; found != NULL; found = found->ai_next) {
 		struct endpoint endpoint = {
-			.transport = transport,
+			.transport = address->transport,
+			.resp = address->resp,
 			.length = found->ai_addrlen,
 		};
 		size_t i = 0;
@@ -61,7 +62,7 @@ static const char *resolve_host(struct endpoints *to, const struct address *addr
 		return "there is no interface of the name behind %";
 	if (error != 0)
 		return gai_strerror(error);
-	why = keep_found(to, address->transport, found);
+	why = keep_found(to, address, found);
 	freeaddrinfo(found);
 	return why;
 }
@@ -82,6 +83,7 @@ int endpoints_resolve(struct endpoints *to, const struct address *address, const
 	}
 	*to = (struct endpoints){ one, 1 };
 	one->transport = address->transport;
+	one->resp = address->resp;
 	if (address->path == NULL) {
 		one->wildcard = true;
 		one->length = sizeof(one->in6);
@@ -184,7 +186,7 @@ static void format_inet(const struct sockaddr *address, socklen_t length, char *
 
 const char *endpoint_format(const struct endpoint *endpoint, char *to, size_t size)
 {
-	const char *prefix = transport_prefix(endpoint->transport);
+	const char *prefix = scheme_prefix(endpoint->transport, endpoint->resp);
 	size_t length = strlen(prefix);
 
 	snprintf(to, size, "%s", prefix);

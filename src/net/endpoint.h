@@ -17,6 +17,7 @@
 /* An address for the kernel. */
 struct endpoint {
 	enum transport transport;
+	bool resp;     /* its clients speak RESP */
 	bool wildcard; /* it was `*`: falls back to 0.0.0.0 where there is no IPv6 */
 	socklen_t length;
 	union {
@@ -48,10 +49,10 @@ bool endpoint_is_loopback(const struct endpoint *endpoint);
 /* Whether an IP endpoint is 0.0.0.0, [::] or [::ffff:0.0.0.0]. */
 bool endpoint_is_wildcard(const struct endpoint *endpoint);
 
-/* Same transport, same address, same port. */
+/* Same transport, same address, same port; whatever is spoken there. */
 bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
 
-/* "tcp://[::1]:5566", "unix:///run/x.sock", "unix://@name"; foreign bytes of a name are escaped. */
+/* "tcp://[::1]:5566", "redis://127.0.0.1:6379", "unix:///run/x.sock", "unix://@name"; foreign bytes of a name are escaped. */
 const char *endpoint_format(const struct endpoint *endpoint, char *to, size_t size);
 
 /*

@@ -23,6 +23,7 @@
 #include "core/clock.h"
 #include "net/admission.h"
 #include "net/instance.h"
+#include "net/listener.h"
 #include "net/loop.h"
 #include "net/replies.h"
 #include "net/stream_parts.h"
@@ -340,7 +341,8 @@ static struct stream *stream_new(
 {
 	static const struct channel_callbacks callbacks = { stream_readable_cb, writable_cb,
 		again_cb };
-	const struct handlers *handlers = instance->handlers;
+	bool resp = listener != NULL && listener->wanted.resp;
+	const struct handlers *handlers = resp ? instance->handlers->resp : instance->handlers;
 	size_t framing_size = stream_framing_words(handlers) * sizeof(uint64_t);
 	struct stream *s = calloc(1, sizeof(*s) + framing_size + handlers->conn_size);
 
@@ -389,7 +391,7 @@ void stream_open(
 void stream_refuse(struct instance *instance, struct listener *listener, int fd,
     const struct peer *peer, enum limit limit)
 {
-	const struct refusals *refusals = instance->handlers->refusals;
+	const struct refusals *refusals;
 	struct stream *s = NULL;
 
 	instance->counters.refused[limit]++;
@@ -402,6 +404,7 @@ void stream_refuse(struct instance *instance, struct listener *listener, int fd,
 	s->refused = true;
 	s->limit = (uint8_t)limit;
 	instance->loop->refused++;
+	refusals = s->handlers->refusals;
 	if (refusals != NULL && refusals->over_limit != NULL)
 		evbuffer_add(bufferevent_get_output(s->channel.bev), refusals->over_limit,
 		    strlen(refusals->over_limit));
@@ -418,6 +421,11 @@ void *stream_state(struct stream *s)
 struct instance *stream_instance(const struct stream *s)
 {
 	return s->instance;
+}
+
+const struct handlers *stream_handlers(const struct stream *s)
+{
+	return s->handlers;
 }
 
 void stream_drain(struct stream *s, enum close_reason reason)
@@ -441,8 +449,7 @@ void stream_drain(struct stream *s, enum close_reason reason)
 	apply_turn(s, turn_run(s));
 }
 
-void streams_settle(
-    struct instance *instance, uint64_t committed, uint64_t through, const char *failure)
+void streams_settle(struct instance *instance, uint64_t committed, uint64_t through)
 {
 	struct waiter *waiter, *next;
 
@@ -451,7 +458,8 @@ void streams_settle(
 		struct evbuffer *out = bufferevent_get_output(s->channel.bev);
 
 		next = LIST_NEXT(waiter, entry);
-		if (promises_settle(&s->promises, out, committed, through, failure) == -1) {
+		if (promises_settle(&s->promises, out, committed, through, s->handlers->failure) ==
+		    -1) {
 			reset_connection(s);
 			continue;
 		}

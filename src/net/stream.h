@@ -60,11 +60,10 @@ void streams_abort(struct instance *instance, enum close_reason reason);
 void streams_recheck(struct instance *instance);
 
 /*
- * Keeps the promises of commits up to `committed`, replaces those of all others up to `through` by `failure`, and sends
- * what is known then at the end of the turn. A stream that there is no memory for ends.
+ * Keeps the promises of commits up to `committed`, replaces those of all others up to `through` by the failure of
+ * their handlers, and sends what is known then at the end of the turn. A stream that there is no memory for ends.
  */
-void streams_settle(
-    struct instance *instance, uint64_t committed, uint64_t through, const char *failure);
+void streams_settle(struct instance *instance, uint64_t committed, uint64_t through);
 
 /*
  * For a service that speaks outside of its handlers: moves the bytes (NULL = none) behind the output and applies the
@@ -84,6 +83,7 @@ bool stream_has_room(const struct stream *stream);
 /* The service's state of this client: conn_size bytes, zeroed at the start. */
 void *stream_state(struct stream *stream);
 struct instance *stream_instance(const struct stream *stream);
+const struct handlers *stream_handlers(const struct stream *stream);
 const struct peer *stream_peer(const struct stream *stream);
 /* The address that the client has connected to; returns its length, 0 = it is not known. */
 socklen_t stream_local(const struct stream *stream, struct sockaddr_storage *local);

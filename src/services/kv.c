@@ -20,10 +20,11 @@
 #include "net/task.h"
 #include "services/kv.h"
 #include "services/kv_listing.h"
-#include "services/kv_words.h"
+#include "services/kv_resp.h"
 #include "services/service.h"
 
 #define PROGRESS_MS 1000
+#define RESP_WORD_MIN 4096 /* bytes, for patterns and names, however small the limits are */
 
 struct kv_conf {
 	char *storage; /* "" = none */
@@ -144,7 +145,7 @@ static void kv_committed(void *arg, uint64_t commit, bool ok)
 		kv->committed = commit;
 	else
 		kv_listings_fail(kv, commit);
-	streams_settle(arg, kv->committed, commit, kv_words_failure);
+	streams_settle(arg, kv->committed, commit);
 }
 
 static void kv_loaded(void *arg)
@@ -263,6 +264,8 @@ static int kv_start(struct instance *instance, struct error *error)
 		goto fail;
 	}
 	instance->state = kv;
+	kv->started = clock_ms();
+	resp_commands_add(&kv->redis);
 	kv_work_in(instance, 0);
 	if (loads)
 		task_schedule(kv->progress, PROGRESS_MS);
@@ -289,7 +292,12 @@ static void kv_configure(struct instance *instance)
 	const struct kv_conf *conf = instance->conf;
 	struct kv *kv = instance->state;
 
+	kv->max_memory = conf->max_memory;
 	kv->limits = (struct call_limits){ (size_t)conf->max_key, (size_t)conf->max_value };
+	instance->max_word =
+	    kv->limits.max_value > RESP_WORD_MIN ? kv->limits.max_value : RESP_WORD_MIN;
+	if (instance->max_word < kv->limits.max_key)
+		instance->max_word = kv->limits.max_key;
 	kv->engine->ops->configure(kv->engine, &settings);
 }
 

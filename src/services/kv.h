@@ -27,6 +27,10 @@ struct kv {
 	struct task *progress; /* while its store is being loaded; else NULL */
 	uint64_t told;         /* engine_stats.loaded, when the service manager was last told */
 	struct call_limits limits;
+	struct command_index redis; /* the commands of clients in RESP */
+	int64_t max_memory;         /* bytes, 0 = no limit */
+	int64_t started;            /* ms */
+	uint64_t requests;          /* of these clients */
 	/* Who waits for a backup; NULL = nobody: */
 	void (*backup_done)(void *arg, const struct error *error, const char *sentence);
 	void *backup_arg;
@@ -47,7 +51,7 @@ struct kv {
 void kv_note_growth(
     const struct instance *instance, const struct call *call, enum kv_status status);
 
-/* The streams in lines. */
-extern const struct handlers kv_lines_handlers;
+/* The streams in lines, and those in RESP. */
+extern const struct handlers kv_lines_handlers, kv_resp_handlers;
 
 #endif

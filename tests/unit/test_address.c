@@ -31,7 +31,7 @@
 #define ZONE "only a link-local address has a zone behind %: [fe80::1%eth0]"
 #define BAD_ZONE "the zone behind % must be the name of an interface: [fe80::1%eth0]"
 #define NO_SCHEME "the scheme is missing: write tcp://, udp://, unix:// or unixgram:// first"
-#define UNKNOWN "unknown scheme: expected tcp, udp, unix or unixgram"
+#define UNKNOWN "unknown scheme: expected tcp, udp, unix, unixgram, redis or redis+unix"
 
 static const struct {
 	const char *text;
@@ -51,6 +51,9 @@ static const struct {
 	{ "tcp://3com.example.:00080", TRANSPORT_TCP, "3com.example.", 80, NULL },
 	{ "tcp://a_b-c.x2:80", TRANSPORT_TCP, "a_b-c.x2", 80, NULL },
 	{ "tcp://" NAME253 ":80", TRANSPORT_TCP, NAME253, 80, NULL },
+	{ "redis://127.0.0.1:6379", TRANSPORT_TCP, "127.0.0.1", 6379, NULL },
+	{ "redis+unix:///run/kv.sock", TRANSPORT_UNIX, NULL, 0, "/run/kv.sock" },
+	{ "redis+unix://@kv", TRANSPORT_UNIX, NULL, 0, "@kv" },
 	{ "unix:///run/echo.sock", TRANSPORT_UNIX, NULL, 0, "/run/echo.sock" },
 	{ "unix:///a b:c\"", TRANSPORT_UNIX, NULL, 0, "/a b:c\"" },
 	{ "unix:///" X106, TRANSPORT_UNIX, NULL, 0, "/" X106 },
@@ -70,6 +73,9 @@ static const struct {
 	{ "TCP://127.0.0.1:80", UNKNOWN },
 	{ " tcp://127.0.0.1:80", UNKNOWN },
 	{ "tcp6://[::1]:80", UNKNOWN },
+	{ "rediss://127.0.0.1:6379", "TLS is not built in yet: write redis://HOST:PORT" },
+	{ "redis+unix://", "the path is missing: write redis+unix:///path or redis+unix://@name" },
+	{ "redis://[::1]", "the port is missing: write redis://HOST:PORT" },
 	{ "tcp://", NO_HOST },
 	{ "tcp://:80", NO_HOST },
 	{ "tcp://[]:80", NO_HOST },
@@ -145,6 +151,7 @@ START_TEST(good_texts)
 	ck_assert_pstr_eq(address.host, good[_i].host);
 	ck_assert_uint_eq(address.port, good[_i].port);
 	ck_assert_pstr_eq(address.path, good[_i].path);
+	ck_assert_int_eq(address.resp, strncmp(good[_i].text, "redis", 5) == 0);
 	address_clear(&address);
 	ck_assert_ptr_null(address.text);
 }

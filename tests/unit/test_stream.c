@@ -138,6 +138,7 @@ static bool is_busy(struct stream *stream)
 
 static const struct refusals refusals = { .over_limit = "no\n" };
 static const struct handlers line_handlers = { .framing = &framing_lines,
+	.failure = "failed\n",
 	.refusals = &refusals,
 	.open = note_open,
 	.messages = obey,
@@ -261,7 +262,7 @@ static void say(const char *text)
 /* Commit 1 has worked, or has failed. */
 static void settle_commit(bool works)
 {
-	streams_settle(instance, works ? 1 : 0, 1, "failed\n");
+	streams_settle(instance, works ? 1 : 0, 1);
 	ck_assert(LIST_EMPTY(&instance->waiters));
 }
 

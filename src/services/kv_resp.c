@@ -1,0 +1,250 @@
+/*
+ * The kv service in RESP: requests become calls; resp_words.c makes replies of the results. Requests that have arrived
+ * together are served in three steps, as lines are: see kv_lines.c.
+ */
+#include "services/kv_resp.h"
+
+#include <event2/buffer.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kv/engine.h"
+#include "net/frame_resp.h"
+#include "net/instance.h"
+#include "net/replies.h"
+#include "net/stream.h"
+#include "services/kv.h"
+#include "services/kv_listing.h"
+#include "services/resp_words.h"
+
+/* Words of a run that need no memory of their own. */
+#define POOLED_WORDS 256
+
+struct slice resp_next_word(struct resp_request *request)
+{
+	if (request->words == 0)
+		return (struct slice){ "", 0 };
+	request->words--;
+	return resp_word(&request->at);
+}
+
+/* Redis closes the connection of a browser that a page makes send a request; what follows is never run. */
+static bool is_http(struct slice name)
+{
+	return (name.length == 4 && strncasecmp(name.bytes, "POST", 4) == 0) ||
+	       (name.length == 5 && strncasecmp(name.bytes, "Host:", 5) == 0);
+}
+
+/* Where the words of a run's calls are. */
+struct pool {
+	struct slice words[POOLED_WORDS];
+	size_t used;
+};
+
+/* Makes a call of a request. *words is memory that the call needs, or NULL. */
+static void read_request(const struct kv *kv, const struct message *request, struct pool *pool,
+    struct call *call, struct slice **words)
+{
+	const char *at;
+	size_t count = resp_words(request, &at) - 1;
+	const struct command *command = command_index_find(&kv->redis, resp_word(&at));
+	struct slice *to = pool->words + pool->used;
+
+	*words = NULL;
+	if (command == NULL) {
+		call->status = KV_UNKNOWN;
+		return;
+	}
+	if (count > POOLED_WORDS - pool->used) {
+		to = *words = malloc(count * sizeof(*to));
+		if (to == NULL) {
+			call->status = KV_NO_MEMORY;
+			return;
+		}
+	}
+	for (size_t i = 0; i < count; i++)
+		to[i] = resp_word(&at);
+	command_read(command, to, count, &kv->limits, call);
+	if (call->more_count > 0 && *words == NULL)
+		pool->used += count;
+}
+
+static enum verdict run_local(struct stream *stream, struct resp_client *client,
+    const struct command *command, const struct message *message, struct replies *replies)
+{
+	const struct resp_command *local = (const struct resp_command *)command;
+	struct resp_request request = {
+		.stream = stream,
+		.instance = stream_instance(stream),
+		.kv = stream_instance(stream)->state,
+		.client = client,
+		.replies = replies,
+		.version = client->is_resp3 ? RESP3 : RESP2,
+		.command = command,
+	};
+
+	request.words = resp_words(message, &request.at);
+	resp_next_word(&request);
+	return local->run(&request);
+}
+
+/* Runs a call, or replies why not. */
+static enum verdict serve(struct stream *stream, struct resp_client *client,
+    const struct call *call, const struct message *message, struct replies *replies)
+{
+	const struct wording *wording = client->is_resp3 ? &resp3_words : &resp2_words;
+	struct instance *instance = stream_instance(stream);
+	struct kv *kv = instance->state;
+	struct kv_result result;
+	const char *at;
+
+	if (call->status != KV_OK) {
+		resp_words(message, &at);
+		if (call->status == KV_UNKNOWN && is_http(resp_word(&at)))
+			return VERDICT_PROTOCOL;
+		resp_refusal(replies, call, message);
+		return VERDICT_CONTINUE;
+	}
+	if (call->command->flags & COMMAND_LOCAL)
+		return run_local(stream, client, call->command, message, replies);
+	kv->engine->ops->submit(kv->engine, call, &result);
+	if (call->command->flags & COMMAND_GROWS && (result.status == KV_FULL || kv->is_full))
+		kv_note_growth(instance, call, result.status);
+	if (result.next != 0 && result.status == KV_OK) {
+		/* The listing begins again with the first part. */
+		client->listing = kv_listing_new(kv, call, wording);
+		if (client->listing != NULL)
+			return VERDICT_CONTINUE;
+		result = (struct kv_result){ .status = KV_NO_MEMORY };
+	}
+	wording->result(replies, call, &result);
+	return VERDICT_CONTINUE;
+}
+
+/* Where replies go that the client does not want. */
+struct sink {
+	struct replies replies;
+	struct evbuffer *dropped;
+	struct promises *promises;
+};
+
+/* 0, or -1 when out of memory. */
+static int sink_open(struct sink *sink)
+{
+	sink->promises = NULL;
+	sink->dropped = evbuffer_new();
+	if (sink->dropped == NULL)
+		return -1;
+	replies_begin(&sink->replies, sink->dropped, &sink->promises);
+	return 0;
+}
+
+static void sink_close(struct sink *sink)
+{
+	replies_flush(&sink->replies);
+	promises_free(sink->promises);
+	evbuffer_free(sink->dropped);
+}
+
+/* As serve() for a client that wants no reply, or not this one. */
+static enum verdict serve_silently(struct stream *stream, struct resp_client *client,
+    const struct call *call, const struct message *message, struct replies *replies)
+{
+	bool silent = client->silent;
+	enum verdict verdict;
+	struct sink sink;
+
+	if (sink_open(&sink) == -1)
+		return VERDICT_ABORT;
+	client->skips_next = false;
+	verdict = serve(stream, client, call, message, &sink.replies);
+	client->skips_listing = client->listing != NULL;
+	sink_close(&sink);
+	if (silent && !client->silent) /* by CLIENT REPLY ON, which gets its own */
+		replies_text(replies, "+OK\r\n");
+	return verdict;
+}
+
+/* Goes on with a request that is run in parts. */
+static enum verdict continue_listing(struct kv *kv, struct resp_client *client, struct run *run)
+{
+	struct sink sink;
+
+	if (!client->skips_listing) {
+		run->unfinished = kv_listing_continue(kv, client->listing, run->replies);
+	} else if (sink_open(&sink) == 0) {
+		run->unfinished = kv_listing_continue(kv, client->listing, &sink.replies);
+		sink_close(&sink);
+	} else {
+		return VERDICT_ABORT;
+	}
+	if (!run->unfinished) {
+		kv_listing_free(kv, client->listing);
+		client->listing = NULL;
+		client->skips_listing = false;
+	}
+	return VERDICT_CONTINUE;
+}
+
+static enum verdict kv_resp_messages(struct stream *stream, struct run *run)
+{
+	struct resp_client *client = stream_state(stream);
+	struct instance *instance = stream_instance(stream);
+	struct kv *kv = instance->state;
+	struct replies *replies = run->replies;
+	enum verdict verdict = VERDICT_CONTINUE;
+	struct call calls[RUN_MAX];
+	struct slice *words[RUN_MAX];
+	struct pool pool;
+
+	if (client->listing != NULL)
+		return continue_listing(kv, client, run);
+	pool.used = 0;
+	for (size_t i = 0; i < run->count; i++)
+		read_request(kv, &run->messages[i], &pool, &calls[i], &words[i]);
+	kv->engine->ops->prepare(kv->engine, calls, run->count);
+	while (run->consumed < run->count && replies->unsent <= REPLIES_HIGH &&
+	       verdict == VERDICT_CONTINUE && client->listing == NULL) {
+		size_t n = run->consumed++;
+
+		if (client->silent || client->skips_next)
+			verdict =
+			    serve_silently(stream, client, &calls[n], &run->messages[n], replies);
+		else
+			verdict = serve(stream, client, &calls[n], &run->messages[n], replies);
+	}
+	kv->requests += run->consumed;
+	for (size_t i = 0; i < run->count; i++)
+		if (words[i] != NULL)
+			free(words[i]);
+	run->unfinished = client->listing != NULL;
+	return verdict;
+}
+
+static bool kv_resp_busy(struct stream *stream)
+{
+	return ((const struct resp_client *)stream_state(stream))->listing != NULL;
+}
+
+static void kv_resp_close(struct stream *stream)
+{
+	struct resp_client *client = stream_state(stream);
+
+	kv_listing_free(stream_instance(stream)->state, client->listing);
+	resp_names_free(client->names);
+}
+
+static const struct refusals refusals = {
+	.over_limit = "-ERR max number of clients reached\r\n",
+	.sniffed = { [PROTOCOL_TLS] = "-ERR Protocol error: TLS is not spoken here\r\n" },
+};
+
+const struct handlers kv_resp_handlers = {
+	.conn_size = sizeof(struct resp_client),
+	.framing = &framing_resp,
+	.refusals = &refusals,
+	.failure = "-ERR storage failed\r\n",
+	.messages = kv_resp_messages,
+	.busy = kv_resp_busy,
+	.close = kv_resp_close,
+};

@@ -1,0 +1,66 @@
+/*
+ * A client of the kv service that speaks RESP, as kv_resp.c (its requests) and resp_commands.c (the commands about the
+ * connection and the server) share it.
+ */
+#ifndef ECHOD_SERVICES_KV_RESP_H
+#define ECHOD_SERVICES_KV_RESP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/slice.h"
+#include "kv/command.h"
+#include "net/handlers.h"
+
+struct instance;
+struct kv;
+struct listing;
+struct replies;
+struct stream;
+
+/* What CLIENT SETNAME and SETINFO set. */
+struct resp_names {
+	char *name, *library, *version; /* NULL = not set */
+};
+
+/* What the service keeps for a client; zeroed at the start. */
+struct resp_client {
+	struct listing *listing;  /* NULL = no reply is unfinished */
+	struct resp_names *names; /* NULL = none is set */
+	bool is_resp3 : 1;
+	/* CLIENT REPLY: */
+	bool silent : 1;        /* OFF */
+	bool skips_next : 1;    /* SKIP: the reply to the next command */
+	bool skips_listing : 1; /* what `listing` replies is dropped */
+};
+
+/* A request for a command of struct resp_command. */
+struct resp_request {
+	struct stream *stream;
+	struct instance *instance;
+	struct kv *kv;
+	struct resp_client *client;
+	struct replies *replies;
+	int version; /* of RESP */
+	const struct command *command;
+	/* The words behind the command's name, taken by resp_next_word(): */
+	const char *at;
+	size_t words;
+};
+
+/* The next word; empty at the end. */
+struct slice resp_next_word(struct resp_request *request);
+
+/* A command that needs no key: its row has COMMAND_LOCAL, and is the beginning. */
+struct resp_command {
+	struct command row;
+	enum verdict (*run)(struct resp_request *request);
+};
+
+/* Adds their rows to those that clients of RESP have. */
+void resp_commands_add(struct command_index *index);
+
+void resp_names_free(struct resp_names *names);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * Replies in RESP. Version 3 has types that version 2 lacks; there, null is a bulk string without bytes, a map an array
+ * of its keys and values, a set an array.
+ */
+#ifndef ECHOD_SERVICES_RESP_WORDS_H
+#define ECHOD_SERVICES_RESP_WORDS_H
+
+#include <stdint.h>
+
+#include "core/slice.h"
+#include "services/kv_wording.h"
+
+struct message;
+
+enum { RESP2 = 2, RESP3 = 3 };
+
+/* --- the types --- */
+
+/* The text is constant and has no line feed. */
+void resp_status(struct replies *replies, const char *text);
+/* The text begins with the code: "ERR syntax error". */
+void resp_error(struct replies *replies, const char *text);
+void resp_integer(struct replies *replies, int64_t number);
+void resp_bulk(struct replies *replies, struct slice bytes);
+void resp_text(struct replies *replies, const char *text); /* as a bulk */
+void resp_null(struct replies *replies, int version);
+/* The items follow; of a map, keys and values in turn. */
+void resp_array(struct replies *replies, size_t items);
+void resp_map(struct replies *replies, int version, size_t pairs);
+void resp_set(struct replies *replies, int version, size_t items);
+/* A text for people. */
+void resp_verbatim(struct replies *replies, int version, struct slice text);
+
+/* --- replies to commands --- */
+
+extern const struct wording resp2_words, resp3_words;
+
+/* Adds the reply to a request that is not run, whose status says why. */
+void resp_refusal(struct replies *replies, const struct call *call, const struct message *request);
+
+/* Adds an error with bytes of the client's in it: "ERR unknown subcommand '%.*s'". */
+__attribute__((format(printf, 2, 3))) void resp_errorf(
+    struct replies *replies, const char *format, ...);
+
+#endif
