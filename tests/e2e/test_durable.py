@@ -385,6 +385,14 @@ def test_a_checkpoint_moves_all_to_the_snapshot(start, faults):
     assert snapshot_keys(store) == {b"c", b"filler"}
 
 
+def test_a_stop_moves_all_to_the_snapshot(start, faults):
+    server = start()
+    ask_all(server, b"SET a 1", b"SET b 2", b"DEL a")
+    server.stop()
+    assert snapshot_keys(faults.root / "store") == {b"b"}
+    assert ask_all(start(), b"GET a", b"GET b") == [MISSING, b"2"]
+
+
 def test_a_stop_during_a_checkpoint(start, faults):
     server, store = start(), faults.root / "store"
     with faults.snapshot.sync.held() as barrier:
