@@ -172,6 +172,7 @@ static int start_segment(struct wal *wal, const struct segment_header *header, b
 	    (*named = rename(new, path) == 0) == false || directory_sync(wal->directory) == -1) {
 		saved = errno;
 		close(fd);
+		unlink(new); /* its sync may have failed: what the disk has of it is unknown */
 		errno = saved;
 		return -1;
 	}

@@ -406,6 +406,22 @@ START_TEST(what_has_failed_is_not_found_after_a_recovery)
 }
 END_TEST
 
+/* The kernel takes its bytes for written, though the disk may have none of them. */
+START_TEST(a_segment_whose_sync_has_failed_is_not_begun_again)
+{
+	char new[FILENAME_MAX];
+
+	directory_path(&directory, "wal.new", new);
+	sync_error = EIO;
+	ck_assert_int_eq(append(0, 1, 50), -1);
+	ck_assert_int_eq(wal_recover(&wal, &error), -1);
+	ck_assert_int_eq(access(new, F_OK), -1);
+	sync_error = 0;
+	ck_assert_int_eq(wal_recover(&wal, &error), 0);
+	ck_assert_int_eq(replay(), 0);
+}
+END_TEST
+
 /* And before it has recovered, it may be. */
 START_TEST(what_has_failed_is_whole_or_not_there)
 {
@@ -526,6 +542,7 @@ int main(void)
 	suite_add_tcase(suite, test);
 	tcase_add_checked_fixture(failures, make_log, remove_log);
 	tcase_add_test(failures, what_has_failed_is_not_found_after_a_recovery);
+	tcase_add_test(failures, a_segment_whose_sync_has_failed_is_not_begun_again);
 	tcase_add_test(failures, what_has_failed_is_whole_or_not_there);
 	tcase_add_test(failures, a_full_disk_takes_deletions);
 	tcase_add_loop_test(
