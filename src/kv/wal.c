@@ -125,24 +125,29 @@ static int fail_segment(struct wal *wal, size_t wanted, struct error *error)
 
 /* --- segments --- */
 
-/* Opens the file that becomes the next segment, with SEGMENT_STEP bytes or more; *size is what it has. -1 with errno. */
+/*
+ * Opens the file that becomes the next segment, with SEGMENT_STEP bytes or more; *size is what it has. A wal.new that is
+ * there is cut: its writer may have been killed when it could not be synced. -1 with errno.
+ */
 static int open_new(const struct directory *directory, const char *path, size_t *size)
 {
 	char spare[FILENAME_MAX];
+	int fd, flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW;
 	struct stat stat;
-	int fd;
 
 	directory_path(directory, SPARE_FILE, spare);
-	if (rename(spare, path) == -1 && errno != ENOENT)
-		return -1;
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (rename(spare, path) == -1) {
+		if (errno != ENOENT)
+			return -1;
+		flags |= O_TRUNC;
+	}
+	fd = open(path, flags, 0600);
 	if (fd == -1)
 		return -1;
-	*size = SEGMENT_STEP;
-	if (fstat(fd, &stat) == 0 && (size_t)stat.st_size >= SEGMENT_STEP) {
-		*size = (size_t)stat.st_size;
+	*size = fstat(fd, &stat) == 0 ? (size_t)stat.st_size : 0;
+	if (*size >= SEGMENT_STEP)
 		return fd;
-	}
+	*size = SEGMENT_STEP;
 	if (allocate(fd, 0, SEGMENT_STEP) == 0)
 		return fd;
 	close(fd);
