@@ -8,6 +8,7 @@
 #include "control/request.h"
 #include "control/show.h"
 #include "core/config.h"
+#include "core/option.h"
 #include "net/endpoint.h"
 #include "net/stream.h"
 #include "observe/clients.h"
@@ -15,30 +16,6 @@
 #include "server.h"
 
 #define ROW "%-8s %-16s %-24s %12s %12s %10s %10s  %s\n"
-
-/* A number of seconds, or with one of the units that the configuration knows; -1 = it is neither. */
-static int64_t parse_duration(const char *text)
-{
-	struct option_section section = { 0 };
-	static const struct option_row rows[] = {
-		{ .key = "idle", .type = &option_duration },
-		OPTION_END
-	};
-	const struct option_origin nowhere = { 0 };
-	char quoted[64];
-	int64_t value = -1;
-
-	if (text[strspn(text, "0123456789smhd")] != '\0' || strlen(text) > 32)
-		return -1;
-	/* A string in the syntax of the configuration, because libconfig wraps integers that are too large. */
-	snprintf(quoted, sizeof(quoted), "\"%s%s\"", text,
-	    text[strspn(text, "0123456789")] == '\0' ? "s" : "");
-	if (option_section_init(&section, rows, sizeof(value)) == 0 &&
-	    option_set_text(&section, rows, quoted, &nowhere) == 0)
-		value = *(int64_t *)section.fields;
-	option_section_clear(&section);
-	return value;
-}
 
 static int clients_list_begin(struct request *request)
 {
@@ -61,7 +38,7 @@ static int clients_list_begin(struct request *request)
 		request_misuse(request, "--source \"%.64s\": %s", source, error.text);
 		return -1;
 	}
-	if (idle != NULL && (query->idle_over = parse_duration(idle)) == -1) {
+	if (idle != NULL && (query->idle_over = option_read_duration(idle)) == -1) {
 		request_misuse(request,
 		    "--idle-over: expected a number of seconds or a duration such as 5m, got "
 		    "\"%.64s\"",

@@ -150,6 +150,12 @@ int option_copy(
 void option_explain(const struct option_row *row, const char *path, FILE *out);
 
 /*
+ * A duration on a command line, in ms: a number of seconds, or with one of the units that option_duration knows. -1 =
+ * it is neither.
+ */
+int64_t option_read_duration(const char *text);
+
+/*
  * For those who write a type: the setting's string, or NULL with an error. An empty one needs OPTION_EMPTY.
  */
 const char *option_read_string(const struct option_row *row, const struct config_setting_t *setting,

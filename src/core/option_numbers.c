@@ -172,6 +172,16 @@ static void duration_print(const struct option_row *row, const void *field, FILE
 		fprintf(out, "\"%" PRId64 "ms\"", ms);
 }
 
+int64_t option_read_duration(const char *text)
+{
+	static const struct unit seconds[] = { { "", 1000 }, { NULL, 0 } };
+	int64_t ms;
+
+	if (read_quantity(text, duration_units, &ms) || read_quantity(text, seconds, &ms))
+		return ms;
+	return -1;
+}
+
 /* --- sizes --- */
 
 static void size_show(int64_t bytes, char *to, size_t size)
