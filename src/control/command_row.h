@@ -8,6 +8,8 @@
 enum {
 	COMMAND_LOCAL = 1, /* echoctl does it itself */
 	COMMAND_SLOW = 2,  /* its answer may take as long as it likes */
+	/* Its words may begin with a hyphen, as those of any number may: the options end at the first word. */
+	COMMAND_VERBATIM = 4,
 };
 
 /* The rows by number, COMMAND_status and so on. */

@@ -14,6 +14,7 @@
 #include "build.h"
 #include "control/command_row.h"
 #include "core/log.h"
+#include "core/option.h"
 #include "core/standard.h"
 #include "core/suggest.h"
 #include "echoctl/echoctl.h"
@@ -25,7 +26,9 @@
 #define SHORTEST_SECONDS 0.001
 
 #define OPTIONS_MAX 16
-#define FORWARDED 'F' /* what getopt returns for an option of the daemon */
+/* What getopt returns for a long option: of the daemon, of echoctl. */
+#define FORWARDED 'F'
+#define TTL 'T'
 
 static int (*const commands[COMMAND_ROWS])(const struct options *, int, char **) = {
 #define CONTROL(name, ...) [COMMAND_##name] = query_command,
@@ -102,6 +105,15 @@ static bool parse_seconds(char letter, const char *text, int64_t *us)
 	return false;
 }
 
+static bool parse_ttl(const char *text, int64_t *ms)
+{
+	if ((*ms = option_read_duration(text)) > 0)
+		return true;
+	complain(
+	    "--ttl: expected seconds or a duration such as 500ms, 30s or 5m, got \"%s\"", text);
+	return false;
+}
+
 /* Whether the value is one. */
 static bool set_option(
     struct options *options, const struct option *long_option, int letter, char **argv)
@@ -132,11 +144,16 @@ static bool set_option(
 	case 'r':
 		options->raw = true;
 		return true;
+	case 'a':
+		options->address = optarg;
+		return true;
+	case TTL:
+		return parse_ttl(optarg, &options->ttl);
 	case FORWARDED:
 		return strings_addf(&options->forwarded, "--%s%s%s", long_option->name,
 			   optarg == NULL ? "" : "=", optarg == NULL ? "" : optarg) == 0;
 	case ':':
-		if (optopt == FORWARDED)
+		if (optopt == FORWARDED || optopt == TTL)
 			complain("%s: its value is missing", argv[optind - 1]);
 		else
 			complain("-%c: its value is missing", optopt);
@@ -157,7 +174,8 @@ struct known_options {
 	char names[OPTIONS_MAX][32]; /* of the long ones */
 };
 
-static void add_options(struct known_options *known, const char *synopsis)
+/* Of long ones, `value` is what getopt returns. */
+static void add_options(struct known_options *known, const char *synopsis, int value)
 {
 	struct synopsis_item item;
 
@@ -176,7 +194,7 @@ static void add_options(struct known_options *known, const char *synopsis)
 		snprintf(known->names[i], sizeof(known->names[i]), "%.*s", (int)item.length - 2,
 		    item.name + 2);
 		known->longs[i] = (struct option){ known->names[i],
-			item.takes_value ? required_argument : no_argument, NULL, FORWARDED };
+			item.takes_value ? required_argument : no_argument, NULL, value };
 	}
 }
 
@@ -191,11 +209,11 @@ static bool parse_options(
 	size_t least, most;
 
 	if (row != NULL) {
-		/* Words of any number may begin with a hyphen: the options end at the first word. */
 		synopsis_count(row->arguments, &least, &most);
-		strcpy(known.letters, most == SIZE_MAX ? "+:jh" : ":jh");
-		add_options(&known, row->letters);
-		add_options(&known, row->arguments);
+		strcpy(known.letters,
+		    row->flags & COMMAND_VERBATIM || most == SIZE_MAX ? "+:jh" : ":jh");
+		add_options(&known, row->letters, TTL);
+		add_options(&known, row->arguments, FORWARDED);
 	}
 	optind = 0; /* a second round begins */
 	while ((letter = getopt_long(argc, argv, known.letters, known.longs, &index)) != -1) {

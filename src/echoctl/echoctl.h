@@ -27,9 +27,11 @@ struct options {
 	int64_t interval;   /* -i */
 	int64_t patience;   /* -w: how long to wait for the peer; INT64_MAX = for ever */
 	const char
-	    *interface; /* -I: where a multicast group is joined; NULL = the kernel decides */
-	bool raw;       /* -r */
-	bool watch;     /* -w of status: again and again */
+	    *interface;      /* -I: where a multicast group is joined; NULL = the kernel decides */
+	bool raw;            /* -r */
+	bool watch;          /* -w of status: again and again */
+	const char *address; /* -a: of a kv service; NULL = not given */
+	int64_t ttl;         /* --ttl, milliseconds; 0 = not given */
 	const struct command_row *row;
 	struct strings forwarded; /* options for the daemon, "--name" or "--name=value" */
 };

@@ -178,21 +178,28 @@ static bool needs_a_look(const struct query *query)
 	return problems;
 }
 
+char *query_address(const char *socket)
+{
+	char *address = NULL, *path;
+
+	if (strstr(socket, "://") != NULL)
+		return strdup(socket);
+	if ((path = path_absolute(socket)) != NULL && asprintf(&address, "unix://%s", path) == -1)
+		address = NULL;
+	free(path);
+	return address;
+}
+
 int query_command(const struct options *options, int count, char **words)
 {
 	struct query query = { .options = options };
-	char *path = NULL;
 	int status;
 
 	if (!check_words(options->forwarded.items, options->forwarded.count) ||
 	    !check_words(words, (size_t)count))
 		return STATUS_USAGE;
 	query.request = make_line(options, count, words);
-	if (strstr(options->socket, "://") != NULL)
-		query.address = strdup(options->socket);
-	else if ((path = path_absolute(options->socket)) == NULL ||
-		 asprintf(&query.address, "unix://%s", path) == -1)
-		query.address = NULL;
+	query.address = query_address(options->socket);
 	if (query.request == NULL || query.address == NULL) {
 		complain("%s", strerror(errno));
 		status = STATUS_NO;
@@ -203,7 +210,6 @@ int query_command(const struct options *options, int count, char **words)
 	}
 	if (status == STATUS_OK && needs_a_look(&query))
 		status = STATUS_LOOK;
-	free(path);
 	free(query.text);
 	free(query.error);
 	free(query.request);

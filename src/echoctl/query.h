@@ -17,6 +17,9 @@ struct query {
 	char *error; /* what the daemon says instead of OK; NULL = OK */
 };
 
+/* The address of a control service that is given as an address or as a path, for the caller to free. NULL with errno. */
+char *query_address(const char *socket);
+
 /* Connects and asks once. STATUS_OK when an answer has come, or another status after a complaint. */
 int query_ask(struct query *query);
 

@@ -104,3 +104,17 @@ def test_without_a_daemon_nothing_is_said(workdir):
     assert complete("echoctl", f"-s {workdir}/control kill ") == []
     assert complete("echoctl", f"-s {workdir}/control send u") == [
         "udp://", "unix:///", "unixgram:///"]
+
+
+def test_addresses_of_kv_and_files_are_offered(echod, workdir):
+    server = echod({
+        "kv": {"listen": ["tcp://127.0.0.1:0", "redis://127.0.0.1:0"]},
+        "echo": {"listen": "udp://127.0.0.1:0"},
+        "control": {"listen": "unix://$DIR/control"}})  # fmt: skip
+    (workdir / "kv.dump").write_text("")
+    offered = set(complete("echoctl", f"-s {workdir}/control get -a "))
+    assert {str(address) for address in server.addresses("kv")} < offered
+    assert {"redis://", "redis+unix:///"} < offered
+    assert not any(word.startswith("udp:") for word in offered)
+    assert complete("echoctl", f"load {workdir}/k") == [f"{workdir}/kv.dump"]
+    assert complete("echoctl", "set --t") == ["--ttl"]

@@ -1,0 +1,27 @@
+/* All keys of a kv service, some at a time. Those that are there throughout are found, a few perhaps twice. */
+#ifndef ECHOD_ECHOCTL_SCAN_H
+#define ECHOD_ECHOCTL_SCAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/slice.h"
+#include "echoctl/bytes.h"
+
+struct kv_peer;
+
+/* Begin with { 0 }; the caller frees keys.at. */
+struct scan {
+	const char *pattern; /* NULL = all keys */
+	bool over;
+	char cursor[24];
+	struct bytes keys; /* of the last step: the length of each, as a size_t, in front of it */
+};
+
+/* Asks for the next keys. 0, and `over` after the last ones; or -1 after a complaint. */
+int scan_step(struct scan *scan, struct kv_peer *peer);
+
+/* The key at *at, which begins with 0 and is moved on; false behind the last one. */
+bool scan_key(const struct scan *scan, size_t *at, struct slice *key);
+
+#endif
