@@ -221,7 +221,7 @@ static enum kv_status run_delifeq(
 
 /* --- numbers --- */
 
-static enum kv_status add(
+enum kv_status verb_add(
     struct keyspace *keyspace, const struct table_key *key, int64_t by, struct kv_result *result)
 {
 	enum kv_status status = KV_OK;
@@ -244,19 +244,19 @@ static enum kv_status add(
 static enum kv_status run_incr(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
-	return add(keyspace, &call->key, 1, result);
+	return verb_add(keyspace, &call->key, 1, result);
 }
 
 static enum kv_status run_decr(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
-	return add(keyspace, &call->key, -1, result);
+	return verb_add(keyspace, &call->key, -1, result);
 }
 
 static enum kv_status run_incrby(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
-	return add(keyspace, &call->key, call->numbers[0], result);
+	return verb_add(keyspace, &call->key, call->numbers[0], result);
 }
 
 static enum kv_status run_decrby(
@@ -266,7 +266,7 @@ static enum kv_status run_decrby(
 
 	if (__builtin_sub_overflow(0, call->numbers[0], &by))
 		return KV_OVERFLOW;
-	return add(keyspace, &call->key, by, result);
+	return verb_add(keyspace, &call->key, by, result);
 }
 
 /* --- expiry --- */

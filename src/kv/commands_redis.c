@@ -375,6 +375,14 @@ static enum kv_status run_setrange(
 	return status == KV_OK ? verb_integer(result, (int64_t)value.length) : status;
 }
 
+static enum kv_status run_decrby(
+    struct keyspace *keyspace, const struct call *call, struct kv_result *result)
+{
+	if (call->numbers[0] == INT64_MIN)
+		return refuse(result, "decrement would overflow");
+	return verb_add(keyspace, &call->key, -call->numbers[0], result);
+}
+
 static bool read_float(struct slice word, long double *number)
 {
 	char text[FLOAT_MAX_LENGTH], *end;
@@ -504,15 +512,22 @@ static bool expiry_allowed(const struct expire_options *o, int64_t before, int64
 	       !(o->sooner && before != 0 && expires >= before);
 }
 
-static enum kv_status set_expiry(
-    struct keyspace *keyspace, const struct call *call, int64_t expires, struct kv_result *result)
+/* Reads the time in units of `scale` ms, from now or since 1970, behind the options: their errors come first. */
+static enum kv_status set_expiry(struct keyspace *keyspace, const struct call *call, int64_t scale,
+    bool from_now, struct kv_result *result)
 {
 	struct expire_options o = { false };
 	enum kv_status status = read_expire_options(keyspace, call, &o, result);
 	struct item item;
+	int64_t expires;
 
+	if (status == KV_OK)
+		status = command_number(call->args[0], &expires);
 	if (status != KV_OK)
 		return status;
+	if (__builtin_mul_overflow(expires, scale, &expires) ||
+	    (from_now && __builtin_add_overflow(keyspace_now(keyspace), expires, &expires)))
+		return KV_INVALID_EXPIRE;
 	if (!keyspace_get(keyspace, &call->key, &item))
 		return KV_NOT_FOUND;
 	if (!expiry_allowed(&o, item.expires, expires))
@@ -523,21 +538,28 @@ static enum kv_status set_expiry(
 	return keyspace_put(keyspace, &call->key, &item) == 0 ? KV_OK : KV_FULL;
 }
 
-/* EXPIRE and PEXPIRE. */
 static enum kv_status run_expire(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
-	int64_t expires;
+	return set_expiry(keyspace, call, 1000, true, result);
+}
 
-	if (__builtin_add_overflow(keyspace_now(keyspace), call->numbers[0], &expires))
-		return KV_INVALID_EXPIRE;
-	return set_expiry(keyspace, call, expires, result);
+static enum kv_status run_pexpire(
+    struct keyspace *keyspace, const struct call *call, struct kv_result *result)
+{
+	return set_expiry(keyspace, call, 1, true, result);
 }
 
 static enum kv_status run_expireat(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
-	return set_expiry(keyspace, call, call->numbers[0], result);
+	return set_expiry(keyspace, call, 1000, false, result);
+}
+
+static enum kv_status run_pexpireat(
+    struct keyspace *keyspace, const struct call *call, struct kv_result *result)
+{
+	return set_expiry(keyspace, call, 1, false, result);
 }
 
 static enum kv_status run_persist(
@@ -815,7 +837,7 @@ static enum kv_status run_memory(
 #define NEW_KEY { ARG_KEY, 0, "newkey", 0 }
 #define VALUE { ARG_BYTES, 0, "value", 0 }
 #define NUMBER(name) { ARG_INTEGER, 0, (name), 0 }
-#define TIME(name, scale) { ARG_DURATION, 0, (name), (scale) }
+#define TIME(name) { ARG_BYTES, 0, (name), 0 }
 #define OPTIONS(usage) { ARG_OPTIONS, ARG_OPTIONAL | ARG_MANY, (usage), 0 }
 #define PAIRS { ARG_PAIRS, ARG_OPTIONAL | ARG_MANY, "[key value...]", 0 }
 #define WHAT { ARG_BYTES, 0, "subcommand", 0 }
@@ -843,6 +865,8 @@ const struct command commands_redis[] = {
 	    .help = "The same, by its old name." },
 	{ NAME("SETRANGE"), .args = { KEY, NUMBER("offset"), VALUE }, .flags = COMMAND_GROWS,
 	    .run = run_setrange, .help = "Overwrites a part of the value; its new length." },
+	{ NAME("DECRBY"), .args = { KEY, NUMBER("n") }, .flags = COMMAND_GROWS, .run = run_decrby,
+	    .help = "Subtracts n from the number that is the value." },
 	{ NAME("INCRBYFLOAT"), .args = { KEY, { ARG_BYTES, 0, "number", 0 } },
 	    .flags = COMMAND_GROWS, .run = run_incrbyfloat,
 	    .help = "Adds to the decimal number that is the value." },
@@ -851,17 +875,17 @@ const struct command commands_redis[] = {
 	{ NAME("DELEX"), .args = { KEY, OPTIONS(IF_OPTIONS) }, .flags = COMMAND_WRITES,
 	    .run = run_delex, .reply = REPLY_DONE,
 	    .help = "Deletes the key if its value is, or is not, that." },
-	{ NAME("EXPIRE"), .args = { KEY, TIME("seconds", 1000), EXPIRE_OPTIONS },
-	    .flags = COMMAND_GROWS, .run = run_expire, .reply = REPLY_DONE,
-	    .help = "Lets the key expire after that time." },
-	{ NAME("PEXPIRE"), .args = { KEY, TIME("ms", 1), EXPIRE_OPTIONS }, .flags = COMMAND_GROWS,
+	{ NAME("EXPIRE"), .args = { KEY, TIME("seconds"), EXPIRE_OPTIONS }, .flags = COMMAND_GROWS,
 	    .run = run_expire, .reply = REPLY_DONE,
 	    .help = "Lets the key expire after that time." },
-	{ NAME("EXPIREAT"), .args = { KEY, TIME("unix", 1000), EXPIRE_OPTIONS },
-	    .flags = COMMAND_GROWS, .run = run_expireat, .reply = REPLY_DONE,
+	{ NAME("PEXPIRE"), .args = { KEY, TIME("ms"), EXPIRE_OPTIONS }, .flags = COMMAND_GROWS,
+	    .run = run_pexpire, .reply = REPLY_DONE,
+	    .help = "Lets the key expire after that time." },
+	{ NAME("EXPIREAT"), .args = { KEY, TIME("unix"), EXPIRE_OPTIONS }, .flags = COMMAND_GROWS,
+	    .run = run_expireat, .reply = REPLY_DONE,
 	    .help = "Lets the key expire at that time, in seconds since 1970." },
-	{ NAME("PEXPIREAT"), .args = { KEY, TIME("unix-ms", 1), EXPIRE_OPTIONS },
-	    .flags = COMMAND_GROWS, .run = run_expireat, .reply = REPLY_DONE,
+	{ NAME("PEXPIREAT"), .args = { KEY, TIME("unix-ms"), EXPIRE_OPTIONS },
+	    .flags = COMMAND_GROWS, .run = run_pexpireat, .reply = REPLY_DONE,
 	    .help = "Lets the key expire at that time, in milliseconds since 1970." },
 	{ NAME("EXPIRETIME"), .args = { KEY }, .run = run_expiretime, .reply = REPLY_TIME,
 	    .help = "When the key expires, in seconds since 1970." },

@@ -18,6 +18,9 @@ int64_t verb_digest(struct slice value);
 /* Sets the key, unless the value is too long. */
 enum kv_status verb_put(
     struct keyspace *keyspace, const struct table_key *key, struct slice value, int64_t expires);
+/* Adds to the number that is the value; the new one is the result. */
+enum kv_status verb_add(
+    struct keyspace *keyspace, const struct table_key *key, int64_t by, struct kv_result *result);
 /* Makes a copy of the call's value the result, because it ends with a change; it is in keyspace_list(). */
 enum kv_status verb_take_value(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result);

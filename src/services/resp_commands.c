@@ -69,12 +69,12 @@ static enum verdict reply_not_a_number(struct resp_request *r)
 
 static enum verdict reply_wrong_count(struct resp_request *r, const char *within)
 {
-	char name[COMMAND_NAME_MAX + 1];
+	char name[2 * COMMAND_NAME_MAX];
 
-	snprintf(name, sizeof(name), "%s", r->command->name);
+	snprintf(name, sizeof(name), "%s|%s", r->command->name, within);
 	for (char *at = name; *at != '\0'; at++)
 		*at = (char)tolower((unsigned char)*at);
-	resp_errorf(r->replies, "ERR wrong number of arguments for '%s|%s' command", name, within);
+	resp_errorf(r->replies, "ERR wrong number of arguments for '%s' command", name);
 	return VERDICT_CONTINUE;
 }
 
@@ -235,6 +235,8 @@ static enum verdict run_auth(struct resp_request *r)
 {
 	const char *error;
 
+	if (r->words > 2)
+		return reply_syntax(r);
 	if (r->words == 1)
 		return reply_error(r,
 		    "ERR AUTH <password> called without any password configured for the default "
@@ -578,10 +580,8 @@ static enum verdict command_info(struct resp_request *r)
 
 		if (command != NULL)
 			add_info(r, command);
-		else if (r->version == RESP3)
-			resp_null(r->replies, r->version);
 		else
-			replies_text(r->replies, "*-1\r\n");
+			resp_null(r->replies, r->version);
 	}
 	return VERDICT_CONTINUE;
 }
@@ -963,7 +963,7 @@ static const struct resp_command resp_commands[] = {
 	ROW("PING", run_ping, "Replies PONG, or the message.", OPTIONAL("message")),
 	ROW("HELLO", run_hello, "Changes the version of the protocol; about the server.",
 	    OPTIONS("[2 | 3 [AUTH user password] [SETNAME name]]")),
-	ROW("AUTH", run_auth, "Checks a password.", WORD("user"), OPTIONAL("password")),
+	ROW("AUTH", run_auth, "Checks a password.", WORD("user"), OPTIONS("[password]")),
 	ROW("SELECT", run_select, "Selects the database; there is only 0.", WORD("index")),
 	ROW("CLIENT", run_client, "About this connection, and the others.", WITHIN),
 	ROW("QUIT", run_quit, "Closes the connection.", OPTIONS("[anything]")),

@@ -146,7 +146,7 @@ class Address(namedtuple("Address", "transport host port path")):
     @classmethod
     def parse(cls, text):
         transport, rest = text.split("://", 1)
-        if transport.startswith("unix"):
+        if "unix" in transport:
             return cls(transport, None, None, rest)
         host, port = rest.rsplit(":", 1)
         return cls(transport, host.strip("[]"), int(port), None)
@@ -169,7 +169,7 @@ class Address(namedtuple("Address", "transport host port path")):
 
     @property
     def kind(self):
-        return socket.SOCK_STREAM if self.transport in ("tcp", "unix") else socket.SOCK_DGRAM
+        return socket.SOCK_DGRAM if self.transport in ("udp", "unixgram") else socket.SOCK_STREAM
 
     @property
     def sockaddr(self):
@@ -550,7 +550,7 @@ class Echod:
     @staticmethod
     def _listening(name, transport):
         """The pattern of a log line."""
-        scheme = transport or "[a-z]+"
+        scheme = re.escape(transport) if transport else "[a-z+]+"
         return rf"^\S+ info {re.escape(name)}: listening on ({scheme}://\S+)$"
 
     def addresses(self, name, transport=None):

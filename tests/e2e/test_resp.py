@@ -1,0 +1,255 @@
+"""kv in RESP: its addresses, its limits, the lines beside it, and what rests on a disk."""
+
+import errno
+import socket
+
+import pytest
+
+import harness
+import resp
+from faults import NOTHING
+from transports import needs_ipv6
+
+LINES, SOCKET = "unix://$DIR/lines", "redis+unix://$DIR/kv"
+TOO_LONG = b"-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"
+FULL = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
+
+
+@pytest.fixture
+def server(echod):
+    return echod({"kv": {"listen": [LINES, SOCKET]}})
+
+
+@pytest.fixture
+def client(server):
+    with resp.connect(server) as client:
+        yield client
+
+
+@pytest.fixture
+def lines(server):
+    with server.kv(transport="unix") as lines:
+        yield lines
+
+
+# --- addresses ---
+
+
+@pytest.mark.parametrize(
+    "listen",
+    ["redis://127.0.0.1:0", pytest.param("redis://[::1]:0", marks=needs_ipv6), SOCKET, "redis+unix://@$ID"],
+)
+def test_addresses(echod, listen):
+    server = echod({"kv": {"listen": listen}})
+    address = server.address("kv")
+    assert address.transport == listen.split(":")[0]
+    with resp.connect(server, transport=None) as client:
+        assert client.call("SET", "a", "1") == b"+OK\r\n"
+        assert client.call("GET", "a") == b"$1\r\n1\r\n"
+        assert client.call("QUIT") == b"+OK\r\n" and client.rest() == b""
+
+
+def test_status_shows_the_scheme(echod):
+    server = echod({"kv": {"listen": [SOCKET, "redis://127.0.0.1:0"]},
+                    "control": {"listen": "unix://$DIR/control"}})  # fmt: skip
+    with server.connect("control") as control:
+        control.send(b"status\n")
+        addresses = control.until(b"%s, %s" % tuple(str(server.address("kv", scheme)).encode()
+                                                    for scheme in ("redis+unix", "redis")))  # fmt: skip
+    assert b"kv: serves " in addresses
+
+
+@pytest.mark.parametrize("service, address, why", [
+    ("echo", "redis://127.0.0.1:0", 'echo does not speak RESP, only kv does'),
+    ("time", "redis+unix:///run/x", 'time does not speak RESP, only kv does'),
+    ("kv", "rediss://127.0.0.1:0", "TLS is not built in yet: write redis://HOST:PORT"),
+    ("kv", "redis://127.0.0.1", "the port is missing: write redis://HOST:PORT"),
+])  # fmt: skip
+def test_addresses_that_are_refused(write, service, address, why):
+    path = write("test.conf", harness.to_config({service: {"listen": address}}))
+    result = harness.run_echod("-t", "-c", path)
+    assert result.returncode == 78 and why in result.stderr
+
+
+def test_one_port_cannot_have_both(write):
+    listen = ["tcp://127.0.0.1:6379", "redis://127.0.0.1:6379"]
+    path = write("test.conf", harness.to_config({"kv": {"listen": listen}}))
+    assert "collides with" in harness.run_echod("-t", "-c", path).stderr
+
+
+def test_a_reload_changes_what_is_spoken(echod):
+    """The socket stays, and so does the client with its protocol."""
+    port = harness.free_port()
+    server = echod({"kv": {"listen": f"tcp://127.0.0.1:{port}"}})
+    with server.kv() as before:
+        assert before.ask(b"SET a 1") == b"OK"
+        assert server.reload({"kv": {"listen": f"redis://127.0.0.1:{port}"}})
+        assert server.address("kv", "redis").port == port
+        assert before.ask(b"GET a") == b"1"
+        with resp.connect(server, transport="redis") as after:
+            assert after.call("GET", "a") == b"$1\r\n1\r\n"
+        assert server.reload({"kv": {"listen": f"tcp://127.0.0.1:{port}"}})
+        with server.kv() as again:
+            assert again.ask(b"GET a") == b"1"
+
+
+# --- lines on the same store ---
+
+
+def test_lines_and_resp_share_a_store(client, lines):
+    assert lines.ask(b"SET a two  words") == b"OK"
+    assert client.call("GET", "a") == b"$10\r\ntwo  words\r\n"
+    assert client.call("SET", "b", "x\ny") == b"+OK\r\n" and client.call("SET", "a b", "1") == b"+OK\r\n"
+    assert lines.ask(b"GET b") == b"ERROR: value is not a line"
+    lines.send(b"KEYS a?b\n")
+    assert lines.lines(2) == [b"1\n", b"a\\x20b\n"]
+    assert client.call("GETS", "a").startswith(b"-ERR unknown command 'GETS'")
+    assert lines.ask(b"UNLINK a") == b"ERROR: unknown command"
+
+
+def test_a_client_of_lines_is_none_of_resp(client):
+    client.send(b"GET a\r\nget a b\n\r\nPING\n")
+    assert [client.reply() for _ in range(3)] == [
+        b"$-1\r\n", b"-ERR wrong number of arguments for 'get' command\r\n", b"+PONG\r\n"]  # fmt: skip
+
+
+# --- limits ---
+
+
+def test_a_value_that_is_too_long_is_dropped(client):
+    largest = b"v" * 65536
+    assert client.call("SET", "a", largest) == b"+OK\r\n"
+    assert client.call("GET", "a") == b"$65536\r\n" + largest + b"\r\n"
+    client.send(resp.request("SET", "a", largest + b"v") + resp.request("PING"))
+    assert client.reply() == TOO_LONG and client.reply() == b"+PONG\r\n"
+    assert client.call("APPEND", "a", "x") == TOO_LONG
+    assert client.call("SETRANGE", "a", "65535", "xy") == TOO_LONG
+    assert client.call("SETRANGE", "a", "65535", "x") == b":65536\r\n"
+    assert client.call("GETRANGE", "a", "65534", "-1") == b"$2\r\nvx\r\n"
+    assert client.call("GET", b"k" * 251) == b"-ERR key too long\r\n"
+    assert client.call("MGET", "a", b"k" * 251) == b"-ERR key too long\r\n"
+    assert client.call("MSET", "a", "1", b"k" * 251, "1") == b"-ERR key too long\r\n"
+
+
+def test_what_is_announced_takes_no_memory(server, client):
+    """Half a gigabyte is announced, again and again, and a word of it sent."""
+    clients = [resp.connect(server) for _ in range(100)]
+    before = server.memory()
+    for one in clients:
+        one.send(b"*1048576\r\n$536870912\r\nabc")
+    assert [one.line() for one in clients] == [TOO_LONG] * len(clients)
+    assert server.memory() < before + (8 << 20)
+    for one in clients:
+        one.close()
+    assert client.call("PING") == b"+PONG\r\n"
+
+
+def test_many_words(client):
+    pairs = [word for number in range(10000) for word in (f"key:{number}", number)]
+    assert client.call("MSET", *pairs) == b"+OK\r\n"
+    assert client.call("DBSIZE") == b":10000\r\n"
+    assert resp.items(client.call("MGET", *pairs[::2])) == [b"%d" % number for number in range(10000)]
+    assert client.call("EXISTS", *pairs[::2]) == b":10000\r\n"
+    assert len(resp.items(client.call("KEYS", "*"))) == 10000
+    assert client.call("DEL", *pairs[::2], "none") == b":10000\r\n"
+    client.send(resp.request("MSET", *["x" * 60000] * 20) + resp.request("PING"))
+    assert client.reply() == b"-ERR request is too long\r\n" and client.reply() == b"+PONG\r\n"
+    assert client.call("DBSIZE") == b":0\r\n"
+
+
+def test_a_full_store(echod):
+    server = echod({"kv": {"listen": SOCKET, "max_memory": "1M"}})
+    with resp.connect(server) as client:
+        value, number = b"v" * 10000, 0
+        while (reply := client.call("SET", f"key:{number}", value)) == b"+OK\r\n":
+            number += 1
+        assert reply == FULL
+        assert client.call("MSET", "key:0", "new", "key:1", "new", "a", value, "b", value, "c", value) == FULL
+        assert client.call("GET", "key:0") == client.call("GET", "key:1") == b"$10000\r\n" + value + b"\r\n"
+        assert client.call("EXISTS", "a", "b", "c") == b":0\r\n"
+        assert client.call("DEL", "key:0", "key:1") == b":2\r\n"
+        assert client.call("MSET", "a", "1", "b", "2") == b"+OK\r\n"
+
+
+def test_too_many_clients(echod):
+    server = echod({"kv": {"listen": [LINES, SOCKET], "max_connections": 1}})
+    with server.kv(transport="unix"), resp.connect(server) as client:
+        assert client.rest() == b"-ERR max number of clients reached\r\n"
+
+
+def test_tls_is_recognised(server, client):
+    client.send(b"\x16\x03\x01\x02\x00\x01")
+    assert client.rest() == b"-ERR Protocol error: TLS is not spoken here\r\n"
+    server.wait_closed("protocol")
+
+
+# --- replies ---
+
+
+def test_flush_takes_turns(server, client):
+    """Other clients are served meanwhile, and so are the requests behind it."""
+    for begin in range(0, 50000, 5000):
+        pairs = [word for number in range(begin, begin + 5000) for word in (number, "x")]
+        assert client.call("MSET", *pairs) == b"+OK\r\n"
+    with resp.connect(server) as other:
+        client.send(resp.request("FLUSHALL") + resp.request("DBSIZE"))
+        assert other.call("PING") == b"+PONG\r\n"
+        assert client.reply() == b"+OK\r\n" and client.reply() == b":0\r\n"
+
+
+def test_replies_that_are_not_wanted(client):
+    client.send(b"".join(map(resp.split, [
+        b"CLIENT REPLY SKIP", b"SET a 1", b"GET a", b"CLIENT REPLY OFF", b"SET a 2", b"KEYS *", b"FOO",
+        b"CLIENT REPLY SKIP", b"GET a", b"CLIENT REPLY ON", b"GET a"])))  # fmt: skip
+    assert [client.reply() for _ in range(3)] == [b"$1\r\n1\r\n", b"+OK\r\n", b"$1\r\n2\r\n"]
+
+
+def test_resp3(client):
+    assert client.call("GET", "a") == b"$-1\r\n"
+    hello = client.call("HELLO", "3", "SETNAME", "me")
+    assert hello.startswith(b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.2.4\r\n")
+    assert client.call("GET", "a") == b"_\r\n" and client.call("MGET", "a") == b"*1\r\n_\r\n"
+    assert client.call("CONFIG", "GET", "save") == b"%1\r\n$4\r\nsave\r\n$0\r\n\r\n"
+    assert client.call("INFO", "cluster") == b"=34\r\ntxt:# Cluster\r\ncluster_enabled:0\r\n\r\n"
+    assert client.call("CLIENT", "GETNAME") == b"$2\r\nme\r\n"
+    assert b" name=me " in client.call("CLIENT", "INFO") and b" resp=3 " in client.call("CLIENT", "LIST")
+    assert client.call("CLIENT", "SETINFO", "lib-name", "x") == b"+OK\r\n"
+    assert client.call("CLIENT", "SETINFO", "LIB-VER", "1 2").startswith(b"-ERR lib-ver cannot contain")
+    assert b" lib-name=x " in client.call("CLIENT", "INFO")
+    assert client.call("RESET") == b"+RESET\r\n" and client.call("GET", "a") == b"$-1\r\n"
+
+
+def test_commands_of_newer_versions(client):
+    for line, reply in [
+        (b"DIGEST a", b"$-1\r\n"), (b"SET a hello", b"+OK\r\n"), (b"DIGEST a", b"$16\r\n9555e8555c62dcfd\r\n"),
+        (b"SET a 1 IFEQ x", b"$-1\r\n"), (b"SET a x IFEQ hello", b"+OK\r\n"), (b"SET none x IFEQ x", b"$-1\r\n"),
+        (b"SET none x IFNE y", b"+OK\r\n"), (b"SET a hello IFNE x", b"$-1\r\n"), (b"SET a hello", b"+OK\r\n"),
+        (b"SET a y IFDNE 9555e8555c62dcfd", b"$-1\r\n"), (b"SET a y IFDEQ 9555E8555C62DCFD GET", b"$5\r\nhello\r\n"),
+        (b"SET a y IFEQ y NX", b"-ERR syntax error\r\n"), (b"SET a y IFEQ", b"-ERR syntax error\r\n"),
+        (b"DELEX a IFEQ x", b":0\r\n"), (b"DELEX a IFEQ y", b":1\r\n"), (b"DELEX a IFEQ y", b":0\r\n"),
+        (b"DELIFEQ none y", b":0\r\n"), (b"DELIFEQ none x", b":1\r\n"), (b"DELEX a", b":0\r\n"),
+        (b"CLIENT NO-TOUCH on", b"+OK\r\n"),
+    ]:  # fmt: skip
+        assert client.ask(line) == reply, line
+
+
+def test_what_is_not_there_yet(client):
+    for line in [b"MULTI", b"EXEC", b"WATCH a", b"SUBSCRIBE a", b"PUBLISH a b", b"EVAL x 0", b"LPUSH a 1"]:
+        assert client.ask(line).startswith(b"-ERR unknown command '%s', " % line.split()[0])
+    assert client.call("PING") == b"+PONG\r\n"
+
+
+# --- storage ---
+
+
+def test_a_disk_that_fails(echod, faults):
+    server = echod({"kv": {"listen": SOCKET, "storage": "$DIR/disk/store"}}, env=faults.env)
+    with resp.connect(server) as client:
+        assert client.call("SET", "a", "1") == b"+OK\r\n"
+        faults.wal.sync.fail(errno.EIO, NOTHING)
+        client.send(resp.request("SET", "a", "2") + resp.request("GET", "a") + resp.request("PING"))
+        assert client.reply() == client.reply() == b"-ERR storage failed\r\n"
+        assert client.reply() == b"+PONG\r\n"
+        assert client.call("GET", "a") == b"$1\r\n1\r\n"
+        assert client.call("SET", "a", "3").startswith(b"-READONLY ")
+        assert client.call("MSET", "a", "3", "b", "4").startswith(b"-READONLY ")
