@@ -151,7 +151,9 @@ enum kv_status command_read(const struct command *command, const struct slice *w
 	status = KV_OK;
 	if (!(arg->flags & ARG_MANY))
 		arg++;
-	if (count == 2 && arg->type == ARG_REST) { /* as below; SET is fast */
+	if (count == 2 && (arg->type == ARG_REST ||
+			      (arg->type == ARG_BYTES &&
+				  arg[1].flags & ARG_OPTIONAL))) { /* as below; SET is fast */
 		call->args[call->arg_count++] = words[1];
 		if (words[1].length > limits->max_value && command->flags & COMMAND_GROWS)
 			status = KV_VALUE_TOO_LONG;
