@@ -68,6 +68,8 @@ static int code_of(const struct snapshot *snapshot, int result)
 {
 	int code = 0;
 
+	if (snapshot->db == NULL)
+		return ENOMEM; /* sqlite3_open_v2() had no memory for it */
 	sqlite3_file_control(snapshot->db, NULL, SQLITE_FCNTL_LAST_ERRNO, &code);
 	/* It calls a page that the disk cannot read corrupt, too. */
 	if ((result & 0xff) == SQLITE_CORRUPT && (code == EIO || code == ENXIO))
