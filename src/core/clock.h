@@ -10,6 +10,8 @@ int64_t clock_ms(void);
 /* Microseconds on the monotonic clock. */
 int64_t clock_us(void);
 
+/* Milliseconds since 1970; they may go back. */
+int64_t clock_wall_ms(void);
 /* Seconds since 1970, by the same clock as fractions of them: that of time(2) is late by up to a tick. */
 time_t clock_seconds(void);
 

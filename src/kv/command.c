@@ -143,7 +143,7 @@ enum kv_status command_read(const struct command *command, const struct slice *w
 	if (count == 0 && arg->type != ARG_END && !(arg->flags & ARG_OPTIONAL))
 		return call->status = KV_WRONG_ARGUMENTS;
 	if (arg->type != ARG_KEY) {
-		call->key.length = 0;
+		call->key = (struct table_key){ .bytes = "" };
 		return call->status = add_arguments(call, arg, words, words + count, limits);
 	}
 	call->key.bytes = words[0].bytes;

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "kv/batch.h"
 #include "kv/change.h"
 
@@ -13,12 +13,8 @@
 
 int64_t keyspace_now(struct keyspace *keyspace)
 {
-	struct timespec now;
-
-	if (keyspace->now == 0) {
-		clock_gettime(CLOCK_REALTIME, &now);
-		keyspace->now = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-	}
+	if (keyspace->now == 0)
+		keyspace->now = clock_wall_ms();
 	return keyspace->now;
 }
 
