@@ -168,7 +168,7 @@ DIALOGUES = {
     "gets": (b"SET a hello\nGETS a\nGETS b\nGETS\n",
              OK + b"9555e8555c62dcfd hello\n" + MISSING + usage(b"GETS key")),
     "cas": (
-        b"CAS a 9555e8555c62dcfd x\nSET a hello\nCAS a 0555e8555c62dcfd x\nCAS a x x\n"
+        b"CAS a 9555e8555c62dcfd x\nSET a hello\nCAS a 0555e8555c62dcfd x\nCAS a 9555e8555c62dcfd0 x\n"
         b"CAS a 9555e8555c62dcfd  two words\nGET a\nCAS a 9555e8555c62dcfd x\nCAS a x\n",
         MISSING + OK + b"CHANGED\n" * 2 + OK + b"two words\nCHANGED\n" + usage(b"CAS key digest value"),
     ),

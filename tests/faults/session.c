@@ -55,6 +55,12 @@ struct dialogue {
 	const char *answer;
 };
 
+/* Lists are last, for an error takes the place of all their lines. */
+#define VERBS                                                                                      \
+	"SETEX v 1000 1\nAPPEND v 2\nRENAME v w\nGETSET w 3\nGETDEL w\nEXPIRE w 9\nKEYS nothing\n" \
+	"MGET nothing\n"
+#define VERBS_ANSWER "READY\nOK\n2\nOK\n12\n3\nNOT_FOUND\n0\n1\nNOT_FOUND\n"
+
 static const struct dialogue dialogues[] = {
 	{ "kv", 0, STORE, "SET a 1\nGET a\nDEL a\nGET b\n", "READY\nOK\n1\nDELETED\nNOT_FOUND\n" },
 	{ "kv", 0, STORE, "\xff\xfd\x06GET b\xff\xf1\nQUIT\n",
@@ -64,6 +70,8 @@ static const struct dialogue dialogues[] = {
 	{ "disk", 0, STORE, "SET a 1\nGET a\nDEL a\nGET b\n",
 	    "READY\nOK\n1\nDELETED\nNOT_FOUND\n" },
 	{ "old", 0, STORE, "SET a 1\nGET a\nDEL a\nGET b\n", "READY\nOK\n1\nDELETED\nNOT_FOUND\n" },
+	{ "kv", 0, STORE, VERBS, VERBS_ANSWER },
+	{ "disk", 0, STORE, VERBS, VERBS_ANSWER },
 	{ "echo", 0, STREAM, "hello", "hello" },
 	{ "echo", 1, DATAGRAM, "hello", "hello" },
 	{ "echo", 2, STREAM, "hello", "hello" },
@@ -237,6 +245,7 @@ static bool is_true_line(const char *line, const char *answer, bool *failed)
 		return true;
 	*failed = true;
 	return strncmp(line, "ERROR: storage failed\n", 22) == 0 ||
+	       strncmp(line, "ERROR: out of memory\n", 21) == 0 ||
 	       strncmp(line, "ERROR: store is full\n", 21) == 0;
 }
 

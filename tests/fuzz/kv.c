@@ -1,6 +1,6 @@
 /*
  * The key-value protocol, through sockets and the real streams: two equal stores get the same bytes, one in
- * one piece, one cut into many, and must say the same.
+ * one piece, one cut into many, and must say the same. Time goes by between two halves, so that keys expire.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -65,20 +65,34 @@ static void talk(struct server *server, const char *name, struct input bytes, co
 	daemon_turn(server);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* The two stores get the same bytes. */
+static void compare(struct server *server, struct input bytes, const size_t *pieces)
 {
 	static struct said whole, cut;
-	struct input input = { data, data + (size < SENT_MAX ? size : SENT_MAX) };
-	struct server *server = world_begin(config);
-	size_t pieces[4], all = SIZE_MAX;
+	const size_t all = SIZE_MAX;
 
-	for (int i = 0; i < 4; i++)
-		pieces[i] = 1u + input_byte(&input) % 64;
-	talk(server, "one", input, &all, 1, &whole);
-	talk(server, "two", input, pieces, 4, &cut);
+	talk(server, "one", bytes, &all, 1, &whole);
+	talk(server, "two", bytes, pieces, 4, &cut);
 	require(whole.error == cut.error);
 	require(whole.length == cut.length);
 	require(memcmp(whole.bytes, cut.bytes, whole.length) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input input = { data, data + (size < SENT_MAX ? size : SENT_MAX) };
+	struct server *server = world_begin(config);
+	const uint8_t *middle;
+	size_t pieces[4];
+
+	for (int i = 0; i < 4; i++)
+		pieces[i] = 1u + input_byte(&input) % 64;
+	middle = input.at + input_left(&input) / 2;
+	compare(server, (struct input){ input.at, middle }, pieces);
+	world_pass((int64_t)pieces[3] * 100);
+	for (int i = 0; i < 10; i++) /* what has expired is swept */
+		daemon_turn(server);
+	compare(server, (struct input){ middle, input.end }, pieces);
 	world_end(server);
 	return 0;
 }

@@ -1,6 +1,6 @@
 /*
- * The world as a harness wants it: the monotonic clock stands still until it is told to go on, for us and
- * for libevent, and the kernel's random bytes are always the same. An input thus always does the same.
+ * The world as a harness wants it: the clocks stand still until they are told to go on, for us and for
+ * libevent, and the kernel's random bytes are always the same. An input thus always does the same.
  */
 #ifndef ECHOD_FUZZ_WORLD_H
 #define ECHOD_FUZZ_WORLD_H

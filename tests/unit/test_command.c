@@ -153,6 +153,8 @@ START_TEST(a_number_is_written_as_redis_does)
 	    command_number(slice_of("-9223372036854775809"), &number), KV_OUT_OF_RANGE);
 	ck_assert_int_eq(
 	    command_number(slice_of("99999999999999999999999"), &number), KV_OUT_OF_RANGE);
+	ck_assert_int_eq(/* ten times 2^64: the last step does not overflow */
+	    command_number(slice_of("184467440737095516160"), &number), KV_OUT_OF_RANGE);
 }
 END_TEST
 
