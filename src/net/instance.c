@@ -22,7 +22,8 @@ const struct option_row instance_rows[] = {
 	    .help = "The service; without this key, the name of the group."),
 	OPTION(struct instance_settings, listen, addresses,
 	    .help = "Addresses to listen on: tcp://HOST:PORT, udp://HOST:PORT, unix:///path, "
-		    "unixgram:///path, unix://@name."),
+		    "unixgram:///path, unix://@name; for clients of Redis: redis://HOST:PORT, "
+		    "redis+unix:///path."),
 	OPTION(struct instance_settings, allow, networks,
 	    .help = "Networks whose clients are served; if any is given, all others are denied."),
 	OPTION(struct instance_settings, deny, networks,
