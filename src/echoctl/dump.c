@@ -112,8 +112,9 @@ static void add(struct dump *dump, const void *bytes, size_t length)
 static void add_head(struct dump *dump, char type, int64_t number)
 {
 	char head[32];
+	int length = snprintf(head, sizeof(head), "%c%" PRId64 "\r\n", type, number);
 
-	add(dump, head, (size_t)snprintf(head, sizeof(head), "%c%" PRId64 "\r\n", type, number));
+	add(dump, head, (size_t)length);
 }
 
 static void add_word(struct dump *dump, struct slice word)

@@ -1,4 +1,5 @@
 /* echoctl get, set, del, incr, keys, ttl: a kv service for scripts. */
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -251,7 +252,16 @@ int ttl_command(const struct options *options, int count, char **arguments)
 
 /* --- keys --- */
 
-/* A key with a line feed in it is printed as kv's lines have it, with C's escapes. */
+/* Whether a key is printed with escapes: it would be two lines, or move the terminal. */
+static bool needs_escapes(struct slice key, bool terminal)
+{
+	for (size_t i = 0; i < key.length; i++)
+		if (key.bytes[i] == '\n' || (terminal && iscntrl((unsigned char)key.bytes[i])))
+			return true;
+	return false;
+}
+
+/* As kv's lines have it, with C's escapes for white space and backslashes. */
 static void print_escaped(struct slice key)
 {
 	static const char names[] = "tnvfr"; /* of 09 to 0D */
@@ -261,20 +271,21 @@ static void print_escaped(struct slice key)
 
 		if (byte == '\\')
 			fputs("\\\\", stdout);
-		else if (byte == ' ')
-			fputs("\\x20", stdout);
-		else if (is_space(byte))
+		else if (is_space(byte) && byte != ' ')
 			printf("\\%c", names[byte - '\t']);
+		else if (byte == ' ' || iscntrl((unsigned char)byte))
+			printf("\\x%02x", (unsigned char)byte);
 		else
 			putchar(byte);
 	}
 }
 
-static int print_key(const struct options *options, const struct kv_peer *peer, struct slice key)
+/* In lines, the service has escaped what is no line. */
+static int print_key(const struct options *options, struct slice key, bool terminal)
 {
 	if (options->json)
 		return json_print(json_with_bytes(json_object(), key.bytes, key.length));
-	if (peer->resp && memchr(key.bytes, '\n', key.length) != NULL)
+	if (needs_escapes(key, terminal))
 		print_escaped(key);
 	else
 		fwrite(key.bytes, 1, key.length, stdout);
@@ -286,9 +297,10 @@ int keys_command(const struct options *options, int count, char **arguments)
 	struct scan scan = { .pattern = count > 0 ? arguments[0] : NULL };
 	struct kv_peer peer;
 	struct slice key;
+	bool terminal = isatty(STDOUT_FILENO);
 	int status = kv_peer_open(&peer, options);
 
-	if (!isatty(STDOUT_FILENO))
+	if (!terminal)
 		setvbuf(stdout, NULL, _IOFBF, KV_PIECE);
 	if (status == STATUS_OK && count > 0 &&
 	    kv_peer_check_key(&peer, slice_of(arguments[0])) == -1)
@@ -297,7 +309,7 @@ int keys_command(const struct options *options, int count, char **arguments)
 		if (scan_step(&scan, &peer) == -1)
 			status = STATUS_NO;
 		for (size_t at = 0; status == STATUS_OK && scan_key(&scan, &at, &key);)
-			if (print_key(options, &peer, key) == -1)
+			if (print_key(options, key, terminal) == -1)
 				status = STATUS_NO;
 	}
 	kv_peer_close(&peer);

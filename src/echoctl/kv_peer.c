@@ -269,13 +269,12 @@ static int receive_resp(struct kv_peer *peer, struct kv_reply *reply)
 {
 	struct slice line, rest;
 	int64_t number = 0;
-	char type;
+	char type = '\0';
 
 	if (read_line(peer, &line) == -1)
 		return -1;
-	type = line.length == 0 ? '\0' : line.bytes[0];
-	if (line.length < 2 || line.bytes[line.length - 1] != '\r')
-		type = '\0';
+	if (line.length >= 2 && line.bytes[line.length - 1] == '\r')
+		type = line.bytes[0];
 	rest = (struct slice){ line.bytes + 1, type == '\0' ? 0 : line.length - 2 };
 	if (strchr(":$*", type) != NULL && !parse_number(rest, &number))
 		type = '\0';

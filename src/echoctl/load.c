@@ -57,7 +57,7 @@ static int copy_head(struct load *load, char type, int64_t most, int64_t *number
 	    strcmp(line + length - 2, "\r\n") != 0)
 		return complain_file(load);
 	*number = strtoll(line + 1, NULL, 10);
-	if (*number > most)
+	if (*number > most || (type == '*' && *number == 0)) /* no words have no reply */
 		return complain_file(load);
 	load->at += (int64_t)length;
 	return kv_peer_send_raw(&load->peer, line, length) == -1 ? -1 : 1;

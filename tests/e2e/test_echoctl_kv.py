@@ -426,6 +426,15 @@ def test_a_value_ends_with_a_line_feed_on_a_terminal(start):
     assert shown == [b"hello\r\n"]
 
 
+def test_a_key_moves_no_terminal(start):
+    kv = start("redis")
+    kv("set", "a\x1b[2J \\\a\x7f", "1")
+    assert kv("keys") == b"a\x1b[2J \\\a\x7f\n"
+    with terminal("stdout", "keys", "-a", kv.address) as shown:
+        pass
+    assert shown == [b"a\\x1b[2J\\x20\\\\\\x07\\x7f\r\n"]
+
+
 @pytest.mark.parametrize("name", ["get", "ttl"])
 def test_people_are_told_that_a_key_is_missing(start, name):
     kv = start("unix")
@@ -667,6 +676,7 @@ def test_load_reads_every_kind_of_reply(kv):
     (b"\r\n", "byte 27: not a command"),
     (b"*x\r\n", "byte 27: not a command"),
     (b"*-1\r\n", "byte 27: not a command"),
+    (b"*0\r\n", "byte 27: not a command"),
     (b"*1\n", "byte 27: not a command"),
     (b"*1\0\r\n$4\r\nPING\r\n", "byte 27: not a command"),
     (b"*9999999\r\n", "byte 27: not a command"),
