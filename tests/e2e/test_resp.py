@@ -253,3 +253,39 @@ def test_a_disk_that_fails(echod, faults):
         assert client.call("GET", "a") == b"$1\r\n1\r\n"
         assert client.call("SET", "a", "3").startswith(b"-READONLY ")
         assert client.call("MSET", "a", "3", "b", "4").startswith(b"-READONLY ")
+
+
+def test_what_is_acknowledged_survives(echod):
+    """A long MSET and a flush in parts are on the disk when they are replied to."""
+    services = {"kv": {"listen": SOCKET, "storage": "$DIR/store"}}
+    server = echod(services)
+    with resp.connect(server) as client:
+        pairs = [word for number in range(5000) for word in (number, "x")]
+        assert client.call("MSET", *pairs) == b"+OK\r\n" and client.call("FLUSHALL") == b"+OK\r\n"
+        assert client.call("SET", "a", "1", "EX", "1000") == b"+OK\r\n"
+        assert client.call("SET", "a", "2", "KEEPTTL", "GET") == b"$1\r\n1\r\n"
+        assert client.call("INCRBYFLOAT", "a", "0.5") == b"$3\r\n2.5\r\n"
+        assert client.call("DEL", "a", "none") == b":1\r\n" and client.call("MSETNX", "b", "1", "c", "2") == b":1\r\n"
+    server.kill()
+    with resp.connect(echod(services)) as client:
+        assert client.call("MGET", "a", "b", "c", "17") == b"*4\r\n$-1\r\n$1\r\n1\r\n$1\r\n2\r\n$-1\r\n"
+        assert client.call("DBSIZE") == b":2\r\n"
+
+
+def test_half_a_request_has_a_deadline(echod):
+    server = echod({"kv": {"listen": SOCKET, "line_timeout": "200ms"}})
+    with resp.connect(server) as client:
+        client.send(b"*2\r\n$3\r\nGET\r\n$5\r\nab")
+        assert client.rest() == b""
+    server.wait_closed("idle")
+
+
+def test_a_client_that_does_not_read_is_bounded(server, client):
+    """It is not read any more, and what it has sent is replied to once it reads."""
+    assert client.call("SET", "a", b"v" * 60000) == b"+OK\r\n"
+    before, count = server.memory(), 2000
+    sent = client.send_some(resp.request("GET", "a") * count)
+    assert server.memory() < before + (8 << 20)
+    whole = sent // len(resp.request("GET", "a"))
+    for _ in range(whole):
+        assert client.exactly(60010) == b"$60000\r\n" + b"v" * 60000 + b"\r\n"
