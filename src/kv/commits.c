@@ -29,8 +29,8 @@
 /* With more bytes that no checkpoint has moved, batches wait for it, so that the log does not fill the disk. */
 #define LOG_MAX ((uint64_t)128 << 20)
 
-/* At a stop, a log of not more bytes is moved to the snapshot: a second of work. The next start replays a larger one. */
-#define FINISH_MAX ((uint64_t)32 << 20)
+/* At a stop, a log of not more bytes is moved to the snapshot, for half a second. The next start replays a larger one. */
+#define FINISH_MAX ((uint64_t)16 << 20)
 
 #define BUSY_WARN_MS 10000
 #define RETRY_MS 100 /* when memory was short for a rollback */
