@@ -109,6 +109,7 @@ enum command_flags {
 	COMMAND_TERSE = 4,   /* lines call a wrong number of words an unknown command */
 	COMMAND_WRITES = 8,  /* may change keys; implied by COMMAND_GROWS */
 	COMMAND_LINES = 16,  /* lines alone have it */
+	COMMAND_TAKES = 64,  /* replies the value before, which is gone then */
 	COMMAND_PARENT = 32, /* its first argument is the name of a command within it */
 };
 

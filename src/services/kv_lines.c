@@ -104,6 +104,20 @@ static void read_line(const struct message *line, const struct call_limits *limi
 
 /* --- serving --- */
 
+/* Replies that the value is no line instead of running a call that would lose it. */
+static bool refuses_value(struct engine *engine, const struct call *call, struct replies *replies)
+{
+	struct call get = *call;
+	struct kv_result result;
+
+	get.command = command_find((struct slice){ "GET", 3 });
+	engine->ops->submit(engine, &get, &result);
+	if (result.status != KV_OK || kv_words_is_line(result.bytes))
+		return false;
+	kv_words_result(replies, &get, &result);
+	return true;
+}
+
 /* Runs a call, or replies why not. VERDICT_CLOSE after QUIT. */
 static enum verdict serve(struct instance *instance, struct lines_client *client,
     const struct call *call, struct replies *replies)
@@ -119,6 +133,8 @@ static enum verdict serve(struct instance *instance, struct lines_client *client
 		replies_text(replies, call->command->done);
 		return VERDICT_CLOSE;
 	}
+	if (call->command->flags & COMMAND_TAKES && refuses_value(kv->engine, call, replies))
+		return VERDICT_CONTINUE;
 	kv->engine->ops->submit(kv->engine, call, &result);
 	if (call->command->flags & COMMAND_GROWS && (result.status == KV_FULL || kv->is_full))
 		kv_note_growth(instance, call, result.status);

@@ -5,7 +5,6 @@
 #include "services/kv_words.h"
 
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -61,9 +60,9 @@ void kv_words_error(struct replies *replies, const struct call *call)
 		add_usage(replies, call->command);
 }
 
-static bool is_line(struct slice bytes)
+bool kv_words_is_line(struct slice value)
 {
-	return bytes.length == 0 || memchr(bytes.bytes, '\n', bytes.length) == NULL;
+	return value.length == 0 || memchr(value.bytes, '\n', value.length) == NULL;
 }
 
 /* --- lists --- */
@@ -114,7 +113,7 @@ static void kv_words_item(struct replies *replies, const struct list_item *item)
 	}
 	if (item->kind == KV_KEY && !is_word(item->bytes))
 		add_escaped(replies, item->bytes, is_space);
-	else if (item->kind == KV_BYTES && !is_line(item->bytes))
+	else if (item->kind == KV_BYTES && !kv_words_is_line(item->bytes))
 		add_escaped(replies, item->bytes, is_line_feed);
 	else
 		replies_add(replies, item->bytes.bytes, item->bytes.length);
@@ -171,7 +170,7 @@ void kv_words_result(
 	const char *text; /* a constant one; NULL = what the result carries */
 
 	if (result->status == KV_OK && result->kind == KV_BYTES && result->commit == 0 &&
-	    is_line(result->bytes)) { /* as below; GET is fast */
+	    kv_words_is_line(result->bytes)) { /* as below; GET is fast */
 		replies_line(replies, result->bytes.bytes, result->bytes.length);
 		return;
 	}
@@ -183,7 +182,7 @@ void kv_words_result(
 		text = texts[result->status];
 	else if (result->kind == KV_NOTHING)
 		text = call->command->done != NULL ? call->command->done : "OK\n";
-	else if (result->kind <= KV_DIGESTED && !is_line(result->bytes))
+	else if (result->kind <= KV_DIGESTED && !kv_words_is_line(result->bytes))
 		text = no_line;
 	else
 		text = NULL;

@@ -100,7 +100,9 @@ def test_lines_and_resp_share_a_store(client, lines):
     assert lines.ask(b"SET a two  words") == b"OK"
     assert client.call("GET", "a") == b"$10\r\ntwo  words\r\n"
     assert client.call("SET", "b", "x\ny") == b"+OK\r\n" and client.call("SET", "a b", "1") == b"+OK\r\n"
-    assert lines.ask(b"GET b") == b"ERROR: value is not a line"
+    for request in (b"GET b", b"GETDEL b", b"GETSET b 1"):
+        assert lines.ask(request) == b"ERROR: value is not a line"
+    assert client.call("GET", "b") == b"$3\r\nx\ny\r\n"
     lines.send(b"KEYS a?b\n")
     assert lines.lines(2) == [b"1\n", b"a\\x20b\n"]
     assert client.call("GETS", "a").startswith(b"-ERR unknown command 'GETS'")
