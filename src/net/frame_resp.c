@@ -85,7 +85,10 @@ static enum line read_length(
 
 	while (at < in->end && *at >= '0' && *at <= '9' && value <= ANNOUNCED_MAX)
 		value = value * 10 + (*at++ - '0');
-	cr = at < in->end && *at == '\r' ? at : memchr(line, '\r', (size_t)(in->end - line));
+	/* Usually at the end of the digits; but the first one counts, which may be in place of the type. */
+	cr = *line != '\r' && at < in->end && *at == '\r'
+		 ? at
+		 : memchr(line, '\r', (size_t)(in->end - line));
 	if ((size_t)((cr == NULL ? in->end : cr) - line) > LINE_MAX)
 		return LINE_TOO_LONG;
 	if (cr == NULL || cr + 1 == in->end)

@@ -163,6 +163,7 @@ static const struct {
 	{ BYTES("*1\r\n$536870913\r\n"), PROTOCOL_ERROR("invalid bulk length") },
 	{ BYTES("*1\r\nfoo\r\n"), PROTOCOL_ERROR("expected '$', got 'f'") },
 	{ BYTES("*1\r\n\r\n"), PROTOCOL_ERROR("expected '$', got ' '") },
+	{ BYTES("*1\r\n\r2\r\n"), PROTOCOL_ERROR("expected '$', got ' '") },
 	{ BYTES("*1\r\n$1\r\na\r\n*1\r\n:1\r\n"),
 	    BYTES("<a>-ERR Protocol error: expected '$', got ':'\r\n"), VERDICT_PROTOCOL },
 	/* a word that is too long: the rest of its request is dropped, too */
