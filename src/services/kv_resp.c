@@ -15,18 +15,11 @@
 #include "net/stream.h"
 #include "services/kv.h"
 #include "services/kv_listing.h"
+#include "services/resp_request.h"
 #include "services/resp_words.h"
 
 /* Words of a run that need no memory of their own. */
 #define POOLED_WORDS 256
-
-struct slice resp_next_word(struct resp_request *request)
-{
-	if (request->words == 0)
-		return (struct slice){ "", 0 };
-	request->words--;
-	return resp_word(&request->at);
-}
 
 /* Redis closes the connection of a browser that a page makes send a request; what follows is never run. */
 static bool is_http(struct slice name)

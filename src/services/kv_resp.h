@@ -1,6 +1,6 @@
 /*
- * A client of the kv service that speaks RESP, as kv_resp.c (its requests) and resp_commands.c (the commands about the
- * connection and the server) share it.
+ * A client of the kv service that speaks RESP, as kv_resp.c (its requests), resp_client.c (the commands about the
+ * connection) and resp_commands.c (those about the server) share it.
  */
 #ifndef ECHOD_SERVICES_KV_RESP_H
 #define ECHOD_SERVICES_KV_RESP_H
@@ -9,15 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/slice.h"
 #include "kv/command.h"
 #include "net/handlers.h"
 
-struct instance;
-struct kv;
 struct listing;
-struct replies;
-struct stream;
+struct resp_request;
 
 /* What CLIENT SETNAME and SETINFO set. */
 struct resp_names {
@@ -34,23 +30,6 @@ struct resp_client {
 	bool skips_next : 1;    /* SKIP: the reply to the next command */
 	bool skips_listing : 1; /* what `listing` replies is dropped */
 };
-
-/* A request for a command of struct resp_command. */
-struct resp_request {
-	struct stream *stream;
-	struct instance *instance;
-	struct kv *kv;
-	struct resp_client *client;
-	struct replies *replies;
-	int version; /* of RESP */
-	const struct command *command;
-	/* The words behind the command's name, taken by resp_next_word(): */
-	const char *at;
-	size_t words;
-};
-
-/* The next word; empty at the end. */
-struct slice resp_next_word(struct resp_request *request);
 
 /* A command that needs no key: its row has COMMAND_LOCAL, and is the beginning. */
 struct resp_command {

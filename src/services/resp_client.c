@@ -1,0 +1,333 @@
+/* What clients of Redis ask about their connection: what their libraries send first, and CLIENT. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "kv/command.h"
+#include "kv/verb.h"
+#include "net/client.h"
+#include "net/endpoint.h"
+#include "net/instance.h"
+#include "net/replies.h"
+#include "net/stream.h"
+#include "services/kv.h"
+#include "services/kv_resp.h"
+#include "services/resp_request.h"
+#include "services/resp_words.h"
+
+#define NAME_MAX_LENGTH 256 /* bytes of what CLIENT SETNAME and SETINFO set */
+
+/* --- the connection --- */
+
+enum verdict resp_run_ping(struct resp_request *r)
+{
+	if (r->words == 0)
+		resp_status(r->replies, "PONG");
+	else
+		resp_bulk(r->replies, resp_next_word(r));
+	return VERDICT_CONTINUE;
+}
+
+enum verdict resp_run_quit(struct resp_request *r)
+{
+	resp_status(r->replies, "OK");
+	return VERDICT_CLOSE;
+}
+
+void resp_names_free(struct resp_names *names)
+{
+	if (names == NULL)
+		return;
+	free(names->name);
+	free(names->library);
+	free(names->version);
+	free(names);
+}
+
+/* Names are shown in lines with blanks between them. */
+static bool is_name(struct slice name)
+{
+	for (size_t i = 0; i < name.length; i++)
+		if (name.bytes[i] < '!' || name.bytes[i] > '~')
+			return false;
+	return name.length <= NAME_MAX_LENGTH;
+}
+
+/* Sets a name of the client, none if it is empty; the offset is that in struct resp_names. */
+static bool set_name(struct resp_client *client, size_t offset, struct slice name)
+{
+	char *copy = NULL, **place;
+
+	if (client->names == NULL && (client->names = calloc(1, sizeof(*client->names))) == NULL)
+		return false;
+	if (name.length > 0 && (copy = strndup(name.bytes, name.length)) == NULL)
+		return false;
+	place = (char **)((char *)client->names + offset);
+	free(*place);
+	*place = copy;
+	return true;
+}
+
+#define BAD_NAME "ERR Client names cannot contain spaces, newlines or special characters."
+
+enum verdict resp_run_reset(struct resp_request *r)
+{
+	struct resp_client *client = r->client;
+
+	resp_names_free(client->names);
+	client->names = NULL;
+	client->is_resp3 = client->silent = client->skips_next = false;
+	resp_status(r->replies, "RESET");
+	return VERDICT_CONTINUE;
+}
+
+enum verdict resp_run_select(struct resp_request *r)
+{
+	int64_t number;
+
+	if (command_number(resp_next_word(r), &number) != KV_OK)
+		return resp_fail_number(r);
+	return number == 0 ? resp_ok(r) : resp_fail(r, "ERR DB index is out of range");
+}
+
+/* There are no users yet: as a Redis without passwords. */
+static const char *check_password(struct slice user)
+{
+	return verb_is_word(user, "default")
+		   ? NULL
+		   : "WRONGPASS invalid username-password pair or user is disabled.";
+}
+
+enum verdict resp_run_auth(struct resp_request *r)
+{
+	const char *error;
+
+	if (r->words > 2)
+		return resp_fail_syntax(r);
+	if (r->words == 1)
+		return resp_fail(r,
+		    "ERR AUTH <password> called without any password configured for the default "
+		    "user. Are you sure your configuration is correct?");
+	error = check_password(resp_next_word(r));
+	return error == NULL ? resp_ok(r) : resp_fail(r, error);
+}
+
+static void reply_hello(struct resp_request *r)
+{
+	struct replies *replies = r->replies;
+	int version = r->client->is_resp3 ? RESP3 : RESP2;
+	struct client client;
+
+	stream_describe(r->stream, &client);
+	resp_map(replies, version, 7);
+	resp_pair(replies, "server", "redis");
+	resp_pair(replies, "version", REDIS_VERSION);
+	resp_text(replies, "proto");
+	resp_integer(replies, version);
+	resp_text(replies, "id");
+	resp_integer(replies, (int64_t)client.id);
+	resp_pair(replies, "mode", "standalone");
+	resp_pair(replies, "role", "master");
+	resp_text(replies, "modules");
+	resp_array(replies, 0);
+}
+
+enum verdict resp_run_hello(struct resp_request *r)
+{
+	struct slice name = { "", 0 };
+	bool named = false, is_resp3 = r->client->is_resp3;
+	const char *error;
+	int64_t version;
+
+	if (r->words > 0) {
+		if (command_number(resp_next_word(r), &version) != KV_OK)
+			return resp_fail(
+			    r, "ERR Protocol version is not an integer or out of range");
+		if (version != RESP2 && version != RESP3)
+			return resp_fail(r, "NOPROTO unsupported protocol version");
+		is_resp3 = version == RESP3;
+	}
+	while (r->words > 0) {
+		struct slice option = resp_next_word(r);
+
+		if (verb_is_word(option, "AUTH") && r->words >= 2) {
+			error = check_password(resp_next_word(r));
+			resp_next_word(r);
+			if (error != NULL)
+				return resp_fail(r, error);
+		} else if (verb_is_word(option, "SETNAME") && r->words >= 1) {
+			name = resp_next_word(r);
+			named = true;
+			if (!is_name(name))
+				return resp_fail(r, BAD_NAME);
+		} else {
+			resp_errorf(r->replies, "ERR Syntax error in HELLO option '%.*s'",
+			    (int)(option.length > 128 ? 128 : option.length), option.bytes);
+			return VERDICT_CONTINUE;
+		}
+	}
+	if (named && !set_name(r->client, offsetof(struct resp_names, name), name))
+		return resp_fail(r, "ERR out of memory");
+	r->client->is_resp3 = is_resp3;
+	reply_hello(r);
+	return VERDICT_CONTINUE;
+}
+
+/* --- CLIENT --- */
+
+static enum verdict client_id(struct resp_request *r)
+{
+	struct client client;
+
+	stream_describe(r->stream, &client);
+	resp_integer(r->replies, (int64_t)client.id);
+	return VERDICT_CONTINUE;
+}
+
+static enum verdict client_getname(struct resp_request *r)
+{
+	const struct resp_names *names = r->client->names;
+
+	if (names == NULL || names->name == NULL)
+		resp_null(r->replies, r->version);
+	else
+		resp_text(r->replies, names->name);
+	return VERDICT_CONTINUE;
+}
+
+static enum verdict client_setname(struct resp_request *r)
+{
+	struct slice name = resp_next_word(r);
+
+	if (!is_name(name))
+		return resp_fail(r, BAD_NAME);
+	if (!set_name(r->client, offsetof(struct resp_names, name), name))
+		return resp_fail(r, "ERR out of memory");
+	return resp_ok(r);
+}
+
+static enum verdict client_setinfo(struct resp_request *r)
+{
+	struct slice what = resp_next_word(r), value = resp_next_word(r);
+	bool library = verb_is_word(what, "LIB-NAME");
+
+	if (!library && !verb_is_word(what, "LIB-VER")) {
+		resp_errorf(r->replies, "ERR Unrecognized option '%.*s'",
+		    (int)(what.length > 128 ? 128 : what.length), what.bytes);
+		return VERDICT_CONTINUE;
+	}
+	if (!is_name(value)) {
+		resp_errorf(r->replies,
+		    "ERR %s cannot contain spaces, newlines or special characters.",
+		    library ? "lib-name" : "lib-ver");
+		return VERDICT_CONTINUE;
+	}
+	if (!set_name(r->client,
+		library ? offsetof(struct resp_names, library)
+			: offsetof(struct resp_names, version),
+		value))
+		return resp_fail(r, "ERR out of memory");
+	return resp_ok(r);
+}
+
+static void describe_client(struct text *text, struct stream *stream)
+{
+	static const struct resp_names unnamed = { NULL, NULL, NULL };
+	const struct resp_client *state = stream_state(stream);
+	const struct resp_names *names = state->names == NULL ? &unnamed : state->names;
+	char peer[ADDRESS_TEXT_MAX], here[ADDRESS_TEXT_MAX] = "";
+	struct sockaddr_storage local;
+	socklen_t length = stream_local(stream, &local);
+	int64_t now = clock_ms();
+	struct client client;
+
+	stream_describe(stream, &client);
+	if (length > 0)
+		sockaddr_format((const struct sockaddr *)&local, length, here, sizeof(here));
+	text_add(text,
+	    "id=%" PRIu64 " addr=%s laddr=%s name=%s age=%" PRId64 " idle=%" PRId64
+	    " flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 omem=%" PRIu64
+	    " user=default redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
+	    client.id, peer_format(&client.peer, peer, sizeof(peer)), here,
+	    names->name == NULL ? "" : names->name, (now - client.opened) / 1000,
+	    (now - client.active) / 1000, client.unsent, state->is_resp3 ? RESP3 : RESP2,
+	    names->library == NULL ? "" : names->library,
+	    names->version == NULL ? "" : names->version);
+}
+
+static enum verdict client_info(struct resp_request *r)
+{
+	struct text text = { 0 };
+
+	describe_client(&text, r->stream);
+	return text_reply(r, &text);
+}
+
+/* The clients of this instance that speak RESP, as many as fit. */
+static enum verdict client_list(struct resp_request *r)
+{
+	struct client_iterator iterator;
+	struct text text = { 0 };
+	struct stream *stream;
+	bool all = true;
+
+	if (r->words > 0) {
+		struct slice option = resp_next_word(r), type = resp_next_word(r);
+
+		if (!verb_is_word(option, "TYPE") || r->words > 0)
+			return resp_fail_syntax(r);
+		all = verb_is_word(type, "NORMAL");
+	}
+	client_iterator_begin(&iterator, r->instance->loop);
+	while (all && !text.failed && (stream = client_iterator_next(&iterator)) != NULL)
+		if (stream_instance(stream) == r->instance &&
+		    stream_handlers(stream) == &kv_resp_handlers)
+			describe_client(&text, stream);
+	client_iterator_end(&iterator);
+	return text_reply(r, &text);
+}
+
+static enum verdict client_switch(struct resp_request *r)
+{
+	struct slice word = resp_next_word(r);
+
+	return verb_is_word(word, "ON") || verb_is_word(word, "OFF") ? resp_ok(r)
+								     : resp_fail_syntax(r);
+}
+
+static enum verdict client_reply(struct resp_request *r)
+{
+	struct slice word = resp_next_word(r);
+
+	if (verb_is_word(word, "OFF")) {
+		r->client->silent = true;
+	} else if (verb_is_word(word, "SKIP")) {
+		r->client->skips_next = !r->client->silent;
+	} else if (verb_is_word(word, "ON")) {
+		r->client->silent = false;
+		return resp_ok(r);
+	} else {
+		return resp_fail_syntax(r);
+	}
+	return VERDICT_CONTINUE;
+}
+
+enum verdict resp_run_client(struct resp_request *r)
+{
+	static const struct resp_within rows[] = {
+		{ "ID", 0, 0, client_id },
+		{ "GETNAME", 0, 0, client_getname },
+		{ "SETNAME", 1, 1, client_setname },
+		{ "SETINFO", 2, 2, client_setinfo },
+		{ "INFO", 0, 0, client_info },
+		{ "LIST", 0, 2, client_list },
+		{ "NO-EVICT", 1, 1, client_switch },
+		{ "NO-TOUCH", 1, 1, client_switch },
+		{ "REPLY", 1, 1, client_reply },
+		{ 0 },
+	};
+
+	return resp_run_within(r, rows);
+}

@@ -1,0 +1,113 @@
+/* The words of a request, and what many replies have in common. */
+#include "services/resp_request.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kv/command.h"
+#include "kv/verb.h"
+#include "net/frame_resp.h"
+#include "services/resp_words.h"
+
+#define TEXT_MAX \
+	((size_t)512 << 10) /* bytes: a longer reply would end its client as a slow reader */
+
+struct slice resp_next_word(struct resp_request *request)
+{
+	if (request->words == 0)
+		return (struct slice){ "", 0 };
+	request->words--;
+	return resp_word(&request->at);
+}
+
+enum verdict resp_ok(struct resp_request *r)
+{
+	resp_status(r->replies, "OK");
+	return VERDICT_CONTINUE;
+}
+
+enum verdict resp_fail(struct resp_request *r, const char *text)
+{
+	resp_error(r->replies, text);
+	return VERDICT_CONTINUE;
+}
+
+enum verdict resp_fail_syntax(struct resp_request *r)
+{
+	return resp_fail(r, "ERR syntax error");
+}
+
+enum verdict resp_fail_number(struct resp_request *r)
+{
+	return resp_fail(r, "ERR value is not an integer or out of range");
+}
+
+static enum verdict reply_wrong_count(struct resp_request *r, const char *within)
+{
+	char name[2 * COMMAND_NAME_MAX];
+
+	snprintf(name, sizeof(name), "%s|%s", r->command->name, within);
+	for (char *at = name; *at != '\0'; at++)
+		*at = (char)tolower((unsigned char)*at);
+	resp_errorf(r->replies, "ERR wrong number of arguments for '%s' command", name);
+	return VERDICT_CONTINUE;
+}
+
+void resp_pair(struct replies *replies, const char *key, const char *value)
+{
+	resp_text(replies, key);
+	resp_text(replies, value);
+}
+
+void text_add(struct text *text, const char *format, ...)
+{
+	size_t left = text->size - text->length;
+	va_list args;
+	char *more;
+	int length;
+
+	va_start(args, format);
+	length = vsnprintf(text->size == 0 ? NULL : text->bytes + text->length, left, format, args);
+	va_end(args);
+	if ((size_t)length >= left) {
+		size_t size = 2 * text->size + (size_t)length + 1;
+
+		more = size > TEXT_MAX ? NULL : realloc(text->bytes, size);
+		if (more == NULL) {
+			text->failed = true;
+			return;
+		}
+		text->bytes = more;
+		text->size = size;
+		va_start(args, format);
+		vsnprintf(more + text->length, size - text->length, format, args);
+		va_end(args);
+	}
+	text->length += (size_t)length;
+}
+
+enum verdict text_reply(struct resp_request *r, struct text *text)
+{
+	resp_verbatim(r->replies, r->version, (struct slice){ text->bytes, text->length });
+	free(text->bytes);
+	return VERDICT_CONTINUE;
+}
+
+enum verdict resp_run_within(struct resp_request *r, const struct resp_within *rows)
+{
+	struct slice name = resp_next_word(r);
+
+	for (; rows->name != NULL; rows++) {
+		if (!verb_is_word(name, rows->name))
+			continue;
+		if (r->words < rows->least || r->words > rows->most)
+			return reply_wrong_count(r, rows->name);
+		return rows->run(r);
+	}
+	resp_errorf(r->replies, "ERR unknown subcommand '%.*s'. Try %s HELP.",
+	    (int)(name.length > 128 ? 128 : name.length), name.bytes, r->command->name);
+	return VERDICT_CONTINUE;
+}

@@ -1,0 +1,77 @@
+/*
+ * A request for a command about the connection or the server: its words, and the replies that several commands have.
+ */
+#ifndef ECHOD_SERVICES_RESP_REQUEST_H
+#define ECHOD_SERVICES_RESP_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/slice.h"
+#include "net/handlers.h"
+
+struct command;
+struct instance;
+struct kv;
+struct replies;
+struct resp_client;
+struct stream;
+
+#define REDIS_VERSION "7.2.4" /* whose commands these are; clients decide by it what they may ask */
+
+struct resp_request {
+	struct stream *stream;
+	struct instance *instance;
+	struct kv *kv;
+	struct resp_client *client;
+	struct replies *replies;
+	int version; /* of RESP */
+	const struct command *command;
+	/* The words behind the command's name, taken by resp_next_word(): */
+	const char *at;
+	size_t words;
+};
+
+/* The next word; empty at the end. */
+struct slice resp_next_word(struct resp_request *request);
+
+/* Reply OK, or an error, and continue. */
+enum verdict resp_ok(struct resp_request *request);
+enum verdict resp_fail(struct resp_request *request, const char *text);
+enum verdict resp_fail_syntax(struct resp_request *request);
+enum verdict resp_fail_number(struct resp_request *request);
+/* Adds a key and its value. */
+void resp_pair(struct replies *replies, const char *key, const char *value);
+
+/* A command within a command; the last row has no name. */
+struct resp_within {
+	const char *name;
+	size_t least, most; /* words behind it */
+	enum verdict (*run)(struct resp_request *request);
+};
+
+enum verdict resp_run_within(struct resp_request *request, const struct resp_within *rows);
+
+/* A text that is gathered; zeroed = empty. */
+struct text {
+	char *bytes;
+	size_t length, size;
+	bool failed; /* out of memory, or too long */
+};
+
+__attribute__((format(printf, 2, 3))) void text_add(struct text *text, const char *format, ...);
+/* Replies it, frees it and continues. */
+enum verdict text_reply(struct resp_request *request, struct text *text);
+
+/* --- resp_client.c, resp_info.c --- */
+
+enum verdict resp_run_ping(struct resp_request *request);
+enum verdict resp_run_quit(struct resp_request *request);
+enum verdict resp_run_reset(struct resp_request *request);
+enum verdict resp_run_select(struct resp_request *request);
+enum verdict resp_run_auth(struct resp_request *request);
+enum verdict resp_run_hello(struct resp_request *request);
+enum verdict resp_run_client(struct resp_request *request);
+enum verdict resp_run_info(struct resp_request *request);
+
+#endif
