@@ -241,6 +241,21 @@ def test_what_is_not_there_yet(client):
     assert client.call("PING") == b"+PONG\r\n"
 
 
+@pytest.mark.parametrize("line, reply", [
+    (b"GETRANGE a 0 -1", b"$0\r\n\r\n"), (b"SETRANGE a 1 x", b":2\r\n"), (b"INCRBYFLOAT a 1.5", b"$3\r\n1.5\r\n"),
+    (b"SET a 1 KEEPTTL", b"+OK\r\n"), (b"MSET a 1 b 2", b"+OK\r\n"), (b"SET a 1 GET", b"$-1\r\n"), (b"COPY a c", b":0\r\n"),
+    (b"RENAMENX a c", b"-ERR no such key\r\n"), (b"APPEND a x", b":1\r\n"), (b"OBJECT ENCODING a", b"$-1\r\n"),
+    (b"GETEX a", b"$-1\r\n"), (b"DIGEST a", b"$-1\r\n"), (b"MSETNX a 1 b 2", b":1\r\n"), (b"EXPIRETIME a", b":-2\r\n"),
+])  # fmt: skip
+def test_what_has_expired_is_missing(client, line, reply):
+    """It expires within one turn, in which no sweep deletes it."""
+    assert client.call("SET", "long", b"v" * 65000) == b"+OK\r\n"
+    lines = [b"SET a 12345 PX 1"] + [b"SETRANGE long 0 x"] * 900 + [line, b"TTL a", b"DEL a"]
+    client.send(b"".join(map(resp.split, lines)))
+    replies = [client.reply() for _ in lines]
+    assert replies[-3] == reply and replies[-2] in (b":-1\r\n", b":-2\r\n")
+
+
 # --- storage ---
 
 
