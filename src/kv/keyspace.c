@@ -293,9 +293,11 @@ bool keyspace_get(struct keyspace *keyspace, const struct table_key *key, struct
 {
 	if (keyspace->uncommitted.count > 0)
 		note_commit(keyspace, uncommitted_commit(&keyspace->uncommitted, key));
-	if (table_get(keyspace->table, key, item) == -1)
-		return false;
-	return item->expires == 0 || !expire_if_due(keyspace, key, item);
+	if (table_get(keyspace->table, key, item) == 0 &&
+	    (item->expires == 0 || !expire_if_due(keyspace, key, item)))
+		return true;
+	*item = (struct item){ 0 }; /* it may be that of another key with the same tag */
+	return false;
 }
 
 /* The commit that all changes rest on. */

@@ -46,7 +46,7 @@ struct keyspace {
 
 /* --- for commands --- */
 
-/* Whether the key exists, and its item, which is valid until the next change. */
+/* Whether the key exists, and its item, which is valid until the next change; that of a missing key is empty. */
 bool keyspace_get(struct keyspace *keyspace, const struct table_key *key, struct item *item);
 
 /*

@@ -41,15 +41,6 @@ enum kv_status redis_keep_bytes(
 	return KV_OK;
 }
 
-/* As keyspace_get(), with an empty item for a missing key. */
-static bool get(struct keyspace *keyspace, const struct table_key *key, struct item *item)
-{
-	if (keyspace_get(keyspace, key, item))
-		return true;
-	*item = (struct item){ 0 }; /* it may be one that has expired */
-	return false;
-}
-
 /* --- options --- */
 
 /* A time of expiry, as an option gives it: EX s, PX ms, EXAT s, PXAT ms. */
@@ -185,7 +176,7 @@ enum kv_status redis_set(
 	status = read_expiry(keyspace, &o.expiry, &expires);
 	if (status != KV_OK)
 		return status;
-	exists = get(keyspace, &call->key, &item);
+	exists = keyspace_get(keyspace, &call->key, &item);
 	if (o.get && (status = verb_take_value(keyspace, call, result)) == KV_NO_MEMORY)
 		return status;
 	if ((o.missing && exists) || (o.existing && !exists) ||
@@ -288,7 +279,7 @@ enum kv_status redis_mset(
 		struct item item = { 0 };
 		struct slice value;
 		struct table_key key = pair_of(keyspace, call, n, &value);
-		bool exists = get(keyspace, &key, &item);
+		bool exists = keyspace_get(keyspace, &key, &item);
 		struct slice expires = { (const char *)&item.expires, sizeof(item.expires) };
 		enum kv_status refusal;
 
@@ -324,7 +315,7 @@ enum kv_status redis_getrange(
 	int64_t first = call->numbers[0], last = call->numbers[1], length;
 	struct item item = { 0 };
 
-	get(keyspace, &call->key, &item);
+	keyspace_get(keyspace, &call->key, &item);
 	length = (int64_t)item.value.length;
 	result->kind = KV_BYTES;
 	result->bytes = (struct slice){ "", 0 };
@@ -353,7 +344,7 @@ enum kv_status redis_setrange(
 
 	if (offset < 0)
 		return redis_refuse(result, "offset is out of range");
-	get(keyspace, &call->key, &item);
+	keyspace_get(keyspace, &call->key, &item);
 	if (part.length == 0)
 		return verb_integer(result, (int64_t)item.value.length);
 	if ((uint64_t)offset > keyspace->max_value ||
@@ -424,7 +415,7 @@ enum kv_status redis_incrbyfloat(
 	enum kv_status status;
 	struct slice value;
 
-	if ((get(keyspace, &call->key, &item) && !read_float(item.value, &number)) ||
+	if ((keyspace_get(keyspace, &call->key, &item) && !read_float(item.value, &number)) ||
 	    !read_float(call->args[0], &by))
 		return redis_refuse(result, "value is not a valid float");
 	number += by;

@@ -197,3 +197,15 @@ def test_a_read_only_store_shows_no_expired_key(echod, faults):
         faults.wal.clear()
         harness.wait_until(lambda: client.ask(b"SET b 1") == b"OK", "the disk works again")
         harness.wait_until(lambda: client.ask(b"DBSIZE") == b"1", "it is swept")
+
+
+@pytest.mark.parametrize("verb", [b"INCR", b"APPEND", b"DECRBY"])
+def test_a_new_key_has_no_expiry_of_another_one(echod, verb):
+    """Of thousands, some have the same tag as an entry of their bucket."""
+    with echod({"kv": {"listen": KV}}).kv() as client:
+        count = 4000
+        client.send(b"".join(b"SETEX old%d 1000 1\n" % n for n in range(count)))
+        assert client.lines(count) == [b"OK\n"] * count
+        more = b"" if verb == b"INCR" else b" 1"
+        client.send(b"".join(b"%s new%d%s\nTTL new%d\n" % (verb, n, more, n) for n in range(count)))
+        assert client.lines(2 * count)[1::2] == [b"NEVER\n"] * count
