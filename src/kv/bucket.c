@@ -372,7 +372,7 @@ size_t bucket_unused_newcomer(struct bucket *bucket, size_t *proven)
 		if ((slot & (MARK_PROVEN | MARK_USED)) == 0)
 			return n;
 		if (!(slot & MARK_PROVEN)) {
-			slot_put(bucket, n, slot ^ (MARK_PROVEN | MARK_USED));
+			slot_put(bucket, n, slot | MARK_PROVEN);
 			++*proven;
 		}
 	}

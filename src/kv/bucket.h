@@ -78,8 +78,8 @@ int bucket_replace(struct bucket *bucket, size_t n, const struct item *item, str
 struct moved_entry bucket_delete(struct bucket *bucket, size_t n, struct slabs *slabs);
 
 /*
- * For eviction (table.c), which knows four kinds of entries: newcomers and proven ones, used since the hand has passed or
- * not. An entry is a newcomer when it is added, and keeps its kind when it is replaced or moved.
+ * Marks, for eviction (table_victim() says how it works). An entry is added as a newcomer without a use; it keeps its marks
+ * when it is replaced or moved.
  */
 void bucket_mark_used(struct bucket *bucket, size_t n);
 void bucket_mark_proven(struct bucket *bucket, size_t n);
@@ -89,15 +89,15 @@ bool bucket_is_proven(const struct bucket *bucket, size_t n);
 bool bucket_recall(struct bucket *bucket, uint64_t hash);
 
 /*
- * The slot of a newcomer that is not used, after used ones before it have become proven; these are added to *proven.
- * SLOT_NONE when there is none.
+ * The slot of a newcomer that was not used, or SLOT_NONE. Used ones in front of it become proven, and are added to
+ * *proven.
  */
 size_t bucket_unused_newcomer(struct bucket *bucket, size_t *proven);
 
-/* The slot of a proven entry that is not used; if there is none the others are from now on not used, and SLOT_NONE. */
+/* The slot of a proven entry that was not used. If there is none, SLOT_NONE, and all lose the mark of their use. */
 size_t bucket_unused_proven(struct bucket *bucket);
 
-/* Remembers that the entry of slot n is evicted. Its user deletes it. */
+/* Remembers that the entry of slot n is evicted, which the caller deletes. */
 void bucket_note_eviction(struct bucket *bucket, size_t n);
 
 /* Corrects the slot of an entry that is in this bucket and has moved. */

@@ -22,7 +22,7 @@
 #define SEGMENT_SIZE (SEGMENT_BUCKETS * sizeof(struct bucket))
 #define DIRECTORY_LEVELS 48
 
-#define NEWCOMERS_PER 6 /* one of so many entries may be a newcomer */
+#define NEWCOMERS_PER 5 /* one of so many entries may be a newcomer */
 #define HAND_STEPS_MAX 64
 
 struct table {
@@ -295,6 +295,7 @@ int table_set(struct table *table, const struct table_key *key, const struct ite
 	table->entries++;
 	if (table->evicts && bucket_recall(bucket, key->hash)) {
 		bucket_mark_proven(bucket, bucket_count(bucket) - 1);
+		bucket_mark_used(bucket, bucket_count(bucket) - 1);
 		table->proven++;
 	}
 	table_grow(table);
@@ -325,13 +326,15 @@ void table_set_eviction(struct table *table, bool evicts)
 }
 
 /*
- * Which entry goes is decided as in S3-FIFO (Yang et al. 2023), with hands that go round the buckets in the place of its queues, and
- * marks in the slots. What is added is a newcomer. Of newcomers there are only a few, so that one that is never used
- * goes soon, and a scan pushes out nothing else; those that are used when the hand comes by have proven themselves.
- * Among the proven ones the hand takes the first that was not used since it came by last (CLOCK). The last two that each
- * bucket has lost are remembered by their tags: who comes back so soon is proven at once. The marks and these tags
- * are bits of the bucket that have no other use, so an entry pays nothing for them. tests/bench/README has the hit
- * ratios.
+ * Which entry goes is decided as in S3-FIFO (Yang et al. 2023), but hands that go round the buckets take the place of its
+ * queues. An entry is added as a newcomer. Newcomers are kept to a fifth of all entries, so that one that is not used goes
+ * soon, and a scan pushes out little else. One that was used when the hand comes by has proven itself. Among the proven
+ * entries, the hand takes the first that was not used since it last came by (CLOCK). A bucket remembers the tags of the
+ * last two entries that it has lost: one that comes back so soon is proven at once. The marks are bits of the slot and
+ * the tags bytes of the bucket that nothing else needs, so an entry pays nothing for them.
+ *
+ * More newcomers suit a change of what is popular, fewer suit what stays popular. tests/bench/policies compares this with
+ * others; tests/bench/cache with Redis and memcached.
  */
 int table_victim(struct table *table, struct table_key *key)
 {
