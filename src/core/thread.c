@@ -47,7 +47,7 @@ void monitor_unlock(struct monitor *monitor)
 
 void monitor_signal(struct monitor *monitor)
 {
-	pthread_cond_signal(&monitor->change);
+	pthread_cond_broadcast(&monitor->change);
 }
 
 void monitor_wait(struct monitor *monitor, int64_t until_ms)

@@ -21,6 +21,7 @@
 #define SLICE 65536 /* keys of a transaction: bounds SQLite's journal */
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 10000
+#define FINISH_MS 2000 /* at a stop; a disk may be slow */
 
 struct checkpoint {
 	pthread_t thread;
@@ -32,6 +33,7 @@ struct checkpoint {
 	struct error backup_error;
 	bool backup_failed;
 	struct checkpoint_status status;
+	bool ended;     /* the thread has */
 	bool finishing; /* to be stopped when nothing is left, or a try fails */
 	atomic_bool stopping;
 	/* The thread's own: */
@@ -295,6 +297,8 @@ static void *run(void *arg)
 			monitor_wait(&checkpoint->monitor, retry);
 		pause = pause * 2 < RETRY_MAX_MS ? pause * 2 : RETRY_MAX_MS;
 	}
+	checkpoint->ended = true;
+	monitor_signal(&checkpoint->monitor);
 	monitor_unlock(&checkpoint->monitor);
 	return NULL;
 }
@@ -381,12 +385,17 @@ void checkpoint_poll(struct checkpoint *checkpoint, struct checkpoint_status *st
 
 void checkpoint_stop(struct checkpoint *checkpoint, bool finish)
 {
+	int64_t end = clock_ms() + FINISH_MS;
+
 	if (checkpoint == NULL)
 		return;
 	monitor_lock(&checkpoint->monitor);
 	checkpoint->finishing = true;
 	checkpoint->stopping = !finish;
 	monitor_signal(&checkpoint->monitor);
+	while (!checkpoint->stopping && !checkpoint->ended && clock_ms() < end)
+		monitor_wait(&checkpoint->monitor, end);
+	checkpoint->stopping = true;
 	monitor_unlock(&checkpoint->monitor);
 	pthread_join(checkpoint->thread, NULL);
 	checkpoint_free(checkpoint);

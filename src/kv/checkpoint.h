@@ -46,8 +46,8 @@ int checkpoint_backup_result(struct checkpoint *checkpoint, uint64_t *keys, stru
 void checkpoint_poll(struct checkpoint *checkpoint, struct checkpoint_status *status);
 
 /*
- * Ends the thread. With `finish`, it first moves what was submitted, unless it fails; otherwise a transaction that is
- * under way is rolled back. NULL is fine.
+ * Ends the thread. With `finish`, it first moves what was submitted, unless it fails or takes two seconds. A transaction
+ * that is under way then is rolled back. NULL is fine.
  */
 void checkpoint_stop(struct checkpoint *checkpoint, bool finish);
 
