@@ -104,13 +104,13 @@ struct arg {
 };
 
 enum command_flags {
-	COMMAND_GROWS = 1,   /* may need memory; it is checked against max_value */
-	COMMAND_LOCAL = 2,   /* is answered by the connection: it has no run() */
-	COMMAND_TERSE = 4,   /* lines call a wrong number of words an unknown command */
-	COMMAND_WRITES = 8,  /* may change keys; implied by COMMAND_GROWS */
-	COMMAND_LINES = 16,  /* lines alone have it */
-	COMMAND_TAKES = 64,  /* replies the value before, which is gone then */
-	COMMAND_PARENT = 32, /* its first argument is the name of a command within it */
+	COMMAND_GROWS = 1,      /* may need memory; its arguments are checked against max_value */
+	COMMAND_LOCAL = 2,      /* the connection replies to it: it has no run() */
+	COMMAND_TERSE = 4,      /* lines call a wrong number of words an unknown command */
+	COMMAND_WRITES = 8,     /* may change keys; implied by COMMAND_GROWS */
+	COMMAND_LINES = 16,     /* clients of Redis do not have it */
+	COMMAND_PARENT = 32,    /* its first argument is the name of a command within it */
+	COMMAND_OLD_VALUE = 64, /* replies the value that it deletes or replaces */
 };
 
 /* What a protocol with types replies to a status that is no error. */

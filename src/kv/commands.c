@@ -24,9 +24,19 @@ bool verb_is_equal(struct slice a, struct slice b)
 	return a.length == b.length && (a.length == 0 || memcmp(a.bytes, b.bytes, a.length) == 0);
 }
 
+bool verb_is_word(struct slice word, const char *name)
+{
+	return word.length == strlen(name) && strncasecmp(word.bytes, name, word.length) == 0;
+}
+
 int64_t verb_digest(struct slice value)
 {
 	return (int64_t)XXH3_64bits(value.bytes, value.length);
+}
+
+void verb_write_digest(struct slice value, char hex[17])
+{
+	snprintf(hex, 17, "%016" PRIx64, (uint64_t)verb_digest(value));
 }
 
 enum kv_status verb_put(
@@ -51,6 +61,11 @@ enum kv_status verb_integer(struct kv_result *result, int64_t number)
 	result->kind = KV_INTEGER;
 	result->integer = number;
 	return KV_OK;
+}
+
+enum kv_status verb_seconds(struct kv_result *result, int64_t ms)
+{
+	return verb_integer(result, ms / 1000 + (ms % 1000 >= 500));
 }
 
 /* --- values --- */
@@ -106,29 +121,35 @@ static enum kv_status run_setex(
 	return verb_put(keyspace, &call->key, call->args[1], expires);
 }
 
-enum kv_status verb_take_value(
+enum kv_status verb_copy_bytes(
+    struct keyspace *keyspace, struct slice bytes, struct kv_result *result)
+{
+	struct list *list = keyspace_list(keyspace);
+	struct list_item copy;
+	size_t at = 0;
+
+	if (list_add(list, KV_BYTES, bytes) == -1)
+		return KV_NO_MEMORY;
+	list_next(list, &at, &copy);
+	result->kind = KV_BYTES;
+	result->bytes = copy.bytes;
+	return KV_OK;
+}
+
+enum kv_status verb_copy_value(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
-	struct list_item value;
-	struct list *copy;
 	struct item item;
-	size_t at = 0;
 
 	if (!keyspace_get(keyspace, &call->key, &item))
 		return KV_NOT_FOUND;
-	copy = keyspace_list(keyspace);
-	if (list_add(copy, KV_BYTES, item.value) == -1)
-		return KV_NO_MEMORY;
-	list_next(copy, &at, &value);
-	result->kind = KV_BYTES;
-	result->bytes = value.bytes;
-	return KV_OK;
+	return verb_copy_bytes(keyspace, item.value, result);
 }
 
 static enum kv_status run_getdel(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
-	enum kv_status status = verb_take_value(keyspace, call, result);
+	enum kv_status status = verb_copy_value(keyspace, call, result);
 
 	if (status == KV_OK)
 		keyspace_delete(keyspace, &call->key);
@@ -138,7 +159,7 @@ static enum kv_status run_getdel(
 static enum kv_status run_getset(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
-	enum kv_status status = verb_take_value(keyspace, call, result), set;
+	enum kv_status status = verb_copy_value(keyspace, call, result), set;
 
 	if (status == KV_NO_MEMORY)
 		return status;
@@ -200,8 +221,8 @@ static enum kv_status run_cas(
 	(void)result;
 	if (!keyspace_get(keyspace, &call->key, &item))
 		return KV_NOT_FOUND;
-	snprintf(hex, sizeof(hex), "%016" PRIx64, (uint64_t)verb_digest(item.value));
-	if (call->args[0].length != 16 || strncasecmp(call->args[0].bytes, hex, 16) != 0)
+	verb_write_digest(item.value, hex);
+	if (!verb_is_word(call->args[0], hex))
 		return KV_CHANGED;
 	return verb_put(keyspace, &call->key, call->args[1], item.expires);
 }
@@ -271,6 +292,16 @@ static enum kv_status run_decrby(
 
 /* --- expiry --- */
 
+enum kv_status verb_set_expiry(struct keyspace *keyspace, const struct table_key *key,
+    const struct item *item, int64_t expires)
+{
+	const struct item changed = { item->value, expires };
+
+	if (expires <= keyspace_now(keyspace))
+		return keyspace_delete(keyspace, key) ? KV_OK : KV_NOT_FOUND;
+	return keyspace_put(keyspace, key, &changed) == 0 ? KV_OK : KV_FULL;
+}
+
 static enum kv_status set_expiry(
     struct keyspace *keyspace, const struct table_key *key, int64_t expires)
 {
@@ -278,10 +309,7 @@ static enum kv_status set_expiry(
 
 	if (!keyspace_get(keyspace, key, &item))
 		return KV_NOT_FOUND;
-	if (expires <= keyspace_now(keyspace))
-		return keyspace_delete(keyspace, key) ? KV_OK : KV_NOT_FOUND;
-	item.expires = expires;
-	return keyspace_put(keyspace, key, &item) == 0 ? KV_OK : KV_FULL;
+	return verb_set_expiry(keyspace, key, &item, expires);
 }
 
 /* EXPIRE and PEXPIRE. */
@@ -329,15 +357,12 @@ static enum kv_status run_pttl(
 	return verb_integer(result, item.expires - keyspace_now(keyspace));
 }
 
-/* Rounded, as Redis does it. */
 static enum kv_status run_ttl(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
 	enum kv_status status = run_pttl(keyspace, call, result);
 
-	if (status == KV_OK)
-		result->integer = result->integer / 1000 + (result->integer % 1000 >= 500);
-	return status;
+	return status == KV_OK ? verb_seconds(result, result->integer) : status;
 }
 
 /* --- keys --- */
@@ -516,11 +541,6 @@ enum kv_status verb_keys(
 	return match.failed ? KV_NO_MEMORY : KV_OK;
 }
 
-bool verb_is_word(struct slice word, const char *name)
-{
-	return word.length == strlen(name) && strncasecmp(word.bytes, name, word.length) == 0;
-}
-
 /* The options of SCAN: MATCH pattern, COUNT n. */
 static enum kv_status read_scan_options(
     const struct call *call, const struct slice **pattern, int64_t *count)
@@ -618,34 +638,15 @@ static enum kv_status run_help(
 
 #define NAME(name_) .name = (name_), .name_length = sizeof(name_) - 1
 /* Arguments. */
-#define KEY                          \
-	{                            \
-		ARG_KEY, 0, "key", 0 \
-	}
-#define KEYS                                \
-	{                                   \
-		ARG_KEY, ARG_MANY, "key", 0 \
-	}
-#define NEW_KEY                         \
-	{                               \
-		ARG_KEY, 0, "newkey", 0 \
-	}
-#define VALUE                           \
-	{                               \
-		ARG_REST, 0, "value", 0 \
-	}
-#define NUMBER                         \
-	{                              \
-		ARG_INTEGER, 0, "n", 0 \
-	}
-#define SECONDS                                  \
-	{                                        \
-		ARG_DURATION, 0, "seconds", 1000 \
-	}
-#define MS                               \
-	{                                \
-		ARG_DURATION, 0, "ms", 1 \
-	}
+/* clang-format off */
+#define KEY { ARG_KEY, 0, "key", 0 }
+#define KEYS { ARG_KEY, ARG_MANY, "key", 0 }
+#define NEW_KEY { ARG_KEY, 0, "newkey", 0 }
+#define VALUE { ARG_REST, 0, "value", 0 }
+#define NUMBER { ARG_INTEGER, 0, "n", 0 }
+#define SECONDS { ARG_DURATION, 0, "seconds", 1000 }
+#define MS { ARG_DURATION, 0, "ms", 1 }
+/* clang-format on */
 
 const struct command commands[] = {
 	{ NAME("GET"), .args = { KEY }, .flags = COMMAND_TERSE, .run = run_get,
@@ -678,9 +679,9 @@ const struct command commands[] = {
 	{ NAME("PSETEX"), .args = { KEY, MS, VALUE }, .flags = COMMAND_GROWS, .run = run_setex,
 	    .help = "Sets the key to the value; it expires after that time." },
 	{ NAME("GETDEL"), .args = { KEY }, .run = run_getdel,
-	    .flags = COMMAND_WRITES | COMMAND_TAKES,
+	    .flags = COMMAND_WRITES | COMMAND_OLD_VALUE,
 	    .help = "The value of the key, which is deleted." },
-	{ NAME("GETSET"), .args = { KEY, VALUE }, .flags = COMMAND_GROWS | COMMAND_TAKES,
+	{ NAME("GETSET"), .args = { KEY, VALUE }, .flags = COMMAND_GROWS | COMMAND_OLD_VALUE,
 	    .run = run_getset, .help = "Sets the key to the value; the value before." },
 	{ NAME("APPEND"), .args = { KEY, VALUE }, .flags = COMMAND_GROWS, .run = run_append,
 	    .help = "Appends to the value; its new length." },

@@ -41,7 +41,7 @@ static enum kv_status read_expire_options(struct keyspace *keyspace, const struc
 			int length = snprintf(copy, sizeof(copy), "%s%.*s", text,
 			    (int)(word.length > 128 ? 128 : word.length), word.bytes);
 
-			return redis_keep_bytes(keyspace, (struct slice){ copy, (size_t)length },
+			return verb_copy_bytes(keyspace, (struct slice){ copy, (size_t)length },
 				   result) == KV_OK
 				   ? KV_INVALID
 				   : KV_NO_MEMORY;
@@ -84,10 +84,7 @@ static enum kv_status set_expiry(struct keyspace *keyspace, const struct call *c
 		return KV_NOT_FOUND;
 	if (!expiry_allowed(&o, item.expires, expires))
 		return KV_CHANGED;
-	if (expires <= keyspace_now(keyspace))
-		return keyspace_delete(keyspace, &call->key) ? KV_OK : KV_NOT_FOUND;
-	item.expires = expires;
-	return keyspace_put(keyspace, &call->key, &item) == 0 ? KV_OK : KV_FULL;
+	return verb_set_expiry(keyspace, &call->key, &item, expires);
 }
 
 enum kv_status redis_expire(
@@ -143,9 +140,7 @@ enum kv_status redis_expiretime(
 {
 	enum kv_status status = redis_pexpiretime(keyspace, call, result);
 
-	if (status == KV_OK)
-		result->integer = result->integer / 1000 + (result->integer % 1000 >= 500);
-	return status;
+	return status == KV_OK ? verb_seconds(result, result->integer) : status;
 }
 
 /* --- keys --- */

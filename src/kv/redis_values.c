@@ -26,21 +26,6 @@ enum kv_status redis_refuse_syntax(struct kv_result *result)
 	return redis_refuse(result, "syntax error");
 }
 
-enum kv_status redis_keep_bytes(
-    struct keyspace *keyspace, struct slice bytes, struct kv_result *result)
-{
-	struct list *list = keyspace_list(keyspace);
-	struct list_item copy;
-	size_t at = 0;
-
-	if (list_add(list, KV_BYTES, bytes) == -1)
-		return KV_NO_MEMORY;
-	list_next(list, &at, &copy);
-	result->kind = KV_BYTES;
-	result->bytes = copy.bytes;
-	return KV_OK;
-}
-
 /* --- options --- */
 
 /* A time of expiry, as an option gives it: EX s, PX ms, EXAT s, PXAT ms. */
@@ -49,8 +34,8 @@ struct expiry_option {
 	struct slice number;
 };
 
-/* Takes the option at *n, which advances to its last word, if it is one. */
-static bool take_expiry(const struct call *call, size_t *n, struct expiry_option *expiry)
+/* Parses the option at *n and advances *n to its last word. false: it is no such option, or contradicts another one. */
+static bool parse_expiry(const struct call *call, size_t *n, struct expiry_option *expiry)
 {
 	static const char units[][5] = { "EX", "PX", "EXAT", "PXAT" };
 
@@ -87,13 +72,13 @@ static enum kv_status read_expiry(
 	return KV_OK;
 }
 
-/* IFEQ value, IFNE value, IFDEQ digest, IFDNE digest. */
+/* A condition on the present value: IFEQ value, IFNE value, IFDEQ digest, IFDNE digest. */
 struct comparison {
 	bool given, digest, differs;
 	struct slice operand;
 };
 
-static bool take_comparison(const struct call *call, size_t *n, struct comparison *comparison)
+static bool parse_comparison(const struct call *call, size_t *n, struct comparison *comparison)
 {
 	static const char names[][6] = { "IFEQ", "IFNE", "IFDEQ", "IFDNE" };
 
@@ -108,11 +93,6 @@ static bool take_comparison(const struct call *call, size_t *n, struct compariso
 	return false;
 }
 
-static void write_digest(struct slice value, char hex[17])
-{
-	snprintf(hex, 17, "%016" PRIx64, (uint64_t)verb_digest(value));
-}
-
 static bool compare(const struct comparison *comparison, bool exists, struct slice value)
 {
 	char hex[17];
@@ -123,7 +103,7 @@ static bool compare(const struct comparison *comparison, bool exists, struct sli
 	if (!exists)
 		return comparison->differs;
 	if (comparison->digest) {
-		write_digest(value, hex);
+		verb_write_digest(value, hex);
 		same = verb_is_word(comparison->operand, hex);
 	} else {
 		same = verb_is_equal(value, comparison->operand);
@@ -152,8 +132,8 @@ static bool read_set_options(const struct call *call, struct set_options *o)
 			o->get = true;
 		else if (verb_is_word(word, "KEEPTTL"))
 			o->keep = true;
-		else if (!take_expiry(call, &n, &o->expiry) &&
-			 !take_comparison(call, &n, &o->comparison))
+		else if (!parse_expiry(call, &n, &o->expiry) &&
+			 !parse_comparison(call, &n, &o->comparison))
 			return false;
 	}
 	return o->missing + o->existing + o->comparison.given <= 1 &&
@@ -177,7 +157,7 @@ enum kv_status redis_set(
 	if (status != KV_OK)
 		return status;
 	exists = keyspace_get(keyspace, &call->key, &item);
-	if (o.get && (status = verb_take_value(keyspace, call, result)) == KV_NO_MEMORY)
+	if (o.get && (status = verb_copy_value(keyspace, call, result)) == KV_NO_MEMORY)
 		return status;
 	if ((o.missing && exists) || (o.existing && !exists) ||
 	    !compare(&o.comparison, exists, item.value))
@@ -203,14 +183,14 @@ enum kv_status redis_getex(
 	for (size_t n = 0; n < call->more_count; n++)
 		if (verb_is_word(call->more[n], "PERSIST"))
 			persist = true;
-		else if (!take_expiry(call, &n, &expiry))
+		else if (!parse_expiry(call, &n, &expiry))
 			return redis_refuse_syntax(result);
 	if (persist && *expiry.unit != '\0')
 		return redis_refuse_syntax(result);
 	status = read_expiry(keyspace, &expiry, &expires);
 	if (status != KV_OK)
 		return status;
-	status = verb_take_value(keyspace, call, result);
+	status = verb_copy_value(keyspace, call, result);
 	if (status != KV_OK || (expires == 0 && !persist))
 		return status;
 	if (expires != 0 && expires <= keyspace_now(keyspace)) {
@@ -423,7 +403,7 @@ enum kv_status redis_incrbyfloat(
 		return redis_refuse(result, "increment would produce NaN or Infinity");
 	value = (struct slice){ text, write_float(number, text, sizeof(text)) };
 	status = verb_put(keyspace, &call->key, value, item.expires);
-	return status == KV_OK ? redis_keep_bytes(keyspace, value, result) : status;
+	return status == KV_OK ? verb_copy_bytes(keyspace, value, result) : status;
 }
 
 enum kv_status redis_digest(
@@ -434,8 +414,8 @@ enum kv_status redis_digest(
 
 	if (!keyspace_get(keyspace, &call->key, &item))
 		return KV_NOT_FOUND;
-	write_digest(item.value, hex);
-	return redis_keep_bytes(keyspace, (struct slice){ hex, 16 }, result);
+	verb_write_digest(item.value, hex);
+	return verb_copy_bytes(keyspace, (struct slice){ hex, 16 }, result);
 }
 
 enum kv_status redis_delex(
@@ -445,7 +425,7 @@ enum kv_status redis_delex(
 	struct item item;
 
 	for (size_t n = 0; n < call->more_count; n++)
-		if (!take_comparison(call, &n, &comparison))
+		if (!parse_comparison(call, &n, &comparison))
 			return redis_refuse_syntax(result);
 	if (!keyspace_get(keyspace, &call->key, &item))
 		return KV_NOT_FOUND;

@@ -40,8 +40,5 @@ REDIS_VERB(redis_setrange);
 /* The request is wrong, KV_INVALID; the text is constant, or in keyspace_list(). */
 enum kv_status redis_refuse(struct kv_result *result, const char *text);
 enum kv_status redis_refuse_syntax(struct kv_result *result);
-/* Makes a copy of the bytes what the result carries; it is in keyspace_list(). */
-enum kv_status redis_keep_bytes(
-    struct keyspace *keyspace, struct slice bytes, struct kv_result *result);
 
 #endif

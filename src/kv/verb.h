@@ -7,13 +7,15 @@
 
 #include "kv/command.h"
 
+struct item;
 struct list;
 
 bool verb_is_equal(struct slice a, struct slice b);
 /* Whether it is that name, in any case. */
 bool verb_is_word(struct slice word, const char *name);
-/* XXH3-64. */
+/* XXH3 with 64 bits, as a number and as a string of 16 hexadecimal digits. */
 int64_t verb_digest(struct slice value);
+void verb_write_digest(struct slice value, char hex[17]);
 
 /* Sets the key, unless the value is too long. */
 enum kv_status verb_put(
@@ -21,13 +23,22 @@ enum kv_status verb_put(
 /* Adds to the number that is the value; the new one is the result. */
 enum kv_status verb_add(
     struct keyspace *keyspace, const struct table_key *key, int64_t by, struct kv_result *result);
-/* Makes a copy of the call's value the result, because it ends with a change; it is in keyspace_list(). */
-enum kv_status verb_take_value(
+/* Replaces the item of a key that keyspace_get() has found by one with that expiry; deletes the key if that is past. */
+enum kv_status verb_set_expiry(struct keyspace *keyspace, const struct table_key *key,
+    const struct item *item, int64_t expires);
+
+/* Makes a copy of the bytes the result; keyspace_list() owns it. */
+enum kv_status verb_copy_bytes(
+    struct keyspace *keyspace, struct slice bytes, struct kv_result *result);
+/* Does that with the value of the call's key, because the next change frees the value. */
+enum kv_status verb_copy_value(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result);
 
 /* Results, with KV_OK. */
 enum kv_status verb_text(struct kv_result *result, const char *text);
 enum kv_status verb_integer(struct kv_result *result, int64_t number);
+/* Seconds, rounded as Redis does. */
+enum kv_status verb_seconds(struct kv_result *result, int64_t ms);
 enum kv_status verb_list(const struct list *list, struct kv_result *result);
 
 #define VERB_PAGE 10 /* keys, unless the client asks for another number */

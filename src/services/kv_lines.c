@@ -133,7 +133,7 @@ static enum verdict serve(struct instance *instance, struct lines_client *client
 		replies_text(replies, call->command->done);
 		return VERDICT_CLOSE;
 	}
-	if (call->command->flags & COMMAND_TAKES && refuses_value(kv->engine, call, replies))
+	if (call->command->flags & COMMAND_OLD_VALUE && refuses_value(kv->engine, call, replies))
 		return VERDICT_CONTINUE;
 	kv->engine->ops->submit(kv->engine, call, &result);
 	if (call->command->flags & COMMAND_GROWS && (result.status == KV_FULL || kv->is_full))
