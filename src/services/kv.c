@@ -1,6 +1,6 @@
 /*
- * kv: a key-value store. An instance's configuration, its engine and the engine's host, what is reported of it, and
- * what its log says about memory. kv_lines.c is its protocol.
+ * kv: a key-value store. An instance's configuration, its engine and the engine's host, its backups, and its messages
+ * and metrics. kv_lines.c and kv_resp.c are its protocols.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -75,7 +75,7 @@ static const struct option_row kv_rows[] = {
 void kv_note_growth(const struct instance *instance, const struct call *call, enum kv_status status)
 {
 	struct kv *kv = instance->state;
-	size_t limit = (size_t)((const struct kv_conf *)instance->conf)->max_memory;
+	size_t limit = (size_t)kv->max_memory;
 	size_t bytes = call->key.length;
 	struct engine_stats stats;
 
@@ -97,7 +97,7 @@ void kv_note_growth(const struct instance *instance, const struct call *call, en
 	}
 	if (status != KV_OK)
 		return;
-	/* It has worked, but may have needed no memory: there is room only if the smallest refused one fits. */
+	/* A change that needs no memory succeeds in a full store, too: there is room only if the smallest refused one fits. */
 	kv->engine->ops->stats(kv->engine, &stats);
 	if (limit != 0 && stats.table.memory + kv->smallest > limit)
 		return;
@@ -158,17 +158,17 @@ static void kv_loaded(void *arg)
 	loop_announce_start(instance->loop);
 }
 
-/* A load that is stuck is not reported, so that the service manager's patience ends. */
-static void kv_tell_progress(void *arg)
+/* A load that makes no progress is not reported, so that the service manager's timeout ends it. */
+static void kv_notify_progress(void *arg)
 {
 	struct instance *instance = arg;
 	struct kv *kv = instance->state;
 	struct engine_stats stats;
 
 	kv->engine->ops->stats(kv->engine, &stats);
-	if (stats.loaded != kv->told)
+	if (stats.loaded != kv->notified)
 		notify_step("Loading the store of %s: %" PRIu64, instance->name, stats.loaded);
-	kv->told = stats.loaded;
+	kv->notified = stats.loaded;
 	task_schedule(kv->progress, PROGRESS_MS);
 }
 
@@ -258,7 +258,7 @@ static int kv_start(struct instance *instance, struct error *error)
 	loads = kv->engine->ops->state(kv->engine, error) == ENGINE_LOADING;
 	kv->work = task_new(instance->loop, kv->engine->fd, kv->engine->ops->work, kv->engine);
 	if (loads)
-		kv->progress = task_new(instance->loop, -1, kv_tell_progress, instance);
+		kv->progress = task_new(instance->loop, -1, kv_notify_progress, instance);
 	if (kv->work == NULL || (loads && kv->progress == NULL)) {
 		error_memory(error);
 		goto fail;

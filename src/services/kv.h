@@ -1,6 +1,6 @@
 /*
- * An instance of the kv service, as kv.c (its life) and kv_lines.c (its protocol) share it. kv.c owns it, from
- * kv_start() to kv_stop().
+ * An instance of the kv service, which kv.c (its life), kv_lines.c and kv_resp.c (its protocols) and kv_listing.c share.
+ * kv.c owns it, from kv_start() to kv_stop().
  */
 #ifndef ECHOD_SERVICES_KV_H
 #define ECHOD_SERVICES_KV_H
@@ -25,13 +25,13 @@ struct kv {
 	struct engine *engine;
 	struct task *work;     /* of the engine */
 	struct task *progress; /* while its store is being loaded; else NULL */
-	uint64_t told;         /* engine_stats.loaded, when the service manager was last told */
+	uint64_t notified;     /* engine_stats.loaded in the last message to the service manager */
 	struct call_limits limits;
 	struct command_index redis; /* the commands of clients in RESP */
 	int64_t max_memory;         /* bytes, 0 = no limit */
 	int64_t started;            /* ms */
-	uint64_t requests;          /* of these clients */
-	/* Who waits for a backup; NULL = nobody: */
+	uint64_t requests;          /* in RESP, since the start */
+	/* Called at the end of a backup; NULL = no caller waits for it: */
 	void (*backup_done)(void *arg, const struct error *error, const char *sentence);
 	void *backup_arg;
 	char *backup;         /* its directory; NULL = none is being made */

@@ -127,7 +127,7 @@ static int collect_part(struct kv *kv, struct listing *listing, const struct kv_
 	return items.lost ? -1 : 0;
 }
 
-/* A part that has no items: all that is replied is how the last one has ended. */
+/* A part that has no items: only the result of the last part is replied. */
 static bool end_part(
     struct kv *kv, struct listing *listing, struct kv_result *result, struct replies *replies)
 {
@@ -218,7 +218,7 @@ bool kv_listing_continue(struct kv *kv, struct listing *listing, struct replies 
 
 	if (listing->complete)
 		return send_collected(kv, listing, replies);
-	/* libevent calls us some thirty times before it polls. */
+	/* libevent calls this function some thirty times before it polls for other clients. */
 	if (clock_us() < kv->next_part)
 		return true;
 	more = make_part(kv, listing, replies);

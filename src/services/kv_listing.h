@@ -24,7 +24,10 @@ struct listing *kv_listing_new(
 /* NULL is fine. */
 void kv_listing_free(struct kv *kv, struct listing *listing);
 
-/* Makes the next part, if it is time, or sends the next piece. false: it was the last one, or an error, and the listing is over. */
+/*
+ * Makes the next part, unless it is too early for one, or sends the next piece. false: the reply is complete, perhaps by
+ * an error.
+ */
 bool kv_listing_continue(struct kv *kv, struct listing *listing, struct replies *replies);
 
 /* Commits that were not reported as made, up to this one, have failed. */

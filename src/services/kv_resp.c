@@ -6,9 +6,9 @@
 
 #include <event2/buffer.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "kv/engine.h"
+#include "kv/verb.h"
 #include "net/frame_resp.h"
 #include "net/instance.h"
 #include "net/replies.h"
@@ -21,14 +21,13 @@
 /* Words of a run that need no memory of their own. */
 #define POOLED_WORDS 256
 
-/* Redis closes the connection of a browser that a page makes send a request; what follows is never run. */
+/* A web page can make a browser send us requests. As Redis does, the service closes such a connection unserved. */
 static bool is_http(struct slice name)
 {
-	return (name.length == 4 && strncasecmp(name.bytes, "POST", 4) == 0) ||
-	       (name.length == 5 && strncasecmp(name.bytes, "Host:", 5) == 0);
+	return verb_is_word(name, "POST") || verb_is_word(name, "Host:");
 }
 
-/* Where the words of a run's calls are. */
+/* The words of a run's calls. */
 struct pool {
 	struct slice words[POOLED_WORDS];
 	size_t used;
@@ -114,7 +113,7 @@ static enum verdict serve(struct stream *stream, struct resp_client *client,
 	return VERDICT_CONTINUE;
 }
 
-/* Where replies go that the client does not want. */
+/* Collects replies that the client does not want, and drops them. */
 struct sink {
 	struct replies replies;
 	struct evbuffer *dropped;
@@ -158,7 +157,7 @@ static enum verdict serve_silently(struct stream *stream, struct resp_client *cl
 	return verdict;
 }
 
-/* Goes on with a request that is run in parts. */
+/* Runs the next part of a request that is run in parts. */
 static enum verdict continue_listing(struct kv *kv, struct resp_client *client, struct run *run)
 {
 	struct sink sink;
@@ -236,7 +235,7 @@ const struct handlers kv_resp_handlers = {
 	.conn_size = sizeof(struct resp_client),
 	.framing = &framing_resp,
 	.refusals = &refusals,
-	.failure = "-ERR storage failed\r\n",
+	.failure = resp_words_failure,
 	.messages = kv_resp_messages,
 	.busy = kv_resp_busy,
 	.close = kv_resp_close,

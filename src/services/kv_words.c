@@ -1,6 +1,6 @@
 /*
- * Nobody's value may look like somebody's answer: what another protocol has stored and is no line is refused, or escaped
- * if it is an item of a list.
+ * A value that contains a line feed, which only RESP can store, could pass for further replies: GET refuses it, and lists
+ * escape it.
  */
 #include "services/kv_words.h"
 
@@ -17,7 +17,7 @@ const char kv_words_failure[] = "ERROR: storage failed\n";
 
 static const char missing[] = "NOT_FOUND\n", no_line[] = "ERROR: value is not a line\n";
 
-/* Of KV_OK it is the command's own. */
+/* KV_OK has none: the command's row has it. */
 static const char *const texts[KV_STATUSES] = {
 	[KV_NOT_FOUND] = missing,
 	[KV_EXISTS] = "EXISTS\n",

@@ -7,7 +7,7 @@
 #include "core/slice.h"
 #include "services/kv_wording.h"
 
-/* The line of a result that rests on a failed commit. */
+/* The reply that rests on a failed commit. */
 extern const char kv_words_failure[];
 
 extern const struct wording kv_words;
@@ -15,7 +15,7 @@ extern const struct wording kv_words;
 /* Whether a line can hold the value. */
 bool kv_words_is_line(struct slice value);
 
-/* Adds the reply to a request that is not run, whose status says why. */
+/* Adds the reply to a request that is not run because of its status. */
 void kv_words_error(struct replies *replies, const struct call *call);
 
 /* Adds the reply to a call; one that rests on a commit is promised. */

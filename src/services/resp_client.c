@@ -1,4 +1,4 @@
-/* What clients of Redis ask about their connection: what their libraries send first, and CLIENT. */
+/* The commands of RESP about the connection: those that client libraries send first, and CLIENT. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,7 +92,7 @@ enum verdict resp_run_select(struct resp_request *r)
 	return number == 0 ? resp_ok(r) : resp_fail(r, "ERR DB index is out of range");
 }
 
-/* There are no users yet: as a Redis without passwords. */
+/* There are no users yet, so this replies as a Redis without passwords. */
 static const char *check_password(struct slice user)
 {
 	return verb_is_word(user, "default")
@@ -164,7 +164,7 @@ enum verdict resp_run_hello(struct resp_request *r)
 				return resp_fail(r, BAD_NAME);
 		} else {
 			resp_errorf(r->replies, "ERR Syntax error in HELLO option '%.*s'",
-			    (int)(option.length > 128 ? 128 : option.length), option.bytes);
+			    resp_shown(option), option.bytes);
 			return VERDICT_CONTINUE;
 		}
 	}
@@ -214,8 +214,8 @@ static enum verdict client_setinfo(struct resp_request *r)
 	bool library = verb_is_word(what, "LIB-NAME");
 
 	if (!library && !verb_is_word(what, "LIB-VER")) {
-		resp_errorf(r->replies, "ERR Unrecognized option '%.*s'",
-		    (int)(what.length > 128 ? 128 : what.length), what.bytes);
+		resp_errorf(
+		    r->replies, "ERR Unrecognized option '%.*s'", resp_shown(what), what.bytes);
 		return VERDICT_CONTINUE;
 	}
 	if (!is_name(value)) {

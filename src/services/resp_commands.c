@@ -1,6 +1,6 @@
 /*
- * What clients of Redis ask about the server, and the rows of these commands and of those about the connection. COMMAND
- * is made of the rows of all commands.
+ * The commands of RESP about the server, and the rows of these commands and of those about the connection. COMMAND
+ * replies what the rows of all commands say.
  */
 #include <ctype.h>
 #include <inttypes.h>
@@ -22,7 +22,7 @@
 
 /* --- COMMAND --- */
 
-/* What Redis tells of a command, from its row. */
+/* The numbers of a command in the reply to COMMAND, from its row. */
 struct shape {
 	int64_t arity;             /* words with the name, negative = at least so many */
 	int64_t first, last, step; /* keys */
@@ -201,10 +201,10 @@ static enum verdict run_command(struct resp_request *r)
 
 static enum verdict config_get(struct resp_request *r)
 {
-	char maxmemory[24], maxclients[24], max_bulk[24], timeout[24];
+	char appendonly[4], maxmemory[24], maxclients[24], max_bulk[24], timeout[24];
 	struct engine_stats stats;
 	const char *const pairs[][2] = {
-		{ "appendonly", "no" },
+		{ "appendonly", appendonly },
 		{ "databases", "1" },
 		{ "maxclients", maxclients },
 		{ "maxmemory", maxmemory },
@@ -218,6 +218,7 @@ static enum verdict config_get(struct resp_request *r)
 	size_t count = 0, work = 0;
 
 	r->kv->engine->ops->stats(r->kv->engine, &stats);
+	snprintf(appendonly, sizeof(appendonly), "%s", stats.durable ? "yes" : "no");
 	snprintf(maxmemory, sizeof(maxmemory), "%" PRId64, r->kv->max_memory);
 	snprintf(
 	    maxclients, sizeof(maxclients), "%" PRId64, r->instance->settings->max_connections);
@@ -235,8 +236,7 @@ static enum verdict config_get(struct resp_request *r)
 	resp_map(r->replies, r->version, count);
 	for (size_t i = 0; i < PAIRS; i++)
 		if (wanted[i])
-			resp_pair(
-			    r->replies, pairs[i][0], i == 0 && stats.durable ? "yes" : pairs[i][1]);
+			resp_pair(r->replies, pairs[i][0], pairs[i][1]);
 	return VERDICT_CONTINUE;
 }
 
@@ -251,7 +251,7 @@ static enum verdict run_config(struct resp_request *r)
 	return resp_run_within(r, rows);
 }
 
-/* --- what there is none of --- */
+/* --- features that echod lacks --- */
 
 static enum verdict reply_zero(struct resp_request *r)
 {
@@ -342,7 +342,7 @@ static enum verdict run_time(struct resp_request *r)
 	return VERDICT_CONTINUE;
 }
 
-/* When the store was started: what it had then is on the disk. */
+/* The time of the start: what the store had loaded then is on the disk. */
 static enum verdict run_lastsave(struct resp_request *r)
 {
 	resp_integer(r->replies, clock_seconds() - (clock_ms() - r->kv->started) / 1000);

@@ -107,7 +107,7 @@ enum verdict resp_run_within(struct resp_request *r, const struct resp_within *r
 			return reply_wrong_count(r, rows->name);
 		return rows->run(r);
 	}
-	resp_errorf(r->replies, "ERR unknown subcommand '%.*s'. Try %s HELP.",
-	    (int)(name.length > 128 ? 128 : name.length), name.bytes, r->command->name);
+	resp_errorf(r->replies, "ERR unknown subcommand '%.*s'. Try %s HELP.", resp_shown(name),
+	    name.bytes, r->command->name);
 	return VERDICT_CONTINUE;
 }

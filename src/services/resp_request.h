@@ -17,7 +17,7 @@ struct replies;
 struct resp_client;
 struct stream;
 
-#define REDIS_VERSION "7.2.4" /* whose commands these are; clients decide by it what they may ask */
+#define REDIS_VERSION "7.2.4" /* clients choose the commands that they send by it */
 
 struct resp_request {
 	struct stream *stream;

@@ -16,7 +16,9 @@
 #define ERROR_MAX 512
 
 static const char ok[] = "+OK\r\n", one[] = ":1\r\n", zero[] = ":0\r\n", null2[] = "$-1\r\n",
-		  null3[] = "_\r\n", failure[] = "-ERR storage failed\r\n";
+		  null3[] = "_\r\n";
+
+const char resp_words_failure[] = "-ERR storage failed\r\n";
 
 /* --- the types --- */
 
@@ -74,6 +76,11 @@ void resp_errorf(struct replies *replies, const char *format, ...)
 		if (*at == '\r' || *at == '\n')
 			*at = ' ';
 	resp_error(replies, text);
+}
+
+int resp_shown(struct slice word)
+{
+	return (int)(word.length > SHOWN_MAX ? SHOWN_MAX : word.length);
 }
 
 void resp_integer(struct replies *replies, int64_t number)
@@ -172,12 +179,6 @@ static void write_name(
 			name[i] = (char)(name[i] | 0x20);
 }
 
-/* Bytes of a word that an error shows. */
-static int shown(struct slice word)
-{
-	return (int)(word.length > SHOWN_MAX ? SHOWN_MAX : word.length);
-}
-
 static void refuse_unknown(struct replies *replies, const struct message *request)
 {
 	const char *at;
@@ -194,7 +195,7 @@ static void refuse_unknown(struct replies *replies, const struct message *reques
 		length += (size_t)sprintf(args + length, "'%.*s' ", most, word.bytes);
 	}
 	resp_errorf(replies, "ERR unknown command '%.*s', with args beginning with: %s",
-	    shown(name), name.bytes, args);
+	    resp_shown(name), name.bytes, args);
 }
 
 void resp_refusal(struct replies *replies, const struct call *call, const struct message *request)
@@ -299,7 +300,7 @@ static void add_content(struct replies *replies, const struct call *call,
 		return;
 	case KV_UNKNOWN:
 		resp_errorf(replies, "ERR unknown subcommand '%.*s'. Try %s HELP.",
-		    shown(call->args[0]), call->args[0].bytes, call->command->name);
+		    resp_shown(call->args[0]), call->args[0].bytes, call->command->name);
 		return;
 	default: /* KV_WRONG_ARGUMENTS, by a command itself */
 		resp_error(replies, "ERR syntax error");
@@ -369,9 +370,11 @@ static void add_item3(struct replies *replies, const struct list_item *item)
 	add_item(replies, item, null3);
 }
 
-const struct wording resp2_words = {
-	.result = add_result2, .length = resp_array, .item = add_item2, .failure = failure
-};
-const struct wording resp3_words = {
-	.result = add_result3, .length = resp_array, .item = add_item3, .failure = failure
-};
+const struct wording resp2_words = { .result = add_result2,
+	.length = resp_array,
+	.item = add_item2,
+	.failure = resp_words_failure };
+const struct wording resp3_words = { .result = add_result3,
+	.length = resp_array,
+	.item = add_item3,
+	.failure = resp_words_failure };

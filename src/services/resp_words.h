@@ -35,11 +35,16 @@ void resp_verbatim(struct replies *replies, int version, struct slice text);
 
 extern const struct wording resp2_words, resp3_words;
 
-/* Adds the reply to a request that is not run, whose status says why. */
+/* The reply that rests on a failed commit. */
+extern const char resp_words_failure[];
+
+/* Adds the reply to a request that is not run because of its status. */
 void resp_refusal(struct replies *replies, const struct call *call, const struct message *request);
 
-/* Adds an error with bytes of the client's in it: "ERR unknown subcommand '%.*s'". */
+/* Adds an error with bytes of the client in it: "ERR unknown subcommand '%.*s'". */
 __attribute__((format(printf, 2, 3))) void resp_errorf(
     struct replies *replies, const char *format, ...);
+/* How many bytes of a word such an error shows: the precision of its %.*s. */
+int resp_shown(struct slice word);
 
 #endif

@@ -44,8 +44,8 @@ struct service_ops {
 	 */
 	int (*start)(struct instance *instance, struct error *error);
 	/*
-	 * Whether what start() has left to do is done: 1, 0 = not yet, or -1 with an error. loop_announce_start() tells
-	 * the change. NULL = start() does all. A started instance may be served, and stopped, whatever this is.
+	 * Whether what start() has left to do is done: 1, 0 = not yet, or -1 with an error. The service calls
+	 * loop_announce_start() after a change. NULL = start() does all. A started instance may be served, and stopped, whatever this is.
 	 */
 	int (*ready)(const struct instance *instance, struct error *error);
 	/* Its last client and program have gone. NULL = frees instance->state. */
@@ -59,7 +59,7 @@ struct service_ops {
 	int (*backup)(struct instance *instance, const char *directory,
 	    void (*done)(void *arg, const struct error *error, const char *sentence), void *arg,
 	    struct error *error);
-	/* Nobody waits for the backup any more; it goes on. */
+	/* The backup continues, but `done` is not called: its caller has gone. */
 	void (*forget_backup)(struct instance *instance);
 	/* What only the service knows of its state, for an administrator. */
 	void (*report)(const struct instance *instance, struct report *report);
