@@ -187,7 +187,7 @@ static int step(struct checkpoint *checkpoint, struct error *error)
 		wal_recycle(checkpoint->directory, segment);
 		return 0;
 	}
-	if (error->code != EBUSY) { /* of a connection that has failed, nothing is trusted */
+	if (error->code != EBUSY) { /* a connection that has failed is not used again */
 		snapshot_close(checkpoint->snapshot);
 		checkpoint->snapshot = NULL;
 	}
@@ -291,7 +291,7 @@ static void *run(void *arg)
 			begun = clock_ms();
 			continue;
 		}
-		/* What is damaged stays so. */
+		/* A retry does not repair damage. */
 		retry = error.code == EBADMSG ? INT64_MAX : clock_ms() + pause;
 		while (!checkpoint->finishing && clock_ms() < retry)
 			monitor_wait(&checkpoint->monitor, retry);

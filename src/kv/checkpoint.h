@@ -1,6 +1,6 @@
 /*
- * The checkpoint: a thread that moves sealed segments of the WAL to the snapshot, and gives their files back to it.
- * Nobody waits for it.
+ * The checkpoint: a thread that moves sealed segments of the WAL to the snapshot, and gives their files back to the WAL.
+ * No client waits for it. It also makes backups, which are copies of the snapshot.
  */
 #ifndef ECHOD_KV_CHECKPOINT_H
 #define ECHOD_KV_CHECKPOINT_H

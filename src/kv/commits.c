@@ -49,16 +49,16 @@ struct commits {
 	struct loader *loader; /* while the store is being loaded */
 	struct flusher *flusher;
 	struct checkpoint *checkpoint;
-	char *backup;           /* the directory of the backup that is made; NULL = none is */
-	uint64_t backup_commit; /* has to be in it */
+	char *backup;           /* the directory of the backup that is being made; NULL = none is */
+	uint64_t backup_commit; /* the backup includes it */
 	enum { BACKUP_COMMITS, BACKUP_SEALS, BACKUP_COPIES } backup_step;
 	struct batch *committing; /* is with the flusher */
 	uint64_t scheduled;       /* the number of the open batch, once it has got a change */
 	int64_t open_since;       /* ms, when it got the first */
 	int64_t submitted;        /* us, when the flusher got the batch that it has */
 	struct group_commit group;
-	int64_t reminder;     /* ms, after which work was asked for; INT64_MAX = it was not */
-	bool asked;           /* for work at the end of the turn */
+	int64_t reminder;     /* ms, after which work was requested; INT64_MAX = it was not */
+	bool work_requested;  /* at the end of this turn */
 	int64_t failed_since; /* ms */
 	bool flusher_works, checkpoint_works, checkpoint_full;
 	uint64_t log_bytes;      /* that no checkpoint has moved */
@@ -84,11 +84,11 @@ uint64_t commits_schedule(struct commits *commits)
 		commits->scheduled = open->commit;
 		commits->open_since = clock_ms();
 	}
-	if (now && !commits->asked)
+	if (now && !commits->work_requested)
 		commits->host.work_in(commits->host.arg, 0);
 	else if (!now && first)
 		commits->host.work_in(commits->host.arg, fill_time(commits));
-	commits->asked |= now;
+	commits->work_requested |= now;
 	return open->length > BATCH_MAX ? open->commit : 0;
 }
 
@@ -96,15 +96,12 @@ uint64_t commits_schedule(struct commits *commits)
 static bool roll_back_all(struct commits *commits)
 {
 	struct keyspace *keyspace = commits->keyspace;
-	size_t limit = table_set_max_memory(keyspace->table, 0);
-	bool done = keyspace_roll_back(keyspace, &keyspace->open) &&
-		    keyspace_roll_back(keyspace, &commits->committing);
 
-	table_set_max_memory(keyspace->table, limit);
-	return done;
+	return keyspace_roll_back(keyspace, &keyspace->open) &&
+	       keyspace_roll_back(keyspace, &commits->committing);
 }
 
-/* Asks for work in so many ms, unless it comes earlier anyway; -1 = there is no need. */
+/* Requests work in so many ms, unless it was requested for an earlier time; -1 = none is needed. */
 static void remind(struct commits *commits, int64_t ms)
 {
 	if (ms == -1 || ms >= commits->reminder)
@@ -113,7 +110,7 @@ static void remind(struct commits *commits, int64_t ms)
 	commits->host.work_in(commits->host.arg, ms);
 }
 
-/* Submits the open batch to the flusher, or asks for work when that is due. */
+/* Submits the open batch to the flusher, or requests work for the time when that is due. */
 static void submit_batch(struct commits *commits)
 {
 	struct keyspace *keyspace = commits->keyspace;
@@ -168,7 +165,7 @@ static void note_failure(struct commits *commits, const char *failure)
 }
 
 /* Undoes what clients wait for if the flusher has failed, and notes whether the disk works again. */
-static void settle_failure(struct commits *commits, const struct flusher_completion *completion)
+static void handle_failure(struct commits *commits, const struct flusher_completion *completion)
 {
 	struct keyspace *keyspace = commits->keyspace;
 
@@ -234,7 +231,7 @@ static void continue_backup(struct commits *commits, const struct flusher_comple
 			return;
 		flusher_seal(commits->flusher);
 		commits->backup_step = BACKUP_SEALS;
-	} else if (commits->backup_step == BACKUP_SEALS && !completion->seals) {
+	} else if (commits->backup_step == BACKUP_SEALS && !completion->seal_pending) {
 		commits->backup_step = BACKUP_COPIES;
 		if (checkpoint_backup(commits->checkpoint, commits->backup, completion->segment - 1,
 			&error) == -1)
@@ -259,7 +256,7 @@ int commits_backup(struct commits *commits, const char *directory, struct error 
 	return 0;
 }
 
-/* Reports commits last, because the clients that hear of them send more changes. */
+/* Reports commits last, because their clients then send more changes. */
 static void work(struct commits *commits)
 {
 	struct flusher_completion completion;
@@ -276,7 +273,7 @@ static void work(struct commits *commits)
 	}
 	if (completion.failed)
 		note_failure(commits, completion.failure);
-	settle_failure(commits, &completion);
+	handle_failure(commits, &completion);
 	submit_batch(commits);
 	if (commits->backup != NULL)
 		continue_backup(commits, &completion);
@@ -311,7 +308,7 @@ static int begin(struct commits *commits, struct error *error)
 	return 0;
 }
 
-/* Starts the loader, or looks whether it is at its end. */
+/* Starts the loader, or polls it. */
 static void load(struct commits *commits)
 {
 	struct error *error = &commits->error;
@@ -337,7 +334,7 @@ void commits_work(struct commits *commits)
 
 	/* First, so that what a thread reports behind the poll makes it readable again. */
 	eventfd_read(commits->fd, &count);
-	commits->asked = false;
+	commits->work_requested = false;
 	commits->reminder = INT64_MAX;
 	if (commits->state == ENGINE_LOADING)
 		load(commits);

@@ -41,7 +41,7 @@ int commits_backup(struct commits *commits, const char *directory, struct error 
 /* Fills in what it knows. */
 void commits_stats(const struct commits *commits, struct engine_stats *stats);
 
-/* Commits what is left, and calls nobody back. NULL is fine. */
+/* Commits what is left, without callbacks. NULL is fine. */
 void commits_free(struct commits *commits);
 
 #endif

@@ -61,7 +61,7 @@ static int refuse_locked(const struct directory *directory, int fd, struct error
 	    *owner == '\0' ? "" : ", process ", owner);
 }
 
-/* Whether the descriptor is open on what the path is at present. */
+/* Whether the path still leads to the open file. */
 static bool is_same_file(int fd, const char *path)
 {
 	struct stat held, found;

@@ -27,21 +27,21 @@ struct directory {
 
 /*
  * Takes the lock of the directory. With `create`, the directory and the lock file are created if they are missing;
- * without, a directory that has no lock file belongs to nobody. 0, or -1 with the error; directory_close() frees what
- * there is.
+ * without, a directory that has no lock file belongs to nobody. 0, or -1 with the error; the caller then
+ * calls directory_close(), too.
  */
 int directory_open(struct directory *directory, const char *path, bool create, struct error *error);
 
 /*
- * After a failure: takes the lock again if the volume was mounted anew. 0, or -1 with the error: the lock file is not
- * there, as in an empty mount point, or another process has it. Any thread may call it.
+ * After a failure: takes the lock again if the volume was mounted anew. 0, or -1 with the error: the lock file is
+ * missing, as in an empty mount point, or another process has the lock. Any thread may call it.
  */
 int directory_reopen(struct directory *directory, struct error *error);
 
-/* Writes the names of files to the disk. 0, or -1 with errno. */
+/* Syncs the directory, so that new names and renames are on the disk. 0, or -1 with errno. */
 int directory_sync(const struct directory *directory);
 
-/* The path of a file in it; cut if it does not fit, and then nothing has that name. */
+/* The path of a file in it; "", which no file has, if it does not fit. */
 void directory_path(const struct directory *directory, const char *name, char path[FILENAME_MAX]);
 
 void directory_close(struct directory *directory);

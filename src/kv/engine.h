@@ -1,7 +1,7 @@
 /*
- * An engine: what the kv service asks of a store. It answers a call at once, but the result may rest on a commit
- * that the disk has not made yet; no client may be told it before the engine reports that commit. An engine has no
- * sockets and no libevent: its host runs its work.
+ * An engine: the interface of a store to the kv service. It returns the result of a call at once, but the result may rest
+ * on a commit that is not on the disk yet; the service sends it to the client only when the engine reports that commit. An
+ * engine has no sockets and no libevent: its host runs its work.
  */
 #ifndef ECHOD_KV_ENGINE_H
 #define ECHOD_KV_ENGINE_H
@@ -26,7 +26,7 @@ struct engine_settings {
 	size_t max_value;             /* bytes, of values that commands make */
 };
 
-/* What an engine asks of its host. */
+/* The host's functions, which an engine calls. */
 struct engine_host {
 	/* Has engine_ops.work called: 0 = at the end of this turn of the loop, else in that many ms or before. */
 	void (*work_in)(void *arg, int64_t ms);
@@ -35,7 +35,7 @@ struct engine_host {
 	 * If !ok, those that were not reported before have failed and are undone.
 	 */
 	void (*committed)(void *arg, uint64_t commit, bool ok);
-	/* How a backup has ended: NULL and the number of keys, or the error. */
+	/* A backup has ended: error NULL and the number of keys, or the error. */
 	void (*backed_up)(void *arg, const struct error *error, uint64_t keys);
 	/* engine_ops.state no longer returns ENGINE_LOADING. Called once, by work(); not if that was so from the start. */
 	void (*loaded)(void *arg);
@@ -52,17 +52,17 @@ struct engine_stats {
 	size_t uncommitted; /* changes on their way to the disk */
 	uint64_t commits;   /* since the start */
 	uint64_t log_bytes; /* of the WAL that no checkpoint has moved to the snapshot yet */
-	uint64_t failures;  /* commits */
-	char failure[256];  /* the last one's reason; "" = there was none */
+	uint64_t failures;  /* of the disk, since the start: failed commits and checkpoints */
+	char failure[256];  /* the reason of the last one; "" = there was none */
 };
 
 struct engine_ops {
 	/*
 	 * A store is loaded beside the loop, from the first call of work() on; every result is KV_LOADING until it is
-	 * ready. ENGINE_FAILED with the error: that is all the engine will ever be.
+	 * ready. ENGINE_FAILED is final, and comes with the error.
 	 */
 	enum engine_state (*state)(const struct engine *engine, struct error *error);
-	/* Hashes the keys and prefetches what the calls will look at; many at once is what makes them fast. */
+	/* Hashes the keys and prefetches their entries: for many calls at once, the waits for memory overlap. */
 	void (*prepare)(struct engine *engine, struct call *calls, size_t count);
 	/* Runs a call that has been prepared, and fills in the result. */
 	void (*submit)(struct engine *engine, const struct call *call, struct kv_result *result);
@@ -76,7 +76,7 @@ struct engine_ops {
 	/* Takes over what a reload can change: max_memory, evicts, max_value. */
 	void (*configure)(struct engine *engine, const struct engine_settings *settings);
 	void (*stats)(const struct engine *engine, struct engine_stats *stats);
-	/* Ends the loading, or commits what is left; calls nobody back. */
+	/* Ends the loading, or commits what is left, without callbacks. */
 	void (*free)(struct engine *engine);
 };
 

@@ -1,4 +1,4 @@
-/* A monitor guards what both threads see; it is not locked while a thread waits for the disk. */
+/* A monitor guards what both threads use; the thread unlocks it while it waits for the disk. */
 #include "kv/flusher.h"
 
 #include <stdio.h>
@@ -15,8 +15,8 @@
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 10000
 #define MARK_MS 200 /* after the last batch, when no other one follows */
-#define SEAL_MS \
-	10000 /* after the first frame of a segment, so that the snapshot is never much older */
+/* After the first frame of a segment, so that the snapshot is never much older. */
+#define SEAL_MS 10000
 
 struct flusher {
 	pthread_t thread;
@@ -59,7 +59,7 @@ static void note_failure(struct flusher *flusher, const struct error *error)
 	notify(flusher);
 }
 
-/* A log that has got its first frame, or lost it to another segment, is sealed at another time. */
+/* The time of the seal counts from the first frame of the segment. */
 static void note_append(struct flusher *flusher, uint64_t segment_before)
 {
 	flusher->appended = clock_ms();
@@ -127,8 +127,8 @@ static int64_t mark_due(const struct flusher *flusher)
 /* When nothing is submitted: the mark, or another segment, whichever is due. */
 static void tidy(struct flusher *flusher)
 {
-	bool asked = flusher->completion.seals;
-	bool seals = asked || clock_ms() >= flusher->seal_due;
+	bool requested = flusher->completion.seal_pending;
+	bool seals = requested || clock_ms() >= flusher->seal_due;
 	struct error error;
 	int result;
 
@@ -137,9 +137,9 @@ static void tidy(struct flusher *flusher)
 	monitor_lock(&flusher->monitor);
 	if (seals)
 		flusher->seal_due = result == 0 ? INT64_MAX : clock_ms() + SEAL_MS;
-	flusher->completion.seals &= !asked;
+	flusher->completion.seal_pending &= !requested;
 	/* No client waits for it, and a log that only lacks space for it can still be appended to. */
-	if (result == -1 && (asked || flusher->wal.fd == -1))
+	if (result == -1 && (requested || flusher->wal.fd == -1))
 		note_failure(flusher, &error);
 	else if (result == -1)
 		flusher->appended = clock_ms();
@@ -167,7 +167,7 @@ static void *run(void *arg)
 								    : flusher->seal_due;
 		if (can_append(flusher))
 			append(flusher);
-		else if (clock_ms() < due && !(works && flusher->completion.seals))
+		else if (clock_ms() < due && !(works && flusher->completion.seal_pending))
 			monitor_wait(&flusher->monitor, due);
 		else if (works)
 			tidy(flusher);
@@ -230,7 +230,7 @@ bool flusher_submit(struct flusher *flusher, struct batch *batch)
 	bool takes;
 
 	monitor_lock(&flusher->monitor);
-	/* The loop has to hear of a failure first, for it concerns this batch, too. */
+	/* The loop must poll a failure first, because it undoes this batch, too. */
 	takes = flusher->submitted == NULL && !completion->failed &&
 		(completion->works ||
 		    (completion->deletes && batch->puts == 0 && flusher->kept == NULL));
@@ -245,7 +245,7 @@ bool flusher_submit(struct flusher *flusher, struct batch *batch)
 void flusher_seal(struct flusher *flusher)
 {
 	monitor_lock(&flusher->monitor);
-	flusher->completion.seals = true;
+	flusher->completion.seal_pending = true;
 	monitor_signal(&flusher->monitor);
 	monitor_unlock(&flusher->monitor);
 }

@@ -21,10 +21,10 @@ struct flusher_completion {
 	char failure[256];    /* why */
 	/* At present: */
 	bool works;
-	bool deletes;     /* only space is lacking: a batch of deletions can be submitted */
-	bool seals;       /* flusher_seal() was called, and has not been done yet */
-	uint64_t segment; /* of the WAL, that is appended to; those before it are sealed */
-	uint64_t bytes;   /* of the log, see struct wal */
+	bool deletes;      /* only space is lacking: a batch of deletions can be submitted */
+	bool seal_pending; /* flusher_seal() was called, and the segment is not sealed yet */
+	uint64_t segment;  /* of the WAL, that is appended to; those before it are sealed */
+	uint64_t bytes;    /* of the log, see struct wal */
 };
 
 /*

@@ -113,7 +113,7 @@ full:
 	return -1;
 }
 
-/* Takes back what log_change() has done last. */
+/* Undoes the last log_change(). */
 static void unlog_change(struct keyspace *keyspace, const struct logged *logged)
 {
 	if (!keyspace->logged)
@@ -351,7 +351,7 @@ void keyspace_committed(struct keyspace *keyspace, struct batch *batch)
 
 bool keyspace_roll_back(struct keyspace *keyspace, struct batch **batch)
 {
-	/* What was there before needs no permission. */
+	/* The former items are restored whatever the limit is. */
 	size_t limit = table_set_max_memory(keyspace->table, 0);
 	const struct undo *undo;
 	int done = 0;

@@ -50,8 +50,8 @@ struct keyspace {
 bool keyspace_get(struct keyspace *keyspace, const struct table_key *key, struct item *item);
 
 /*
- * Sets or replaces. 0, or -1: the store is full or read-only; then nothing has changed, but keys may have been evicted. The value may be one that
- * keyspace_get() has found.
+ * Sets or replaces. 0, or -1: the store is full or read-only; then nothing has changed, but keys may have been evicted.
+ * The value may be one that keyspace_get() has found.
  */
 int keyspace_put(struct keyspace *keyspace, const struct table_key *key, const struct item *item);
 
@@ -74,7 +74,7 @@ struct table_key keyspace_key(const struct keyspace *keyspace, struct slice byte
 /* ms since 1970, the same for all calls that are run together. */
 int64_t keyspace_now(struct keyspace *keyspace);
 
-/* How many keys there are, with those that have expired and are still in the table. */
+/* The number of keys, including those that have expired and are still in the table. */
 size_t keyspace_count(struct keyspace *keyspace);
 
 /* As table_scan(), without keys that have expired. */
@@ -101,7 +101,7 @@ void keyspace_committed(struct keyspace *keyspace, struct batch *batch);
  */
 bool keyspace_roll_back(struct keyspace *keyspace, struct batch **batch);
 
-/* Frees the table and what is known of uncommitted keys, not the batches. */
+/* Frees the table and the index of uncommitted keys, not the batches. */
 void keyspace_clear(struct keyspace *keyspace);
 
 #endif

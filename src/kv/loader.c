@@ -43,7 +43,7 @@ static int load_rows(void *arg, const struct change *changes, size_t count)
 	struct table *table = loader->loaded.table;
 	struct table_key keys[SNAPSHOT_LOAD_MAX];
 
-	if (loader->cancelled) { /* between two calls of SQLite's handler, a slow disk takes long */
+	if (loader->cancelled) { /* on a slow disk, SQLite calls its own handler too rarely */
 		errno = ECANCELED;
 		return -1;
 	}
@@ -138,7 +138,7 @@ static int load(struct loader *loader, bool check, struct error *error)
 	return 0;
 }
 
-/* Says whose error it is, and what to do if the files are not what they were. */
+/* Adds the directory to the error and, if files are damaged or missing, what to do. */
 static int explain(const struct loader *loader, struct error *error)
 {
 	int code = error->code;

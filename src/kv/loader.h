@@ -12,7 +12,7 @@ struct error;
 struct loader;
 struct table;
 
-/* What is loaded; the caller frees it. */
+/* A loaded store; the caller frees the table and closes the log. */
 struct loaded {
 	struct table *table;
 	struct wal wal;
@@ -31,10 +31,10 @@ int loader_poll(struct loader *loader, struct error *error);
 /* Keys so far. */
 uint64_t loader_progress(const struct loader *loader);
 
-/* After loader_poll() has returned 1, once. */
+/* Hands the loaded store over. Once, after loader_poll() has returned 1. */
 void loader_take(struct loader *loader, struct loaded *loaded);
 
-/* Stops it if it is not at its end. NULL is fine. */
+/* Cancels the load if it is under way, and waits for the thread. NULL is fine. */
 void loader_free(struct loader *loader);
 
 /*

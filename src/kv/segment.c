@@ -18,10 +18,10 @@
 #define VERSION 1u
 #define FLAG_END 1u
 
-/* Where the header has what. */
+/* Offsets of the header's fields, */
 enum { AT_VERSION = 8, AT_ID = 16, AT_NUMBER = 32, AT_SALT = 40, AT_FIRST = 48, AT_CHECKSUM = 56 };
 
-/* And a frame. */
+/* and of a frame's. */
 enum { AT_FRAME_CHECKSUM = 0, AT_SEQUENCE = 8, AT_LENGTH = 16, AT_FLAGS = 20 };
 
 static void put32(unsigned char *to, uint32_t value)
@@ -81,7 +81,8 @@ void segment_header_write(const struct segment_header *header, unsigned char to[
 	put64(to + AT_CHECKSUM, XXH3_64bits(to, AT_CHECKSUM));
 }
 
-int segment_header_read(struct segment_header *header, const unsigned char from[SEGMENT_HEADER])
+/* 0, or -1: it is damaged. */
+static int header_read(struct segment_header *header, const unsigned char from[SEGMENT_HEADER])
 {
 	if (memcmp(from, MAGIC, strlen(MAGIC)) != 0 || get32(from + AT_VERSION) != VERSION ||
 	    get64(from + AT_CHECKSUM) != XXH3_64bits(from, AT_CHECKSUM))
@@ -171,7 +172,7 @@ static int read_file(
 static int check_header(struct segment *segment, const char *path, const struct store_id *id,
     uint64_t number, struct error *error)
 {
-	if (segment_header_read(&segment->header, segment->bytes) == -1)
+	if (header_read(&segment->header, segment->bytes) == -1)
 		return error_set(error, "%s is damaged: its header is wrong", path);
 	if (id != NULL && memcmp(&segment->header.id, id, sizeof(*id)) != 0)
 		return error_set(error, "%s belongs to another store", path);

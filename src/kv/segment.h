@@ -1,4 +1,4 @@
-/* A file of the WAL, as bytes: a header and frames. wal.c has the specification. */
+/* A segment: a file of the WAL as bytes, with a header and frames. wal.c has the specification. */
 #ifndef ECHOD_KV_SEGMENT_H
 #define ECHOD_KV_SEGMENT_H
 
@@ -13,7 +13,7 @@ struct error;
 #define SEGMENT_HEADER 64
 #define SEGMENT_NAME_MAX 32
 #define SEGMENT_STEP \
-	((size_t)1 << 20) /* by which it is allocated, before a frame is written there */
+	((size_t)1 << 20) /* a file is allocated by steps, before frames are written there */
 
 #define FRAME_HEADER 24
 #define FRAME_ALIGNMENT 8
@@ -22,8 +22,8 @@ struct segment_header {
 	struct store_id id;
 	uint64_t number;
 	uint64_t salt;
-	uint64_t
-	    first; /* sequence of its first frame; from there on, frames of the segment before are void */
+	/* The sequence of its first frame; frames of the segment before are void from there on. */
+	uint64_t first;
 };
 
 struct frame {
@@ -38,8 +38,6 @@ void segment_name(uint64_t number, char name[SEGMENT_NAME_MAX]);
 uint64_t segment_number(const char *name);
 
 void segment_header_write(const struct segment_header *header, unsigned char to[SEGMENT_HEADER]);
-/* 0, or -1: damaged. */
-int segment_header_read(struct segment_header *header, const unsigned char from[SEGMENT_HEADER]);
 
 /* The bytes from the begin of one frame to that of the next. */
 size_t frame_size(size_t length);

@@ -1,12 +1,12 @@
 /*
  * snapshot.db has the tables kv and meta, which has one row. An item (item.c) is followed by its checksum: XXH3 (64
- * bits), seeded with that of the key. meta has the format, the store's identity, the number of transactions, the last
+ * bits), seeded with that of the key. The table meta has the format, the store's identity, the number of transactions, the last
  * segment, the number of keys, the sum of their checksums, and a checksum of all that. SQLite detects errors of the
- * disk and of the page structure, but neither a flipped bit in a row nor a row that has gone; the checksum and the sum
- * do.
+ * disk and of the page structure, but neither a flipped bit in a row nor a lost row; the checksum and the sum detect
+ * these.
  *
  * The rollback journal needs no shared memory, which is a map. With synchronous = EXTRA a transaction is durable when it
- * returns: with FULL a power failure could restore the journal of the last one.
+ * returns; with FULL, a power failure could restore the journal of the last one, which would undo it.
  */
 #include "kv/snapshot.h"
 
@@ -31,8 +31,8 @@
 #define FILE_NAME "snapshot.db"
 #define FORMAT "echod-kv 3"
 #define BUSY_MS 1000 /* how long a transaction waits for a program that reads */
-#define PROGRESS_STEPS \
-	5000 /* of SQLite's machine between two looks at whether the call is cancelled */
+/* Steps of SQLite's machine between two checks whether the call is cancelled. */
+#define PROGRESS_STEPS 5000
 
 #define CHECKSUM_SIZE sizeof(uint64_t)
 
@@ -63,7 +63,7 @@ struct snapshot {
 
 /* --- errors --- */
 
-/* What SQLite says, as an errno. */
+/* The errno for an SQLite code. */
 static int code_of(const struct snapshot *snapshot, int result)
 {
 	int code = 0;
@@ -71,7 +71,7 @@ static int code_of(const struct snapshot *snapshot, int result)
 	if (snapshot->db == NULL)
 		return ENOMEM; /* sqlite3_open_v2() had no memory for it */
 	sqlite3_file_control(snapshot->db, NULL, SQLITE_FCNTL_LAST_ERRNO, &code);
-	/* It calls a page that the disk cannot read corrupt, too. */
+	/* SQLite also reports a page that the disk cannot read as corrupt. */
 	if ((result & 0xff) == SQLITE_CORRUPT && (code == EIO || code == ENXIO))
 		return code;
 	if (code == 0)
@@ -155,8 +155,8 @@ static int run(sqlite3_stmt *statement)
 }
 
 /*
- * Every transaction changes something: one that is tried again after its last sync has failed would else find all as it
- * should be, and return without a sync. An SQLite code.
+ * The count of commits makes every transaction change a page. Otherwise a transaction that is repeated because its sync
+ * has failed could find its changes in place, and return without a sync. An SQLite code.
  */
 static int write_meta(struct snapshot *snapshot, struct snapshot_meta *meta)
 {
@@ -290,7 +290,7 @@ int snapshot_create(
 
 	if (snapshot == NULL)
 		return -1;
-	/* Not by SQLite, which would let others read it. */
+	/* SQLite would create it with a mode that lets others read it. */
 	fd = open(snapshot->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd == -1) {
 		error_errno(error, "cannot create %s", snapshot->path);
@@ -632,6 +632,6 @@ int snapshot_copy(
 		return -1;
 	result = finish_copy(copy, &id, keys, error);
 	snapshot_close(copy);
-	/* The log last: without it, the store cannot be opened. */
+	/* The log last: without a log, an incomplete copy cannot be opened. */
 	return result == -1 ? -1 : wal_create(to, &id, error);
 }

@@ -59,8 +59,8 @@ int snapshot_apply(struct snapshot *snapshot, const struct change *const *change
     uint64_t segment, struct error *error);
 
 /*
- * Makes a store with the same rows, and an identity of its own, in a directory that has none. What it has copied is read
- * again, and *keys are counted. 0, or -1 with the error; the directory then has no store that can be opened.
+ * Makes a store with the same rows, and an identity of its own, in a directory that has none. Reads and verifies
+ * the copy, and counts *keys. 0, or -1 with the error; the directory then has no store that can be opened.
  */
 int snapshot_copy(
     struct snapshot *snapshot, struct directory *to, uint64_t *keys, struct error *error);

@@ -45,7 +45,7 @@ static void store_prepare(struct engine *engine, struct call *calls, size_t coun
 		if (calls[i].status == KV_OK)
 			table_hash_and_prefetch(table, &calls[i].key);
 	if (count == 1)
-		return; /* nothing can be done until its bucket is there, and then the lookup fetches the entry */
+		return; /* its bucket has not arrived yet, and the lookup will fetch the entry as soon */
 	for (size_t i = 0; i < count; i++)
 		if (calls[i].status == KV_OK)
 			table_prefetch_entry(table, &calls[i].key);
@@ -70,8 +70,8 @@ static bool has_excess(const struct store *store)
 }
 
 /*
- * The limit was lowered, or is lower than what was loaded. A change evicts a thousand keys at most, and would be refused:
- * so the store goes below the limit by itself, in slices.
+ * The limit was lowered, or is lower than the size of what was loaded. A change evicts a thousand keys at most and would
+ * then be refused, so the store evicts the excess by itself, in slices.
  */
 static void evict_excess(struct store *store)
 {
@@ -119,7 +119,7 @@ static void store_work(void *engine)
 	if (!is_loaded) {
 		table_set_max_memory(keyspace->table, store->max_memory);
 		table_set_eviction(keyspace->table, keyspace->evicts);
-		keyspace->earliest = 0; /* it is not known, so the sweep looks at all */
+		keyspace->earliest = 0; /* not known: the sweep checks all keys */
 	}
 	keyspace->now = 0;
 	keyspace->changed = false;
@@ -226,7 +226,7 @@ int store_check(const char *path, uint64_t *keys, struct error *error)
 
 	if (stat(path, &owner) == -1)
 		return error_errno(error, "cannot open storage %s", path);
-	/* Not as root: the files are in the hands of that user. */
+	/* The owner can replace the files by others, so root does not open them. */
 	if (geteuid() == 0 && owner.st_uid != 0 &&
 	    (setgroups(0, NULL) == -1 || setgid(owner.st_gid) == -1 || setuid(owner.st_uid) == -1))
 		return error_errno(error, "cannot become the owner of %s", path);

@@ -1,7 +1,7 @@
 /*
- * The sweep: gives back the memory of keys that have expired and that nobody asks for. It walks through the table in
- * slices of a fraction of a millisecond, in passes. After a pass it knows the next time at which a key expires, and rests
- * until then. The time between slices adapts to what they find. It is embedded in its store, which runs the slices.
+ * The sweep: frees the memory of keys that have expired and that no client reads. It walks through the table in slices
+ * of a fraction of a millisecond, in passes. After a pass it knows when the next key expires, and pauses until then.
+ * The time between slices adapts to what they find. It is embedded in its store, which runs the slices.
  */
 #ifndef ECHOD_KV_SWEEP_H
 #define ECHOD_KV_SWEEP_H

@@ -106,7 +106,7 @@ static bool is_lack_of_space(int code)
 	return code == ENOSPC || code == EDQUOT || code == EFBIG;
 }
 
-/* After a failure: unless only space is lacking, nobody knows what the disk has of the segment. */
+/* After a failure. Unless only space is lacking, what the disk has of the segment is unknown, and it is closed. */
 static int fail_segment(struct wal *wal, size_t wanted, struct error *error)
 {
 	char name[SEGMENT_NAME_MAX];
@@ -266,7 +266,7 @@ static int make_room(struct wal *wal, size_t length, size_t reserve, struct erro
 	if (size > wal->size && allocate(wal->fd, wal->size, size) == -1) {
 		int saved = errno;
 
-		/* A full disk has better use for what could be written. */
+		/* Gives the space of a partial step back to the full disk. */
 		if (ftruncate(wal->fd, (off_t)wal->size) == -1 && !is_lack_of_space(errno))
 			saved = errno;
 		errno = saved;
@@ -468,9 +468,9 @@ static int read_sealed(struct wal *wal, uint64_t number, unsigned char **bytes,
 }
 
 /*
- * Opens the segment that was read, for appending. From now on, clients are shown what a process that was killed had
- * written or named, but not synced, or whose sync had failed: then, the kernel may take it for written. So all of it is
- * written again. 0, also if the disk takes no changes, or -1 with the error.
+ * Opens the segment that was read, for appending. A process that was killed may have written its last frames without
+ * a sync, or with one that failed, after which the kernel takes the pages for written. Clients will read these frames,
+ * so they are written and synced again. 0, also if the disk takes no changes, or -1 with the error.
  */
 static int open_last(
     struct wal *wal, const struct segment *segment, const char *path, struct error *error)
@@ -489,7 +489,7 @@ static int open_last(
 	return is_lack_of_space(wal->code) ? 0 : -1;
 }
 
-/* The last segment. */
+/* Replays the last segment, whose frames may end in a torn write. 0, or -1 with the error. */
 static int replay_last(struct wal *wal, uint64_t number, bool appends,
     int (*each)(void *arg, const struct change *change), void *arg, struct error *error)
 {

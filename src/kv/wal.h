@@ -16,7 +16,7 @@
 struct change;
 struct error;
 
-/* A segment that is as long is full; one batch may be longer than that. */
+/* A segment is full when it has this many bytes, or one batch that is longer. */
 #define WAL_SEGMENT_SIZE ((size_t)16 << 20)
 
 struct wal {
@@ -44,7 +44,7 @@ int wal_is_unused(const struct directory *directory, struct error *error);
 /*
  * Calls the function for each change behind the segment `applied`, in order; they are valid during the call, which
  * may return -1 with errno to stop. With `appends`, prepares the log for appending behind them; if the disk does not allow that, wal->fd is -1.
- * 0, or -1 with the error: what is there is damaged or not complete, or cannot be read; nothing was changed.
+ * 0, or -1 with the error: the log is damaged, incomplete or unreadable; nothing was changed.
  */
 int wal_replay(struct wal *wal, struct directory *directory, const struct store_id *id,
     uint64_t applied, bool appends, int (*each)(void *arg, const struct change *change), void *arg,
@@ -73,8 +73,8 @@ void wal_close(struct wal *wal);
 /* --- for the checkpoint, in another thread --- */
 
 /*
- * Calls the function for each change of a sealed segment, and adds the bytes of its frames. The changes point into
- * *bytes, which the caller frees. 0, or -1 with the error.
+ * Calls the function for each change of a sealed segment, and adds the length of its frames to *length. The changes
+ * point into *bytes, which the caller frees, also after an error. 0, or -1 with the error.
  */
 int wal_read(struct directory *directory, const struct store_id *id, uint64_t segment,
     unsigned char **bytes, uint64_t *length, int (*each)(void *arg, const struct change *change),
@@ -82,7 +82,7 @@ int wal_read(struct directory *directory, const struct store_id *id, uint64_t se
 
 /* The segment is in the snapshot: its file is used again, or removed. Failures do no harm. */
 void wal_recycle(const struct directory *directory, uint64_t segment);
-/* At the start, before anything is appended: all that an earlier process did not recycle. */
+/* At the start, before anything is appended: recycles the segments that an earlier process did not. */
 void wal_recycle_up_to(const struct directory *directory, uint64_t applied);
 
 #endif
