@@ -215,7 +215,20 @@ static int copy(
 
 /* --- the thread --- */
 
-/* The monitor is locked. */
+/* The monitor is locked. The result is kept until the loop asks for it. */
+static void end_backup(struct checkpoint *checkpoint, uint64_t keys, const struct error *error)
+{
+	free(checkpoint->backup);
+	checkpoint->backup = NULL;
+	checkpoint->backup_failed = error != NULL;
+	if (error != NULL)
+		checkpoint->backup_error = *error;
+	else
+		checkpoint->backup_keys = keys;
+	checkpoint->status.copied = true;
+}
+
+/* The monitor is locked. A backup does not wait until a disk works again, for that may be never. */
 static void note_result(struct checkpoint *checkpoint, const struct error *error, int64_t begun)
 {
 	struct checkpoint_status *status = &checkpoint->status;
@@ -230,6 +243,8 @@ static void note_result(struct checkpoint *checkpoint, const struct error *error
 		status->failed = true;
 		snprintf(status->failure, sizeof(status->failure), "%.*s",
 		    (int)sizeof(status->failure) - 1, error->text);
+		if (checkpoint->backup != NULL)
+			end_backup(checkpoint, 0, error);
 	}
 	status->bytes = checkpoint->bytes;
 	eventfd_write(checkpoint->fd, 1);
@@ -245,14 +260,7 @@ static void back_up(struct checkpoint *checkpoint)
 	monitor_unlock(&checkpoint->monitor);
 	result = copy(checkpoint, checkpoint->backup, &keys, &error);
 	monitor_lock(&checkpoint->monitor);
-	free(checkpoint->backup);
-	checkpoint->backup = NULL;
-	checkpoint->backup_failed = result == -1;
-	if (result == -1)
-		checkpoint->backup_error = error;
-	else
-		checkpoint->backup_keys = keys;
-	checkpoint->status.copied = true;
+	end_backup(checkpoint, keys, result == -1 ? &error : NULL);
 	eventfd_write(checkpoint->fd, 1);
 }
 
@@ -349,16 +357,21 @@ int checkpoint_backup(
     struct checkpoint *checkpoint, const char *path, uint64_t segment, struct error *error)
 {
 	char *copy = strdup(path);
+	int result = 0;
 
 	if (copy == NULL)
 		return error_memory(error);
 	monitor_lock(&checkpoint->monitor);
-	free(checkpoint->backup);
-	checkpoint->backup = copy;
-	checkpoint->backup_behind = segment;
-	monitor_signal(&checkpoint->monitor);
+	if (checkpoint->status.works) {
+		checkpoint->backup = copy;
+		checkpoint->backup_behind = segment;
+		monitor_signal(&checkpoint->monitor);
+	} else {
+		result = error_set(error, "%s", checkpoint->status.failure);
+		free(copy);
+	}
 	monitor_unlock(&checkpoint->monitor);
-	return 0;
+	return result;
 }
 
 int checkpoint_backup_result(struct checkpoint *checkpoint, uint64_t *keys, struct error *error)

@@ -216,12 +216,15 @@ static void poll_checkpoint(struct commits *commits)
 	commits->warned = status.busy >= BUSY_WARN_MS;
 }
 
-/* Takes the backup one step further: commits what is open, seals the segment, copies the snapshot. */
+/*
+ * Takes the backup one step further: commits what is open, seals the segment, copies the snapshot. A copy that has begun
+ * does not need the log any more, and the checkpoint alone reports its end.
+ */
 static void continue_backup(struct commits *commits, const struct flusher_completion *completion)
 {
 	struct error error;
 
-	if (completion->failed) {
+	if (completion->failed && commits->backup_step != BACKUP_COPIES) {
 		error_set(&error, "%s", completion->failure);
 		end_backup(commits, &error, 0);
 	} else if (commits->backup_step == BACKUP_COMMITS) {
@@ -416,7 +419,9 @@ void commits_free(struct commits *commits)
 		    commits->always ? ", except those confirmed to clients" : "");
 	if (segment != 0)
 		checkpoint_submit(commits->checkpoint, segment - 1);
-	checkpoint_stop(commits->checkpoint, segment != 0 && commits->log_bytes <= FINISH_MAX);
+	/* A backup is given up, rather than that the loop waits for the rest of the copy. */
+	checkpoint_stop(commits->checkpoint,
+	    segment != 0 && commits->log_bytes <= FINISH_MAX && commits->backup == NULL);
 	if (commits->fd != -1)
 		close(commits->fd);
 	directory_close(&commits->directory);

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import time
@@ -553,6 +554,57 @@ def test_a_backup_that_fails_is_no_store(start_with_control, faults, backup, fle
         assert harness.run_echod("--check-store", target).returncode == 1
     files.clear()
     assert finish(backup(faults.root / "another"))[0] == 0
+
+
+def test_a_backup_fails_with_the_checkpoint_that_it_waits_for(start_with_control, faults, backup):
+    """The disk may never work again, and nobody is to wait for that."""
+    server = start_with_control()
+    ask_all(server, b"SET a 1")
+    faults.snapshot.write.fail(errno.EIO)
+    status, text = finish(backup(faults.root / "backup"))
+    assert status == 1 and os.strerror(errno.EIO) in text, text
+    assert not (faults.root / "backup").exists()
+    faults.snapshot.clear()
+    harness.wait_until(lambda: ask_all(server, b"SET a 2") == [OK], "the store works again")
+    assert finish(backup(faults.root / "backup"))[0] == 0
+
+
+def test_a_copy_goes_on_when_the_log_fails(start_with_control, faults, backup):
+    """All that was confirmed is in the snapshot by then. No other backup is told that it has been made."""
+    server = start_with_control()
+    ask_all(server, b"SET a 1")
+    with faults.files("backup*").open.held() as barrier:
+        first = backup(faults.root / "backup")
+        barrier.wait_held()
+        faults.wal.write.fail(errno.EIO)
+        assert ask_all(server, b"SET a 2") == [b"ERROR: storage failed"]
+        faults.wal.clear()
+        harness.wait_until(lambda: ask_all(server, b"SET a 3") == [OK], "the store works again")
+        status, text = finish(backup(faults.root / "another"))
+        assert status == 1 and "is being made" in text, text
+    status, text = finish(first)
+    assert status == 0, text
+    assert harness.run_echod("--check-store", faults.root / "backup").returncode == 0
+    assert not (faults.root / "another").exists()
+
+
+def test_a_backup_is_given_up_when_its_service_is_removed(echod, faults, backup):
+    """The loop does not wait for the rest of the copy: that of a large store takes minutes."""
+    control = {"listen": "unix://$DIR/control"}
+    server = echod({"kv": {"listen": KV, "storage": STORE}, "control": control}, env=faults.env)
+    with server.kv() as client:
+        requests = b"".join(b"SET a%d %s\n" % (number, b"x" * 80) for number in range(60000))
+        assert client.exchange(requests, 3 * 60000) == b"OK\n" * 60000
+    copy = faults.files("backup*")
+    with copy.write.held() as barrier:
+        process = backup(faults.root / "backup")
+        barrier.wait_held()
+        copy.write.delay_ms = 20
+    assert server.reload({"control": control})
+    status, text = finish(process)
+    assert status == 1 and "the service has been stopped" in text, text
+    assert copy.write.calls < 500
+    assert harness.run_echod("--check-store", faults.root / "backup").returncode == 1
 
 
 # --- room ---
