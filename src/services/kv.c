@@ -180,8 +180,8 @@ static void kv_backed_up(void *arg, const struct error *error, uint64_t keys)
 	struct kv *kv = instance->state;
 	char sentence[512];
 
-	snprintf(sentence, sizeof(sentence), "%" PRIu64 " key%s are in %.400s", keys,
-	    PLURAL(keys, "s"), kv->backup);
+	snprintf(sentence, sizeof(sentence), "%" PRIu64 " key%s %s in %.400s", keys,
+	    PLURAL(keys, "s"), keys == 1 ? "is" : "are", kv->backup);
 	if (error != NULL)
 		log_error("%s: backup to %s failed: %s", instance->name, kv->backup, error->text);
 	else
