@@ -96,7 +96,7 @@ static void reload_continue(void *arg)
 			reload->plan = reload_make_plan(reload);
 		ready = reload->plan == NULL ? -1 : reload_plan_ready(reload->plan);
 		if (ready == 0)
-			return; /* reloads_wake() goes on */
+			return; /* reloads_wake() continues */
 		if (ready == 1)
 			ready = reload_plan_open_log(reload->plan) == -1 ? -1 : 1;
 	}
@@ -126,7 +126,7 @@ static void reload_begin(struct reload *reload)
 		if (reload->names == NULL)
 			reload->errors.lost = true;
 		else if (names_are_pending(reload->names))
-			return; /* reload_continue() goes on */
+			return; /* reload_continue() will be called */
 	}
 	reload_continue(reload);
 }

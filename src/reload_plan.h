@@ -1,7 +1,8 @@
 /*
  * A reload plan leads from the configuration in force to another one. It is made whole first (sockets bound,
  * services started), then committed by steps that cannot fail. Between the two it may wait for stores that are loaded
- * beside the loop. A start is a plan from nothing, which does not wait: its clients are told that the store is loading.
+ * beside the loop. A start is a plan from nothing, which does not wait: its clients get an error until the store is
+ * loaded.
  */
 #ifndef ECHOD_RELOAD_PLAN_H
 #define ECHOD_RELOAD_PLAN_H

@@ -208,7 +208,7 @@ static void check_start(struct server *server)
 		ready &= service_ready(instance, &errors) == 1;
 	if (errors.count > 0 || errors.lost) {
 		log_errors("echod", &errors);
-		/* Until the start is over, whoever has called us looks there. */
+		/* During the start, the errors also go to the terminal or script that started echod. */
 		for (size_t i = 0; strcmp(log_target(), "stderr") != 0 && i < errors.count; i++)
 			fprintf(stderr, "echod: %s\n", errors.items[i]);
 		server->status = EXIT_FAILURE;
