@@ -1,4 +1,4 @@
-/* Some bytes that belong to somebody else. */
+/* A slice: a range of bytes that it does not own. */
 #ifndef ECHOD_CORE_SLICE_H
 #define ECHOD_CORE_SLICE_H
 

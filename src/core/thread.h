@@ -1,4 +1,4 @@
-/* Threads beside the loop: all signals are left to the loop, and times are those of clock_ms(). */
+/* Threads beside the loop, which block all signals, and a monitor. Times are those of clock_ms(). */
 #ifndef ECHOD_CORE_THREAD_H
 #define ECHOD_CORE_THREAD_H
 
@@ -8,7 +8,7 @@
 /* 0, or -1 with errno. */
 int thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg);
 
-/* A mutex, and the condition that something has changed that it guards. */
+/* A mutex, and a condition variable for changes of the data that the mutex guards. */
 struct monitor {
 	pthread_mutex_t mutex;
 	pthread_cond_t change;

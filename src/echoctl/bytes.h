@@ -1,4 +1,4 @@
-/* Bytes that grow: a value, or some keys, of a length that is not known before the last byte has arrived. */
+/* A buffer that grows, for values and keys whose length is not known before the last byte has arrived. */
 #ifndef ECHOD_ECHOCTL_BYTES_H
 #define ECHOD_ECHOCTL_BYTES_H
 

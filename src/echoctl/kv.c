@@ -14,7 +14,7 @@
 #include "echoctl/kv_peer.h"
 #include "echoctl/scan.h"
 
-/* What a script is told by the status alone, people are told in words. */
+/* For a script the exit status is enough; a person sees a message. */
 static int not_found(void)
 {
 	if (isatty(STDOUT_FILENO))
@@ -261,7 +261,7 @@ static bool needs_escapes(struct slice key, bool terminal)
 	return false;
 }
 
-/* As kv's lines have it, with C's escapes for white space and backslashes. */
+/* Prints the key with the same C escapes that the service uses in lines. */
 static void print_escaped(struct slice key)
 {
 	static const char names[] = "tnvfr"; /* of 09 to 0D */
@@ -280,7 +280,7 @@ static void print_escaped(struct slice key)
 	}
 }
 
-/* In lines, the service has escaped what is no line. */
+/* At an address of lines, the service has escaped the key already. */
 static int print_key(const struct options *options, struct slice key, bool terminal)
 {
 	if (options->json)

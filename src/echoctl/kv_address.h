@@ -1,4 +1,4 @@
-/* Where the kv service is that a command talks to. */
+/* The address of the kv service that a command uses. */
 #ifndef ECHOD_ECHOCTL_KV_ADDRESS_H
 #define ECHOD_ECHOCTL_KV_ADDRESS_H
 

@@ -70,7 +70,7 @@ static int wait_for(const struct kv_peer *peer, short events)
 	return -1;
 }
 
-/* Receives what is there, without waiting. 1, 0 at the end of the stream, or -1 with errno. */
+/* Receives what has arrived, without waiting. 1, 0 at the end of the stream, or -1 with errno. */
 static int receive_some(struct kv_peer *peer)
 {
 	ssize_t n;
@@ -112,7 +112,7 @@ static int transmit(struct kv_peer *peer, const char *bytes, size_t length)
 	bool has_room;
 	int events;
 
-	while (length > 0 && !peer->deaf) {
+	while (length > 0 && !peer->write_closed) {
 		ssize_t n = send(peer->connection.fd, bytes, length, MSG_NOSIGNAL);
 
 		if (n > 0) {
@@ -121,7 +121,7 @@ static int transmit(struct kv_peer *peer, const char *bytes, size_t length)
 			continue;
 		}
 		if (errno == EPIPE || errno == ECONNRESET) {
-			peer->deaf = true; /* but it may have said why */
+			peer->write_closed = true; /* but it may have sent the reason */
 			break;
 		}
 		if (errno != EAGAIN && errno != EINTR) {
@@ -133,7 +133,7 @@ static int transmit(struct kv_peer *peer, const char *bytes, size_t length)
 		if (events == -1)
 			return -1;
 		if (has_room && events & POLLIN && receive_some(peer) != 1)
-			peer->deaf = true;
+			peer->write_closed = true;
 	}
 	return 0;
 }
@@ -299,7 +299,7 @@ static int receive_resp(struct kv_peer *peer, struct kv_reply *reply)
 	return 0;
 }
 
-/* A value arrives behind its digest: it cannot be taken for another reply. */
+/* A value arrives behind its digest (GETS), so that no value looks like another reply. */
 static int receive_line(struct kv_peer *peer, struct kv_reply *reply)
 {
 	static const char error[] = "ERROR: ";

@@ -1,7 +1,7 @@
 /*
- * A kv service, as a client sees it: words are sent, and a reply is received. At redis:// and redis+unix:// addresses
- * they are RESP2, in which keys and values are any bytes; at others they are lines. A value is received in pieces, so
- * that it need not fit into memory, and nothing that a peer announces is allocated before it has arrived.
+ * A connection to a kv service: sends requests and receives replies, at redis:// and redis+unix:// addresses in RESP2, in
+ * which keys and values are any bytes, at others in lines. A value is received in pieces, so that it need not fit into
+ * memory, and nothing that a peer announces is allocated before it has arrived.
  *
  * Functions that return int return 0, or -1 after a complaint, if their comment does not say otherwise.
  */
@@ -24,9 +24,9 @@ struct options;
 struct kv_peer {
 	struct connection connection;
 	int64_t patience;
-	int signals; /* of wait_signals(): one of them ends every wait; -1 = they are not ours */
+	int signals; /* wait_signals(): a signal ends every wait; -1 = signals end the process */
 	bool resp;
-	bool deaf;         /* it takes no more; what it has sent can still be received */
+	bool write_closed; /* it receives no more; what it has sent can still be read */
 	size_t begin, end; /* of what has been received and not yet consumed */
 	size_t queued;     /* bytes to be sent */
 	char received[KV_PIECE], queue[KV_PIECE];
@@ -51,11 +51,11 @@ struct kv_reply {
 	struct slice text; /* of ERROR; valid until the next call */
 };
 
-/* Connects. STATUS_OK, or another status after a complaint. kv_peer_close() is due in any case. */
+/* Connects. STATUS_OK, or another status after a complaint. The caller calls kv_peer_close() in any case. */
 int kv_peer_open(struct kv_peer *peer, const struct options *options);
 void kv_peer_close(struct kv_peer *peer);
 
-/* Whether a key can be sent, and a value. Lines know no white space in a key, and no value that is not a line. */
+/* Check whether a key and a value can be sent: lines allow no white space in a key, and no value that is not a line. */
 int kv_peer_check_key(const struct kv_peer *peer, struct slice key);
 int kv_peer_check_value(const struct kv_peer *peer, struct slice value);
 
@@ -73,7 +73,7 @@ int kv_peer_piece(struct kv_peer *peer, struct kv_reply *reply, struct slice *pi
 /* Appends all pieces. */
 int kv_peer_collect(struct kv_peer *peer, struct kv_reply *reply, struct bytes *to);
 
-/* Sends and receives, again and again while the service is loading its store; after an error reply, complains. */
+/* Sends a request and receives its reply; repeats it while the service is loading its store. -1 after an error reply, too. */
 int kv_peer_ask(
     struct kv_peer *peer, const struct slice *words, size_t count, struct kv_reply *reply);
 

@@ -132,7 +132,7 @@ static int receive_reply(struct load *load)
 	return 0;
 }
 
-/* Until at most so many replies are outstanding. */
+/* Receives replies until at most so many are outstanding. */
 static int receive_replies(struct load *load, int64_t outstanding)
 {
 	if (kv_peer_flush(&load->peer) == -1)
@@ -159,7 +159,7 @@ static int load_all(struct load *load)
 		    load->peer.connection.address.text);
 		return STATUS_NO;
 	}
-	/* It is only there to wait until the service has loaded its own store. */
+	/* kv_peer_ask() waits until the service has loaded its store; commands of the file are sent once. */
 	if (kv_peer_ask(&load->peer, &dbsize, 1, &reply) == -1 ||
 	    (reply.kind != KV_REPLY_NUMBER && kv_peer_reject(&load->peer, &reply) == -1))
 		return STATUS_NO;

@@ -1,4 +1,4 @@
-/* How far a long command has come: a line on the terminal, which is erased at the end. */
+/* The progress of a long command: a line on the terminal, which is erased at the end. */
 #ifndef ECHOD_ECHOCTL_PROGRESS_H
 #define ECHOD_ECHOCTL_PROGRESS_H
 

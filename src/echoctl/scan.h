@@ -1,4 +1,4 @@
-/* All keys of a kv service, some at a time. Those that are there throughout are found, a few perhaps twice. */
+/* A scan of the keys of a kv service, in steps. It finds each key that exists throughout, a few perhaps twice. */
 #ifndef ECHOD_ECHOCTL_SCAN_H
 #define ECHOD_ECHOCTL_SCAN_H
 
@@ -13,7 +13,7 @@ struct kv_peer;
 /* Begin with { 0 }; the caller frees keys.at. */
 struct scan {
 	const char *pattern; /* NULL = all keys */
-	bool over;
+	bool over;           /* the last step has returned the last keys */
 	char cursor[24];
 	struct bytes keys; /* of the last step: the length of each, as a size_t, in front of it */
 };
@@ -21,7 +21,7 @@ struct scan {
 /* Asks for the next keys. 0, and `over` after the last ones; or -1 after a complaint. */
 int scan_step(struct scan *scan, struct kv_peer *peer);
 
-/* The key at *at, which begins with 0 and is moved on; false behind the last one. */
+/* The key at *at, which is 0 for the first one, and advances *at; false behind the last one. */
 bool scan_key(const struct scan *scan, size_t *at, struct slice *key);
 
 #endif

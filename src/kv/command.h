@@ -73,12 +73,13 @@ struct kv_result {
 	enum kv_status status;
 	enum kv_kind kind;
 	struct slice bytes; /* valid until the next call */
-	int64_t
-	    integer; /* of KV_LIST: all its items; -1 = that is not known before its last part */
+	/* Of KV_LIST: the number of all items; -1 = it is known only after the last part. */
+	int64_t integer;
 	const struct list *list; /* valid until the next call */
-	uint64_t next; /* of KV_LIST: call.from for its next part; 0 = this is the last one */
-	uint64_t
-	    commit; /* not to be replied before engine_host.committed reports it; 0 = it is durable */
+	/* Of KV_LIST: call.from for the next part; 0 = this is the last one. */
+	uint64_t next;
+	/* The reply waits until engine_host.committed reports this commit; 0 = it need not. */
+	uint64_t commit;
 };
 
 enum arg_type {
@@ -134,9 +135,9 @@ struct command {
 	const char *help;
 };
 
-/* All rows of lines, up to one without a name; the first are found fastest. */
+/* The rows of lines, up to one without a name; a search finds the first ones fastest. */
 extern const struct command commands[];
-/* Rows that clients of Redis have besides these, or instead of one of the same name. */
+/* Additional rows for clients of Redis; they replace rows of the same name. */
 extern const struct command commands_redis[];
 
 /* What the instance's settings allow, bytes. */
@@ -156,7 +157,7 @@ struct command_index {
 	const struct command *slots[COMMAND_SLOTS];
 };
 
-/* Adds a row, unless it is of lines alone or the name is there already. */
+/* Adds a row, unless it has COMMAND_LINES or the index has its name already. */
 void command_index_add(struct command_index *index, const struct command *row);
 /* As command_find(). */
 const struct command *command_index_find(const struct command_index *index, struct slice name);

@@ -426,7 +426,7 @@ static enum kv_status run_copy(
 {
 	struct table_key to = keyspace_key(keyspace, call->args[0]);
 	struct item item;
-	/* First the key that may have expired and end the item of the other one. */
+	/* First: if this key has expired, it is deleted, which would invalidate the item of the other one. */
 	bool exists = keyspace_get(keyspace, &to, &item);
 
 	(void)result;
@@ -454,7 +454,7 @@ enum kv_status verb_list(const struct list *list, struct kv_result *result)
 	return KV_OK;
 }
 
-/* A part ends behind PART_VALUES; call->from is the number of keys that the parts before it have answered. */
+/* A part ends after PART_VALUES; call->from is the number of keys in the parts before it. */
 static enum kv_status run_mget(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {

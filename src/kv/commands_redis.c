@@ -1,4 +1,4 @@
-/* The rows of what clients of Redis have besides the commands of lines: more of them, and more options. */
+/* The rows that only clients of Redis have: commands that lines lack, and commands with more options. */
 #include "kv/command.h"
 #include "kv/redis_verbs.h"
 #include "kv/verb.h"

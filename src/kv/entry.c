@@ -1,4 +1,4 @@
-/* Writing an entry. It is read inline, for every lookup does. */
+/* Writing an entry. The reading functions are inline in the header, because every lookup calls them. */
 #include "kv/entry.h"
 
 static size_t varint_size(uint32_t number)

@@ -1,6 +1,6 @@
 /*
- * Only the last asterisk is ever tried again: what was matched before it need not change, because a later start cannot
- * match more. Redis tries all of them, which takes exponential time.
+ * After a mismatch, only the last asterisk is tried again, at the next byte: another match of the part before it could
+ * only end later, and would leave less to match. Redis tries all asterisks again, which takes exponential time.
  */
 #include "kv/glob.h"
 

@@ -1,4 +1,4 @@
-/* Keys of clients of Redis: their expiry with its options, many at once, all of them, and what is known about one. */
+/* Commands of Redis about keys: expiry with its options, many keys at once, all keys, and information about a key. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -166,7 +166,7 @@ enum kv_status redis_renamenx(
 {
 	struct table_key to = keyspace_key(keyspace, call->args[0]);
 	struct item item;
-	/* First the key that may have expired and end the item of the other one. */
+	/* First: if this key has expired, it is deleted, which would invalidate the item of the other one. */
 	bool exists = keyspace_get(keyspace, &to, &item);
 
 	if (!keyspace_get(keyspace, &call->key, &item))
@@ -263,7 +263,7 @@ static int add_key(void *arg, const struct slice *key, const struct item *item)
 	return 0;
 }
 
-/* From a bucket by chance on, the first one with a key. */
+/* A key of the first bucket that has one, from a random bucket on. */
 enum kv_status redis_randomkey(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
@@ -291,7 +291,7 @@ enum kv_status redis_randomkey(
 	return KV_OK;
 }
 
-/* FLUSHDB and FLUSHALL: a part in each turn, so that other clients may see that some keys have gone already. */
+/* FLUSHDB and FLUSHALL: delete a part in each turn; in between, other clients see the keys that are left. */
 enum kv_status redis_flush(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
@@ -355,7 +355,7 @@ enum kv_status redis_object(
 		    "An LFU maxmemory policy is not selected, access frequency not tracked. "
 		    "Please note that when switching between policies at runtime LRU and LFU "
 		    "data will take some time to adjust.");
-	/* When a key was used is not known. */
+	/* IDLETIME is 0: the table does not store when a key was used. */
 	return verb_integer(result, verb_is_word(what, "REFCOUNT"));
 }
 

@@ -1,6 +1,6 @@
 /*
- * Values of clients of Redis: SET with its options, parts of values, decimal numbers. IFEQ and its kin, DIGEST and DELEX
- * are of Redis 8.4.
+ * Commands of Redis about values: SET with its options, parts of values, decimal numbers. IFEQ, IFNE, IFDEQ, IFDNE, DIGEST
+ * and DELEX are those of Redis 8.4.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -216,7 +216,7 @@ static struct table_key pair_of(
 	return keyspace_key(keyspace, call->more[2 * n - 2]);
 }
 
-/* Puts back what the first `count` pairs have replaced: a list of each one's value and expiry. */
+/* Restores the items that the first `count` pairs have replaced. keyspace->list has the value and expiry of each. */
 static void undo_pairs(struct keyspace *keyspace, const struct call *call, size_t count)
 {
 	size_t *places = calloc(count + 1, sizeof(*places)), at = 0;
@@ -247,7 +247,7 @@ static void undo_pairs(struct keyspace *keyspace, const struct call *call, size_
 	free(places);
 }
 
-/* All or none: what is replaced is copied, for the case that memory runs out on the way. */
+/* All or none: copies the items that it replaces, and restores them if memory runs out. */
 enum kv_status redis_mset(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {

@@ -1,5 +1,5 @@
 /*
- * What the rows of commands_redis.c run: redis_values.c and redis_keys.c have it. Replies and errors are those of Redis
+ * The functions of the rows in commands_redis.c, which redis_values.c and redis_keys.c define. Replies and errors are those of Redis
  * 7.2 unless a comment says otherwise.
  */
 #ifndef ECHOD_KV_REDIS_VERBS_H

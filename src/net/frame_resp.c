@@ -32,7 +32,7 @@ struct resp {
 	uint32_t words;    /* of that request behind them; 0 = it has not begun */
 	bool skipping : 1; /* the request was refused */
 	bool alone : 1;    /* the last message was `copy` */
-	bool begun : 1;    /* the stream: its first bytes were looked at */
+	bool begun : 1;    /* the stream's first bytes were checked for TLS */
 };
 
 static void resp_open(void *state, const struct line_settings *settings, sa_family_t family)
@@ -61,7 +61,7 @@ static enum frame expected_dollar(struct frame_input *in, char got)
 {
 	char text[32];
 
-	/* A NUL would end our text; Redis sends it. */
+	/* A NUL would end the text here; Redis sends it. */
 	if (got == '\r' || got == '\n' || got == '\0')
 		got = ' ';
 	snprintf(text, sizeof(text), "expected '$', got '%c'", got);
@@ -288,14 +288,14 @@ static enum frame next_skipped(struct resp *resp, struct frame_input *in)
 struct checked {
 	const char *at; /* behind what was */
 	uint32_t words; /* to come */
-	size_t
-	    needed; /* bytes behind the input's piece, before more can be; 0 = it is whole, or wrong */
+	/* Bytes behind the input's piece, before more can be checked; 0 = the request is whole, or wrong. */
+	size_t needed;
 	const char *error;   /* of the protocol; NULL = none */
 	char got;            /* instead of a '$'; then `error` is "" */
 	const char *refusal; /* the reply to a request that is too long; NULL = it is not */
 };
 
-/* Checks the number of words, and returns whether it is there. */
+/* Checks the line with the number of words. false: it has not arrived whole, or is wrong. */
 static bool check_count(const struct frame_input *in, struct checked *c)
 {
 	const char *behind = NULL;
@@ -314,7 +314,7 @@ static bool check_count(const struct frame_input *in, struct checked *c)
 	return c->at == behind;
 }
 
-/* Checks the next word, and returns whether all of it is there. */
+/* Checks the next word. false: it has not arrived whole, or is wrong or too long. */
 static bool check_word(const struct frame_input *in, struct checked *c)
 {
 	const char *behind = NULL;
@@ -344,7 +344,7 @@ static bool check_word(const struct frame_input *in, struct checked *c)
 	return false;
 }
 
-/* The state is advanced only if no message is unserved, because the service may leave these in the input. */
+/* Advances the state only if no message is unserved, because the service may leave unserved messages in the input. */
 static enum frame next_array(struct resp *resp, struct frame_input *in, struct message *request)
 {
 	struct checked c = { .at = in->at + resp->checked, .words = resp->words };

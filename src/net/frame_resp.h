@@ -1,7 +1,7 @@
 /*
- * RESP, the protocol of Redis: a request is an array of words, each with its length in front, so that they may hold any
- * bytes; or a line for people, an inline command. Requests are found where they lie; only an inline command is copied,
- * because it becomes an array, too.
+ * RESP, the protocol of Redis: a request is an array of words, each behind its length, so that words may contain any
+ * bytes; or a line that a person types, an inline command. The framing returns requests in place; it copies only an inline
+ * command, which it turns into an array.
  */
 #ifndef ECHOD_NET_FRAME_RESP_H
 #define ECHOD_NET_FRAME_RESP_H
