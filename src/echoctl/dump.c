@@ -209,19 +209,8 @@ static int dump_keys(struct dump *dump)
 
 static int dump_all(struct dump *dump)
 {
-	struct slice dbsize = slice_of("DBSIZE");
-	struct kv_reply reply;
-
-	if (!dump->peer.resp) {
-		complain(
-		    "%s: dump needs a redis:// address, because not every key and value is part of a line",
-		    dump->peer.connection.address.text);
+	if (kv_peer_prepare_resp(&dump->peer, "dump", &dump->all_keys) == -1)
 		return STATUS_NO;
-	}
-	if (kv_peer_ask(&dump->peer, &dbsize, 1, &reply) == -1 ||
-	    (reply.kind != KV_REPLY_NUMBER && kv_peer_reject(&dump->peer, &reply) == -1))
-		return STATUS_NO;
-	dump->all_keys = reply.number;
 	while (!dump->scan.over)
 		if (scan_step(&dump->scan, &dump->peer) == -1 || dump_keys(dump) == -1)
 			return dump->error == 0 ? STATUS_NO

@@ -466,6 +466,25 @@ int kv_peer_open(struct kv_peer *peer, const struct options *options)
 	return STATUS_NO;
 }
 
+int kv_peer_prepare_resp(struct kv_peer *peer, const char *command, int64_t *keys)
+{
+	struct slice dbsize = slice_of("DBSIZE");
+	struct kv_reply reply;
+
+	if (!peer->resp) {
+		complain("%s: %s needs a redis:// address, because not every key and value is part "
+			 "of a line",
+		    name_of(peer), command);
+		return -1;
+	}
+	if (kv_peer_ask(peer, &dbsize, 1, &reply) == -1)
+		return -1;
+	if (reply.kind != KV_REPLY_NUMBER)
+		return kv_peer_reject(peer, &reply);
+	*keys = reply.number;
+	return 0;
+}
+
 void kv_peer_close(struct kv_peer *peer)
 {
 	connection_close(&peer->connection);

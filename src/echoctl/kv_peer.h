@@ -55,6 +55,9 @@ struct kv_reply {
 int kv_peer_open(struct kv_peer *peer, const struct options *options);
 void kv_peer_close(struct kv_peer *peer);
 
+/* For a command that needs RESP: checks that the peer speaks it, waits until it has loaded its store, and counts its keys. */
+int kv_peer_prepare_resp(struct kv_peer *peer, const char *command, int64_t *keys);
+
 /* Check whether a key and a value can be sent: lines allow no white space in a key, and no value that is not a line. */
 int kv_peer_check_key(const struct kv_peer *peer, struct slice key);
 int kv_peer_check_value(const struct kv_peer *peer, struct slice value);

@@ -149,19 +149,11 @@ static int receive_replies(struct load *load, int64_t outstanding)
 
 static int load_all(struct load *load)
 {
-	struct slice dbsize = slice_of("DBSIZE");
-	struct kv_reply reply;
+	int64_t keys;
 	int more;
 
-	if (!load->peer.resp) {
-		complain(
-		    "%s: load needs a redis:// address, because not every key and value is part of a line",
-		    load->peer.connection.address.text);
-		return STATUS_NO;
-	}
-	/* kv_peer_ask() waits until the service has loaded its store; commands of the file are sent once. */
-	if (kv_peer_ask(&load->peer, &dbsize, 1, &reply) == -1 ||
-	    (reply.kind != KV_REPLY_NUMBER && kv_peer_reject(&load->peer, &reply) == -1))
+	/* Commands of the file are sent only once, so the store must be loaded before. */
+	if (kv_peer_prepare_resp(&load->peer, "load", &keys) == -1)
 		return STATUS_NO;
 	while ((more = copy_command(load)) == 1) {
 		load->sent++;
