@@ -1,7 +1,7 @@
 /*
  * A bucket: one cache line of eight slots, and a spill, an array of just the right size, for the
- * slots that do not fit. A slot leads to an entry (entry.h).
- * The slots of the line and the spill are one row: those in use come first, without a gap.
+ * slots that do not fit. A slot points to an entry (entry.h), which the bucket owns.
+ * The slots of the line and the spill are numbered through: those in use come first, without a gap.
  * All memory comes from the slabs that are passed in.
  */
 #ifndef ECHOD_KV_BUCKET_H

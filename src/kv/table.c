@@ -144,7 +144,7 @@ static void bucket_split(const struct table *table, struct bucket *lower, struct
 }
 
 /*
- * Splits one bucket when the load asks for it. Without the memory for that, the table gets denser
+ * Splits one bucket when the load is above GROW_LOAD. Without the memory for that, the table gets denser
  * and tries again with the next entry.
  */
 static void table_grow(struct table *table)
@@ -326,12 +326,12 @@ void table_set_eviction(struct table *table, bool evicts)
 }
 
 /*
- * Which entry goes is decided as in S3-FIFO (Yang et al. 2023), but hands that go round the buckets take the place of its
- * queues. An entry is added as a newcomer. Newcomers are kept to a fifth of all entries, so that one that is not used goes
- * soon, and a scan pushes out little else. One that was used when the hand comes by has proven itself. Among the proven
- * entries, the hand takes the first that was not used since it last came by (CLOCK). A bucket remembers the tags of the
- * last two entries that it has lost: one that comes back so soon is proven at once. The marks are bits of the slot and
- * the tags bytes of the bucket that nothing else needs, so an entry pays nothing for them.
+ * Chooses as S3-FIFO does (Yang et al. 2023), with hands that walk through the buckets instead of queues. An entry is added
+ * as a newcomer. Eviction keeps newcomers to a fifth of all entries, so that one that is not used is evicted soon, and a
+ * scan evicts little else. A newcomer that was used when the hand reaches it becomes a proven entry. Of the proven entries, the
+ * hand evicts the first that was not used since it last passed (CLOCK). A bucket remembers the tags of the last two entries
+ * that were evicted from it: a key that returns so soon is proven at once. The marks are spare bits of the slot and the
+ * tags spare bytes of the bucket, so they take no memory.
  *
  * More newcomers suit a change of what is popular, fewer suit what stays popular. tests/bench/policies compares this with
  * others; tests/bench/cache with Redis and memcached.
@@ -406,30 +406,4 @@ uint64_t table_scan(const struct table *table, uint64_t cursor,
 	/* The bucket's last hash in that order has ones in all the bits that do not select the bucket. */
 	cursor |= ~(uint64_t)(is_split ? table->mask : half);
 	return reversed(reversed(cursor) + 1);
-}
-
-struct visitor {
-	int (*each)(void *arg, const struct slice *key, const struct item *item);
-	void *arg;
-	int stopped;
-};
-
-static int visit(void *arg, const struct slice *key, const struct item *item)
-{
-	struct visitor *visitor = arg;
-
-	visitor->stopped = visitor->each(visitor->arg, key, item);
-	return visitor->stopped;
-}
-
-int table_each(const struct table *table,
-    int (*each)(void *arg, const struct slice *key, const struct item *item), void *arg)
-{
-	struct visitor visitor = { .each = each, .arg = arg };
-	uint64_t cursor = 0;
-
-	do
-		cursor = table_scan(table, cursor, visit, &visitor);
-	while (cursor != 0 && visitor.stopped == 0);
-	return visitor.stopped;
 }

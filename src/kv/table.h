@@ -64,7 +64,7 @@ int table_set(struct table *table, const struct table_key *key, const struct ite
 int table_delete(struct table *table, const struct table_key *key);
 
 /*
- * The entry to delete when there is no memory for another one, which the caller is to do. The key's bytes are valid until
+ * Chooses the entry that the caller deletes when there is no memory for another one. The key's bytes are valid until
  * the next call that changes the table. 0, or -1: the table is empty.
  */
 int table_victim(struct table *table, struct table_key *key);
@@ -72,19 +72,12 @@ int table_victim(struct table *table, struct table_key *key);
 void table_stats(const struct table *table, struct table_stats *stats);
 
 /*
- * Calls the function for each entry of one bucket. Begin with cursor 0 and go on with the one that is returned, until it is 0.
- * An entry that is there from the first call to the last is seen at least once, whatever is set and deleted
- * between the calls. When the function returns non-zero the call ends and returns its own cursor: the next one sees that
- * bucket again. The table must not be changed by the function.
+ * Calls the function for each entry of one bucket. The first call has cursor 0, and each further one the cursor that the call
+ * before returned, until that is 0. An entry that exists from the first call to the last is seen at least once, whatever is
+ * set and deleted between the calls. When the function returns non-zero, the call ends and returns its own cursor, so that
+ * the next one sees the bucket again. The function must not change the table.
  */
 uint64_t table_scan(const struct table *table, uint64_t cursor,
-    int (*each)(void *arg, const struct slice *key, const struct item *item), void *arg);
-
-/*
- * Calls the function for each entry until it returns non-zero, which is returned. The table must
- * not be changed meanwhile. 0 when all were seen.
- */
-int table_each(const struct table *table,
     int (*each)(void *arg, const struct slice *key, const struct item *item), void *arg);
 
 #endif
