@@ -84,12 +84,6 @@ static int compare(const void *a, const void *b)
 	return order;
 }
 
-static bool is_same_key(const struct change *one, const struct change *other)
-{
-	return one->key.length == other->key.length &&
-	       memcmp(one->key.bytes, other->key.bytes, one->key.length) == 0;
-}
-
 /* Sorts the changes, without those that a newer one replaces. The array is the caller's; NULL when out of memory. */
 static const struct change **sort(const struct changes *changes, size_t *count)
 {
@@ -102,7 +96,7 @@ static const struct change **sort(const struct changes *changes, size_t *count)
 		sorted[i] = &changes->items[i];
 	qsort(sorted, changes->count, sizeof(*sorted), compare);
 	for (size_t i = 0; i < changes->count; i++)
-		if (*count == 0 || !is_same_key(sorted[*count - 1], sorted[i]))
+		if (*count == 0 || !slice_is_equal(sorted[*count - 1]->key, sorted[i]->key))
 			sorted[(*count)++] = sorted[i];
 	return sorted;
 }

@@ -19,11 +19,6 @@
 #define PART_WORK ((size_t)32 << 10)   /* unless their pattern takes so many steps */
 #define SCAN_MAX 512
 
-bool verb_is_equal(struct slice a, struct slice b)
-{
-	return a.length == b.length && (a.length == 0 || memcmp(a.bytes, b.bytes, a.length) == 0);
-}
-
 bool verb_is_word(struct slice word, const char *name)
 {
 	return word.length == strlen(name) && strncasecmp(word.bytes, name, word.length) == 0;
@@ -235,7 +230,7 @@ static enum kv_status run_delifeq(
 	(void)result;
 	if (!keyspace_get(keyspace, &call->key, &item))
 		return KV_NOT_FOUND;
-	if (!verb_is_equal(item.value, call->args[0]))
+	if (!slice_is_equal(item.value, call->args[0]))
 		return KV_CHANGED;
 	return keyspace_delete(keyspace, &call->key) ? KV_OK : KV_NOT_FOUND;
 }
@@ -416,7 +411,7 @@ static enum kv_status run_rename(
 	(void)result;
 	if (!keyspace_get(keyspace, &call->key, &item))
 		return KV_NOT_FOUND;
-	if (verb_is_equal((struct slice){ call->key.bytes, call->key.length }, call->args[0]))
+	if (slice_is_equal((struct slice){ call->key.bytes, call->key.length }, call->args[0]))
 		return KV_OK;
 	return keyspace_rename(keyspace, &call->key, &item, &to) == 0 ? KV_OK : KV_FULL;
 }

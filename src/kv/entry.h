@@ -66,8 +66,7 @@ static inline bool entry_has_key(const struct entry *entry, struct slice key, st
 	struct slice own;
 
 	entry_read(entry, &own, item);
-	return own.length == key.length &&
-	       (key.length == 0 || memcmp(own.bytes, key.bytes, key.length) == 0);
+	return slice_is_equal(own, key);
 }
 
 #endif

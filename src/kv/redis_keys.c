@@ -201,7 +201,7 @@ enum kv_status redis_copy(
 			return redis_refuse_syntax(result);
 		}
 	}
-	if (verb_is_equal(key_bytes(&call->key), call->args[0]))
+	if (slice_is_equal(key_bytes(&call->key), call->args[0]))
 		return redis_refuse(result, "source and destination objects are the same");
 	exists = keyspace_get(keyspace, &to, &item);
 	if (!keyspace_get(keyspace, &call->key, &item))

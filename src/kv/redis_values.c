@@ -106,7 +106,7 @@ static bool compare(const struct comparison *comparison, bool exists, struct sli
 		verb_write_digest(value, hex);
 		same = verb_is_word(comparison->operand, hex);
 	} else {
-		same = verb_is_equal(value, comparison->operand);
+		same = slice_is_equal(value, comparison->operand);
 	}
 	return same != comparison->differs;
 }

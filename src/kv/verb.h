@@ -10,7 +10,6 @@
 struct item;
 struct list;
 
-bool verb_is_equal(struct slice a, struct slice b);
 /* Whether it is that name, in any case. */
 bool verb_is_word(struct slice word, const char *name);
 /* XXH3 with 64 bits, as a number and as a string of 16 hexadecimal digits. */
