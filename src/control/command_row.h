@@ -8,7 +8,7 @@
 enum {
 	COMMAND_LOCAL = 1, /* echoctl does it itself */
 	COMMAND_SLOW = 2,  /* its answer may take as long as it likes */
-	/* Its words may begin with a hyphen, as those of any number may: the options end at the first word. */
+	/* Its options end at the first word, so that further words, such as values, may begin with a hyphen. */
 	COMMAND_VERBATIM = 4,
 };
 

@@ -30,9 +30,9 @@ int privilege_drop(const char *user, struct error *error);
  * Root acts as the user until privilege_return(): what is opened and made meanwhile is what the user may
  * open, and belongs to it. Does nothing when user is NULL or we are not root. 0, or -1 as above.
  *
- * All threads change their identity with the caller's. So a thread that opens files must not run between the two calls
- * or before privilege_drop(). It does not, as the loop starts such threads: a root that has a user drops its privileges
- * before the loop serves anybody, and from then on, as for a root without one, this does nothing.
+ * The calls change the identity of all threads, so no thread that opens files may run between them or before
+ * privilege_drop(). The loop starts such threads, and it runs only after privilege_drop(); from then on, and if root has
+ * no user to become, these calls do nothing.
  */
 int privilege_lend(const char *user, struct error *error);
 /* Aborts if it fails: the process must not go on as another user than it believes to be. */

@@ -49,7 +49,7 @@ bool endpoint_is_loopback(const struct endpoint *endpoint);
 /* Whether an IP endpoint is 0.0.0.0, [::] or [::ffff:0.0.0.0]. */
 bool endpoint_is_wildcard(const struct endpoint *endpoint);
 
-/* Same transport, same address, same port; whatever is spoken there. */
+/* Same transport, address and port; the protocol may differ. */
 bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
 
 /* "tcp://[::1]:5566", "redis://127.0.0.1:6379", "unix:///run/x.sock", "unix://@name"; foreign bytes of a name are escaped. */

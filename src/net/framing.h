@@ -30,8 +30,8 @@ struct run {
 	    consumed; /* by the service: at least one, and all unless a verdict or the output ends the turn */
 	bool is_tail; /* the one message has no end: the client has sent EOF behind it */
 	/*
-	 * Set by the service: the reply to the last message it has consumed has more parts. Before any other message,
-	 * and when the other clients had their turns, it gets an empty run, until it does not set it again.
+	 * Set by the service: the reply to the last message that it consumed has more parts. The service gets an empty
+	 * run after the turns of the other clients, and no other message, until it leaves this false.
 	 */
 	bool unfinished;
 	struct replies *replies;
@@ -62,8 +62,8 @@ struct frame_input {
 	const char *next; /* the piece behind it */
 	size_t next_length;
 	/*
-	 * With FRAME_PARTIAL: how many bytes behind `end` the framing has to see next, in one piece with these. They may
-	 * not have arrived yet.
+	 * With FRAME_PARTIAL: how many bytes behind `end` the framing needs next, in one piece with these. They may not
+	 * have arrived yet.
 	 */
 	size_t needed;
 	size_t unserved; /* messages that this run has already */

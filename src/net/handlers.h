@@ -48,10 +48,10 @@ struct handlers {
 	size_t conn_size;              /* of the service's state per stream, bytes */
 	const struct framing *framing; /* cuts the input into messages; NULL = its bytes are raw */
 	const struct refusals *refusals;
-	const char
-	    *failure; /* in place of a reply whose commit has failed; NULL = none is promised */
-	const struct handlers
-	    *resp; /* of streams at redis:// addresses; NULL = it has no such ones */
+	/* The reply that replaces those of a failed commit; NULL = the service promises none. */
+	const char *failure;
+	/* Of streams at redis:// addresses; NULL = the service cannot listen there. */
+	const struct handlers *resp;
 	enum verdict (*open)(struct stream *stream, struct evbuffer *out);
 	/* Whole messages, in the order of their arrival; see struct run. Needs a framing. */
 	enum verdict (*messages)(struct stream *stream, struct run *run);

@@ -69,7 +69,7 @@ struct loop *loop_new(size_t max_streams, void (*check)(struct deadline *deadlin
 /* Runs the callbacks that libevent still owes to freed sockets, then frees it. NULL is fine. */
 void loop_free(struct loop *loop);
 
-/* What the start of a service has begun beside the loop has ended. */
+/* Wakes the server: a service has finished the part of its start that runs beside the loop, or has failed in it. */
 void loop_announce_start(struct loop *loop);
 
 /* A program, or a client that was only refused, has gone. */

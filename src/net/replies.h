@@ -46,10 +46,10 @@ void replies_begin(struct replies *replies, struct evbuffer *out, struct promise
 /* A reply, or a part of one, that is known now. */
 void replies_add(struct replies *replies, const void *bytes, size_t length);
 void replies_text(struct replies *replies, const char *text);
-/* The bytes and a line feed. */
+/* Adds the bytes and a line feed. */
 void replies_line(struct replies *replies, const void *bytes, size_t length);
 
-/* Where up to `most` bytes, at most REPLIES_GATHERED, may be written; then replies_added() counts them. */
+/* Room for `most` bytes, at most REPLIES_GATHERED. The caller writes some and counts them by replies_added(). */
 char *replies_room(struct replies *replies, size_t most);
 static inline void replies_added(struct replies *replies, size_t length)
 {

@@ -16,8 +16,8 @@ struct task *task_new(struct loop *loop, int fd, void (*run)(void *arg), void *a
 void task_free(struct task *task);
 
 /*
- * Runs it in that many ms, or before if that was scheduled before; 0 = at the end of this turn, besides. A run, whatever
- * for, ends what was scheduled.
+ * Schedules a run in that many ms, unless one is scheduled for an earlier time; 0 = at the end of this turn, in addition to
+ * a scheduled one. Every run, also that of the descriptor, cancels the scheduled one.
  */
 void task_schedule(struct task *task, int64_t ms);
 /* Runs it in the next turn, so that one task of many steps leaves the others theirs. */

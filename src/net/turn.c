@@ -123,7 +123,7 @@ static enum frame fill_run(struct stream *s, struct frame_input *input, struct r
 	return frame;
 }
 
-/* Has the service go on with the reply to an earlier message. */
+/* Lets the service continue the reply to an earlier message. */
 static enum verdict serve_unfinished(struct stream *s, struct replies *replies)
 {
 	struct run run = { .replies = replies };
@@ -191,7 +191,7 @@ enum verdict turn_run(struct stream *s)
 		if (frame == FRAME_PARTIAL && input.needed > 0 && !s->more) {
 			size_t wanted = (size_t)(input.end - input.at) + input.needed;
 
-			/* Only once it is all there: a long message would be moved again with each read. */
+			/* Only when all of it has arrived: otherwise each read would move a long message again. */
 			if (wanted > evbuffer_get_length(in))
 				break;
 			if (evbuffer_pullup(in, (ev_ssize_t)wanted) == NULL)

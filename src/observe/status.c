@@ -47,7 +47,7 @@ static void add_problem(json_t *problems, const char *format, ...)
 	json_array_append_new(problems, json_text(text));
 }
 
-/* What the first reload of the queue is about; NULL = there is none. */
+/* The step of the first reload in the queue; NULL = the queue is empty. */
 static const char *reload_step(const struct reloads *reloads)
 {
 	const struct reload *reload = TAILQ_FIRST(&reloads->queue);

@@ -351,8 +351,8 @@ static void kv_report(const struct instance *instance, struct report *report)
 }
 
 const struct service_ops service_kv = {
-	.kind = SERVICE_KIND("kv", "A key-value store with a protocol of lines.", SERVICE_LINES,
-	    SERVICE_OWN(kv_rows, struct kv_conf)),
+	.kind = SERVICE_KIND("kv", "A key-value store, for lines and for clients of Redis.",
+	    SERVICE_LINES, SERVICE_OWN(kv_rows, struct kv_conf)),
 	.transports = SERVICE_STREAM,
 	.exposes = "lets everybody who can connect read and change the store",
 	.handlers = &kv_lines_handlers,
