@@ -2,7 +2,6 @@
  * The commands of RESP about the server, and the rows of these commands and of those about the connection. COMMAND
  * replies what the rows of all commands say.
  */
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -51,13 +50,12 @@ static struct shape shape_of(const struct command *command)
 	return shape;
 }
 
-static void write_small(const struct command *command, char name[COMMAND_NAME_MAX + 1])
+static void add_name(struct replies *replies, const struct command *command)
 {
-	size_t i;
+	char name[RESP_NAME_MAX];
 
-	for (i = 0; i < command->name_length; i++)
-		name[i] = (char)tolower((unsigned char)command->name[i]);
-	name[i] = '\0';
+	resp_write_name(command, (struct slice){ "", 0 }, name);
+	resp_text(replies, name);
 }
 
 static void add_info(struct resp_request *r, const struct command *command)
@@ -66,11 +64,9 @@ static void add_info(struct resp_request *r, const struct command *command)
 	bool local = command->flags & COMMAND_LOCAL, grows = command->flags & COMMAND_GROWS;
 	struct shape shape = shape_of(command);
 	struct replies *replies = r->replies;
-	char name[COMMAND_NAME_MAX + 1];
 
-	write_small(command, name);
 	resp_array(replies, 10);
-	resp_text(replies, name);
+	add_name(replies, command);
 	resp_integer(replies, shape.arity);
 	resp_set(replies, r->version, 1 + (grows || local));
 	resp_status(replies, local ? "loading" : writes ? "write" : "readonly");
@@ -88,10 +84,7 @@ static void add_info(struct resp_request *r, const struct command *command)
 
 static void add_docs(struct resp_request *r, const struct command *command)
 {
-	char name[COMMAND_NAME_MAX + 1];
-
-	write_small(command, name);
-	resp_text(r->replies, name);
+	add_name(r->replies, command);
 	resp_map(r->replies, r->version, 3);
 	resp_pair(r->replies, "summary", command->help);
 	resp_pair(r->replies, "since", "1.0.0");
@@ -172,15 +165,11 @@ static enum verdict command_docs(struct resp_request *r)
 static enum verdict command_list(struct resp_request *r)
 {
 	const struct command_index *index = &r->kv->redis;
-	char name[COMMAND_NAME_MAX + 1];
 
 	resp_array(r->replies, count_commands(index));
-	for (size_t i = 0; i < COMMAND_SLOTS; i++) {
-		if (index->slots[i] == NULL)
-			continue;
-		write_small(index->slots[i], name);
-		resp_text(r->replies, name);
-	}
+	for (size_t i = 0; i < COMMAND_SLOTS; i++)
+		if (index->slots[i] != NULL)
+			add_name(r->replies, index->slots[i]);
 	return VERDICT_CONTINUE;
 }
 

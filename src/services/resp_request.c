@@ -1,7 +1,6 @@
 /* The words of a request, and what many replies have in common. */
 #include "services/resp_request.h"
 
-#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,11 +46,9 @@ enum verdict resp_fail_number(struct resp_request *r)
 
 static enum verdict reply_wrong_count(struct resp_request *r, const char *within)
 {
-	char name[2 * COMMAND_NAME_MAX];
+	char name[RESP_NAME_MAX];
 
-	snprintf(name, sizeof(name), "%s|%s", r->command->name, within);
-	for (char *at = name; *at != '\0'; at++)
-		*at = (char)tolower((unsigned char)*at);
+	resp_write_name(r->command, (struct slice){ within, strlen(within) }, name);
 	resp_errorf(r->replies, "ERR wrong number of arguments for '%s' command", name);
 	return VERDICT_CONTINUE;
 }

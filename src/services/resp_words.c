@@ -164,19 +164,15 @@ static const char *const errors[KV_STATUSES] = {
 	[KV_UNAVAILABLE] = "-READONLY storage failed, changes are refused until it works again\r\n",
 };
 
-/* The name in small letters, with that of the command within it: "object|encoding". */
-static void write_name(
-    const struct command *command, struct slice within, char name[2 * COMMAND_NAME_MAX + 2])
+void resp_write_name(const struct command *command, struct slice within, char name[RESP_NAME_MAX])
 {
-	size_t length = (size_t)sprintf(name, "%s", command->name);
+	int length = within.length > COMMAND_NAME_MAX ? COMMAND_NAME_MAX : (int)within.length;
 
-	if (command->flags & COMMAND_PARENT && within.length > 0)
-		length += (size_t)snprintf(name + length, COMMAND_NAME_MAX + 2, "|%.*s",
-		    (int)(within.length > COMMAND_NAME_MAX ? COMMAND_NAME_MAX : within.length),
-		    within.bytes);
-	for (size_t i = 0; i < length; i++)
-		if (name[i] >= 'A' && name[i] <= 'Z')
-			name[i] = (char)(name[i] | 0x20);
+	snprintf(name, RESP_NAME_MAX, "%s%s%.*s", command->name, length > 0 ? "|" : "", length,
+	    within.bytes);
+	for (; *name != '\0'; name++)
+		if (*name >= 'A' && *name <= 'Z')
+			*name = (char)(*name | 0x20);
 }
 
 static void refuse_unknown(struct replies *replies, const struct message *request)
@@ -200,7 +196,7 @@ static void refuse_unknown(struct replies *replies, const struct message *reques
 
 void resp_refusal(struct replies *replies, const struct call *call, const struct message *request)
 {
-	char name[2 * COMMAND_NAME_MAX + 2];
+	char name[RESP_NAME_MAX];
 	struct slice within = { "", 0 };
 	const char *at;
 
@@ -210,11 +206,11 @@ void resp_refusal(struct replies *replies, const struct call *call, const struct
 		return;
 	case KV_INVALID_EXPIRE:
 	case KV_WRONG_ARGUMENTS:
-		if (resp_words(request, &at) > 1) {
+		if (resp_words(request, &at) > 1 && call->command->flags & COMMAND_PARENT) {
 			resp_word(&at);
 			within = resp_word(&at);
 		}
-		write_name(call->command, within, name);
+		resp_write_name(call->command, within, name);
 		resp_errorf(replies,
 		    call->status == KV_INVALID_EXPIRE
 			? "ERR invalid expire time in '%s' command"
@@ -285,7 +281,7 @@ static void add_items(struct replies *replies, const struct kv_result *result, c
 static void add_content(struct replies *replies, const struct call *call,
     const struct kv_result *result, const char *null)
 {
-	char name[2 * COMMAND_NAME_MAX + 2];
+	char name[RESP_NAME_MAX];
 	struct slice text = result->bytes;
 
 	switch (result->status) {
@@ -295,7 +291,7 @@ static void add_content(struct replies *replies, const struct call *call,
 		resp_errorf(replies, "ERR %.*s", (int)text.length, text.bytes);
 		return;
 	case KV_INVALID_EXPIRE:
-		write_name(call->command, (struct slice){ "", 0 }, name);
+		resp_write_name(call->command, (struct slice){ "", 0 }, name);
 		resp_errorf(replies, "ERR invalid expire time in '%s' command", name);
 		return;
 	case KV_UNKNOWN:

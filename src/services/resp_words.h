@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "core/slice.h"
+#include "kv/command.h"
 #include "services/kv_wording.h"
 
 struct message;
@@ -44,6 +45,9 @@ void resp_refusal(struct replies *replies, const struct call *call, const struct
 /* Adds an error with bytes of the client in it: "ERR unknown subcommand '%.*s'". */
 __attribute__((format(printf, 2, 3))) void resp_errorf(
     struct replies *replies, const char *format, ...);
+/* The name in small letters, with that of the command within it, if there is one: "object|encoding". */
+#define RESP_NAME_MAX (2 * COMMAND_NAME_MAX + 2)
+void resp_write_name(const struct command *command, struct slice within, char name[RESP_NAME_MAX]);
 /* How many bytes of a word such an error shows: the precision of its %.*s. */
 int resp_shown(struct slice word);
 
