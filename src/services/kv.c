@@ -293,6 +293,7 @@ static void kv_configure(struct instance *instance)
 	struct kv *kv = instance->state;
 
 	kv->max_memory = conf->max_memory;
+	kv->evicts = conf->on_full == FULL_EVICT;
 	kv->limits = (struct call_limits){ (size_t)conf->max_key, (size_t)conf->max_value };
 	instance->max_word =
 	    kv->limits.max_value > RESP_WORD_MIN ? kv->limits.max_value : RESP_WORD_MIN;

@@ -29,6 +29,7 @@ struct kv {
 	struct call_limits limits;
 	struct command_index redis; /* the commands of clients in RESP */
 	int64_t max_memory;         /* bytes, 0 = no limit */
+	bool evicts;                /* instead of refusing changes, when that is reached */
 	int64_t started;            /* ms */
 	uint64_t requests;          /* in RESP, since the start */
 	/* Called at the end of a backup; NULL = no caller waits for it: */

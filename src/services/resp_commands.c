@@ -197,7 +197,7 @@ static enum verdict config_get(struct resp_request *r)
 		{ "databases", "1" },
 		{ "maxclients", maxclients },
 		{ "maxmemory", maxmemory },
-		{ "maxmemory-policy", "noeviction" },
+		{ "maxmemory-policy", resp_memory_policy(r->kv) },
 		{ "proto-max-bulk-len", max_bulk },
 		{ "save", "" },
 		{ "timeout", timeout },

@@ -62,6 +62,11 @@ static void add_size(struct text *text, const char *name, uint64_t bytes)
 	    unit == 0 ? 0 : 2, size, units[unit]);
 }
 
+const char *resp_memory_policy(const struct kv *kv)
+{
+	return kv->evicts ? "allkeys-lru" : "noeviction";
+}
+
 static void info_memory(struct resp_request *r, struct text *text)
 {
 	struct engine_stats stats;
@@ -71,7 +76,7 @@ static void info_memory(struct resp_request *r, struct text *text)
 	add_size(text, "used_memory", stats.table.memory);
 	add_size(text, "used_memory_rss", resident_memory());
 	add_size(text, "maxmemory", (uint64_t)r->kv->max_memory);
-	text_add(text, "maxmemory_policy:noeviction\r\n");
+	text_add(text, "maxmemory_policy:%s\r\n", resp_memory_policy(r->kv));
 }
 
 static void info_persistence(struct resp_request *r, struct text *text)
@@ -90,12 +95,16 @@ static void info_persistence(struct resp_request *r, struct text *text)
 static void info_stats(struct resp_request *r, struct text *text)
 {
 	const struct counters *c = &r->instance->counters;
+	struct engine_stats stats;
 
+	r->kv->engine->ops->stats(r->kv->engine, &stats);
 	text_add(text,
 	    "# Stats\r\ntotal_connections_received:%" PRIu64 "\r\ntotal_commands_processed:%" PRIu64
 	    "\r\ntotal_net_input_bytes:%" PRIu64 "\r\ntotal_net_output_bytes:%" PRIu64
-	    "\r\nrejected_connections:%" PRIu64 "\r\nevicted_keys:0\r\npubsub_channels:0\r\n",
-	    c->accepted, r->kv->requests, c->bytes_in, c->bytes_out, c->closed[CLOSE_LIMIT]);
+	    "\r\nrejected_connections:%" PRIu64 "\r\nevicted_keys:%" PRIu64
+	    "\r\npubsub_channels:0\r\n",
+	    c->accepted, r->kv->requests, c->bytes_in, c->bytes_out, c->closed[CLOSE_LIMIT],
+	    stats.evictions);
 }
 
 static void info_replication(struct resp_request *r, struct text *text)

@@ -73,5 +73,7 @@ enum verdict resp_run_auth(struct resp_request *request);
 enum verdict resp_run_hello(struct resp_request *request);
 enum verdict resp_run_client(struct resp_request *request);
 enum verdict resp_run_info(struct resp_request *request);
+/* What Redis calls maxmemory-policy. */
+const char *resp_memory_policy(const struct kv *kv);
 
 #endif

@@ -93,6 +93,18 @@ def test_a_reload_changes_what_is_spoken(echod):
             assert again.ask(b"GET a") == b"1"
 
 
+@pytest.mark.parametrize("on_full, policy", [("refuse", b"noeviction"), ("evict", b"allkeys-lru")])
+def test_the_policy_of_a_full_store(echod, on_full, policy):
+    server = echod({"kv": {"listen": SOCKET, "on_full": on_full, "max_memory": "1M"}})
+    with resp.connect(server) as client:
+        replies = {client.call("SET", f"key{number}", "v" * 5000) for number in range(400)}
+        assert (FULL in replies) == (on_full == "refuse")
+        assert policy in client.call("CONFIG", "GET", "maxmemory-policy")
+        info = client.call("INFO")
+        assert b"maxmemory_policy:%s\r\n" % policy in info
+        assert (b"evicted_keys:0\r\n" in info) == (on_full == "refuse")
+
+
 # --- lines on the same store ---
 
 
