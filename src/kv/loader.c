@@ -78,8 +78,8 @@ static int create(struct directory *directory, struct error *error)
 
 	if (getrandom(&id, sizeof(id), 0) == -1)
 		return error_errno(error, "getrandom");
-	return wal_create(directory, &id, error) == -1 ? -1
-						       : snapshot_create(directory, &id, error);
+	return wal_create(directory, &id, 0, error) == -1 ? -1
+							  : snapshot_create(directory, &id, error);
 }
 
 /* Opens the snapshot; in an empty directory creates the store first, if it may. NULL with the error. */

@@ -34,6 +34,12 @@
 /* Steps of SQLite's machine between two checks whether the call is cancelled. */
 #define PROGRESS_STEPS 5000
 
+/*
+ * What a copy is said to have of the log. Not 0: a log that begins with the first segment belongs to a new store, whose
+ * snapshot is made after it, and without its snapshot the copy would pass for one and start empty.
+ */
+#define COPY_SEGMENT 1
+
 #define CHECKSUM_SIZE sizeof(uint64_t)
 
 enum statement { GET, PUT, DELETE, BEGIN, COMMIT, ROLLBACK, SET_META, STATEMENTS };
@@ -585,7 +591,7 @@ static int finish_copy(
 	int result;
 
 	meta.id = *id;
-	meta.segment = 0;
+	meta.segment = COPY_SEGMENT;
 	result = run(copy->statements[BEGIN]);
 	if (result == SQLITE_OK)
 		result = write_meta(copy, &meta);
@@ -633,5 +639,5 @@ int snapshot_copy(
 	result = finish_copy(copy, &id, keys, error);
 	snapshot_close(copy);
 	/* The log last: without a log, an incomplete copy cannot be opened. */
-	return result == -1 ? -1 : wal_create(to, &id, error);
+	return result == -1 ? -1 : wal_create(to, &id, COPY_SEGMENT, error);
 }

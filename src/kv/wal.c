@@ -202,9 +202,10 @@ static int next_header(const struct wal *wal, struct segment_header *header)
 	return getrandom(&header->salt, sizeof(header->salt), 0) == -1 ? -1 : 0;
 }
 
-int wal_create(struct directory *directory, const struct store_id *id, struct error *error)
+int wal_create(
+    struct directory *directory, const struct store_id *id, uint64_t applied, struct error *error)
 {
-	struct wal wal = { .directory = directory, .id = *id, .fd = -1 };
+	struct wal wal = { .directory = directory, .id = *id, .segment = applied, .fd = -1 };
 	struct segment_header header;
 	bool named;
 

@@ -35,10 +35,11 @@ struct wal {
 	int code;          /* the errno for which wal_replay() could not open it */
 };
 
-/* Creates the first segment of a new store. 0, or -1 with the error. */
-int wal_create(struct directory *directory, const struct store_id *id, struct error *error);
+/* Creates the segment after those that the snapshot has: 0 for a new store. 0, or -1 with the error. */
+int wal_create(
+    struct directory *directory, const struct store_id *id, uint64_t applied, struct error *error);
 
-/* Whether the directory has no log, or only what wal_create() makes. -1 with the error. */
+/* Whether the directory has no log, or only what wal_create() makes for a new store. -1 with the error. */
 int wal_is_unused(const struct directory *directory, struct error *error);
 
 /*

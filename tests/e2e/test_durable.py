@@ -556,6 +556,20 @@ def test_a_backup_that_fails_is_no_store(start_with_control, faults, backup, fle
     assert finish(backup(faults.root / "another"))[0] == 0
 
 
+@pytest.mark.parametrize("missing", ["snapshot.db", "wal.*"])
+def test_a_backup_that_lacks_a_file_is_not_begun_anew(
+    start_with_control, faults, workdir, backup, fleet, missing
+):
+    """An incomplete restore is refused, rather than that the service starts with no keys."""
+    server = start_with_control()
+    ask_all(server, b"SET a 1")
+    assert finish(backup(workdir / "backup"))[0] == 0
+    for file in (workdir / "backup").glob(missing):
+        file.unlink()
+    services = {"kv": {"listen": "unix://$DIR/restored", "storage": str(workdir / "backup")}}
+    fleet.launch(services).wait_stopped_with(1, "is missing; restore a backup")
+
+
 def test_a_backup_fails_with_the_checkpoint_that_it_waits_for(start_with_control, faults, backup):
     """The disk may never work again, and nobody is to wait for that."""
     server = start_with_control()

@@ -73,7 +73,7 @@ static void make_log(void)
 	strcpy(path + strlen(path) - 6, "XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(path));
 	ck_assert_int_eq(directory_open(&directory, path, true, &error), 0);
-	ck_assert_msg(wal_create(&directory, &id, &error) == 0, "%s", error.text);
+	ck_assert_msg(wal_create(&directory, &id, 0, &error) == 0, "%s", error.text);
 	ck_assert_int_eq(
 	    wal_replay(&wal, &directory, &id, 0, true, ignore_change, NULL, &error), 0);
 }
