@@ -432,6 +432,7 @@ static void server_close(struct server *server)
 	struct loop *loop = server->running.loop;
 	struct instance *instance;
 
+	loop->stopping = true;
 	reloads_cancel(&server->reloads);
 	draining_abort(&server->running.draining, CLOSE_SHUTDOWN);
 	while ((instance = TAILQ_FIRST(&loop->instances)) != NULL) {

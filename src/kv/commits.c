@@ -244,12 +244,18 @@ static void continue_backup(struct commits *commits, const struct flusher_comple
 
 int commits_backup(struct commits *commits, const char *directory, struct error *error)
 {
+	size_t length;
+
 	if (commits->state != ENGINE_READY)
 		return error_set(error, "the store is being loaded");
 	if (commits->backup != NULL)
 		return error_set(error, "a backup to %s is being made", commits->backup);
 	if (commits->keyspace->read_only)
 		return error_set(error, "the store is read-only: %s", commits->failure);
+	length = strlen(commits->directory.path);
+	if (strncmp(directory, commits->directory.path, length) == 0 &&
+	    (directory[length] == '\0' || directory[length] == '/'))
+		return error_set(error, "%s is in the store that it is to be a copy of", directory);
 	commits->backup = strdup(directory);
 	if (commits->backup == NULL)
 		return error_memory(error);
@@ -402,11 +408,11 @@ struct commits *commits_open(const struct engine_settings *settings, struct keys
 	} else if (directory_open(&commits->directory, settings->directory, true, error) == 0) {
 		return commits;
 	}
-	commits_free(commits);
+	commits_free(commits, false);
 	return NULL;
 }
 
-void commits_free(struct commits *commits)
+void commits_free(struct commits *commits, bool tidies)
 {
 	uint64_t segment = 0;
 
@@ -421,7 +427,7 @@ void commits_free(struct commits *commits)
 		checkpoint_submit(commits->checkpoint, segment - 1);
 	/* A backup is given up, rather than that the loop waits for the rest of the copy. */
 	checkpoint_stop(commits->checkpoint,
-	    segment != 0 && commits->log_bytes <= FINISH_MAX && commits->backup == NULL);
+	    tidies && segment != 0 && commits->log_bytes <= FINISH_MAX && commits->backup == NULL);
 	if (commits->fd != -1)
 		close(commits->fd);
 	directory_close(&commits->directory);

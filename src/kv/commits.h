@@ -5,6 +5,7 @@
 #ifndef ECHOD_KV_COMMITS_H
 #define ECHOD_KV_COMMITS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "kv/engine.h"
@@ -41,7 +42,7 @@ int commits_backup(struct commits *commits, const char *directory, struct error 
 /* Fills in what it knows. */
 void commits_stats(const struct commits *commits, struct engine_stats *stats);
 
-/* Commits what is left, without callbacks. NULL is fine. */
-void commits_free(struct commits *commits);
+/* Commits what is left, without callbacks; see engine_ops.free. NULL is fine. */
+void commits_free(struct commits *commits, bool tidies);
 
 #endif

@@ -76,8 +76,11 @@ struct engine_ops {
 	/* Takes over what a reload can change: max_memory, evicts, max_value. */
 	void (*configure)(struct engine *engine, const struct engine_settings *settings);
 	void (*stats)(const struct engine *engine, struct engine_stats *stats);
-	/* Ends the loading, or commits what is left, without callbacks. */
-	void (*free)(struct engine *engine);
+	/*
+	 * Ends the loading, or commits what is left, without callbacks. With `tidies` it may take two more seconds, in
+	 * which the log is moved to the snapshot; otherwise other clients wait for the loop.
+	 */
+	void (*free)(struct engine *engine, bool tidies);
 };
 
 struct engine {

@@ -167,11 +167,11 @@ static void store_stats(const struct engine *engine, struct engine_stats *stats)
 		commits_stats(store->commits, stats);
 }
 
-static void store_free(struct engine *engine)
+static void store_free(struct engine *engine, bool tidies)
 {
 	struct store *store = (struct store *)engine;
 
-	commits_free(store->commits);
+	commits_free(store->commits, tidies);
 	keyspace_clear(&store->keyspace);
 	free(store);
 }
@@ -211,7 +211,7 @@ struct engine *store_new(
 		error_errno(error, "cannot create the table");
 	}
 	if (durable ? store->commits == NULL : store->keyspace.table == NULL) {
-		store_free(&store->engine);
+		store_free(&store->engine, false);
 		return NULL;
 	}
 	store_configure(&store->engine, settings);

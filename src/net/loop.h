@@ -58,6 +58,7 @@ struct loop {
 	struct event *room;    /* the same, but only while `waiting_acceptors` is above 0 */
 	struct event *started; /* activated when a service has started, or cannot; as `departed` */
 	size_t waiting_acceptors;
+	bool stopping; /* the daemon is: no client waits for the loop any more */
 };
 
 /*

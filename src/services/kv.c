@@ -120,12 +120,12 @@ static int kv_check(const struct instance_config *config, struct error *error)
 	return 0;
 }
 
-static void kv_free(struct kv *kv)
+static void kv_free(struct kv *kv, bool tidies)
 {
 	task_free(kv->work);
 	task_free(kv->progress);
 	if (kv->engine != NULL)
-		kv->engine->ops->free(kv->engine);
+		kv->engine->ops->free(kv->engine, tidies);
 	free(kv->backup);
 	free(kv);
 }
@@ -272,7 +272,7 @@ static int kv_start(struct instance *instance, struct error *error)
 	return 0;
 
 fail:
-	kv_free(kv);
+	kv_free(kv, false);
 	return -1;
 }
 
@@ -311,7 +311,7 @@ static void kv_stop(struct instance *instance)
 		error_set(&error, "the service has been stopped");
 		kv->backup_done(kv->backup_arg, &error, NULL);
 	}
-	kv_free(kv);
+	kv_free(kv, instance->loop->stopping);
 }
 
 static void kv_report(const struct instance *instance, struct report *report)

@@ -531,9 +531,11 @@ def test_a_backup_replaces_no_store_and_not_itself(start_with_control, faults, w
     ask_all(server, b"SET a 1")
     assert finish(backup(workdir / "backup"))[0] == 0
     before = {file.name: file.read_bytes() for file in (workdir / "backup").iterdir()}
-    for directory in (workdir / "backup", faults.root / "store"):
+    store = faults.root / "store"
+    for directory in (workdir / "backup", store, store / "backup"):
         status, text = finish(backup(directory))
         assert status == 1 and str(directory) in text
+    assert not (store / "backup").exists()
     assert {file.name: file.read_bytes() for file in (workdir / "backup").iterdir()} == before
     assert ask_all(server, b"GET a", b"SET a 2") == [b"1", OK]
 

@@ -115,7 +115,7 @@ static void start(bool always, size_t max_memory)
 
 static void restart(bool always)
 {
-	engine->ops->free(engine);
+	engine->ops->free(engine, true);
 	start(always, 0);
 }
 
@@ -135,7 +135,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 static void remove_directory(void)
 {
-	engine->ops->free(engine);
+	engine->ops->free(engine, true);
 	nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
