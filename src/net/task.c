@@ -1,4 +1,7 @@
-/* One event does all three: it is readable, timed out, or made active by hand. */
+/*
+ * The timer is an event of its own: libevent takes an event out of epoll when it times out, and adds it again, which
+ * may fail; then the descriptor would never be seen again.
+ */
 #include "net/task.h"
 
 #include <event2/event.h>
@@ -8,7 +11,7 @@
 #include "net/loop.h"
 
 struct task {
-	struct event *event;
+	struct event *timer, *readable; /* readable NULL = no descriptor */
 	void (*run)(void *arg);
 	void *arg;
 	int64_t due; /* ms, of the timer; INT64_MAX = it is not set */
@@ -19,23 +22,25 @@ static void task_run_cb(evutil_socket_t fd, short events, void *arg)
 	struct task *task = arg;
 
 	(void)fd;
-	/* A persistent event would time out again and again, and later whenever it is active for another reason. */
-	if (events & EV_TIMEOUT || task->due != INT64_MAX)
-		event_remove_timer(task->event);
+	(void)events;
+	if (task->due != INT64_MAX)
+		evtimer_del(task->timer);
 	task->due = INT64_MAX;
 	task->run(task->arg);
 }
 
 struct task *task_new(struct loop *loop, int fd, void (*run)(void *arg), void *arg)
 {
-	struct task *task = malloc(sizeof(*task));
-	short events = fd == -1 ? EV_PERSIST : EV_READ | EV_PERSIST;
+	struct task *task = calloc(1, sizeof(*task));
 
 	if (task == NULL)
 		return NULL;
 	*task = (struct task){ .run = run, .arg = arg, .due = INT64_MAX };
-	task->event = event_new(loop->base, fd, events, task_run_cb, task);
-	if (task->event != NULL && (fd == -1 || event_add(task->event, NULL) == 0))
+	task->timer = evtimer_new(loop->base, task_run_cb, task);
+	if (task->timer != NULL && fd != -1)
+		task->readable = event_new(loop->base, fd, EV_READ | EV_PERSIST, task_run_cb, task);
+	if (task->timer != NULL &&
+	    (fd == -1 || (task->readable != NULL && event_add(task->readable, NULL) == 0)))
 		return task;
 	task_free(task);
 	return NULL;
@@ -45,8 +50,10 @@ void task_free(struct task *task)
 {
 	if (task == NULL)
 		return;
-	if (task->event != NULL)
-		event_free(task->event);
+	if (task->readable != NULL)
+		event_free(task->readable);
+	if (task->timer != NULL)
+		event_free(task->timer);
 	free(task);
 }
 
@@ -55,12 +62,12 @@ void task_schedule(struct task *task, int64_t ms)
 	struct timeval time = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
 	int64_t due = clock_ms() + ms;
 
-	/* Of the loop's own priority: a lower one would starve. */
+	/* Of the loop's own priority: a lower one would starve. Not EV_TIMEOUT: setting the timer would take that back. */
 	if (ms == 0) {
-		event_active(task->event, EV_SIGNAL, 0);
+		event_active(task->timer, EV_SIGNAL, 0);
 	} else if (due < task->due) {
 		task->due = due;
-		event_add(task->event, &time);
+		evtimer_add(task->timer, &time);
 	}
 }
 
@@ -68,5 +75,6 @@ void task_next_turn(struct task *task)
 {
 	const struct timeval at_once = { 0 };
 
-	event_add(task->event, &at_once);
+	task->due = clock_ms();
+	evtimer_add(task->timer, &at_once);
 }

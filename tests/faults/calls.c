@@ -328,7 +328,8 @@ static void play_call(enum call call, long total, long step)
 	for (int i = 0; i < ERRORS && errors[i] != 0; i++) {
 		if (i == 0 || step != 0)
 			play_once_each(call, errors[i], total, step);
-		play(call, errors[i], 1 + total / 2, true);
+		for (long part = 2; part <= 4; part++)
+			play(call, errors[i], 1 + total / part, true);
 	}
 	printf("ok %d - %s fails, of %ld: %ld sessions, %ld starts refused\n", call + 1,
 	    calls[call].name, total, count.sessions, count.unstarted);
