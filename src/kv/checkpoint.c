@@ -21,7 +21,8 @@
 #define SLICE 65536 /* keys of a transaction: bounds SQLite's journal */
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 10000
-#define FINISH_MS 2000 /* at a stop; a disk may be slow */
+#define FINISH_MS 2000  /* at a stop; a disk may be slow */
+#define INTERRUPT_MS 20 /* between two tries: SQLite forgets one that comes before it has begun */
 
 struct checkpoint {
 	pthread_t thread;
@@ -35,6 +36,7 @@ struct checkpoint {
 	struct checkpoint_status status;
 	bool ended;     /* the thread has */
 	bool finishing; /* to be stopped when nothing is left, or a try fails */
+	bool checking;  /* the snapshot, which stays open meanwhile */
 	atomic_bool stopping;
 	/* The thread's own: */
 	struct directory *directory;
@@ -142,6 +144,21 @@ static int move_segment(struct checkpoint *checkpoint, uint64_t segment, struct 
 	return result;
 }
 
+/* A check is one step for SQLite, which looks at nothing but interruptions meanwhile. 0, or -1 with the error. */
+static int check(struct checkpoint *checkpoint, struct error *error)
+{
+	int result;
+
+	monitor_lock(&checkpoint->monitor);
+	checkpoint->checking = true;
+	monitor_unlock(&checkpoint->monitor);
+	result = snapshot_check(checkpoint->snapshot, error);
+	monitor_lock(&checkpoint->monitor);
+	checkpoint->checking = false;
+	monitor_unlock(&checkpoint->monitor);
+	return result;
+}
+
 /*
  * Opens the snapshot, on the same files as before, and once in a run verifies pages that the load has not read, for
  * writing into damaged ones would spread the damage. 0, or -1 with the error.
@@ -164,10 +181,9 @@ static int open_snapshot(struct checkpoint *checkpoint, struct error *error)
 			return error_set(error, "%s has the files of another store, or old ones",
 			    checkpoint->directory->path);
 	}
-	if (!checkpoint->checked && snapshot_check(checkpoint->snapshot, error) == -1)
-		return -1;
-	checkpoint->checked = true;
-	return 0;
+	if (!checkpoint->checked)
+		checkpoint->checked = check(checkpoint, error) == 0;
+	return checkpoint->checked ? 0 : -1;
 }
 
 /* Moves one segment. 0, or -1 with the error. */
@@ -403,6 +419,11 @@ void checkpoint_stop(struct checkpoint *checkpoint, bool finish)
 	while (!checkpoint->stopping && !checkpoint->ended && clock_ms() < end)
 		monitor_wait(&checkpoint->monitor, end);
 	checkpoint->stopping = true;
+	while (!checkpoint->ended) {
+		if (checkpoint->checking)
+			snapshot_interrupt(checkpoint->snapshot);
+		monitor_wait(&checkpoint->monitor, clock_ms() + INTERRUPT_MS);
+	}
 	monitor_unlock(&checkpoint->monitor);
 	pthread_join(checkpoint->thread, NULL);
 	checkpoint_free(checkpoint);

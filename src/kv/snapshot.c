@@ -489,6 +489,11 @@ int snapshot_check(struct snapshot *snapshot, struct error *error)
 	return failed;
 }
 
+void snapshot_interrupt(struct snapshot *snapshot)
+{
+	sqlite3_interrupt(snapshot->db);
+}
+
 /* --- writing --- */
 
 /* The checksum of the key's stored item is taken out of the sum; there may be none. An SQLite code. */

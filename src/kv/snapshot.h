@@ -50,6 +50,8 @@ int snapshot_load(struct snapshot *snapshot,
 
 /* Verifies the pages that snapshot_load() has not read. 0, or -1 with the error. */
 int snapshot_check(struct snapshot *snapshot, struct error *error);
+/* Called by another thread, ends a check that has begun: it returns -1. */
+void snapshot_interrupt(struct snapshot *snapshot);
 
 /*
  * Applies changes of different keys, best in their order, in one transaction. `segment`: with these, all segments up to

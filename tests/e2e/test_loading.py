@@ -456,3 +456,15 @@ def test_a_loaded_store_stays_when_a_reload_changes_nothing_of_it(fleet, faults,
     with loading(faults):  # nothing is read again
         assert server.reload({**kv(max_key=100), **others()})
         assert has_all(server)
+
+
+def test_a_stop_does_not_wait_for_the_check_of_a_large_store_on_a_slow_disk(fleet, faults, slow):
+    slow.delay_ms = 0
+    server = fleet.start(kv(), env=faults.env)
+    with server.kv() as client:
+        assert client.ask(b"SET new value") == b"OK"
+    slow.delay_ms = 100
+    server.stop()
+    slow.delay_ms = 0
+    with fleet.start(kv(), env=faults.env).kv() as client:
+        assert client.ask(b"GET new") == b"value"

@@ -52,14 +52,14 @@ struct dialogue {
 	int which;                             /* of its addresses */
 	enum { STREAM, DATAGRAM, STORE } kind; /* a store may answer that it has failed */
 	const char *request;                   /* NULL = nothing, and the client stays */
-	const char *answer;
+	const char *answer; /* of a store, a|b = a, or b when it has refused something before */
 };
 
 /* Lists are last, for an error takes the place of all their lines. */
 #define VERBS                                                                                      \
 	"SETEX v 1000 1\nAPPEND v 2\nRENAME v w\nGETSET w 3\nGETDEL w\nEXPIRE w 9\nKEYS nothing\n" \
 	"MGET nothing\n"
-#define VERBS_ANSWER "READY\nOK\n2\nOK\n12\n3\nNOT_FOUND\n0\n1\nNOT_FOUND\n"
+#define VERBS_ANSWER "READY\nOK\n2|1\nOK\n12|2|1\n3|12|2|1\nNOT_FOUND|OK\n0\n1\nNOT_FOUND\n"
 
 static const struct dialogue dialogues[] = {
 	{ "kv", 0, STORE, "SET a 1\nGET a\nDEL a\nGET b\n", "READY\nOK\n1\nDELETED\nNOT_FOUND\n" },
@@ -218,10 +218,21 @@ static void hear(struct visitor *client)
 	client->ended = n == 0 || (n == -1 && errno != EAGAIN);
 }
 
+static size_t count_lines(const char *text)
+{
+	size_t count = 0;
+
+	for (; (text = strchr(text, '\n')) != NULL; text++)
+		count++;
+	return count;
+}
+
 static bool has_all(const struct visitor *client, const struct dialogue *dialogue)
 {
 	if (dialogue->answer == NULL)
 		return client->length > 0;
+	if (dialogue->kind == STORE)
+		return count_lines(client->said) == count_lines(dialogue->answer);
 	return client->length == strlen(dialogue->answer);
 }
 
@@ -234,12 +245,24 @@ static bool is_done(const struct visitor *client, const struct dialogue *dialogu
 	       (dialogue->kind == DATAGRAM || dialogue->request == NULL);
 }
 
+/* Whether the line is one of the answers a|b|c. */
+static bool is_one_of(const char *line, const char *answers, bool failed)
+{
+	size_t length = strcspn(line, "\n"), option = strcspn(answers, "|\n");
+
+	while (length != option || memcmp(line, answers, length) != 0) {
+		if (!failed || answers[option] != '|')
+			return false;
+		answers += option + 1;
+		option = strcspn(answers, "|\n");
+	}
+	return true;
+}
+
 /* Whether the line that the store has answered is this one, or says that it has failed, or had before. */
 static bool is_true_line(const char *line, const char *answer, bool *failed)
 {
-	size_t length = strcspn(answer, "\n") + 1;
-
-	if (strncmp(line, answer, length) == 0)
+	if (is_one_of(line, answer, *failed))
 		return true;
 	if (*failed && strncmp(line, "NOT_FOUND\n", 10) == 0)
 		return true;
