@@ -38,7 +38,7 @@ static int await_report(int report, pid_t child)
 		kill(child, (int)info.ssi_signo);
 		signal((int)info.ssi_signo, SIG_DFL);
 		raise((int)info.ssi_signo);
-		process_take_signals(); /* the pending signal ends us here */
+		process_unblock_signals(); /* the pending signal ends us here */
 	}
 	do
 		n = recv(report, &status, 1, 0);

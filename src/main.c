@@ -249,10 +249,10 @@ static int serve(const struct command_line *line, const char *config_file, const
 
 	process_let_stop(); /* reading blocks if the file is a pipe without a writer */
 	config = read_config(config_file);
-	process_hold_signals();
+	process_block_signals();
 	if (config == NULL)
 		return EX_CONFIG;
-	if (inherited_take(&inherited) == -1) {
+	if (inherited_acquire(&inherited) == -1) {
 		fprintf(stderr, "echod: cannot use the sockets of the service manager: %s\n",
 		    strerror(errno));
 		config_free(config);
@@ -287,7 +287,7 @@ static int perform_task(const struct command_line *line)
 	int status = EXIT_FAILURE;
 
 	if (line->action != ACTION_SERVE)
-		process_take_signals();
+		process_unblock_signals();
 	if (line->action == ACTION_EXPLAIN)
 		return explain_key(line->key);
 	if (line->action == ACTION_CHECK_STORE)

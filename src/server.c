@@ -117,7 +117,7 @@ static int watch_signals(struct server *server)
 		if (server->signals[i] == NULL || event_add(server->signals[i], NULL) == -1)
 			return -1;
 	}
-	process_take_signals();
+	process_unblock_signals();
 	return 0;
 }
 
@@ -131,7 +131,7 @@ static bool has_clients(const struct server *server)
 }
 
 /* Clients or programs have left that somebody was waiting for. */
-static void left_cb(evutil_socket_t fd, short events, void *arg)
+static void departed_cb(evutil_socket_t fd, short events, void *arg)
 {
 	struct server *server = arg;
 
@@ -254,7 +254,7 @@ struct server *server_new(struct host *host, struct config *config, const char *
 	if (loop == NULL || server->config_file == NULL ||
 	    (loop->acceptors = acceptors_new(loop)) == NULL ||
 	    (server->loop_lag = loop_lag_new(loop)) == NULL ||
-	    (server->departed = event_new(loop->base, -1, 0, left_cb, server)) == NULL ||
+	    (server->departed = event_new(loop->base, -1, 0, departed_cb, server)) == NULL ||
 	    (server->service_started = event_new(loop->base, -1, 0, service_started_cb, server)) ==
 		NULL ||
 	    (server->stop_timer = evtimer_new(loop->base, stop_timer_cb, server)) == NULL ||
@@ -481,7 +481,7 @@ void server_free(struct server *server)
 		reloads_free(&server->reloads);
 		acceptors_free(server->running.loop->acceptors);
 	}
-	process_hold_signals(); /* for good: the handlers are freed */
+	process_block_signals(); /* for good: the handlers are freed */
 	for (int i = 0; i < SERVER_SIGNALS; i++)
 		free_event(server->signals[i]);
 	free_event(server->signal_server);

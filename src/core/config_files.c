@@ -134,7 +134,7 @@ static int list_drop_ins(
 	if (count == -1)
 		return errno == ENOENT ? 0 : error_code(error, errno, "%s", strerror(errno));
 	for (int i = 0; i < count; i++) {
-		strings_take(list, path_join(*directory, entries[i]->d_name));
+		strings_adopt(list, path_join(*directory, entries[i]->d_name));
 		free(entries[i]);
 	}
 	free(entries);

@@ -99,7 +99,7 @@ const char *text_keep(
 	}
 	if ((text = text_read(file, may_wait, length, error)) == NULL)
 		return NULL;
-	if (strings_take(&config->texts, text) == 0 && strings_add(&config->files, file) == 0)
+	if (strings_adopt(&config->texts, text) == 0 && strings_add(&config->files, file) == 0)
 		return text;
 	error_memory(error);
 	return NULL;

@@ -8,7 +8,7 @@
 
 #include "core/systemd.h"
 
-int inherited_take(struct inherited *to)
+int inherited_acquire(struct inherited *to)
 {
 	char **names = NULL;
 	int count = sd_listen_fds_with_names(1, &names);

@@ -22,7 +22,7 @@ struct inherited {
  * Takes what was passed to this very process and removes it from the environment. 0, or -1 with errno
  * (EINVAL: the environment makes no sense).
  */
-int inherited_take(struct inherited *to);
+int inherited_acquire(struct inherited *to);
 
 /* Closes the descriptors that no instance has adopted. */
 void inherited_clear(struct inherited *inherited);

@@ -99,7 +99,7 @@ static void use_sink(enum sink sink, int fd)
 }
 
 /* The last line in the old sink says where the next ones are. */
-static void leave_note(const char *target)
+static void announce_target(const char *target)
 {
 	log_info("log: lines go to %s from here on", target);
 }
@@ -118,7 +118,7 @@ static void use_stderr(void)
 	int fd = -1;
 
 	if (the_log.sink == SINK_SYSLOG || the_log.sink == SINK_FILE)
-		leave_note("stderr");
+		announce_target("stderr");
 	if (isatty(STDERR_FILENO) || (is_there && S_ISFIFO(st.st_mode)))
 		fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	/* The variable names the device and inode of the journal's socket: is it still our stderr? */
@@ -141,7 +141,7 @@ static void use_syslog(void)
 			    "them: %s: %s",
 		    _PATH_LOG, strerror(errno));
 	else
-		leave_note("syslog");
+		announce_target("syslog");
 	use_sink(SINK_SYSLOG, fd);
 	the_log.is_stream = is_stream;
 }
@@ -177,7 +177,7 @@ int log_open(const char *target, const char *user, struct error *error)
 		logfile_close(&file);
 		return error_memory(error);
 	}
-	leave_note(target);
+	announce_target(target);
 	use_sink(SINK_FILE, file.fd);
 	the_log.file = file;
 	the_log.path = path;

@@ -89,14 +89,14 @@ void process_let_stop(void)
 	sigprocmask(SIG_UNBLOCK, &stops, NULL);
 }
 
-void process_hold_signals(void)
+void process_block_signals(void)
 {
 	const sigset_t ours = handled_signals();
 
 	sigprocmask(SIG_BLOCK, &ours, NULL);
 }
 
-void process_take_signals(void)
+void process_unblock_signals(void)
 {
 	const sigset_t ours = handled_signals();
 

@@ -13,9 +13,9 @@ void process_begin(void);
 /* While nothing has to be closed in order: TERM and INT end the process with status 0. */
 void process_let_stop(void);
 /* Blocks the five signals again. */
-void process_hold_signals(void);
+void process_block_signals(void);
 /* Unblocks the five signals, once they have handlers or need none; those that are pending are delivered. */
-void process_take_signals(void);
+void process_unblock_signals(void);
 
 /* Closes the inherited descriptors: those from 3 up without close-on-exec, which all of our own have. */
 void process_close_strays(void);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int strings_take(struct strings *strings, char *text)
+int strings_adopt(struct strings *strings, char *text)
 {
 	bool full = (strings->count & (strings->count - 1)) == 0;
 	size_t capacity = strings->count == 0 ? 1 : strings->count * 2;
@@ -27,7 +27,7 @@ int strings_take(struct strings *strings, char *text)
 
 int strings_add(struct strings *strings, const char *text)
 {
-	return strings_take(strings, strdup(text));
+	return strings_adopt(strings, strdup(text));
 }
 
 int strings_addf(struct strings *strings, const char *format, ...)
@@ -39,7 +39,7 @@ int strings_addf(struct strings *strings, const char *format, ...)
 	va_start(args, format);
 	n = vasprintf(&text, format, args);
 	va_end(args);
-	return strings_take(strings, n < 0 ? NULL : text);
+	return strings_adopt(strings, n < 0 ? NULL : text);
 }
 
 void strings_append(struct strings *strings, const struct strings *more)

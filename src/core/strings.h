@@ -18,7 +18,7 @@ int strings_addf(struct strings *strings, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* The same with a string that was allocated: the list takes it over, or frees it. NULL counts as lost, too. */
-int strings_take(struct strings *strings, char *text);
+int strings_adopt(struct strings *strings, char *text);
 
 /* Appends copies of all of another list; what that has lost, this one has, too. */
 void strings_append(struct strings *strings, const struct strings *more);

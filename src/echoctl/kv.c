@@ -92,7 +92,7 @@ int get_command(const struct options *options, int count, char **arguments)
 	setvbuf(stdout, NULL, _IOFBF, KV_PIECE);
 	words[0] = slice_of(peer.resp ? "GET" : "GETS");
 	words[1] = slice_of(arguments[0]);
-	if (status == STATUS_OK && kv_peer_ask(&peer, words, 2, &reply) == -1)
+	if (status == STATUS_OK && kv_peer_call(&peer, words, 2, &reply) == -1)
 		status = STATUS_NO;
 	else if (status == STATUS_OK && reply.kind == KV_REPLY_MISSING)
 		status = not_found();
@@ -157,8 +157,8 @@ int set_command(const struct options *options, int count, char **arguments)
 	}
 	words[n++] = value;
 	status = open_for_key(&peer, options, arguments[0]);
-	if (status == STATUS_OK &&
-	    (kv_peer_check_value(&peer, value) == -1 || kv_peer_ask(&peer, words, n, &reply) == -1))
+	if (status == STATUS_OK && (kv_peer_check_value(&peer, value) == -1 ||
+				       kv_peer_call(&peer, words, n, &reply) == -1))
 		status = STATUS_NO;
 	else if (status == STATUS_OK && reply.kind != KV_REPLY_DONE)
 		status = refuse(&peer, &reply);
@@ -182,7 +182,7 @@ int del_command(const struct options *options, int count, char **arguments)
 			status = STATUS_NO;
 	for (int i = 0; i < count && status == STATUS_OK; i++) {
 		words[1] = slice_of(arguments[i]);
-		if (kv_peer_ask(&peer, words, 2, &reply) == -1)
+		if (kv_peer_call(&peer, words, 2, &reply) == -1)
 			status = STATUS_NO;
 		else if (reply.kind == KV_REPLY_NUMBER)
 			deleted += reply.number;
@@ -206,7 +206,7 @@ int incr_command(const struct options *options, int count, char **arguments)
 	int status = open_for_key(&peer, options, arguments[0]);
 
 	if (status == STATUS_OK && (kv_peer_check_key(&peer, words[2]) == -1 ||
-				       kv_peer_ask(&peer, words, 3, &reply) == -1))
+				       kv_peer_call(&peer, words, 3, &reply) == -1))
 		status = STATUS_NO;
 	else if (status == STATUS_OK && reply.kind == KV_REPLY_NUMBER)
 		status = print_number(options, "value", reply.number);
@@ -242,7 +242,7 @@ int ttl_command(const struct options *options, int count, char **arguments)
 	int status = open_for_key(&peer, options, arguments[0]);
 
 	(void)count;
-	if (status == STATUS_OK && kv_peer_ask(&peer, words, 2, &reply) == -1)
+	if (status == STATUS_OK && kv_peer_call(&peer, words, 2, &reply) == -1)
 		status = STATUS_NO;
 	else if (status == STATUS_OK)
 		status = print_ttl(options, &peer, &reply);

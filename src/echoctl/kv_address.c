@@ -52,7 +52,7 @@ static int complain_memory(void)
 }
 
 /* Asks the control service. */
-static int ask_daemon(const struct options *options, char **address)
+static int query_daemon(const struct options *options, char **address)
 {
 	char request[] = "-j listeners\n";
 	struct query query = { .options = options, .request = request };
@@ -62,7 +62,7 @@ static int ask_daemon(const struct options *options, char **address)
 
 	if ((query.address = query_address(options->socket)) == NULL)
 		return complain_memory();
-	status = query_ask(&query);
+	status = query_run(&query);
 	if (status == STATUS_OK && query.error != NULL) {
 		complain("%s: %s", query.address, query.error);
 		status = STATUS_NO;
@@ -93,6 +93,6 @@ int kv_address_find(const struct options *options, char **address)
 	if (given == NULL && (given = getenv(KV_VARIABLE)) != NULL && *given == '\0')
 		given = NULL;
 	if (given == NULL)
-		return ask_daemon(options, address);
+		return query_daemon(options, address);
 	return (*address = strdup(given)) == NULL ? complain_memory() : STATUS_OK;
 }

@@ -411,7 +411,7 @@ int kv_peer_reject(const struct kv_peer *peer, const struct kv_reply *reply)
 	return -1;
 }
 
-int kv_peer_ask(
+int kv_peer_call(
     struct kv_peer *peer, const struct slice *words, size_t count, struct kv_reply *reply)
 {
 	struct waiting waiting = { .what = name_of(peer), .since = clock_us() };
@@ -477,7 +477,7 @@ int kv_peer_prepare_resp(struct kv_peer *peer, const char *command, int64_t *key
 		    name_of(peer), command);
 		return -1;
 	}
-	if (kv_peer_ask(peer, &dbsize, 1, &reply) == -1)
+	if (kv_peer_call(peer, &dbsize, 1, &reply) == -1)
 		return -1;
 	if (reply.kind != KV_REPLY_NUMBER)
 		return kv_peer_reject(peer, &reply);

@@ -77,7 +77,7 @@ int kv_peer_piece(struct kv_peer *peer, struct kv_reply *reply, struct slice *pi
 int kv_peer_collect(struct kv_peer *peer, struct kv_reply *reply, struct bytes *to);
 
 /* Sends a request and receives its reply; repeats it while the service is loading its store. -1 after an error reply, too. */
-int kv_peer_ask(
+int kv_peer_call(
     struct kv_peer *peer, const struct slice *words, size_t count, struct kv_reply *reply);
 
 /* Complains of a reply that is not one of those that the request has. Returns -1. */

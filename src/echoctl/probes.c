@@ -9,16 +9,16 @@ static struct probe *slot(struct probes *probes, unsigned sequence)
 }
 
 /* Goes on to the first that is still under way. */
-static void settle(struct probes *probes)
+static void probes_advance(struct probes *probes)
 {
-	while (probes->settled < probes->sent &&
-	       slot(probes, probes->settled + 1)->state != PROBE_WAITING)
-		probes->settled++;
+	while (probes->finished < probes->sent &&
+	       slot(probes, probes->finished + 1)->state != PROBE_WAITING)
+		probes->finished++;
 }
 
 bool probes_full(const struct probes *probes)
 {
-	return probes->sent - probes->settled == PROBES_WINDOW;
+	return probes->sent - probes->finished == PROBES_WINDOW;
 }
 
 unsigned probes_send(struct probes *probes, int64_t now)
@@ -55,23 +55,23 @@ enum probe_answer probes_receive(struct probes *probes, unsigned sequence, int64
 	probes->received++;
 	probes->sum += *ms;
 	probes->squares += *ms * *ms;
-	settle(probes);
+	probes_advance(probes);
 	return PROBE_IN_TIME;
 }
 
 const struct probe *probes_oldest(const struct probes *probes)
 {
-	if (probes->settled == probes->sent)
+	if (probes->finished == probes->sent)
 		return NULL;
-	return &probes->window[(probes->settled + 1) % PROBES_WINDOW];
+	return &probes->window[(probes->finished + 1) % PROBES_WINDOW];
 }
 
 unsigned probes_give_up(struct probes *probes)
 {
-	struct probe *probe = slot(probes, probes->settled + 1);
+	struct probe *probe = slot(probes, probes->finished + 1);
 
 	probe->state = PROBE_LOST;
-	settle(probes);
+	probes_advance(probes);
 	return probe->sequence;
 }
 

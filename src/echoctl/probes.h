@@ -21,8 +21,8 @@ struct probe {
 /* Zeroed = none. */
 struct probes {
 	unsigned sent, received, late, duplicates;
-	unsigned settled; /* all up to this one are answered or lost */
-	double min, max;  /* milliseconds, of those received in time; so are the sums */
+	unsigned finished; /* all up to this one are answered or lost */
+	double min, max;   /* milliseconds, of those received in time; so are the sums */
 	double sum, squares;
 	struct probe window[PROBES_WINDOW];
 };

@@ -132,7 +132,7 @@ static int exchange(struct query *query, int fd)
 	return STATUS_OK;
 }
 
-int query_ask(struct query *query)
+int query_run(struct query *query)
 {
 	struct connection connection;
 	int status = connection_open(&connection, query->address, query->options->patience);
@@ -157,7 +157,7 @@ int query_print(const struct query *query)
 }
 
 /* Whether status has named a problem: in "problems", or at the end of the first line of its text. */
-static bool needs_a_look(const struct query *query)
+static bool has_problem(const struct query *query)
 {
 	static const char verdict[] = ": needs a look";
 	const size_t length = strlen(verdict);
@@ -205,10 +205,10 @@ int query_command(const struct options *options, int count, char **words)
 		status = STATUS_NO;
 	} else if (options->watch) {
 		status = query_watch(&query);
-	} else if ((status = query_ask(&query)) == STATUS_OK) {
+	} else if ((status = query_run(&query)) == STATUS_OK) {
 		status = query_print(&query);
 	}
-	if (status == STATUS_OK && needs_a_look(&query))
+	if (status == STATUS_OK && has_problem(&query))
 		status = STATUS_LOOK;
 	free(query.text);
 	free(query.error);

@@ -21,7 +21,7 @@ struct query {
 char *query_address(const char *socket);
 
 /* Connects and asks once. STATUS_OK when an answer has come, or another status after a complaint. */
-int query_ask(struct query *query);
+int query_run(struct query *query);
 
 /* Prints the answer where it belongs; the status to exit with. */
 int query_print(const struct query *query);

@@ -74,7 +74,7 @@ int scan_step(struct scan *scan, struct kv_peer *peer)
 	words[count++] = slice_of("COUNT");
 	words[count++] = slice_of(STEP);
 	scan->keys.length = 0;
-	if (kv_peer_ask(peer, words, count, &reply) == -1)
+	if (kv_peer_call(peer, words, count, &reply) == -1)
 		return -1;
 	/* Lines are a list without a cursor of its own: that is the first item. */
 	if (reply.kind != (peer->resp ? KV_REPLY_LIST : KV_REPLY_NUMBER) || reply.number < 1 ||

@@ -97,7 +97,7 @@ int query_watch(struct query *query)
 	screen_open(&screen);
 	do {
 		next = clock_us() + query->options->interval;
-		status = query_ask(query);
+		status = query_run(query);
 		if (status == STATUS_OK && screen.in_place && query->error == NULL && !json) {
 			draw(query);
 		} else if (status == STATUS_OK) {

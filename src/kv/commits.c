@@ -299,7 +299,7 @@ static int begin(struct commits *commits, struct error *error)
 {
 	struct loaded loaded;
 
-	loader_take(commits->loader, &loaded);
+	loader_detach(commits->loader, &loaded);
 	loader_free(commits->loader);
 	commits->loader = NULL;
 	commits->checkpoint = checkpoint_start(

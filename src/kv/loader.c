@@ -204,7 +204,7 @@ uint64_t loader_progress(const struct loader *loader)
 	return loader->progress;
 }
 
-void loader_take(struct loader *loader, struct loaded *loaded)
+void loader_detach(struct loader *loader, struct loaded *loaded)
 {
 	*loaded = loader->loaded;
 	loader->loaded = (struct loaded){ .wal.fd = -1 };

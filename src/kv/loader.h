@@ -32,7 +32,7 @@ int loader_poll(struct loader *loader, struct error *error);
 uint64_t loader_progress(const struct loader *loader);
 
 /* Hands the loaded store over. Once, after loader_poll() has returned 1. */
-void loader_take(struct loader *loader, struct loaded *loaded);
+void loader_detach(struct loader *loader, struct loaded *loaded);
 
 /* Cancels the load if it is under way, and waits for the thread. NULL is fine. */
 void loader_free(struct loader *loader);

@@ -211,7 +211,8 @@ static int add_times(struct evbuffer *out, const char *text, size_t length, size
 }
 
 /* Moves the reply of the first promise, or the failure, and what is known behind it to the output. */
-static int settle_first(struct promises *p, struct evbuffer *out, bool is_kept, const char *failure)
+static int resolve_first(
+    struct promises *p, struct evbuffer *out, bool is_kept, const char *failure)
 {
 	const struct promise *first = &p->queue[p->first];
 	size_t known = first->known;
@@ -235,7 +236,7 @@ static int settle_first(struct promises *p, struct evbuffer *out, bool is_kept, 
 	return result;
 }
 
-int promises_settle(struct promises **promises, struct evbuffer *out, uint64_t committed,
+int promises_resolve(struct promises **promises, struct evbuffer *out, uint64_t committed,
     uint64_t through, const char *failure)
 {
 	struct promises *p = *promises;
@@ -248,7 +249,7 @@ int promises_settle(struct promises **promises, struct evbuffer *out, uint64_t c
 
 		if (commit > committed && commit > through)
 			return 0;
-		result = settle_first(p, out, commit <= committed, failure);
+		result = resolve_first(p, out, commit <= committed, failure);
 	}
 	if (result == 0) {
 		promises_free(p);

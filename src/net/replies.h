@@ -79,7 +79,7 @@ size_t promises_unsent(const struct promises *promises);
  * Moves to `out` what is known now, from the front on: the promises of commits up to `committed` are kept, all others
  * up to `through` are replaced by `failure`. Frees *promises when it is empty. 0, or -1 when out of memory.
  */
-int promises_settle(struct promises **promises, struct evbuffer *out, uint64_t committed,
+int promises_resolve(struct promises **promises, struct evbuffer *out, uint64_t committed,
     uint64_t through, const char *failure);
 
 /* NULL is fine. */

@@ -449,7 +449,7 @@ void stream_drain(struct stream *s, enum close_reason reason)
 	apply_turn(s, turn_run(s));
 }
 
-void streams_settle(struct instance *instance, uint64_t committed, uint64_t through)
+void streams_resolve(struct instance *instance, uint64_t committed, uint64_t through)
 {
 	struct waiter *waiter, *next;
 
@@ -458,7 +458,7 @@ void streams_settle(struct instance *instance, uint64_t committed, uint64_t thro
 		struct evbuffer *out = bufferevent_get_output(s->channel.bev);
 
 		next = LIST_NEXT(waiter, entry);
-		if (promises_settle(&s->promises, out, committed, through, s->handlers->failure) ==
+		if (promises_resolve(&s->promises, out, committed, through, s->handlers->failure) ==
 		    -1) {
 			reset_connection(s);
 			continue;

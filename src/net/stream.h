@@ -63,7 +63,7 @@ void streams_recheck(struct instance *instance);
  * Keeps the promises of commits up to `committed`, replaces those of all others up to `through` by the failure of
  * their handlers, and sends what is known then at the end of the turn. A stream that there is no memory for ends.
  */
-void streams_settle(struct instance *instance, uint64_t committed, uint64_t through);
+void streams_resolve(struct instance *instance, uint64_t committed, uint64_t through);
 
 /*
  * For a service that speaks outside of its handlers: moves the bytes (NULL = none) behind the output and applies the

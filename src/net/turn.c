@@ -91,7 +91,7 @@ static enum verdict serve_bytes(struct stream *s)
 }
 
 /* Points the framing at the first piece of the input, and at the one behind it; false when there is none. */
-static bool look_at_input(struct frame_input *input, struct evbuffer *in)
+static bool peek_input(struct frame_input *input, struct evbuffer *in)
 {
 	struct evbuffer_iovec piece[2];
 	int pieces = evbuffer_peek(in, -1, NULL, piece, 2);
@@ -183,7 +183,7 @@ enum verdict turn_run(struct stream *s)
 	if (s->unfinished && !s->more)
 		verdict = serve_unfinished(s, &replies);
 	while (verdict == VERDICT_CONTINUE && !s->more && evbuffer_get_length(in) > 0 &&
-	       look_at_input(&input, in)) {
+	       peek_input(&input, in)) {
 		const char *begin = input.at;
 
 		verdict = serve_piece(s, &input, &frame, &steps);

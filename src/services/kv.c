@@ -145,7 +145,7 @@ static void kv_committed(void *arg, uint64_t commit, bool ok)
 		kv->committed = commit;
 	else
 		kv_listings_fail(kv, commit);
-	streams_settle(arg, kv->committed, commit);
+	streams_resolve(arg, kv->committed, commit);
 }
 
 static void kv_loaded(void *arg)

@@ -41,13 +41,13 @@ def run(workdir, *args, status=OK, **options):
         timeout=DEADLINE, check=False, text=True, **options,
     )  # fmt: skip
     assert not harness.SANITIZER_REPORT.search(done.stderr), done.stderr
-    if args[0] in ("status", "-j") and status == OK and needs_a_look(done.stdout):
+    if args[0] in ("status", "-j") and status == OK and has_problem(done.stdout):
         status = LOOK
     assert done.returncode == status, f"exit status {done.returncode}: {done.stderr}"
     return done.stdout, done.stderr
 
 
-def needs_a_look(output):
+def has_problem(output):
     """Whether that is what status says, in text or in JSON."""
     if output.startswith("{"):
         return bool(json.loads(output).get("problems"))

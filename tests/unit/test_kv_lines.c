@@ -228,9 +228,9 @@ START_TEST(a_collected_list_waits_for_its_commit)
 	make_parts(2);
 	ask("KEYS\nGET a\n");
 	expect("");
-	streams_settle(instance, 1, 1);
+	streams_resolve(instance, 1, 1);
 	expect("");
-	streams_settle(instance, 2, 2);
+	streams_resolve(instance, 2, 2);
 	expect("3\na\na\\x20a\nb\nNOT_FOUND\n");
 }
 END_TEST
@@ -241,7 +241,7 @@ START_TEST(the_failure_of_a_commit_takes_the_place_of_the_list)
 	ask("KEYS\nGET a\n");
 	expect("");
 	kv_listings_fail(&kv, 2);
-	streams_settle(instance, 0, 2);
+	streams_resolve(instance, 0, 2);
 	expect("ERROR: storage failed\nNOT_FOUND\n");
 }
 END_TEST
@@ -316,7 +316,7 @@ START_TEST(no_piece_of_a_long_list_is_sent_before_its_commit)
 	expect("");
 	ck_assert_uint_gt(unsent(), REPLIES_HIGH);
 	kv.committed = 1;
-	streams_settle(instance, 1, 1);
+	streams_resolve(instance, 1, 1);
 	ck_assert_uint_eq(receive_all(last), LONG_REPLY);
 	ck_assert_str_eq(last, "6789\nNOT_FOUND\n");
 }
@@ -330,7 +330,7 @@ START_TEST(no_piece_of_a_long_list_is_sent_after_its_commit_has_failed)
 	expect("");
 	kv_listings_fail(&kv, 2);
 	kv.committed = 3; /* the next one works */
-	streams_settle(instance, 1, 2);
+	streams_resolve(instance, 1, 2);
 	expect("ERROR: storage failed\nNOT_FOUND\n");
 	ck_assert_uint_eq(kv.listed, 0);
 }
@@ -387,9 +387,9 @@ START_TEST(the_failure_of_a_commit_takes_the_place_of_its_items)
 	results[2].commit = 2;
 	ask("MGET a b c d\nGET a\n");
 	expect("4\n");
-	streams_settle(instance, 1, 1);
+	streams_resolve(instance, 1, 1);
 	expect("1\nNOT_FOUND\n");
-	streams_settle(instance, 1, 2);
+	streams_resolve(instance, 1, 2);
 	expect("ERROR: storage failed\nERROR: storage failed\nNOT_FOUND\n");
 }
 END_TEST
@@ -424,10 +424,10 @@ START_TEST(a_result_waits_for_its_commit)
 	results[4] = (struct kv_result){ .kind = KV_BYTES, .bytes = { "safe", 4 } };
 	ask("GET a\nGET a\nGET a\nGET a\nGET a\n");
 	expect("");
-	streams_settle(instance, 1, 1);
+	streams_resolve(instance, 1, 1);
 	expect("-7\none\n");
 	ck_assert(!LIST_EMPTY(&instance->waiters));
-	streams_settle(instance, 1, 2);
+	streams_resolve(instance, 1, 2);
 	ck_assert(LIST_EMPTY(&instance->waiters));
 	expect("ERROR: storage failed\nERROR: storage failed\nsafe\n");
 }

@@ -364,10 +364,10 @@ START_TEST(test_strings_list)
 	ck_assert_uint_eq(strings.count, 100);
 	ck_assert_str_eq(strings.items[99], "text 99");
 	ck_assert_ptr_eq(strings_find(&strings, "text 0"), first);
-	ck_assert_int_eq(strings_take(&strings, strdup("new")), 0);
+	ck_assert_int_eq(strings_adopt(&strings, strdup("new")), 0);
 	ck_assert_str_eq(strings.items[100], "new");
 	ck_assert(!strings.lost);
-	ck_assert_int_eq(strings_take(&strings, NULL), -1);
+	ck_assert_int_eq(strings_adopt(&strings, NULL), -1);
 	ck_assert(strings.lost);
 	ck_assert_uint_eq(strings.count, 101);
 	ck_assert_ptr_null(strings_find(&strings, "none"));

@@ -36,10 +36,10 @@ static void expect_output(const char *expected)
 	evbuffer_drain(out, length);
 }
 
-static void settle(uint64_t committed, uint64_t through)
+static void resolve(uint64_t committed, uint64_t through)
 {
 	replies_flush(&replies);
-	ck_assert_int_eq(promises_settle(&promises, out, committed, through, "failed "), 0);
+	ck_assert_int_eq(promises_resolve(&promises, out, committed, through, "failed "), 0);
 }
 
 static void promise_value(uint64_t commit, const char *value)
@@ -74,9 +74,9 @@ START_TEST(replies_keep_their_order)
 	promise_value(2, "value");
 	replies_text(&replies, "c ");
 	expect_output("a ");
-	settle(1, 1);
+	resolve(1, 1);
 	expect_output("OK b ");
-	settle(2, 2);
+	resolve(2, 2);
 	expect_output("value c ");
 	ck_assert_ptr_null(promises);
 }
@@ -94,7 +94,7 @@ START_TEST(a_failed_commit_replaces_its_replies_only)
 	promise_value(2, "two");
 	replies_promise(&replies, 2, ok);
 	replies_promise(&replies, 2, ok);
-	settle(1, 2);
+	resolve(1, 2);
 	expect_output("OK OK failed one known failed failed failed ");
 	ck_assert_ptr_null(promises);
 }
@@ -105,7 +105,7 @@ START_TEST(an_empty_value_is_a_reply)
 	replies_promise_begin(&replies, 1);
 	replies_promise_end(&replies);
 	replies_text(&replies, "a ");
-	settle(_i == 0 ? 1 : 0, 1);
+	resolve(_i == 0 ? 1 : 0, 1);
 	expect_output(_i == 0 ? "a " : "failed a ");
 }
 END_TEST
@@ -115,7 +115,7 @@ START_TEST(many)
 {
 	static const char ok[] = "OK ";
 	char *expected = calloc(1, 100000);
-	uint64_t settled = 0;
+	uint64_t resolved = 0;
 
 	srand(1);
 	for (uint64_t commit = 1; commit <= 2000; commit++) {
@@ -137,12 +137,12 @@ START_TEST(many)
 		if (rand() % 4 != 0)
 			continue;
 		replies_flush(&replies);
-		while (settled < commit) {
-			settled++;
-			settle(settled % 3 != 0 ? settled : settled - 1, settled);
+		while (resolved < commit) {
+			resolved++;
+			resolve(resolved % 3 != 0 ? resolved : resolved - 1, resolved);
 		}
 	}
-	settle(2000, 2000);
+	resolve(2000, 2000);
 	expect_output(expected);
 	ck_assert_ptr_null(promises);
 	free(expected);

@@ -260,9 +260,9 @@ static void say(const char *text)
 }
 
 /* Commit 1 has worked, or has failed. */
-static void settle_commit(bool works)
+static void resolve_commit(bool works)
 {
-	streams_settle(instance, works ? 1 : 0, 1);
+	streams_resolve(instance, works ? 1 : 0, 1);
 	ck_assert(LIST_EMPTY(&instance->waiters));
 }
 
@@ -274,7 +274,7 @@ START_TEST(replies_wait_for_their_commit)
 	expect_bytes("");
 	say("later\n"); /* is read, and its reply waits behind the others */
 	expect_bytes("");
-	settle_commit(_i == 0);
+	resolve_commit(_i == 0);
 	expect_bytes(_i == 0 ? "wait\nalso\nlater\n" : "failed\nalso\nlater\n");
 }
 END_TEST
@@ -287,7 +287,7 @@ START_TEST(an_eof_waits_for_the_commit)
 	settle_loop();
 	shutdown(client, SHUT_WR);
 	expect_bytes("");
-	settle_commit(true);
+	resolve_commit(true);
 	expect_bytes("wait\n");
 	expect_end(CLOSE_CLIENT_EOF);
 }
@@ -299,7 +299,7 @@ START_TEST(a_goodbye_behind_a_waiting_reply_waits)
 	expect_bytes("hello\n");
 	say("wait\nbye\nnever\n");
 	expect_bytes("");
-	settle_commit(true);
+	resolve_commit(true);
 	expect_bytes("wait\nbye\n");
 	expect_eof();
 	shutdown(client, SHUT_WR);
@@ -330,7 +330,7 @@ START_TEST(waiting_replies_are_bounded)
 	}
 	ck_assert_uint_gt(stream_unsent(opened), REPLIES_HIGH - 2048);
 	ck_assert_uint_lt(stream_unsent(opened), REPLIES_HIGH + 2048);
-	settle_commit(true);
+	resolve_commit(true);
 	for (int i = 0; i < 20; i++) {
 		settle_loop();
 		while (
@@ -362,7 +362,7 @@ START_TEST(a_half_line_does_not_keep_its_end_out)
 	settle_loop();
 	if (_i == 1)
 		lines.max_line = 64;
-	settle_commit(true);
+	resolve_commit(true);
 	settle_loop();
 	say("\n");
 	settle_loop();
@@ -472,7 +472,7 @@ START_TEST(a_drain_waits_for_the_commit)
 	say("later\n");
 	streams_drain(instance, CLOSE_SHUTDOWN);
 	expect_bytes("");
-	settle_commit(true);
+	resolve_commit(true);
 	expect_bytes("wait\nlater\n");
 	expect_eof();
 }
@@ -508,7 +508,7 @@ START_TEST(a_client_that_waits_is_idle_after_the_commit)
 	say("wait\n");
 	settle_loop();
 	ck_assert_int_eq(seconds_to_live(60), -1);
-	settle_commit(true);
+	resolve_commit(true);
 	ck_assert_int_ge(seconds_to_live(10), 5);
 	expect_end(CLOSE_IDLE);
 }
@@ -522,7 +522,7 @@ START_TEST(a_half_line_has_time_while_a_commit_is_awaited)
 	say("wait\nhalf");
 	settle_loop();
 	ck_assert_int_eq(seconds_to_live(60), -1);
-	settle_commit(true);
+	resolve_commit(true);
 	ck_assert_int_ge(seconds_to_live(10), 5);
 	expect_end(CLOSE_IDLE);
 }
