@@ -1,10 +1,10 @@
 /* SipHash-1-3 of Aumasson and Bernstein: one round per word, three to finish. */
 #include "core/siphash.h"
 
-#include <endian.h>
 #include <errno.h>
-#include <string.h>
 #include <sys/random.h>
+
+#include "core/little_endian.h"
 
 int siphash_key_random(struct siphash_key *key)
 {
@@ -40,8 +40,7 @@ uint64_t siphash13(const struct siphash_key *key, const void *bytes, size_t leng
 	uint64_t word;
 
 	for (; at < end; at += 8) {
-		memcpy(&word, at, sizeof(word));
-		word = le64toh(word);
+		word = le64_get(at);
 		v3 ^= word;
 		ROUND;
 		v0 ^= word;
@@ -49,8 +48,7 @@ uint64_t siphash13(const struct siphash_key *key, const void *bytes, size_t leng
 	/* The last zero to seven bytes, with the length modulo 256 on top. */
 	word = 0;
 	if (length >= 8 && rest > 0) {
-		memcpy(&word, end + rest - 8, sizeof(word));
-		word = le64toh(word) >> (64 - 8 * rest);
+		word = le64_get(end + rest - 8) >> (64 - 8 * rest);
 	} else {
 		for (unsigned i = 0; i < rest; i++)
 			word |= (uint64_t)at[i] << (8 * i);

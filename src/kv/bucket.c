@@ -1,13 +1,13 @@
 /* Entries, the slots that lead to them, and the rows of slots. */
 #include "kv/bucket.h"
 
-#include "kv/entry.h"
-#include "kv/slab.h"
-
-#include <endian.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+
+#include "core/little_endian.h"
+#include "kv/entry.h"
+#include "kv/slab.h"
 
 /*
  * A slot in one word: the entry's tag in bits 56-63, its address in bits 0-47. Linux hands out no
@@ -124,10 +124,8 @@ static void slot_put(struct bucket *bucket, size_t n, uint64_t slot)
 static uint64_t line_matches(const struct bucket *bucket, uint8_t tag)
 {
 	const uint64_t ones = 0x0101010101010101, low_bits = 0x7f7f7f7f7f7f7f7f;
-	uint64_t difference;
+	uint64_t difference = le64_get(bucket->tags) ^ ones * tag;
 
-	memcpy(&difference, bucket->tags, sizeof(difference));
-	difference = le64toh(difference) ^ ones * tag;
 	/* No carry leaves its byte: exactly the bytes that are 0 come out with the high bit set. */
 	return ~(((difference & low_bits) + low_bits) | difference | low_bits);
 }

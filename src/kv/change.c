@@ -1,11 +1,13 @@
 /* Length of the key (2 bytes), length of the item (4 bytes, 0 = deletion), the key, the item. Little-endian. */
 #include "kv/change.h"
 
-#include <endian.h>
 #include <stdint.h>
 #include <string.h>
 
-#define CHANGE_HEADER (sizeof(uint16_t) + sizeof(uint32_t))
+#include "core/little_endian.h"
+
+#define AT_ITEM_LENGTH sizeof(uint16_t)
+#define CHANGE_HEADER (AT_ITEM_LENGTH + sizeof(uint32_t))
 
 size_t change_size(const struct change *change)
 {
@@ -15,11 +17,8 @@ size_t change_size(const struct change *change)
 
 void change_write(const struct change *change, unsigned char *to)
 {
-	uint16_t key_length = htole16((uint16_t)change->key.length);
-	uint32_t length = change->deletion ? 0 : htole32((uint32_t)item_size(&change->item));
-
-	memcpy(to, &key_length, sizeof(key_length));
-	memcpy(to + sizeof(key_length), &length, sizeof(length));
+	le16_put(to, (uint16_t)change->key.length);
+	le32_put(to + AT_ITEM_LENGTH, change->deletion ? 0 : (uint32_t)item_size(&change->item));
 	to += CHANGE_HEADER;
 	if (change->key.length > 0)
 		memcpy(to, change->key.bytes, change->key.length);
@@ -38,10 +37,8 @@ int change_read(struct change *change, const unsigned char **at, const unsigned 
 		return 0;
 	if (left < CHANGE_HEADER)
 		return -1;
-	memcpy(&key_length, bytes, sizeof(key_length));
-	memcpy(&length, bytes + sizeof(key_length), sizeof(length));
-	key_length = le16toh(key_length);
-	length = le32toh(length);
+	key_length = le16_get(bytes);
+	length = le32_get(bytes + AT_ITEM_LENGTH);
 	bytes += CHANGE_HEADER;
 	left -= CHANGE_HEADER;
 	if (left < key_length || left - key_length < length)

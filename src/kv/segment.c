@@ -1,7 +1,6 @@
 /* Encoding, checksums and reading; files are read instead of mapped, because a map of a failing disk ends the process. */
 #include "kv/segment.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -13,6 +12,7 @@
 #include <xxhash.h>
 
 #include "core/error.h"
+#include "core/little_endian.h"
 
 #define MAGIC "echodwal"
 #define VERSION 1u
@@ -23,34 +23,6 @@ enum { AT_VERSION = 8, AT_ID = 16, AT_NUMBER = 32, AT_SALT = 40, AT_FIRST = 48, 
 
 /* and of a frame's. */
 enum { AT_FRAME_CHECKSUM = 0, AT_SEQUENCE = 8, AT_LENGTH = 16, AT_FLAGS = 20 };
-
-static void put32(unsigned char *to, uint32_t value)
-{
-	value = htole32(value);
-	memcpy(to, &value, sizeof(value));
-}
-
-static void put64(unsigned char *to, uint64_t value)
-{
-	value = htole64(value);
-	memcpy(to, &value, sizeof(value));
-}
-
-static uint32_t get32(const unsigned char *from)
-{
-	uint32_t value;
-
-	memcpy(&value, from, sizeof(value));
-	return le32toh(value);
-}
-
-static uint64_t get64(const unsigned char *from)
-{
-	uint64_t value;
-
-	memcpy(&value, from, sizeof(value));
-	return le64toh(value);
-}
 
 void segment_name(uint64_t number, char name[SEGMENT_NAME_MAX])
 {
@@ -73,24 +45,24 @@ void segment_header_write(const struct segment_header *header, unsigned char to[
 {
 	memset(to, 0, SEGMENT_HEADER);
 	memcpy(to, MAGIC, strlen(MAGIC));
-	put32(to + AT_VERSION, VERSION);
+	le32_put(to + AT_VERSION, VERSION);
 	memcpy(to + AT_ID, header->id.bytes, STORE_ID_SIZE);
-	put64(to + AT_NUMBER, header->number);
-	put64(to + AT_SALT, header->salt);
-	put64(to + AT_FIRST, header->first);
-	put64(to + AT_CHECKSUM, XXH3_64bits(to, AT_CHECKSUM));
+	le64_put(to + AT_NUMBER, header->number);
+	le64_put(to + AT_SALT, header->salt);
+	le64_put(to + AT_FIRST, header->first);
+	le64_put(to + AT_CHECKSUM, XXH3_64bits(to, AT_CHECKSUM));
 }
 
 /* 0, or -1: it is damaged. */
 static int header_read(struct segment_header *header, const unsigned char from[SEGMENT_HEADER])
 {
-	if (memcmp(from, MAGIC, strlen(MAGIC)) != 0 || get32(from + AT_VERSION) != VERSION ||
-	    get64(from + AT_CHECKSUM) != XXH3_64bits(from, AT_CHECKSUM))
+	if (memcmp(from, MAGIC, strlen(MAGIC)) != 0 || le32_get(from + AT_VERSION) != VERSION ||
+	    le64_get(from + AT_CHECKSUM) != XXH3_64bits(from, AT_CHECKSUM))
 		return -1;
 	memcpy(header->id.bytes, from + AT_ID, STORE_ID_SIZE);
-	header->number = get64(from + AT_NUMBER);
-	header->salt = get64(from + AT_SALT);
-	header->first = get64(from + AT_FIRST);
+	header->number = le64_get(from + AT_NUMBER);
+	header->salt = le64_get(from + AT_SALT);
+	header->first = le64_get(from + AT_FIRST);
 	return 0;
 }
 
@@ -114,10 +86,10 @@ static uint64_t frame_checksum(const unsigned char *bytes, size_t length, uint64
 
 void frame_write(unsigned char *bytes, const struct frame *frame, uint64_t salt)
 {
-	put64(bytes + AT_SEQUENCE, frame->sequence);
-	put32(bytes + AT_LENGTH, (uint32_t)frame->length);
-	put32(bytes + AT_FLAGS, marked_flags(bytes, frame->is_end, salt));
-	put64(bytes + AT_FRAME_CHECKSUM, frame_checksum(bytes, frame->length, salt));
+	le64_put(bytes + AT_SEQUENCE, frame->sequence);
+	le32_put(bytes + AT_LENGTH, (uint32_t)frame->length);
+	le32_put(bytes + AT_FLAGS, marked_flags(bytes, frame->is_end, salt));
+	le64_put(bytes + AT_FRAME_CHECKSUM, frame_checksum(bytes, frame->length, salt));
 }
 
 /* false: there is no header. */
@@ -127,12 +99,12 @@ static bool read_header(struct frame *frame, const unsigned char *bytes, size_t 
 
 	if (size < FRAME_HEADER)
 		return false;
-	flags = get32(bytes + AT_FLAGS);
+	flags = le32_get(bytes + AT_FLAGS);
 	*frame = (struct frame){
-		.sequence = get64(bytes + AT_SEQUENCE),
+		.sequence = le64_get(bytes + AT_SEQUENCE),
 		.is_end = flags & FLAG_END,
 		.changes = bytes + FRAME_HEADER,
-		.length = get32(bytes + AT_LENGTH),
+		.length = le32_get(bytes + AT_LENGTH),
 	};
 	return flags == marked_flags(bytes, frame->is_end, salt);
 }
@@ -140,7 +112,7 @@ static bool read_header(struct frame *frame, const unsigned char *bytes, size_t 
 bool frame_read(struct frame *frame, const unsigned char *bytes, size_t size, uint64_t salt)
 {
 	return read_header(frame, bytes, size, salt) && frame->length <= size - FRAME_HEADER &&
-	       get64(bytes + AT_FRAME_CHECKSUM) == frame_checksum(bytes, frame->length, salt);
+	       le64_get(bytes + AT_FRAME_CHECKSUM) == frame_checksum(bytes, frame->length, salt);
 }
 
 /* Reads the header, and the other bytes too if they are wanted. */
@@ -246,7 +218,7 @@ bool segment_is_damaged(const struct segment *segment, size_t at, uint64_t seque
 	    frame.sequence == sequence && frame.length > segment->size - at - FRAME_HEADER)
 		return true;
 	for (at += FRAME_ALIGNMENT; at + FRAME_HEADER <= segment->size; at += FRAME_ALIGNMENT)
-		if (get64(bytes + at + AT_SEQUENCE) - sequence <= segment->size &&
+		if (le64_get(bytes + at + AT_SEQUENCE) - sequence <= segment->size &&
 		    frame_read(&frame, bytes + at, segment->size - at, salt))
 			return true;
 	return false;

@@ -10,7 +10,6 @@
  */
 #include "kv/snapshot.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -24,6 +23,7 @@
 #include <xxhash.h>
 
 #include "core/error.h"
+#include "core/little_endian.h"
 #include "kv/change.h"
 #include "kv/table.h"
 #include "kv/wal.h"
@@ -134,21 +134,19 @@ static uint64_t item_checksum(const struct slice *key, const void *bytes, size_t
 /* The checksum that a stored item ends with. */
 static uint64_t stored_checksum(const unsigned char *bytes, size_t length)
 {
-	uint64_t checksum = 0;
-
-	if (length >= CHECKSUM_SIZE)
-		memcpy(&checksum, bytes + length - CHECKSUM_SIZE, CHECKSUM_SIZE);
-	return le64toh(checksum);
+	return length < CHECKSUM_SIZE ? 0 : le64_get(bytes + length - CHECKSUM_SIZE);
 }
 
 static uint64_t meta_checksum(const struct snapshot_meta *meta)
 {
 	unsigned char bytes[STORE_ID_SIZE + 4 * sizeof(uint64_t)];
-	uint64_t numbers[] = { htole64(meta->commits), htole64(meta->segment), htole64(meta->keys),
-		htole64(meta->checksum) };
+	unsigned char *numbers = bytes + STORE_ID_SIZE;
 
 	memcpy(bytes, meta->id.bytes, STORE_ID_SIZE);
-	memcpy(bytes + STORE_ID_SIZE, numbers, sizeof(numbers));
+	le64_put(numbers, meta->commits);
+	le64_put(numbers + 8, meta->segment);
+	le64_put(numbers + 16, meta->keys);
+	le64_put(numbers + 24, meta->checksum);
 	return XXH3_64bits(bytes, sizeof(bytes));
 }
 
@@ -518,7 +516,7 @@ static int put(struct snapshot *snapshot, const struct change *change, struct sn
 {
 	size_t length = item_size(&change->item);
 	sqlite3_stmt *put = snapshot->statements[PUT];
-	uint64_t checksum, stored;
+	uint64_t checksum;
 
 	if (snapshot->capacity < length + CHECKSUM_SIZE) {
 		unsigned char *bytes = realloc(snapshot->bytes, length + CHECKSUM_SIZE);
@@ -530,8 +528,7 @@ static int put(struct snapshot *snapshot, const struct change *change, struct sn
 	}
 	item_write(&change->item, snapshot->bytes);
 	checksum = item_checksum(&change->key, snapshot->bytes, length);
-	stored = htole64(checksum);
-	memcpy(snapshot->bytes + length, &stored, CHECKSUM_SIZE);
+	le64_put(snapshot->bytes + length, checksum);
 	meta->checksum += checksum;
 	meta->keys++;
 	sqlite3_bind_blob64(put, 1, change->key.bytes, change->key.length, SQLITE_STATIC);
