@@ -1,4 +1,4 @@
-/* Lookup of rows and the typing of words; the rows themselves are in commands.c. */
+/* Lookup of rows and the typing of words. */
 #include "kv/command.h"
 
 #include <stdbool.h>

@@ -122,14 +122,16 @@ enum command_reply {
 	REPLY_NEEDED, /* a missing key is an error */
 };
 
+/* Runs a call: fills in what the result carries, and returns its status. */
+typedef enum kv_status command_run(
+    struct keyspace *keyspace, const struct call *call, struct kv_result *result);
+
 struct command {
 	const char *name; /* in capitals */
 	size_t name_length;
 	struct arg args[CALL_ARGS + 2]; /* the key, the arguments, ARG_END */
 	unsigned flags;
-	/* Fills in what the result carries, and returns its status. */
-	enum kv_status (*run)(
-	    struct keyspace *keyspace, const struct call *call, struct kv_result *result);
+	command_run *run;
 	enum command_reply reply;
 	const char *done; /* the line that replies to KV_OK with KV_NOTHING; NULL = "OK\n" */
 	const char *help;

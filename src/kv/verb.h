@@ -1,4 +1,7 @@
-/* Steps that several commands have in common; commands.c has them. What they put into the result is valid as there. */
+/*
+ * The functions of the rows in commands.c, and the steps that these and those of Redis have in common. What they put into
+ * the result is valid as there.
+ */
 #ifndef ECHOD_KV_VERB_H
 #define ECHOD_KV_VERB_H
 
@@ -9,6 +12,18 @@
 
 struct item;
 struct list;
+
+/* verb_values.c */
+command_run verb_append, verb_cas, verb_decr, verb_decrby, verb_del, verb_delifeq, verb_get,
+    verb_getdel, verb_gets, verb_getset, verb_incr, verb_incrby, verb_set, verb_setex, verb_setnx,
+    verb_strlen;
+/* verb_keys.c */
+command_run verb_copy, verb_dbsize, verb_exists, verb_expire, verb_expireat, verb_persist,
+    verb_pttl, verb_rename, verb_ttl, verb_type;
+/* verb_lists.c; the pattern of KEYS may be missing */
+command_run verb_keys, verb_mget, verb_scan;
+
+/* --- steps --- */
 
 /* Whether it is that name, in any case. */
 bool verb_is_word(struct slice word, const char *name);
@@ -47,14 +62,6 @@ enum kv_status verb_list(const struct list *list, struct kv_result *result);
 /* Hashes and prefetches the keys of a call from the n-th one on. Returns how many, at most VERB_GROUP. */
 size_t verb_prepare_keys(const struct keyspace *keyspace, const struct call *call, size_t n,
     struct table_key keys[VERB_GROUP]);
-
-/* The command EXISTS. */
-enum kv_status verb_exists(
-    struct keyspace *keyspace, const struct call *call, struct kv_result *result);
-
-/* The command KEYS, whose pattern may be missing. */
-enum kv_status verb_keys(
-    struct keyspace *keyspace, const struct call *call, struct kv_result *result);
 
 /* The cursor of a page: a number of 64 bits without a sign. */
 enum kv_status verb_cursor(struct slice word, uint64_t *cursor);
