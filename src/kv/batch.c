@@ -7,7 +7,6 @@
 
 #include "kv/change.h"
 
-#define BUFFER_SIZE ((size_t)4 << 10) /* at first */
 #define BLOCK_SIZE ((size_t)16 << 10) /* of memory for undos, unless one is larger */
 
 /* The undos of a batch are freed together, so one allocation serves many. */
@@ -23,16 +22,13 @@ struct batch *batch_new(uint64_t commit)
 
 	if (batch == NULL)
 		return NULL;
-	*batch = (struct batch){
-		.commit = commit,
-		.bytes = malloc(BUFFER_SIZE),
-		.length = BATCH_HEADER,
-		.capacity = BUFFER_SIZE,
-	};
-	if (batch->bytes != NULL)
-		return batch;
-	free(batch);
-	return NULL;
+	*batch = (struct batch){ .commit = commit };
+	if (buffer_room(&batch->frame, BATCH_HEADER) == NULL) {
+		free(batch);
+		return NULL;
+	}
+	batch->frame.length = BATCH_HEADER;
+	return batch;
 }
 
 void batch_free(struct batch *batch)
@@ -45,25 +41,19 @@ void batch_free(struct batch *batch)
 		batch->blocks = block->next;
 		free(block);
 	}
-	free(batch->bytes);
+	free(batch->frame.bytes);
 	free(batch);
 }
 
 int batch_add(struct batch *batch, const struct change *change)
 {
-	size_t size = change_size(change), capacity = batch->capacity;
-	unsigned char *bytes;
+	size_t size = change_size(change);
+	unsigned char *to = buffer_room(&batch->frame, size);
 
-	while (capacity - batch->length < size)
-		capacity *= 2;
-	if (capacity != batch->capacity) {
-		if ((bytes = realloc(batch->bytes, capacity)) == NULL)
-			return -1;
-		batch->bytes = bytes;
-		batch->capacity = capacity;
-	}
-	change_write(change, batch->bytes + batch->length);
-	batch->length += size;
+	if (to == NULL)
+		return -1;
+	change_write(change, to);
+	batch->frame.length += size;
 	batch->changes++;
 	batch->puts += !change->deletion;
 	return 0;
@@ -71,7 +61,7 @@ int batch_add(struct batch *batch, const struct change *change)
 
 void batch_remove_last(struct batch *batch, const struct change *change)
 {
-	batch->length -= change_size(change);
+	batch->frame.length -= change_size(change);
 	batch->changes--;
 	batch->puts -= !change->deletion;
 }

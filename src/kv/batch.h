@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/buffer.h"
 #include "kv/item.h"
 #include "kv/table.h"
 
@@ -34,8 +35,7 @@ struct batch {
 	uint64_t commit; /* its number */
 	size_t changes;
 	size_t puts; /* those that are no deletions */
-	unsigned char *bytes;
-	size_t length, capacity;
+	struct buffer frame;
 	struct undo *undo; /* the newest */
 	struct undo_block *blocks;
 };

@@ -78,7 +78,7 @@ uint64_t commits_schedule(struct commits *commits)
 {
 	const struct batch *open = commits->keyspace->open;
 	bool first = commits->scheduled != open->commit;
-	bool now = commits->always || open->length > BATCH_HIGH;
+	bool now = commits->always || open->frame.length > BATCH_HIGH;
 
 	if (first) {
 		commits->scheduled = open->commit;
@@ -89,7 +89,7 @@ uint64_t commits_schedule(struct commits *commits)
 	else if (!now && first)
 		commits->host.work_in(commits->host.arg, fill_time(commits));
 	commits->work_requested |= now;
-	return open->length > BATCH_MAX ? open->commit : 0;
+	return open->frame.length > BATCH_MAX ? open->commit : 0;
 }
 
 /* Undoes the newest changes first. false when out of memory: clients are not shown what is left, see note_commit(). */
@@ -120,7 +120,7 @@ static void submit_batch(struct commits *commits)
 		return;
 	if (keyspace->undoing || commits->committing != NULL)
 		return; /* until there is a completion */
-	if (now < due && keyspace->open->length <= BATCH_HIGH && commits->backup == NULL) {
+	if (now < due && keyspace->open->frame.length <= BATCH_HIGH && commits->backup == NULL) {
 		remind(commits, due - now);
 		return;
 	}

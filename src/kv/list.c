@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_CAPACITY ((size_t)1 << 10)
 #define KEPT_CAPACITY ((size_t)64 << 10)
 
 struct header {
@@ -17,30 +16,23 @@ static int insert(struct list *list, size_t at, enum kv_kind kind, struct slice 
 {
 	struct header header = { .kind = kind, .length = bytes.length };
 	size_t size = sizeof(header) + bytes.length;
-	size_t capacity = list->capacity == 0 ? FIRST_CAPACITY : list->capacity;
-	unsigned char *memory;
+	char *to;
 
-	while (capacity - list->length < size)
-		capacity *= 2;
-	if (capacity != list->capacity) {
-		if ((memory = realloc(list->memory, capacity)) == NULL)
-			return -1;
-		list->memory = memory;
-		list->capacity = capacity;
-	}
-	memory = list->memory + at;
-	memmove(memory + size, memory, list->length - at);
-	memcpy(memory, &header, sizeof(header));
+	if (buffer_room(&list->items, size) == NULL)
+		return -1;
+	to = list->items.bytes + at;
+	memmove(to + size, to, list->items.length - at);
+	memcpy(to, &header, sizeof(header));
 	if (bytes.length > 0)
-		memcpy(memory + sizeof(header), bytes.bytes, bytes.length);
-	list->length += size;
+		memcpy(to + sizeof(header), bytes.bytes, bytes.length);
+	list->items.length += size;
 	list->count++;
 	return 0;
 }
 
 int list_add(struct list *list, enum kv_kind kind, struct slice bytes)
 {
-	return insert(list, list->length, kind, bytes);
+	return insert(list, list->items.length, kind, bytes);
 }
 
 int list_add_first(struct list *list, enum kv_kind kind, struct slice bytes)
@@ -52,25 +44,24 @@ bool list_next(const struct list *list, size_t *at, struct list_item *item)
 {
 	struct header header;
 
-	if (*at == list->length)
+	if (*at == list->items.length)
 		return false;
-	memcpy(&header, list->memory + *at, sizeof(header));
+	memcpy(&header, list->items.bytes + *at, sizeof(header));
 	item->kind = header.kind;
-	item->bytes =
-	    (struct slice){ (const char *)list->memory + *at + sizeof(header), header.length };
+	item->bytes = (struct slice){ list->items.bytes + *at + sizeof(header), header.length };
 	*at += sizeof(header) + header.length;
 	return true;
 }
 
 void list_clear(struct list *list)
 {
-	if (list->capacity > KEPT_CAPACITY)
+	if (list->items.capacity > KEPT_CAPACITY)
 		list_free(list);
-	list->length = list->count = 0;
+	list->items.length = list->count = 0;
 }
 
 void list_free(struct list *list)
 {
-	free(list->memory);
+	free(list->items.bytes);
 	*list = (struct list){ 0 };
 }

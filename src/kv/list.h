@@ -8,13 +8,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/buffer.h"
 #include "core/slice.h"
 #include "kv/command.h"
 
 struct list {
-	unsigned char *memory;
-	size_t length, capacity; /* bytes */
-	size_t count;            /* items */
+	struct buffer items;
+	size_t count;
 };
 
 struct list_item {

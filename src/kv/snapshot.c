@@ -22,6 +22,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "core/buffer.h"
 #include "core/error.h"
 #include "core/little_endian.h"
 #include "kv/change.h"
@@ -63,8 +64,7 @@ struct snapshot {
 	sqlite3_stmt *statements[STATEMENTS];
 	struct snapshot_meta meta;
 	const atomic_bool *cancelled;
-	unsigned char *bytes; /* of the item that is written; it only grows */
-	size_t capacity;
+	struct buffer item; /* that is written; always empty, it only keeps its memory */
 };
 
 /* --- errors --- */
@@ -352,7 +352,7 @@ void snapshot_close(struct snapshot *snapshot)
 	for (int i = 0; i < STATEMENTS; i++)
 		sqlite3_finalize(snapshot->statements[i]);
 	sqlite3_close(snapshot->db);
-	free(snapshot->bytes);
+	free(snapshot->item.bytes);
 	free(snapshot);
 }
 
@@ -367,32 +367,19 @@ const struct snapshot_meta *snapshot_meta(const struct snapshot *snapshot)
 struct rows {
 	struct change changes[SNAPSHOT_LOAD_MAX];
 	size_t count;
-	unsigned char *bytes;
-	size_t used, capacity;
+	struct buffer buffer;
 	size_t offsets[SNAPSHOT_LOAD_MAX]; /* of the keys */
 };
 
 /* Adds a row; its slices are set when the bytes no longer move. 0, or -1 with errno. */
 static int add_row(struct rows *rows, const struct slice *key, const void *item, size_t length)
 {
-	size_t capacity = rows->capacity == 0 ? 4096 : rows->capacity;
-	unsigned char *bytes;
-
-	while (capacity < rows->used + key->length + length)
-		capacity *= 2;
-	if (capacity != rows->capacity) {
-		if ((bytes = realloc(rows->bytes, capacity)) == NULL)
-			return -1;
-		rows->bytes = bytes;
-		rows->capacity = capacity;
-	}
-	if (key->length > 0)
-		memcpy(rows->bytes + rows->used, key->bytes, key->length);
-	memcpy(rows->bytes + rows->used + key->length, item, length);
-	rows->offsets[rows->count] = rows->used;
+	rows->offsets[rows->count] = rows->buffer.length;
+	if (buffer_add(&rows->buffer, key->bytes, key->length) == -1 ||
+	    buffer_add(&rows->buffer, item, length) == -1)
+		return -1;
 	rows->changes[rows->count].key.length = key->length;
 	rows->changes[rows->count].item.value.length = length; /* for now */
-	rows->used += key->length + length;
 	rows->count++;
 	return 0;
 }
@@ -405,18 +392,18 @@ static int hand_over(struct rows *rows,
 
 	for (size_t i = 0; i < count; i++) {
 		struct change *change = &rows->changes[i];
-		const unsigned char *key = rows->bytes + rows->offsets[i];
-		const unsigned char *item = key + change->key.length;
+		const char *key = rows->buffer.bytes + rows->offsets[i];
+		const char *item = key + change->key.length;
 		size_t length = change->item.value.length;
 
-		change->key.bytes = (const char *)key;
+		change->key.bytes = key;
 		change->deletion = false;
-		if (item_read(&change->item, item, length) == -1) {
+		if (item_read(&change->item, (const unsigned char *)item, length) == -1) {
 			errno = EBADMSG;
 			return -1;
 		}
 	}
-	rows->count = rows->used = 0;
+	rows->count = rows->buffer.length = 0;
 	return each(arg, rows->changes, count);
 }
 
@@ -467,7 +454,7 @@ int snapshot_load(struct snapshot *snapshot,
 	else if (found.checksum != snapshot->meta.checksum)
 		failed = fail_damaged(snapshot, "values are not the newest ones", error);
 	sqlite3_finalize(select);
-	free(rows.bytes);
+	free(rows.buffer.bytes);
 	return failed;
 }
 
@@ -516,23 +503,18 @@ static int put(struct snapshot *snapshot, const struct change *change, struct sn
 {
 	size_t length = item_size(&change->item);
 	sqlite3_stmt *put = snapshot->statements[PUT];
+	unsigned char *bytes = buffer_room(&snapshot->item, length + CHECKSUM_SIZE);
 	uint64_t checksum;
 
-	if (snapshot->capacity < length + CHECKSUM_SIZE) {
-		unsigned char *bytes = realloc(snapshot->bytes, length + CHECKSUM_SIZE);
-
-		if (bytes == NULL)
-			return SQLITE_NOMEM;
-		snapshot->bytes = bytes;
-		snapshot->capacity = length + CHECKSUM_SIZE;
-	}
-	item_write(&change->item, snapshot->bytes);
-	checksum = item_checksum(&change->key, snapshot->bytes, length);
-	le64_put(snapshot->bytes + length, checksum);
+	if (bytes == NULL)
+		return SQLITE_NOMEM;
+	item_write(&change->item, bytes);
+	checksum = item_checksum(&change->key, bytes, length);
+	le64_put(bytes + length, checksum);
 	meta->checksum += checksum;
 	meta->keys++;
 	sqlite3_bind_blob64(put, 1, change->key.bytes, change->key.length, SQLITE_STATIC);
-	sqlite3_bind_blob64(put, 2, snapshot->bytes, length + CHECKSUM_SIZE, SQLITE_STATIC);
+	sqlite3_bind_blob64(put, 2, bytes, length + CHECKSUM_SIZE, SQLITE_STATIC);
 	return run(put);
 }
 

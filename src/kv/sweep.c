@@ -101,7 +101,7 @@ void sweep_run(struct sweep *sweep, struct keyspace *keyspace)
 			deleted += delete_listed(sweep, keyspace);
 		}
 	} while (sweep->cursor != 0 && clock_us() < end &&
-		 (keyspace->open == NULL || keyspace->open->length < BATCH_HIGH));
+		 (keyspace->open == NULL || keyspace->open->frame.length < BATCH_HIGH));
 	if (sweep->cursor == 0 && sweep->left < keyspace->earliest)
 		keyspace->earliest = sweep->left;
 	if (deleted > 0 && deleted >= visit.expiring / MANY)

@@ -21,11 +21,11 @@ enum kv_status verb_mget(
 	size_t all = 1 + call->more_count, n = (size_t)call->from;
 	struct list *list = keyspace_list(keyspace);
 
-	while (n < all && list->length < PART_VALUES) {
+	while (n < all && list->items.length < PART_VALUES) {
 		struct table_key keys[VERB_GROUP];
 		size_t count = verb_prepare_keys(keyspace, call, n, keys);
 
-		for (size_t i = 0; i < count && list->length < PART_VALUES; i++, n++) {
+		for (size_t i = 0; i < count && list->items.length < PART_VALUES; i++, n++) {
 			struct item item;
 			bool exists = keyspace_get(keyspace, &keys[i], &item);
 
@@ -67,7 +67,7 @@ static uint64_t scan(struct keyspace *keyspace, uint64_t cursor, struct match *m
 		cursor = keyspace_scan(keyspace, cursor, add_match, match);
 		match->visited += match->visited == before;
 	} while (cursor != 0 && match->visited < visits && match->work < PART_WORK &&
-		 match->list->length < PART_VALUES);
+		 match->list->items.length < PART_VALUES);
 	return cursor;
 }
 

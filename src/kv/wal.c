@@ -216,8 +216,7 @@ int wal_create(
 }
 
 /* Appends a frame of so many bytes to the segment, and waits for the disk. 0, or -1 with the error. */
-static int append(
-    struct wal *wal, unsigned char *bytes, size_t length, bool is_end, struct error *error)
+static int append(struct wal *wal, void *bytes, size_t length, bool is_end, struct error *error)
 {
 	struct frame frame = { wal->sequence, is_end, NULL, length - FRAME_HEADER };
 
@@ -279,10 +278,10 @@ static int make_room(struct wal *wal, size_t length, size_t reserve, struct erro
 
 int wal_append(struct wal *wal, struct batch *batch, struct error *error)
 {
-	size_t length = frame_size(batch->length - BATCH_HEADER);
+	size_t length = frame_size(batch->frame.length - BATCH_HEADER);
 
 	if (make_room(wal, length, batch->puts > 0 ? RESERVE : 0, error) == -1 ||
-	    append(wal, batch->bytes, batch->length, false, error) == -1)
+	    append(wal, batch->frame.bytes, batch->frame.length, false, error) == -1)
 		return -1;
 	wal->marked = false;
 	wal->wanted = 0;

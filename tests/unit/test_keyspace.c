@@ -22,6 +22,7 @@ static unsigned failing; /* this allocation from now on, and all behind it; 0 = 
 
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *memory, size_t size);
 
 static bool allocation_fails(void)
 {
@@ -40,6 +41,11 @@ void *malloc(size_t size)
 void *calloc(size_t count, size_t size)
 {
 	return allocation_fails() ? NULL : __libc_calloc(count, size);
+}
+
+void *realloc(void *memory, size_t size)
+{
+	return allocation_fails() ? NULL : __libc_realloc(memory, size);
 }
 #endif
 
@@ -497,7 +503,7 @@ static const char long_value[] = "0123456789012345678901234567890123456789";
 static void expect_nothing_changed(
     const char *name, const char *value, size_t changes, size_t undos)
 {
-	size_t length = keyspace.open == NULL ? BATCH_HEADER : keyspace.open->length;
+	size_t length = keyspace.open == NULL ? BATCH_HEADER : keyspace.open->frame.length;
 
 	ck_assert_int_eq(keyspace.refusal, KV_FULL);
 	ck_assert(!keyspace.changed);
