@@ -112,6 +112,7 @@ enum command_flags {
 	COMMAND_LINES = 16,     /* clients of Redis do not have it */
 	COMMAND_PARENT = 32,    /* its first argument is the name of a command within it */
 	COMMAND_OLD_VALUE = 64, /* replies the value that it deletes or replaces */
+	COMMAND_UNQUEUED = 128, /* is run between MULTI and EXEC, too */
 };
 
 /* What a protocol with types replies to a status that is no error. */

@@ -10,12 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/slice.h"
 #include "kv/table.h"
 
 struct call;
 struct engine;
 struct error;
 struct kv_result;
+struct watch;
 
 struct engine_settings {
 	const char *name, *directory; /* need not outlive the call; directory "" = memory only */
@@ -66,6 +68,18 @@ struct engine_ops {
 	void (*prepare)(struct engine *engine, struct call *calls, size_t count);
 	/* Runs a call that has been prepared, and fills in the result. */
 	void (*submit)(struct engine *engine, const struct call *call, struct kv_result *result);
+	/*
+	 * Between on and off, calls are a transaction: one commit has all of their changes, and no result has
+	 * parts: it is whole, or KV_TOO_MANY_KEYS. A call that fails does not undo those before it.
+	 */
+	void (*transact)(struct engine *engine, bool on);
+	/*
+	 * Watches a key for a transaction, up to unwatch(): *changes is its count of changes. NULL when out of memory, or
+	 * while the store is being loaded.
+	 */
+	struct watch *(*watch)(struct engine *engine, struct slice key, uint64_t *changes);
+	bool (*has_changed)(struct engine *engine, const struct watch *watch, uint64_t changes);
+	void (*unwatch)(struct engine *engine, struct watch *watch);
 	/* A task: once the loop runs; when work_in() has asked for it; and when the descriptor is readable. */
 	void (*work)(void *engine);
 	/*

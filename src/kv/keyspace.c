@@ -131,10 +131,23 @@ static void note_change(struct keyspace *keyspace)
 		keyspace->commit = keyspace->open->commit;
 }
 
+static void count_change(struct keyspace *keyspace, const struct table_key *key)
+{
+	if (keyspace->watches.count > 0)
+		watches_count(&keyspace->watches, key);
+}
+
+static void delete_item(struct keyspace *keyspace, const struct table_key *key)
+{
+	count_change(keyspace, key);
+	table_delete(keyspace->table, key);
+}
+
 static int set_item(struct keyspace *keyspace, const struct table_key *key, const struct item *item)
 {
 	if (table_set(keyspace->table, key, item) == -1)
 		return -1;
+	count_change(keyspace, key);
 	if (item->expires != 0 && item->expires < keyspace->earliest) {
 		keyspace->earliest = item->expires;
 		keyspace->sooner = true;
@@ -152,7 +165,7 @@ bool keyspace_evict(struct keyspace *keyspace)
 	if (table_victim(keyspace->table, &victim) == -1 ||
 	    log_change(keyspace, &victim, NULL, keyspace->undoable, &logged) == -1)
 		return false;
-	table_delete(keyspace->table, &victim);
+	delete_item(keyspace, &victim);
 	note_change(keyspace);
 	keyspace->evictions++;
 	return true;
@@ -225,7 +238,7 @@ bool keyspace_delete(struct keyspace *keyspace, const struct table_key *key)
 	if (!keyspace_get(keyspace, key, &item) ||
 	    log_change(keyspace, key, NULL, keyspace->undoable, &logged) == -1)
 		return false;
-	table_delete(keyspace->table, key);
+	delete_item(keyspace, key);
 	note_change(keyspace);
 	return true;
 }
@@ -242,7 +255,7 @@ static int rename_once(struct keyspace *keyspace, const struct table_key *from,
 		return -1;
 	}
 	if (set_item(keyspace, to, item) == 0) {
-		table_delete(keyspace->table, from);
+		delete_item(keyspace, from);
 		note_change(keyspace);
 		return 0;
 	}
@@ -273,7 +286,7 @@ bool keyspace_expire(struct keyspace *keyspace, const struct table_key *key)
 	keyspace->refusal = refusal;
 	if (!done)
 		return false;
-	table_delete(keyspace->table, key);
+	delete_item(keyspace, key);
 	keyspace->changed |= keyspace->logged;
 	return true;
 }
@@ -340,6 +353,29 @@ uint64_t keyspace_scan(struct keyspace *keyspace, uint64_t cursor,
 	return table_scan(keyspace->table, cursor, visit, &visitor);
 }
 
+/* --- watches --- */
+
+struct watch *keyspace_watch(struct keyspace *keyspace, struct slice bytes, uint64_t *changes)
+{
+	struct table_key key = keyspace_key(keyspace, bytes);
+	struct watch *watch;
+	struct item item;
+
+	keyspace_get(keyspace, &key, &item); /* what has expired by now is not a change */
+	watch = watches_add(&keyspace->watches, &key);
+	if (watch != NULL)
+		*changes = watch->changes;
+	return watch;
+}
+
+bool keyspace_has_changed(struct keyspace *keyspace, const struct watch *watch, uint64_t changes)
+{
+	struct item item;
+
+	keyspace_get(keyspace, &watch->key, &item);
+	return watch->changes != changes;
+}
+
 /* --- commits --- */
 
 void keyspace_committed(struct keyspace *keyspace, struct batch *batch)
@@ -358,7 +394,7 @@ bool keyspace_roll_back(struct keyspace *keyspace, struct batch **batch)
 
 	while (done == 0 && *batch != NULL && (undo = (*batch)->undo) != NULL) {
 		if (!undo->existed)
-			table_delete(keyspace->table, &undo->key);
+			delete_item(keyspace, &undo->key);
 		else
 			done = set_item(keyspace, &undo->key, &undo->item);
 		if (done == 0)

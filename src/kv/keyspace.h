@@ -15,16 +15,18 @@
 #include "kv/list.h"
 #include "kv/table.h"
 #include "kv/uncommitted.h"
+#include "kv/watches.h"
 
 struct batch;
 
 struct keyspace {
 	struct table *table;
 	/* Set once by the store: */
-	bool logged;      /* changes go into batches */
-	bool undoable;    /* and can be undone: clients wait for their commit */
-	size_t max_value; /* bytes; commands that make values check it */
-	bool evicts;      /* rather than refuse a change that max_memory does not allow */
+	bool logged;         /* changes go into batches */
+	bool undoable;       /* and can be undone: clients wait for their commit */
+	size_t max_value;    /* bytes; commands that make values check it */
+	bool evicts;         /* rather than refuse a change that max_memory does not allow */
+	bool in_transaction; /* no command makes its result in parts */
 	/* Set by commits.c: */
 	bool read_only; /* the disk takes no changes, */
 	bool deletes;   /* except deletions */
@@ -36,7 +38,8 @@ struct keyspace {
 	int64_t earliest;   /* ms since 1970: no key expires before; INT64_MAX = none expires */
 	bool sooner;        /* that was lowered, since the store has cleared it */
 	uint64_t evictions; /* since the start */
-	int64_t now;        /* of the calls that are run together; 0 = not needed yet */
+	struct watches watches;
+	int64_t now; /* of the calls that are run together; 0 = not needed yet */
 	/* Of the command that runs; the store clears them before: */
 	bool changed;           /* the open batch has got a change */
 	enum kv_status refusal; /* KV_OK, or that is its status, whatever it returns */
@@ -82,6 +85,10 @@ uint64_t keyspace_scan(struct keyspace *keyspace, uint64_t cursor,
     int (*each)(void *arg, const struct slice *key, const struct item *item), void *arg);
 
 /* --- for the store, its sweep and its commits --- */
+
+/* Watches the key: NULL when out of memory. *changes is the count now, of which the expiry of a key is one, too. */
+struct watch *keyspace_watch(struct keyspace *keyspace, struct slice key, uint64_t *changes);
+bool keyspace_has_changed(struct keyspace *keyspace, const struct watch *watch, uint64_t changes);
 
 /*
  * Deletes a key that is in the table and has expired. No result rests on it, and it has no undo: should its commit

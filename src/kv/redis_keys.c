@@ -317,7 +317,7 @@ enum kv_status redis_flush(
 			if (keyspace->refusal != KV_OK)
 				return keyspace->refusal;
 		}
-	} while (cursor != 0 && visits < FLUSHED_KEYS);
+	} while (cursor != 0 && (visits < FLUSHED_KEYS || keyspace->in_transaction));
 	result->next = cursor;
 	return KV_OK;
 }

@@ -40,7 +40,8 @@ static void store_prepare(struct engine *engine, struct call *calls, size_t coun
 
 	if (table == NULL)
 		return; /* it is being loaded */
-	keyspace->now = 0;
+	if (!keyspace->in_transaction)
+		keyspace->now = 0;
 	for (size_t i = 0; i < count; i++)
 		if (calls[i].status == KV_OK)
 			table_hash_and_prefetch(table, &calls[i].key);
@@ -98,12 +99,57 @@ static void store_submit(struct engine *engine, const struct call *call, struct 
 	result->next = 0;
 	result->status = call->command->run(keyspace, call, result);
 	result->commit = keyspace->commit;
+	if (keyspace->in_transaction && result->next != 0)
+		result->status = KV_TOO_MANY_KEYS;
 	if (keyspace->refusal != KV_OK)
 		*result = (struct kv_result){ .status = keyspace->refusal };
 	if (keyspace->changed && (commit = commits_schedule(store->commits)) != 0)
 		result->commit = commit;
 	if (keyspace->sooner)
 		schedule_sweep(store);
+}
+
+static void store_transact(struct engine *engine, bool on)
+{
+	((struct store *)engine)->keyspace.in_transaction = on;
+}
+
+/* Reading a key may expire it, which is a change to be committed. */
+static void note_expiry(struct store *store)
+{
+	if (store->keyspace.changed)
+		commits_schedule(store->commits);
+}
+
+static struct watch *store_watch(struct engine *engine, struct slice key, uint64_t *changes)
+{
+	struct store *store = (struct store *)engine;
+	struct watch *watch;
+
+	if (store->keyspace.table == NULL)
+		return NULL;
+	store->keyspace.now = 0;
+	store->keyspace.changed = false;
+	watch = keyspace_watch(&store->keyspace, key, changes);
+	note_expiry(store);
+	return watch;
+}
+
+static bool store_has_changed(struct engine *engine, const struct watch *watch, uint64_t changes)
+{
+	struct store *store = (struct store *)engine;
+	bool result;
+
+	store->keyspace.now = 0;
+	store->keyspace.changed = false;
+	result = keyspace_has_changed(&store->keyspace, watch, changes);
+	note_expiry(store);
+	return result;
+}
+
+static void store_unwatch(struct engine *engine, struct watch *watch)
+{
+	watches_remove(&((struct store *)engine)->keyspace.watches, watch);
 }
 
 static void store_work(void *engine)
@@ -180,6 +226,10 @@ static const struct engine_ops store_ops = {
 	.state = store_state,
 	.prepare = store_prepare,
 	.submit = store_submit,
+	.transact = store_transact,
+	.watch = store_watch,
+	.has_changed = store_has_changed,
+	.unwatch = store_unwatch,
 	.work = store_work,
 	.backup = store_backup,
 	.configure = store_configure,

@@ -9,23 +9,37 @@
 #include "kv/keyspace.h"
 #include "kv/verb.h"
 
-#define PART_VALUES ((size_t)64 << 10) /* bytes of values in a part of a list */
-#define PART_KEYS 256                  /* keys and buckets that a part of a list looks at, */
-#define PART_WORK ((size_t)32 << 10)   /* unless their pattern takes so many steps */
+/* When a part of a list ends. */
+struct part {
+	size_t bytes; /* in it, or: */
+	size_t keys;  /* and empty buckets that were looked at, or: */
+	size_t work;  /* steps of their pattern */
+};
+
+static const struct part usual = { .bytes = 64 << 10, .keys = 256, .work = 32 << 10 };
+/* A transaction has lists in one piece, so the store refuses it a longer one. */
+static const struct part whole = { .bytes = 512 << 10, .keys = SIZE_MAX, .work = SIZE_MAX };
+
 #define SCAN_MAX 512
 
-/* A part ends after PART_VALUES; call->from is the number of keys in the parts before it. */
+static struct part part_of(const struct keyspace *keyspace)
+{
+	return keyspace->in_transaction ? whole : usual;
+}
+
+/* call->from is the number of keys in the parts before it. */
 enum kv_status verb_mget(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
 	size_t all = 1 + call->more_count, n = (size_t)call->from;
 	struct list *list = keyspace_list(keyspace);
+	struct part part = part_of(keyspace);
 
-	while (n < all && list->items.length < PART_VALUES) {
+	while (n < all && list->items.length < part.bytes) {
 		struct table_key keys[VERB_GROUP];
 		size_t count = verb_prepare_keys(keyspace, call, n, keys);
 
-		for (size_t i = 0; i < count && list->items.length < PART_VALUES; i++, n++) {
+		for (size_t i = 0; i < count && list->items.length < part.bytes; i++, n++) {
 			struct item item;
 			bool exists = keyspace_get(keyspace, &keys[i], &item);
 
@@ -58,16 +72,17 @@ static int add_match(void *arg, const struct slice *key, const struct item *item
 	return 0;
 }
 
-/* Adds matching keys until it has visited so many keys and empty buckets, or worked enough. Returns the next cursor. */
-static uint64_t scan(struct keyspace *keyspace, uint64_t cursor, struct match *match, size_t visits)
+/* Adds the matching keys of a part. Returns the next cursor. */
+static uint64_t scan(
+    struct keyspace *keyspace, uint64_t cursor, struct match *match, struct part part)
 {
 	do {
 		size_t before = match->visited;
 
 		cursor = keyspace_scan(keyspace, cursor, add_match, match);
 		match->visited += match->visited == before;
-	} while (cursor != 0 && match->visited < visits && match->work < PART_WORK &&
-		 match->list->items.length < PART_VALUES);
+	} while (cursor != 0 && match->visited < part.keys && match->work < part.work &&
+		 match->list->items.length < part.bytes);
 	return cursor;
 }
 
@@ -75,11 +90,12 @@ enum kv_status verb_page(struct keyspace *keyspace, uint64_t cursor, const struc
     int64_t count, struct kv_result *result)
 {
 	struct match match = { .list = keyspace_list(keyspace), .pattern = pattern };
+	struct part part = usual;
 	char text[24];
 	int length;
 
-	cursor =
-	    scan(keyspace, cursor, &match, count < SCAN_MAX ? (size_t)count : (size_t)SCAN_MAX);
+	part.keys = count < SCAN_MAX ? (size_t)count : SCAN_MAX;
+	cursor = scan(keyspace, cursor, &match, part);
 	length = snprintf(text, sizeof(text), "%" PRIu64, cursor);
 	match.failed |=
 	    list_add_first(match.list, KV_BYTES, (struct slice){ text, (size_t)length }) == -1;
@@ -94,7 +110,7 @@ enum kv_status verb_keys(
 	struct match match = { .list = keyspace_list(keyspace),
 		.pattern = call->arg_count > 0 ? &call->args[0] : NULL };
 
-	result->next = scan(keyspace, call->from, &match, PART_KEYS);
+	result->next = scan(keyspace, call->from, &match, part_of(keyspace));
 	verb_list(match.list, result);
 	if (result->next != 0 || call->from != 0)
 		result->integer = -1;

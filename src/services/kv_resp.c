@@ -16,6 +16,7 @@
 #include "services/kv.h"
 #include "services/kv_listing.h"
 #include "services/resp_request.h"
+#include "services/resp_transaction.h"
 #include "services/resp_words.h"
 
 /* Words of a run that need no memory of their own. */
@@ -80,37 +81,100 @@ static enum verdict run_local(struct stream *stream, struct resp_client *client,
 	return local->run(&request);
 }
 
-/* Runs a call, or replies why not. */
+static const struct wording *wording_of(const struct resp_client *client)
+{
+	return client->is_resp3 ? &resp3_words : &resp2_words;
+}
+
+static enum verdict refuse(
+    const struct call *call, const struct message *message, struct replies *replies)
+{
+	const char *at;
+
+	resp_words(message, &at);
+	if (call->status == KV_UNKNOWN && is_http(resp_word(&at)))
+		return VERDICT_PROTOCOL;
+	resp_refusal(replies, call, message);
+	return VERDICT_CONTINUE;
+}
+
+static void submit(
+    const struct instance *instance, const struct call *call, struct kv_result *result)
+{
+	struct kv *kv = instance->state;
+
+	kv->engine->ops->submit(kv->engine, call, result);
+	if (call->command->flags & COMMAND_GROWS && (result->status == KV_FULL || kv->is_full))
+		kv_note_growth(instance, call, result->status);
+}
+
+/* Between MULTI and EXEC, requests are queued, and refused only for what can be seen without running them. */
+static bool is_queued(struct resp_client *client, const struct call *call)
+{
+	switch (call->status) {
+	case KV_UNKNOWN:
+	case KV_WRONG_ARGUMENTS:
+	case KV_NO_MEMORY:
+		resp_transaction_abort(client);
+		return false;
+	default:
+		return !(call->command->flags & COMMAND_UNQUEUED);
+	}
+}
+
+/* Runs a call, or queues it, or replies why not. */
 static enum verdict serve(struct stream *stream, struct resp_client *client,
     const struct call *call, const struct message *message, struct replies *replies)
 {
-	const struct wording *wording = client->is_resp3 ? &resp3_words : &resp2_words;
 	struct instance *instance = stream_instance(stream);
-	struct kv *kv = instance->state;
 	struct kv_result result;
-	const char *at;
 
-	if (call->status != KV_OK) {
-		resp_words(message, &at);
-		if (call->status == KV_UNKNOWN && is_http(resp_word(&at)))
-			return VERDICT_PROTOCOL;
-		resp_refusal(replies, call, message);
+	if (client->queues && is_queued(client, call)) {
+		resp_transaction_queue(client, message, replies);
 		return VERDICT_CONTINUE;
 	}
+	if (call->status != KV_OK)
+		return refuse(call, message, replies);
 	if (call->command->flags & COMMAND_LOCAL)
 		return run_local(stream, client, call->command, message, replies);
-	kv->engine->ops->submit(kv->engine, call, &result);
-	if (call->command->flags & COMMAND_GROWS && (result.status == KV_FULL || kv->is_full))
-		kv_note_growth(instance, call, result.status);
+	submit(instance, call, &result);
 	if (result.next != 0 && result.status == KV_OK) {
 		/* The listing begins again with the first part. */
-		client->listing = kv_listing_new(kv, call, wording);
+		client->listing = kv_listing_new(instance->state, call, wording_of(client));
 		if (client->listing != NULL)
 			return VERDICT_CONTINUE;
 		result = (struct kv_result){ .status = KV_NO_MEMORY };
 	}
-	wording->result(replies, call, &result);
+	wording_of(client)->result(replies, call, &result);
 	return VERDICT_CONTINUE;
+}
+
+enum verdict kv_resp_run(
+    struct stream *stream, const struct message *message, struct replies *replies, uint64_t *commit)
+{
+	struct resp_client *client = stream_state(stream);
+	struct instance *instance = stream_instance(stream);
+	struct kv *kv = instance->state;
+	enum verdict verdict = VERDICT_CONTINUE;
+	struct pool pool;
+	struct kv_result result;
+	struct slice *words;
+	struct call call;
+
+	pool.used = 0;
+	read_request(kv, message, &pool, &call, &words);
+	if (call.status != KV_OK || call.command->flags & COMMAND_LOCAL) {
+		verdict = serve(stream, client, &call, message, replies);
+	} else {
+		kv->engine->ops->prepare(kv->engine, &call, 1);
+		submit(instance, &call, &result);
+		if (result.commit > *commit)
+			*commit = result.commit;
+		result.commit = 0;
+		wording_of(client)->result(replies, &call, &result);
+	}
+	free(words);
+	return verdict;
 }
 
 /* Collects replies that the client does not want, and drops them. */
@@ -221,8 +285,10 @@ static bool kv_resp_busy(struct stream *stream)
 static void kv_resp_close(struct stream *stream)
 {
 	struct resp_client *client = stream_state(stream);
+	struct kv *kv = stream_instance(stream)->state;
 
-	kv_listing_free(stream_instance(stream)->state, client->listing);
+	kv_listing_free(kv, client->listing);
+	resp_transaction_free(kv, client);
 	resp_names_free(client->names);
 }
 

@@ -13,7 +13,11 @@
 #include "net/handlers.h"
 
 struct listing;
+struct message;
+struct replies;
 struct resp_request;
+struct stream;
+struct transaction;
 
 /* What CLIENT SETNAME and SETINFO set. */
 struct resp_names {
@@ -22,9 +26,11 @@ struct resp_names {
 
 /* What the service keeps for a client; zeroed at the start. */
 struct resp_client {
-	struct listing *listing;  /* NULL = no reply is unfinished */
-	struct resp_names *names; /* NULL = none is set */
+	struct listing *listing;         /* NULL = no reply is unfinished */
+	struct resp_names *names;        /* NULL = none is set */
+	struct transaction *transaction; /* NULL = it has queued nothing and watches no key */
 	bool is_resp3 : 1;
+	bool queues : 1; /* its requests, from MULTI to EXEC */
 	/* CLIENT REPLY: */
 	bool silent : 1;        /* OFF */
 	bool skips_next : 1;    /* SKIP: the reply to the next command */
@@ -36,6 +42,13 @@ struct resp_command {
 	struct command row;
 	enum verdict (*run)(struct resp_request *request);
 };
+
+/*
+ * Runs a request of a transaction, and adds its reply, which rests on *commit: a commit that comes later than that
+ * replaces it.
+ */
+enum verdict kv_resp_run(struct stream *stream, const struct message *message,
+    struct replies *replies, uint64_t *commit);
 
 /* Adds their rows to those that clients of RESP have. */
 void resp_commands_add(struct command_index *index);

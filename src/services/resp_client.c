@@ -15,6 +15,7 @@
 #include "services/kv.h"
 #include "services/kv_resp.h"
 #include "services/resp_request.h"
+#include "services/resp_transaction.h"
 #include "services/resp_words.h"
 
 #define NAME_MAX_LENGTH 256 /* bytes of what CLIENT SETNAME and SETINFO set */
@@ -78,6 +79,7 @@ enum verdict resp_run_reset(struct resp_request *r)
 
 	resp_names_free(client->names);
 	client->names = NULL;
+	resp_transaction_free(r->kv, client);
 	client->is_resp3 = client->silent = client->skips_next = false;
 	resp_status(r->replies, "RESET");
 	return VERDICT_CONTINUE;

@@ -345,9 +345,11 @@ static enum verdict run_lastsave(struct resp_request *r)
 #define OPTIONAL(name) { ARG_BYTES, ARG_OPTIONAL, (name), 0 }
 #define OPTIONS(usage) { ARG_OPTIONS, ARG_OPTIONAL | ARG_MANY, (usage), 0 }
 #define WITHIN WORD("subcommand"), OPTIONS("[argument...]")
-#define ROW(name_, run_, help_, ...)                                                         \
+#define ROW_FLAGS(name_, flags_, run_, help_, ...)                                           \
 	{ { .name = (name_), .name_length = sizeof(name_) - 1, .args = { __VA_ARGS__ },      \
-	    .flags = COMMAND_LOCAL, .help = (help_) }, (run_) }
+	    .flags = COMMAND_LOCAL | (flags_), .help = (help_) }, (run_) }
+#define ROW(name, run, help, ...) ROW_FLAGS(name, 0, run, help, __VA_ARGS__)
+#define ROW_UNQUEUED(name, run, help, ...) ROW_FLAGS(name, COMMAND_UNQUEUED, run, help, __VA_ARGS__)
 /* clang-format on */
 
 static const struct resp_command resp_commands[] = {
@@ -357,8 +359,18 @@ static const struct resp_command resp_commands[] = {
 	ROW("AUTH", resp_run_auth, "Checks a password.", WORD("user"), OPTIONS("[password]")),
 	ROW("SELECT", resp_run_select, "Selects the database; there is only 0.", WORD("index")),
 	ROW("CLIENT", resp_run_client, "About this connection, and the others.", WITHIN),
-	ROW("QUIT", resp_run_quit, "Closes the connection.", OPTIONS("[anything]")),
-	ROW("RESET", resp_run_reset, "Makes the connection as new.", { ARG_END, 0, NULL, 0 }),
+	ROW_UNQUEUED("MULTI", resp_run_multi, "Begins a transaction: requests are queued.",
+	    { ARG_END, 0, NULL, 0 }),
+	ROW_UNQUEUED("EXEC", resp_run_exec, "Runs the queued requests, all in one commit.",
+	    { ARG_END, 0, NULL, 0 }),
+	ROW_UNQUEUED(
+	    "DISCARD", resp_run_discard, "Forgets the queued requests.", { ARG_END, 0, NULL, 0 }),
+	ROW_UNQUEUED("WATCH", resp_run_watch, "EXEC runs nothing if one of the keys has changed.",
+	    { ARG_KEY, ARG_MANY, "key", 0 }),
+	ROW("UNWATCH", resp_run_unwatch, "Watches no key any more.", { ARG_END, 0, NULL, 0 }),
+	ROW_UNQUEUED("QUIT", resp_run_quit, "Closes the connection.", OPTIONS("[anything]")),
+	ROW_UNQUEUED(
+	    "RESET", resp_run_reset, "Makes the connection as new.", { ARG_END, 0, NULL, 0 }),
 	ROW("COMMAND", run_command, "About the commands.", OPTIONS("[COUNT | INFO | DOCS | LIST]")),
 	ROW("INFO", resp_run_info, "About the server.", OPTIONS("[section...]")),
 	ROW("CONFIG", run_config, "About the configuration.", WITHIN),

@@ -34,6 +34,12 @@ enum verdict resp_fail(struct resp_request *r, const char *text)
 	return VERDICT_CONTINUE;
 }
 
+enum verdict resp_fail_status(struct resp_request *r, enum kv_status status)
+{
+	resp_status_error(r->replies, status);
+	return VERDICT_CONTINUE;
+}
+
 enum verdict resp_fail_syntax(struct resp_request *r)
 {
 	return resp_fail(r, "ERR syntax error");

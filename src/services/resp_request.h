@@ -8,9 +8,9 @@
 #include <stddef.h>
 
 #include "core/slice.h"
+#include "kv/command.h"
 #include "net/handlers.h"
 
-struct command;
 struct instance;
 struct kv;
 struct replies;
@@ -38,6 +38,7 @@ struct slice resp_next_word(struct resp_request *request);
 /* Reply OK, or an error, and continue. */
 enum verdict resp_ok(struct resp_request *request);
 enum verdict resp_fail(struct resp_request *request, const char *text);
+enum verdict resp_fail_status(struct resp_request *request, enum kv_status status);
 enum verdict resp_fail_syntax(struct resp_request *request);
 enum verdict resp_fail_number(struct resp_request *request);
 /* Adds a key and its value. */
@@ -73,6 +74,14 @@ enum verdict resp_run_auth(struct resp_request *request);
 enum verdict resp_run_hello(struct resp_request *request);
 enum verdict resp_run_client(struct resp_request *request);
 enum verdict resp_run_info(struct resp_request *request);
+
+/* --- resp_transaction.c --- */
+
+enum verdict resp_run_multi(struct resp_request *request);
+enum verdict resp_run_exec(struct resp_request *request);
+enum verdict resp_run_discard(struct resp_request *request);
+enum verdict resp_run_watch(struct resp_request *request);
+enum verdict resp_run_unwatch(struct resp_request *request);
 /* What Redis calls maxmemory-policy. */
 const char *resp_memory_policy(const struct kv *kv);
 

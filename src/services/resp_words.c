@@ -117,6 +117,11 @@ void resp_null(struct replies *replies, int version)
 	replies_text(replies, version == RESP3 ? null3 : null2);
 }
 
+void resp_null_array(struct replies *replies, int version)
+{
+	replies_text(replies, version == RESP3 ? null3 : "*-1\r\n");
+}
+
 void resp_array(struct replies *replies, size_t items)
 {
 	add_head(replies, '*', (int64_t)items);
@@ -220,6 +225,11 @@ void resp_refusal(struct replies *replies, const struct call *call, const struct
 	default:
 		replies_text(replies, errors[call->status]);
 	}
+}
+
+void resp_status_error(struct replies *replies, enum kv_status status)
+{
+	replies_text(replies, errors[status]);
 }
 
 /* --- results --- */

@@ -25,6 +25,7 @@ void resp_integer(struct replies *replies, int64_t number);
 void resp_bulk(struct replies *replies, struct slice bytes);
 void resp_text(struct replies *replies, const char *text); /* as a bulk */
 void resp_null(struct replies *replies, int version);
+void resp_null_array(struct replies *replies, int version);
 /* The items follow; of a map, keys and values in turn. */
 void resp_array(struct replies *replies, size_t items);
 void resp_map(struct replies *replies, int version, size_t pairs);
@@ -42,6 +43,8 @@ extern const char resp_words_failure[];
 /* Adds the reply to a request that is not run because of its status. */
 void resp_refusal(struct replies *replies, const struct call *call, const struct message *request);
 
+/* Adds the error that a status is. */
+void resp_status_error(struct replies *replies, enum kv_status status);
 /* Adds an error with bytes of the client in it: "ERR unknown subcommand '%.*s'". */
 __attribute__((format(printf, 2, 3))) void resp_errorf(
     struct replies *replies, const char *format, ...);

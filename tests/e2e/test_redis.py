@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from contextlib import ExitStack
 
 import pytest
 
@@ -149,6 +150,20 @@ SESSIONS = {
         "CONFIG RESETSTAT", "CONFIG FOO", "CONFIG", "TIME x", "LASTSAVE x", "COMMAND COUNT x", "COMMAND FOO",
         "COMMAND INFO nothing", "COMMAND DOCS nothing", "INFO nothing", "RESET", "PING",
     ],
+    "transactions": [
+        "EXEC", "DISCARD", "UNWATCH", "MULTI x", "MULTI", "EXEC", "MULTI", "SET a 1", "INCR a", "GET a", "EXEC",
+        "MULTI", "MULTI", "SET a 5", "EXEC", "MULTI", "WATCH a", "SET a 6", "EXEC", "MULTI", "FOO", "SET a 7", "EXEC",
+        "GET a", "MULTI", "GET", "SET a 7", "EXEC", "GET a", "MULTI", "SET a x", "INCR a", "SET b 1", "EXEC", "GET b",
+        "MULTI", "SET a 8", "DISCARD", "GET a", "EXEC", "WATCH a", "WATCH", "SET a 9", "MULTI", "SET a 10", "EXEC", "GET a",
+        "MULTI", "SET a 11", "EXEC", "WATCH a", "SET a 9", "UNWATCH", "MULTI", "GET a", "EXEC", "WATCH a b", "SET other 1",
+        "MULTI", "GET a", "EXEC", "WATCH none", "DEL none", "MULTI", "PING", "EXEC", "WATCH none", "SETNX none 1", "MULTI", "PING",
+        "EXEC", "WATCH none", "DEL none", "MULTI", "PING", "EXEC", "WATCH a", "SET a 9", "DISCARD", "MULTI", "DISCARD", "MULTI",
+        "PING", "EXEC", "WATCH a", "EXPIRE a 1000", "MULTI", "PING", "EXEC", "WATCH a", "RENAME a c", "MULTI", "PING", "EXEC",
+        "WATCH z", "COPY c z", "MULTI", "PING", "EXEC", "WATCH c", "FLUSHALL", "MULTI", "PING", "EXEC", "WATCH c", "FLUSHALL",
+        "MULTI", "PING", "EXEC", "MULTI", "UNWATCH", "PING x", "ECHO y", "SELECT 0", "CLIENT SETNAME me", "CLIENT GETNAME",
+        "KEYS *", "DBSIZE", "MGET a b", "SCAN 0", "FLUSHDB", "GET none", "EXEC", "WATCH a",
+        "MULTI", "RESET", "EXEC", "GET a", "MULTI", "RESET x", "EXEC",
+    ],
     "unknown": [
         "foo", "FOO a b", "foo \r\nbar", "", " ", "GETT a", "x " + "y" * 200 + " z", "f " + "abc " * 60,
         "n" * 200 + " a", "foo 'a' \"b\"",
@@ -235,6 +250,23 @@ def make(random, form):
 def test_thousands_of_random_commands(both, randomness):
     for _ in range(5000):
         compare(both, make(randomness, randomness.choice(FORMS)))
+
+
+@pytest.fixture
+def crowd(echod, reference):
+    """Some clients of each server, in pairs."""
+    server = echod({"kv": {"listen": SOCKET}})
+    with ExitStack() as stack:
+        yield [tuple(stack.enter_context(client) for client in (resp.connect(server), resp.Client(reference)))
+               for _ in range(3)]  # fmt: skip
+
+
+@needs_redis
+def test_transactions_of_clients_that_get_in_each_others_way(crowd, randomness):
+    """Also such as have no end, or none of their own."""
+    forms = [form for form in FORMS if form not in ("TTL k", "EXPIRETIME k", "KEYS *")] + ["MULTI"] * 8 + ["EXEC"] * 10 + ["DISCARD", "UNWATCH", "WATCH +k", "WATCH k", "WATCH k"] * 2
+    for _ in range(5000):
+        compare(randomness.choice(crowd), make(randomness, randomness.choice(forms)))
 
 
 @needs_redis
@@ -374,3 +406,20 @@ def test_python_redis_pipeline_and_scan(client):
     assert sorted(client.scan_iter(count=100)) == sorted(b"key:%d" % number for number in range(1000))
     assert len(client.keys("key:1*")) == 111 and client.dbsize() == 1000
     assert client.flushdb() and client.dbsize() == 0
+
+
+def test_python_redis_transactions(client):
+    pipeline = client.pipeline()
+    pipeline.set("n", 1).incr("n").get("none")
+    assert pipeline.execute() == [True, 2, None]
+    tries = []
+
+    def double(pipeline):
+        number = int(pipeline.get("n"))
+        if not tries:
+            client.set("n", 5)
+        tries.append(number)
+        pipeline.multi()
+        pipeline.set("n", 2 * number)
+
+    assert client.transaction(double, "n") == [True] and tries == [2, 5] and client.get("n") == b"10"
