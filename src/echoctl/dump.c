@@ -237,7 +237,7 @@ int dump_command(const struct options *options, int count, char **arguments)
 	progress_erase(&dump.progress);
 	status = close_file(&dump, status);
 	kv_peer_close(&dump.peer);
-	free(dump.scan.keys.at);
+	free(dump.scan.keys.bytes);
 	free(dump.path);
 	free(dump.temporary);
 	if (status == STATUS_OK && options->json &&

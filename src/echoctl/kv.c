@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/buffer.h"
 #include "core/space.h"
-#include "echoctl/bytes.h"
 #include "echoctl/echoctl.h"
 #include "echoctl/json_output.h"
 #include "echoctl/kv_peer.h"
@@ -70,14 +70,14 @@ static int print_bytes(struct kv_peer *peer, struct kv_reply *reply)
 
 static int print_json(struct kv_peer *peer, struct kv_reply *reply)
 {
-	struct bytes value = { 0 };
+	struct buffer value = { 0 };
 	int status = STATUS_NO;
 
 	if (kv_peer_collect(peer, reply, &value) == 0 &&
 	    json_print(json_with_bytes(
-		json_object(), value.at == NULL ? "" : value.at, value.length)) == 0)
+		json_object(), value.bytes == NULL ? "" : value.bytes, value.length)) == 0)
 		status = STATUS_OK;
-	free(value.at);
+	free(value.bytes);
 	return status;
 }
 
@@ -107,12 +107,12 @@ int get_command(const struct options *options, int count, char **arguments)
 /* --- set --- */
 
 /* All of the standard input. */
-static int read_input(struct bytes *value)
+static int read_input(struct buffer *value)
 {
 	ssize_t n;
 
 	do {
-		char *to = bytes_room(value, KV_PIECE);
+		char *to = buffer_room(value, KV_PIECE);
 
 		if (to == NULL) {
 			complain("out of memory");
@@ -137,7 +137,7 @@ int set_command(const struct options *options, int count, char **arguments)
 {
 	struct kv_peer peer;
 	struct kv_reply reply;
-	struct bytes input = { 0 };
+	struct buffer input = { 0 };
 	struct slice words[4], value;
 	char ms[24];
 	size_t n = 0;
@@ -145,10 +145,10 @@ int set_command(const struct options *options, int count, char **arguments)
 
 	/* The input is read first, because a service may disconnect a client that is idle meanwhile. */
 	if (count == 1 && read_input(&input) == -1) {
-		free(input.at);
+		free(input.bytes);
 		return STATUS_NO;
 	}
-	value = count == 1 ? (struct slice){ input.at, input.length } : slice_of(arguments[1]);
+	value = count == 1 ? (struct slice){ input.bytes, input.length } : slice_of(arguments[1]);
 	words[n++] = slice_of(options->ttl > 0 ? "PSETEX" : "SET");
 	words[n++] = slice_of(arguments[0]);
 	if (options->ttl > 0) {
@@ -163,7 +163,7 @@ int set_command(const struct options *options, int count, char **arguments)
 	else if (status == STATUS_OK && reply.kind != KV_REPLY_DONE)
 		status = refuse(&peer, &reply);
 	kv_peer_close(&peer);
-	free(input.at);
+	free(input.bytes);
 	return status;
 }
 
@@ -313,6 +313,6 @@ int keys_command(const struct options *options, int count, char **arguments)
 				status = STATUS_NO;
 	}
 	kv_peer_close(&peer);
-	free(scan.keys.at);
+	free(scan.keys.bytes);
 	return status;
 }

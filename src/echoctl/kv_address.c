@@ -67,7 +67,7 @@ static int query_daemon(const struct options *options, char **address)
 		complain("%s: %s", query.address, query.error);
 		status = STATUS_NO;
 	} else if (status == STATUS_OK) {
-		answer = json_loadb(query.text, query.length, 0, NULL);
+		answer = json_loadb(query.text.bytes, query.text.length, 0, NULL);
 		found = choose(json_object_get(answer, "listeners"));
 		if (found == NULL) {
 			complain("%s: the daemon serves no kv", query.address);
@@ -79,7 +79,7 @@ static int query_daemon(const struct options *options, char **address)
 	if (status != STATUS_OK)
 		complain("-a ADDRESS or $" KV_VARIABLE " says where else a kv service is");
 	json_decref(answer);
-	free(query.text);
+	free(query.text.bytes);
 	free(query.error);
 	free(query.address);
 	return status;

@@ -11,10 +11,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "core/buffer.h"
 #include "core/clock.h"
 #include "core/log_escape.h"
 #include "core/space.h"
-#include "echoctl/bytes.h"
 #include "echoctl/echoctl.h"
 #include "echoctl/kv_address.h"
 #include "echoctl/wait.h"
@@ -389,13 +389,13 @@ int kv_peer_piece(struct kv_peer *peer, struct kv_reply *reply, struct slice *pi
 	return 1;
 }
 
-int kv_peer_collect(struct kv_peer *peer, struct kv_reply *reply, struct bytes *to)
+int kv_peer_collect(struct kv_peer *peer, struct kv_reply *reply, struct buffer *to)
 {
 	struct slice piece;
 	int more;
 
 	while ((more = kv_peer_piece(peer, reply, &piece)) == 1)
-		if (bytes_add(to, piece.bytes, piece.length) == -1) {
+		if (buffer_add(to, piece.bytes, piece.length) == -1) {
 			complain("out of memory");
 			return -1;
 		}

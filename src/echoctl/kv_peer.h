@@ -18,7 +18,7 @@
 #define KV_VALUE_MAX ((int64_t)512 << 20) /* bytes; the most that RESP has */
 #define KV_PIECE 65536
 
-struct bytes;
+struct buffer;
 struct options;
 
 struct kv_peer {
@@ -74,7 +74,7 @@ int kv_peer_item(struct kv_peer *peer, struct kv_reply *reply);
 /* 1 and the next piece of the bytes, which is valid until the next call; 0 at their end; -1 after a complaint. */
 int kv_peer_piece(struct kv_peer *peer, struct kv_reply *reply, struct slice *piece);
 /* Appends all pieces. */
-int kv_peer_collect(struct kv_peer *peer, struct kv_reply *reply, struct bytes *to);
+int kv_peer_collect(struct kv_peer *peer, struct kv_reply *reply, struct buffer *to);
 
 /* Sends a request and receives its reply; repeats it while the service is loading its store. -1 after an error reply, too. */
 int kv_peer_call(

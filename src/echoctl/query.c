@@ -69,8 +69,8 @@ static char *make_line(const struct options *options, int count, char **words)
 static bool parse_end(struct query *query)
 {
 	static const char no[] = "ERROR: ";
-	const char *text = query->text, *last;
-	size_t length = query->length;
+	const char *text = query->text.bytes, *last;
+	size_t length = query->text.length;
 
 	if (length == 0 || text[length - 1] != '\n')
 		return false;
@@ -81,7 +81,7 @@ static bool parse_end(struct query *query)
 		query->error = strndup(last + strlen(no), length - strlen(no));
 	else if (length != strlen("OK") || memcmp(last, "OK", length) != 0)
 		return false;
-	query->length = (size_t)(last - text);
+	query->text.length = (size_t)(last - text);
 	return true;
 }
 
@@ -100,8 +100,9 @@ static int exchange(struct query *query, int fd)
 	struct waiting waiting = { .what = query->address };
 	size_t length = strlen(query->request);
 	ssize_t n;
+	char *to;
 
-	query->length = 0;
+	query->text.length = 0;
 	free(query->error);
 	query->error = NULL;
 	if (send(fd, query->request, length, MSG_NOSIGNAL) != (ssize_t)length)
@@ -114,20 +115,13 @@ static int exchange(struct query *query, int fd)
 			    query->address, (double)patience / SECOND_US);
 			return STATUS_NO;
 		}
-		if (query->size - query->length < PIECE) {
-			size_t size = 2 * query->size + PIECE;
-			char *text = realloc(query->text, size);
-
-			if (text == NULL)
-				return complain_end(query);
-			query->text = text;
-			query->size = size;
-		}
-		n = recv(fd, query->text + query->length, PIECE, 0);
+		if ((to = buffer_room(&query->text, PIECE)) == NULL)
+			return complain_end(query);
+		n = recv(fd, to, PIECE, 0);
 		if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR))
 			return complain_end(query);
 		if (n > 0)
-			query->length += (size_t)n;
+			query->text.length += (size_t)n;
 	}
 	return STATUS_OK;
 }
@@ -149,7 +143,8 @@ int query_print(const struct query *query)
 {
 	bool refused = query->error != NULL;
 
-	fwrite(query->text, 1, query->length, refused && !query->options->json ? stderr : stdout);
+	fwrite(query->text.bytes, 1, query->text.length,
+	    refused && !query->options->json ? stderr : stdout);
 	if (!refused)
 		return STATUS_OK;
 	complain("%s", query->error);
@@ -165,14 +160,14 @@ static bool has_problem(const struct query *query)
 	json_t *answer;
 	bool problems;
 
-	if (strcmp(query->options->row->name, "status") != 0 || query->length == 0)
+	if (strcmp(query->options->row->name, "status") != 0 || query->text.length == 0)
 		return false;
 	if (!query->options->json) {
-		lf = memchr(query->text, '\n', query->length);
-		return lf != NULL && lf - query->text >= (ptrdiff_t)length &&
+		lf = memchr(query->text.bytes, '\n', query->text.length);
+		return lf != NULL && lf - query->text.bytes >= (ptrdiff_t)length &&
 		       memcmp(lf - length, verdict, length) == 0;
 	}
-	answer = json_loadb(query->text, query->length, 0, NULL);
+	answer = json_loadb(query->text.bytes, query->text.length, 0, NULL);
 	problems = json_array_size(json_object_get(answer, "problems")) > 0;
 	json_decref(answer);
 	return problems;
@@ -210,7 +205,7 @@ int query_command(const struct options *options, int count, char **words)
 	}
 	if (status == STATUS_OK && has_problem(&query))
 		status = STATUS_LOOK;
-	free(query.text);
+	free(query.text.bytes);
 	free(query.error);
 	free(query.request);
 	free(query.address);

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/buffer.h"
 #include "echoctl/echoctl.h"
 
 struct query {
@@ -12,8 +13,7 @@ struct query {
 	char *address;
 	char *request; /* a line, with its end */
 	/* The last answer, without its end: */
-	char *text;
-	size_t length, size;
+	struct buffer text;
 	char *error; /* what the daemon says instead of OK; NULL = OK */
 };
 

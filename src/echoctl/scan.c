@@ -12,7 +12,7 @@
 static int receive_cursor(struct scan *scan, struct kv_peer *peer)
 {
 	char before[sizeof(scan->cursor)];
-	struct bytes text = { 0 };
+	struct buffer text = { 0 };
 	struct kv_reply reply;
 	int result = kv_peer_item(peer, &reply);
 
@@ -22,7 +22,7 @@ static int receive_cursor(struct scan *scan, struct kv_peer *peer)
 		result = kv_peer_collect(peer, &reply, &text);
 	memcpy(before, scan->cursor, sizeof(before));
 	if (result == 0 && text.length > 0 && text.length < sizeof(scan->cursor)) {
-		memcpy(scan->cursor, text.at, text.length);
+		memcpy(scan->cursor, text.bytes, text.length);
 		scan->cursor[text.length] = '\0';
 		scan->over = strcmp(scan->cursor, "0") == 0;
 	}
@@ -30,7 +30,7 @@ static int receive_cursor(struct scan *scan, struct kv_peer *peer)
 		complain("%s: SCAN makes no progress", peer->connection.address.text);
 		result = -1;
 	}
-	free(text.at);
+	free(text.bytes);
 	return result;
 }
 
@@ -48,14 +48,14 @@ static int receive_key(struct scan *scan, struct kv_peer *peer)
 		complain("%s: too many keys in a piece", peer->connection.address.text);
 		return -1;
 	}
-	if (bytes_add(&scan->keys, &length, sizeof(length)) == -1) {
+	if (buffer_add(&scan->keys, &length, sizeof(length)) == -1) {
 		complain("out of memory");
 		return -1;
 	}
 	if (kv_peer_collect(peer, &reply, &scan->keys) == -1)
 		return -1;
 	length = scan->keys.length - begin - sizeof(length);
-	memcpy(scan->keys.at + begin, &length, sizeof(length));
+	memcpy(scan->keys.bytes + begin, &length, sizeof(length));
 	return 0;
 }
 
@@ -102,8 +102,8 @@ bool scan_key(const struct scan *scan, size_t *at, struct slice *key)
 
 	if (*at >= scan->keys.length)
 		return false;
-	memcpy(&length, scan->keys.at + *at, sizeof(length));
-	*key = (struct slice){ scan->keys.at + *at + sizeof(length), length };
+	memcpy(&length, scan->keys.bytes + *at, sizeof(length));
+	*key = (struct slice){ scan->keys.bytes + *at + sizeof(length), length };
 	*at += sizeof(length) + length;
 	return true;
 }

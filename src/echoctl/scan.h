@@ -5,17 +5,17 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/buffer.h"
 #include "core/slice.h"
-#include "echoctl/bytes.h"
 
 struct kv_peer;
 
-/* Begin with { 0 }; the caller frees keys.at. */
+/* Begin with { 0 }; the caller frees keys.bytes. */
 struct scan {
 	const char *pattern; /* NULL = all keys */
 	bool over;           /* the last step has returned the last keys */
 	char cursor[24];
-	struct bytes keys; /* of the last step: the length of each, as a size_t, in front of it */
+	struct buffer keys; /* of the last step: the length of each, as a size_t, in front of it */
 };
 
 /* Asks for the next keys. 0, and `over` after the last ones; or -1 after a complaint. */

@@ -49,7 +49,7 @@ static void screen_close(const struct screen *screen)
 static void draw(const struct query *query)
 {
 	struct winsize size = { 0 };
-	const char *at = query->text, *end = at + query->length;
+	const char *at = query->text.bytes, *end = at + query->text.length;
 
 	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == -1 || size.ws_row == 0 || size.ws_col == 0)
 		size = (struct winsize){ .ws_row = 24, .ws_col = 80 };
