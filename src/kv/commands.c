@@ -6,6 +6,7 @@
 
 #include "kv/command.h"
 #include "kv/keyspace.h"
+#include "kv/row.h"
 #include "kv/verb.h"
 
 static enum kv_status verb_ping(
@@ -45,66 +46,56 @@ static enum kv_status verb_help(
 
 /* --- the rows --- */
 
-#define NAME(name_) .name = (name_), .name_length = sizeof(name_) - 1
-/* Arguments. */
-/* clang-format off */
-#define KEY { ARG_KEY, 0, "key", 0 }
-#define KEYS { ARG_KEY, ARG_MANY, "key", 0 }
-#define NEW_KEY { ARG_KEY, 0, "newkey", 0 }
-#define VALUE { ARG_REST, 0, "value", 0 }
-#define NUMBER { ARG_INTEGER, 0, "n", 0 }
-#define SECONDS { ARG_DURATION, 0, "seconds", 1000 }
-#define MS { ARG_DURATION, 0, "ms", 1 }
-/* clang-format on */
-
 const struct command commands[] = {
 	{ NAME("GET"), .args = { KEY }, .flags = COMMAND_TERSE, .run = verb_get,
 	    .help = "The value of the key." },
-	{ NAME("SET"), .args = { KEY, VALUE }, .flags = COMMAND_GROWS | COMMAND_TERSE,
+	{ NAME("SET"), .args = { KEY, REST("value") }, .flags = COMMAND_GROWS | COMMAND_TERSE,
 	    .run = verb_set, .help = "Sets the key to the value." },
 	{ NAME("DEL"), .args = { KEY }, .flags = COMMAND_TERSE | COMMAND_WRITES, .run = verb_del,
 	    .done = "DELETED\n", .help = "Deletes the key." },
 	{ NAME("INCR"), .args = { KEY }, .flags = COMMAND_GROWS, .run = verb_incr,
 	    .help = "Adds 1 to the number that is the value." },
 	{ NAME("MGET"), .args = { KEYS }, .run = verb_mget, .help = "The values of the keys." },
-	{ NAME("SETEX"), .args = { KEY, SECONDS, VALUE }, .flags = COMMAND_GROWS, .run = verb_setex,
+	{ NAME("SETEX"), .args = { KEY, DURATION("seconds", 1000), REST("value") },
+	    .flags = COMMAND_GROWS, .run = verb_setex,
 	    .help = "Sets the key to the value; it expires after that time." },
-	{ NAME("EXPIRE"), .args = { KEY, SECONDS }, .flags = COMMAND_GROWS, .run = verb_expire,
-	    .help = "Lets the key expire after that time." },
+	{ NAME("EXPIRE"), .args = { KEY, DURATION("seconds", 1000) }, .flags = COMMAND_GROWS,
+	    .run = verb_expire, .help = "Lets the key expire after that time." },
 	{ NAME("TTL"), .args = { KEY }, .run = verb_ttl, .reply = REPLY_TIME,
 	    .help = "The seconds until the key expires." },
 	{ NAME("EXISTS"), .args = { KEYS }, .run = verb_exists,
 	    .help = "How many of the keys exist." },
 	{ NAME("GETS"), .args = { KEY }, .run = verb_gets, .flags = COMMAND_LINES,
 	    .help = "The digest of the value, and the value." },
-	{ NAME("CAS"), .args = { KEY, { ARG_BYTES, 0, "digest", 0 }, VALUE },
+	{ NAME("CAS"), .args = { KEY, WORD("digest"), REST("value") },
 	    .flags = COMMAND_GROWS | COMMAND_LINES, .run = verb_cas,
 	    .help = "Sets the key to the value if its value still has that digest." },
-	{ NAME("DELIFEQ"), .args = { KEY, VALUE }, .run = verb_delifeq, .done = "DELETED\n",
+	{ NAME("DELIFEQ"), .args = { KEY, REST("value") }, .run = verb_delifeq, .done = "DELETED\n",
 	    .reply = REPLY_DONE, .flags = COMMAND_WRITES,
 	    .help = "Deletes the key if that is its value." },
-	{ NAME("SETNX"), .args = { KEY, VALUE }, .flags = COMMAND_GROWS, .run = verb_setnx,
+	{ NAME("SETNX"), .args = { KEY, REST("value") }, .flags = COMMAND_GROWS, .run = verb_setnx,
 	    .reply = REPLY_DONE, .help = "Sets the key to the value unless it exists." },
-	{ NAME("PSETEX"), .args = { KEY, MS, VALUE }, .flags = COMMAND_GROWS, .run = verb_setex,
-	    .help = "Sets the key to the value; it expires after that time." },
+	{ NAME("PSETEX"), .args = { KEY, DURATION("ms", 1), REST("value") }, .flags = COMMAND_GROWS,
+	    .run = verb_setex, .help = "Sets the key to the value; it expires after that time." },
 	{ NAME("GETDEL"), .args = { KEY }, .run = verb_getdel,
 	    .flags = COMMAND_WRITES | COMMAND_OLD_VALUE,
 	    .help = "The value of the key, which is deleted." },
-	{ NAME("GETSET"), .args = { KEY, VALUE }, .flags = COMMAND_GROWS | COMMAND_OLD_VALUE,
-	    .run = verb_getset, .help = "Sets the key to the value; the value before." },
-	{ NAME("APPEND"), .args = { KEY, VALUE }, .flags = COMMAND_GROWS, .run = verb_append,
-	    .help = "Appends to the value; its new length." },
+	{ NAME("GETSET"), .args = { KEY, REST("value") },
+	    .flags = COMMAND_GROWS | COMMAND_OLD_VALUE, .run = verb_getset,
+	    .help = "Sets the key to the value; the value before." },
+	{ NAME("APPEND"), .args = { KEY, REST("value") }, .flags = COMMAND_GROWS,
+	    .run = verb_append, .help = "Appends to the value; its new length." },
 	{ NAME("STRLEN"), .args = { KEY }, .run = verb_strlen, .help = "The length of the value." },
 	{ NAME("DECR"), .args = { KEY }, .flags = COMMAND_GROWS, .run = verb_decr,
 	    .help = "Subtracts 1 from the number that is the value." },
-	{ NAME("INCRBY"), .args = { KEY, NUMBER }, .flags = COMMAND_GROWS, .run = verb_incrby,
+	{ NAME("INCRBY"), .args = { KEY, INTEGER("n") }, .flags = COMMAND_GROWS, .run = verb_incrby,
 	    .help = "Adds n to the number that is the value." },
-	{ NAME("DECRBY"), .args = { KEY, NUMBER }, .flags = COMMAND_GROWS, .run = verb_decrby,
+	{ NAME("DECRBY"), .args = { KEY, INTEGER("n") }, .flags = COMMAND_GROWS, .run = verb_decrby,
 	    .help = "Subtracts n from the number that is the value." },
-	{ NAME("PEXPIRE"), .args = { KEY, MS }, .flags = COMMAND_GROWS, .run = verb_expire,
-	    .help = "Lets the key expire after that time." },
-	{ NAME("EXPIREAT"), .args = { KEY, { ARG_DURATION, 0, "unix", 1000 } },
-	    .flags = COMMAND_GROWS, .run = verb_expireat,
+	{ NAME("PEXPIRE"), .args = { KEY, DURATION("ms", 1) }, .flags = COMMAND_GROWS,
+	    .run = verb_expire, .help = "Lets the key expire after that time." },
+	{ NAME("EXPIREAT"), .args = { KEY, DURATION("unix", 1000) }, .flags = COMMAND_GROWS,
+	    .run = verb_expireat,
 	    .help = "Lets the key expire at that time, in seconds since 1970." },
 	{ NAME("PERSIST"), .args = { KEY }, .flags = COMMAND_GROWS, .run = verb_persist,
 	    .help = "Ends the expiry of the key." },
@@ -116,18 +107,15 @@ const struct command commands[] = {
 	    .reply = REPLY_NEEDED, .help = "Renames the key; newkey is overwritten." },
 	{ NAME("COPY"), .args = { KEY, NEW_KEY }, .flags = COMMAND_GROWS, .run = verb_copy,
 	    .help = "Copies the key unless newkey exists." },
-	{ NAME("KEYS"), .args = { { ARG_PATTERN, ARG_OPTIONAL, "pattern", 0 } }, .run = verb_keys,
+	{ NAME("KEYS"), .args = { OPTIONAL_PATTERN }, .run = verb_keys,
 	    .help = "The keys that match the glob pattern." },
-	{ NAME("SCAN"),
-	    .args = { { ARG_BYTES, 0, "cursor", 0 },
-		{ ARG_OPTIONS, ARG_OPTIONAL | ARG_MANY, "[MATCH pattern] [COUNT n]", 0 } },
+	{ NAME("SCAN"), .args = { WORD("cursor"), OPTIONS("[MATCH pattern] [COUNT n]") },
 	    .run = verb_scan, .help = "The next cursor, 0 at the end, and some keys." },
 	{ NAME("DBSIZE"), .run = verb_dbsize, .help = "How many keys there are." },
 	{ NAME("PING"), .run = verb_ping, .help = "Replies PONG." },
-	{ NAME("ECHO"), .args = { { ARG_REST, 0, "text", 0 } }, .run = verb_echo,
-	    .help = "Replies the text." },
+	{ NAME("ECHO"), .args = { REST("text") }, .run = verb_echo, .help = "Replies the text." },
 	{ NAME("HELP"), .run = verb_help, .flags = COMMAND_LINES, .help = "This list." },
-	{ NAME("QUIT"), .args = { { ARG_REST, ARG_OPTIONAL, "anything", 0 } },
+	{ NAME("QUIT"), .args = { OPTIONAL_REST("anything") },
 	    .flags = COMMAND_LOCAL | COMMAND_TERSE | COMMAND_LINES, .done = "BYE\n",
 	    .help = "Closes the connection." },
 	{ 0 },

@@ -10,6 +10,7 @@
 #include "core/clock.h"
 #include "kv/engine.h"
 #include "kv/glob.h"
+#include "kv/row.h"
 #include "kv/verb.h"
 #include "net/instance.h"
 #include "net/replies.h"
@@ -341,46 +342,39 @@ static enum verdict run_lastsave(struct resp_request *r)
 /* --- the rows --- */
 
 /* clang-format off */
-#define WORD(name) { ARG_BYTES, 0, (name), 0 }
-#define OPTIONAL(name) { ARG_BYTES, ARG_OPTIONAL, (name), 0 }
-#define OPTIONS(usage) { ARG_OPTIONS, ARG_OPTIONAL | ARG_MANY, (usage), 0 }
 #define WITHIN WORD("subcommand"), OPTIONS("[argument...]")
 #define ROW_FLAGS(name_, flags_, run_, help_, ...)                                           \
-	{ { .name = (name_), .name_length = sizeof(name_) - 1, .args = { __VA_ARGS__ },      \
-	    .flags = COMMAND_LOCAL | (flags_), .help = (help_) }, (run_) }
-#define ROW(name, run, help, ...) ROW_FLAGS(name, 0, run, help, __VA_ARGS__)
-#define ROW_UNQUEUED(name, run, help, ...) ROW_FLAGS(name, COMMAND_UNQUEUED, run, help, __VA_ARGS__)
+	{ { NAME(name_), .args = { __VA_ARGS__ }, .flags = COMMAND_LOCAL | (flags_),         \
+	    .help = (help_) }, (run_) }
+#define ROW(name, run, ...) ROW_FLAGS(name, 0, run, __VA_ARGS__)
+#define ROW_UNQUEUED(name, run, ...) ROW_FLAGS(name, COMMAND_UNQUEUED, run, __VA_ARGS__)
 /* clang-format on */
 
 static const struct resp_command resp_commands[] = {
-	ROW("PING", resp_run_ping, "Replies PONG, or the message.", OPTIONAL("message")),
+	ROW("PING", resp_run_ping, "Replies PONG, or the message.", OPTIONAL_WORD("message")),
 	ROW("HELLO", resp_run_hello, "Changes the version of the protocol; about the server.",
 	    OPTIONS("[2 | 3 [AUTH user password] [SETNAME name]]")),
 	ROW("AUTH", resp_run_auth, "Checks a password.", WORD("user"), OPTIONS("[password]")),
 	ROW("SELECT", resp_run_select, "Selects the database; there is only 0.", WORD("index")),
 	ROW("CLIENT", resp_run_client, "About this connection, and the others.", WITHIN),
-	ROW_UNQUEUED("MULTI", resp_run_multi, "Begins a transaction: requests are queued.",
-	    { ARG_END, 0, NULL, 0 }),
-	ROW_UNQUEUED("EXEC", resp_run_exec, "Runs the queued requests, all in one commit.",
-	    { ARG_END, 0, NULL, 0 }),
+	ROW_UNQUEUED("MULTI", resp_run_multi, "Begins a transaction: requests are queued."),
+	ROW_UNQUEUED("EXEC", resp_run_exec, "Runs the queued requests, all in one commit."),
+	ROW_UNQUEUED("DISCARD", resp_run_discard, "Forgets the queued requests."),
 	ROW_UNQUEUED(
-	    "DISCARD", resp_run_discard, "Forgets the queued requests.", { ARG_END, 0, NULL, 0 }),
-	ROW_UNQUEUED("WATCH", resp_run_watch, "EXEC runs nothing if one of the keys has changed.",
-	    { ARG_KEY, ARG_MANY, "key", 0 }),
-	ROW("UNWATCH", resp_run_unwatch, "Watches no key any more.", { ARG_END, 0, NULL, 0 }),
+	    "WATCH", resp_run_watch, "EXEC runs nothing if one of the keys has changed.", KEYS),
+	ROW("UNWATCH", resp_run_unwatch, "Watches no key any more."),
 	ROW_UNQUEUED("QUIT", resp_run_quit, "Closes the connection.", OPTIONS("[anything]")),
-	ROW_UNQUEUED(
-	    "RESET", resp_run_reset, "Makes the connection as new.", { ARG_END, 0, NULL, 0 }),
+	ROW_UNQUEUED("RESET", resp_run_reset, "Makes the connection as new."),
 	ROW("COMMAND", run_command, "About the commands.", OPTIONS("[COUNT | INFO | DOCS | LIST]")),
 	ROW("INFO", resp_run_info, "About the server.", OPTIONS("[section...]")),
 	ROW("CONFIG", run_config, "About the configuration.", WITHIN),
-	ROW("TIME", run_time, "The time in seconds, and microseconds.", { ARG_END, 0, NULL, 0 }),
-	ROW("LASTSAVE", run_lastsave, "When the store was started.", { ARG_END, 0, NULL, 0 }),
+	ROW("TIME", run_time, "The time in seconds, and microseconds."),
+	ROW("LASTSAVE", run_lastsave, "When the store was started."),
 	ROW("WAIT", run_wait, "Replies 0: there are no replicas.", WORD("replicas"), WORD("ms")),
 	ROW("CLUSTER", run_cluster, "There is no cluster.", WITHIN),
-	ROW("READONLY", run_cluster, "There is no cluster.", { ARG_END, 0, NULL, 0 }),
-	ROW("READWRITE", run_cluster, "There is no cluster.", { ARG_END, 0, NULL, 0 }),
-	ROW("ASKING", run_cluster, "There is no cluster.", { ARG_END, 0, NULL, 0 }),
+	ROW("READONLY", run_cluster, "There is no cluster."),
+	ROW("READWRITE", run_cluster, "There is no cluster."),
+	ROW("ASKING", run_cluster, "There is no cluster."),
 	ROW("MODULE", run_module, "There are no modules.", WITHIN),
 	ROW("ACL", run_acl, "The user.", WITHIN),
 	ROW("LATENCY", run_latency, "There are no events.", WITHIN),
