@@ -140,6 +140,11 @@ static void add_list(struct replies *replies, const struct list *list)
 
 /* --- results --- */
 
+static bool carries_value(const struct kv_result *result)
+{
+	return result->kind == KV_BYTES || result->kind == KV_DIGESTED;
+}
+
 /* What the result carries. */
 static void add_content(struct replies *replies, const struct kv_result *result)
 {
@@ -182,7 +187,7 @@ void kv_words_result(
 		text = texts[result->status];
 	else if (result->kind == KV_NOTHING)
 		text = call->command->done != NULL ? call->command->done : "OK\n";
-	else if (result->kind <= KV_DIGESTED && !kv_words_is_line(result->bytes))
+	else if (carries_value(result) && !kv_words_is_line(result->bytes))
 		text = no_line;
 	else
 		text = NULL;
