@@ -21,6 +21,7 @@
 #include "services/kv.h"
 #include "services/kv_listing.h"
 #include "services/kv_resp.h"
+#include "services/kv_wording.h"
 #include "services/service.h"
 
 #define PROGRESS_MS 1000
@@ -70,9 +71,11 @@ static const struct option_row kv_rows[] = {
 	OPTION_END,
 };
 
-/* --- memory --- */
+/* --- calls --- */
 
-void kv_note_growth(const struct instance *instance, const struct call *call, enum kv_status status)
+/* Notes what has become of a COMMAND_GROWS call, for the log: the store becomes full, or has room again. */
+static void kv_note_growth(
+    const struct instance *instance, const struct call *call, enum kv_status status)
 {
 	struct kv *kv = instance->state;
 	size_t limit = (size_t)kv->max_memory;
@@ -104,6 +107,33 @@ void kv_note_growth(const struct instance *instance, const struct call *call, en
 	kv->is_full = false;
 	log_info("%s: the store takes all changes again; %" PRIu64 " were refused", instance->name,
 	    kv->refused - kv->refused_before);
+}
+
+void kv_submit(const struct instance *instance, const struct call *call, struct kv_result *result)
+{
+	const struct kv *kv = instance->state;
+
+	kv->engine->ops->submit(kv->engine, call, result);
+	if (call->command->flags & COMMAND_GROWS && (result->status == KV_FULL || kv->is_full))
+		kv_note_growth(instance, call, result->status);
+}
+
+struct listing *kv_run(const struct instance *instance, const struct call *call,
+    const struct wording *wording, struct replies *replies)
+{
+	struct listing *listing;
+	struct kv_result result;
+
+	kv_submit(instance, call, &result);
+	if (result.status == KV_OK && result.next != 0) {
+		/* The listing begins again with the first part. */
+		listing = kv_listing_new(instance->state, call, wording);
+		if (listing != NULL)
+			return listing;
+		result = (struct kv_result){ .status = KV_NO_MEMORY };
+	}
+	wording->result(replies, call, &result);
+	return NULL;
 }
 
 /* --- the instance --- */

@@ -17,7 +17,9 @@ struct engine;
 struct error;
 struct instance;
 struct listing;
+struct replies;
 struct task;
+struct wording;
 
 LIST_HEAD(listings, listing);
 
@@ -48,9 +50,14 @@ struct kv {
 	size_t smallest;         /* refused since then, bytes of key and value */
 };
 
-/* Notes what has become of a COMMAND_GROWS call, for the log: the store becomes full, or has room again. */
-void kv_note_growth(
-    const struct instance *instance, const struct call *call, enum kv_status status);
+/* Runs a prepared call. */
+void kv_submit(const struct instance *instance, const struct call *call, struct kv_result *result);
+/*
+ * Does that, and adds the reply. If the reply is made in parts, returns a listing instead, which the caller
+ * continues and frees.
+ */
+struct listing *kv_run(const struct instance *instance, const struct call *call,
+    const struct wording *wording, struct replies *replies);
 
 /* The streams in lines, and those in RESP. */
 extern const struct handlers kv_lines_handlers, kv_resp_handlers;

@@ -122,8 +122,7 @@ static bool refuses_value(struct engine *engine, const struct call *call, struct
 static enum verdict serve(struct instance *instance, struct lines_client *client,
     const struct call *call, struct replies *replies)
 {
-	struct kv *kv = instance->state;
-	struct kv_result result;
+	const struct kv *kv = instance->state;
 
 	if (call->status != KV_OK) {
 		kv_words_error(replies, call);
@@ -135,17 +134,7 @@ static enum verdict serve(struct instance *instance, struct lines_client *client
 	}
 	if (call->command->flags & COMMAND_OLD_VALUE && refuses_value(kv->engine, call, replies))
 		return VERDICT_CONTINUE;
-	kv->engine->ops->submit(kv->engine, call, &result);
-	if (call->command->flags & COMMAND_GROWS && (result.status == KV_FULL || kv->is_full))
-		kv_note_growth(instance, call, result.status);
-	if (result.status == KV_OK && result.kind == KV_LIST && result.next != 0) {
-		/* The listing begins again with the first part. */
-		client->listing = kv_listing_new(kv, call, &kv_words);
-		if (client->listing != NULL)
-			return VERDICT_CONTINUE;
-		result = (struct kv_result){ .status = KV_NO_MEMORY };
-	}
-	kv_words_result(replies, call, &result);
+	client->listing = kv_run(instance, call, &kv_words, replies);
 	return VERDICT_CONTINUE;
 }
 
@@ -161,11 +150,7 @@ static enum verdict kv_lines_messages(struct stream *stream, struct run *run)
 	struct slice *words[RUN_MAX];
 
 	if (client->listing != NULL) {
-		run->unfinished = kv_listing_continue(kv, client->listing, replies);
-		if (!run->unfinished) {
-			kv_listing_free(kv, client->listing);
-			client->listing = NULL;
-		}
+		run->unfinished = kv_listing_continue(kv, &client->listing, replies);
 		return VERDICT_CONTINUE;
 	}
 	for (size_t i = 0; i < run->count; i++)

@@ -212,7 +212,8 @@ static bool send_collected(struct kv *kv, struct listing *listing, struct replie
 	return evbuffer_get_length(listing->items) > 0;
 }
 
-bool kv_listing_continue(struct kv *kv, struct listing *listing, struct replies *replies)
+/* false: the reply ends with it. */
+static bool send_next(struct kv *kv, struct listing *listing, struct replies *replies)
 {
 	bool more;
 
@@ -223,5 +224,16 @@ bool kv_listing_continue(struct kv *kv, struct listing *listing, struct replies 
 		return true;
 	more = make_part(kv, listing, replies);
 	kv->next_part = clock_us() + PART_PAUSE_US;
+	return more;
+}
+
+bool kv_listing_continue(struct kv *kv, struct listing **listing, struct replies *replies)
+{
+	bool more = send_next(kv, *listing, replies);
+
+	if (!more) {
+		kv_listing_free(kv, *listing);
+		*listing = NULL;
+	}
 	return more;
 }

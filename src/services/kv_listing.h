@@ -26,9 +26,9 @@ void kv_listing_free(struct kv *kv, struct listing *listing);
 
 /*
  * Makes the next part, unless it is too early for one, or sends the next piece. false: the reply is complete, perhaps by
- * an error.
+ * an error; the listing is freed, and *listing NULL.
  */
-bool kv_listing_continue(struct kv *kv, struct listing *listing, struct replies *replies);
+bool kv_listing_continue(struct kv *kv, struct listing **listing, struct replies *replies);
 
 /* Commits that were not reported as made, up to this one, have failed. */
 void kv_listings_fail(struct kv *kv, uint64_t through);

@@ -98,16 +98,6 @@ static enum verdict refuse(
 	return VERDICT_CONTINUE;
 }
 
-static void submit(
-    const struct instance *instance, const struct call *call, struct kv_result *result)
-{
-	struct kv *kv = instance->state;
-
-	kv->engine->ops->submit(kv->engine, call, result);
-	if (call->command->flags & COMMAND_GROWS && (result->status == KV_FULL || kv->is_full))
-		kv_note_growth(instance, call, result->status);
-}
-
 /* Between MULTI and EXEC, requests are queued, and refused only for what can be seen without running them. */
 static bool is_queued(struct resp_client *client, const struct call *call)
 {
@@ -126,9 +116,6 @@ static bool is_queued(struct resp_client *client, const struct call *call)
 static enum verdict serve(struct stream *stream, struct resp_client *client,
     const struct call *call, const struct message *message, struct replies *replies)
 {
-	struct instance *instance = stream_instance(stream);
-	struct kv_result result;
-
 	if (client->queues && is_queued(client, call)) {
 		resp_transaction_queue(client, message, replies);
 		return VERDICT_CONTINUE;
@@ -137,15 +124,7 @@ static enum verdict serve(struct stream *stream, struct resp_client *client,
 		return refuse(call, message, replies);
 	if (call->command->flags & COMMAND_LOCAL)
 		return run_local(stream, client, call->command, message, replies);
-	submit(instance, call, &result);
-	if (result.next != 0 && result.status == KV_OK) {
-		/* The listing begins again with the first part. */
-		client->listing = kv_listing_new(instance->state, call, wording_of(client));
-		if (client->listing != NULL)
-			return VERDICT_CONTINUE;
-		result = (struct kv_result){ .status = KV_NO_MEMORY };
-	}
-	wording_of(client)->result(replies, call, &result);
+	client->listing = kv_run(stream_instance(stream), call, wording_of(client), replies);
 	return VERDICT_CONTINUE;
 }
 
@@ -167,7 +146,7 @@ enum verdict kv_resp_run(
 		verdict = serve(stream, client, &call, message, replies);
 	} else {
 		kv->engine->ops->prepare(kv->engine, &call, 1);
-		submit(instance, &call, &result);
+		kv_submit(instance, &call, &result);
 		if (result.commit > *commit)
 			*commit = result.commit;
 		result.commit = 0;
@@ -227,18 +206,15 @@ static enum verdict continue_listing(struct kv *kv, struct resp_client *client, 
 	struct sink sink;
 
 	if (!client->skips_listing) {
-		run->unfinished = kv_listing_continue(kv, client->listing, run->replies);
+		run->unfinished = kv_listing_continue(kv, &client->listing, run->replies);
 	} else if (sink_open(&sink) == 0) {
-		run->unfinished = kv_listing_continue(kv, client->listing, &sink.replies);
+		run->unfinished = kv_listing_continue(kv, &client->listing, &sink.replies);
 		sink_close(&sink);
 	} else {
 		return VERDICT_ABORT;
 	}
-	if (!run->unfinished) {
-		kv_listing_free(kv, client->listing);
-		client->listing = NULL;
+	if (!run->unfinished)
 		client->skips_listing = false;
-	}
 	return VERDICT_CONTINUE;
 }
 
