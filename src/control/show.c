@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/escape.h"
 #include "core/log.h"
 
 static int add_bytes(const char *bytes, size_t length, void *out)
@@ -50,11 +51,13 @@ const char *json_show(const json_t *object, const char *key, char *to, size_t si
 
 void show_text(const char *text, struct evbuffer *out)
 {
+	char escape[ESCAPE_MAX];
+
 	for (; *text != '\0'; text++) {
 		if (*text >= ' ' && *text <= '~')
 			evbuffer_add(out, text, 1);
 		else
-			evbuffer_add_printf(out, "\\x%02x", (unsigned char)*text);
+			evbuffer_add(out, escape, escape_write(*text, "", escape));
 	}
 }
 

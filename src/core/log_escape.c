@@ -2,27 +2,22 @@
 #include "core/log_escape.h"
 
 #include <stdbool.h>
-
 #include <string.h>
+
+#include "core/escape.h"
 
 /* Escapes controls, and, unless `controls_only`, what is not ASCII and backslashes; ends in "..." when it does not fit. */
 static char *escape_bytes(
     char *to, size_t size, const unsigned char *from, size_t length, bool controls_only)
 {
-	static const char hex[] = "0123456789abcdef", named[] = "\n\r\t\\";
 	size_t at = 0;
 
 	for (size_t i = 0; i < length; i++) {
 		bool is_plain = from[i] >= 0x20 && from[i] != 0x7f &&
 				(controls_only || (from[i] < 0x7f && from[i] != '\\'));
-		const char *name = is_plain ? NULL : memchr(named, from[i], 4);
-		char shown[] = { '\\', 'x', hex[from[i] >> 4], hex[from[i] & 15] };
-		size_t n = is_plain ? 1 : name != NULL ? 2 : 4;
+		char shown[ESCAPE_MAX] = { (char)from[i] };
+		size_t n = is_plain ? 1 : escape_write((char)from[i], "nrt", shown);
 
-		if (is_plain)
-			shown[0] = (char)from[i];
-		else if (name != NULL)
-			shown[1] = "nrt\\"[name - named];
 		if (at + n + (i + 1 < length ? 3 : 0) >= size) {
 			size_t dots = size - at > 3 ? 3 : size - at - 1;
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/types.h>
 
+#include "core/escape.h"
 #include "core/log.h"
 #include "core/option.h"
 #include "core/suggest.h"
@@ -160,14 +161,16 @@ static int string_parse(const struct option_row *row, const struct config_settin
 
 static void print_quoted(const char *text, FILE *out)
 {
+	char escape[ESCAPE_MAX];
+
 	putc('"', out);
 	for (; *text != '\0'; text++) {
 		unsigned char byte = (unsigned char)*text;
 
-		if (byte == '"' || byte == '\\')
-			fprintf(out, "\\%c", byte);
-		else if (byte < 0x20 || byte == 0x7f)
-			fprintf(out, "\\x%02x", byte);
+		if (byte == '"')
+			fputs("\\\"", out);
+		else if (byte == '\\' || byte < 0x20 || byte == 0x7f)
+			fwrite(escape, 1, escape_write(*text, "", escape), out);
 		else
 			putc(byte, out);
 	}

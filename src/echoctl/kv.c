@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "core/buffer.h"
-#include "core/space.h"
+#include "core/escape.h"
 #include "echoctl/echoctl.h"
 #include "echoctl/json_output.h"
 #include "echoctl/kv_peer.h"
@@ -264,17 +264,13 @@ static bool needs_escapes(struct slice key, bool terminal)
 /* Prints the key with the same C escapes that the service uses in lines. */
 static void print_escaped(struct slice key)
 {
-	static const char names[] = "tnvfr"; /* of 09 to 0D */
+	char escape[ESCAPE_MAX];
 
 	for (size_t i = 0; i < key.length; i++) {
 		char byte = key.bytes[i];
 
-		if (byte == '\\')
-			fputs("\\\\", stdout);
-		else if (is_space(byte) && byte != ' ')
-			printf("\\%c", names[byte - '\t']);
-		else if (byte == ' ' || iscntrl((unsigned char)byte))
-			printf("\\x%02x", (unsigned char)byte);
+		if (byte == '\\' || byte == ' ' || iscntrl((unsigned char)byte))
+			fwrite(escape, 1, escape_write(byte, ESCAPE_SPACE, escape), stdout);
 		else
 			putchar(byte);
 	}

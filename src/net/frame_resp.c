@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/escape.h"
 #include "core/space.h"
 #include "net/replies.h"
 #include "net/sniff.h"
@@ -116,30 +117,6 @@ static size_t length_needed(const struct frame_input *in)
 
 /* --- inline commands --- */
 
-static int hex_digit(char byte)
-{
-	if (byte >= '0' && byte <= '9')
-		return byte - '0';
-	byte = (char)(byte | 0x20);
-	return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
-}
-
-/* The byte that a backslash within double quotes stands for; advances *at, which is behind the backslash. */
-static char unescape(const char **at, const char *end)
-{
-	static const char names[] = "nrtba", bytes[] = "\n\r\t\b\a";
-	const char *from = *at, *name;
-
-	if (*from == 'x' && end - from > 2 && hex_digit(from[1]) != -1 &&
-	    hex_digit(from[2]) != -1) {
-		*at += 3;
-		return (char)(hex_digit(from[1]) * 16 + hex_digit(from[2]));
-	}
-	*at += 1;
-	name = *from == '\0' ? NULL : strchr(names, *from);
-	return name == NULL ? *from : bytes[name - names];
-}
-
 /*
  * Writes a word of an inline command to `to`: parts of it may be in quotes. Returns its length; -1: a quote is not
  * closed, or something follows it that is no white space.
@@ -160,7 +137,7 @@ static ssize_t read_inline_word(const char **at, const char *end, char *to)
 				return -1;
 			return to - begin;
 		} else if (quote == '"' && byte == '\\' && *at < end) {
-			*to++ = unescape(at, end);
+			*to++ = escape_read(at, end, "nrtba");
 		} else if (quote == '\'' && byte == '\\' && *at < end && **at == '\'') {
 			*to++ = *(*at)++;
 		} else {

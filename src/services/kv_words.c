@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/escape.h"
 #include "core/space.h"
 #include "kv/command.h"
 #include "kv/list.h"
@@ -70,9 +71,8 @@ bool kv_words_is_line(struct slice value)
 /* Adds the bytes with escapes for backslashes and what `escaped` says. */
 static void add_escaped(struct replies *replies, struct slice bytes, bool (*escaped)(char byte))
 {
-	static const char names[] = "tnvfr"; /* of 09 to 0D */
 	size_t plain = 0;
-	char escape[8];
+	char escape[ESCAPE_MAX];
 
 	for (size_t i = 0; i < bytes.length; i++) {
 		char byte = bytes.bytes[i];
@@ -81,13 +81,7 @@ static void add_escaped(struct replies *replies, struct slice bytes, bool (*esca
 			continue;
 		replies_add(replies, bytes.bytes + plain, i - plain);
 		plain = i + 1;
-		if (byte == '\\')
-			replies_text(replies, "\\\\");
-		else if (byte == ' ')
-			replies_text(replies, "\\x20");
-		else
-			replies_add(replies, escape,
-			    (size_t)snprintf(escape, sizeof(escape), "\\%c", names[byte - '\t']));
+		replies_add(replies, escape, escape_write(byte, ESCAPE_SPACE, escape));
 	}
 	replies_add(replies, bytes.bytes + plain, bytes.length - plain);
 }
