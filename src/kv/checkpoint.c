@@ -16,6 +16,7 @@
 #include "kv/change.h"
 #include "kv/snapshot.h"
 #include "kv/wal.h"
+#include "kv/wal_reader.h"
 
 #define NICE 10
 #define SLICE 65536 /* keys of a transaction: bounds SQLite's journal */

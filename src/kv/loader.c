@@ -14,6 +14,7 @@
 #include "kv/change.h"
 #include "kv/snapshot.h"
 #include "kv/table.h"
+#include "kv/wal_reader.h"
 
 #define REPLAY_CANCEL 1024 /* changes between two looks at whether the load is cancelled */
 

@@ -45,7 +45,6 @@
 #include <unistd.h>
 
 #include "core/error.h"
-#include "kv/change.h"
 #include "kv/segment.h"
 
 #define NEW_FILE "wal.new"
@@ -215,6 +214,30 @@ int wal_create(
 	return 0;
 }
 
+/*
+ * A process that was killed may have written its last frames without a sync, or with one that failed, after which the
+ * kernel takes the pages for written. Clients will read these frames, so they are written and synced again.
+ */
+int wal_resume(struct wal *wal, const unsigned char *bytes, struct error *error)
+{
+	char name[SEGMENT_NAME_MAX], path[FILENAME_MAX];
+
+	segment_name(wal->segment, name);
+	directory_path(wal->directory, name, path);
+	wal->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (wal->fd == -1) {
+		wal->code = errno;
+		return 0;
+	}
+	if (write_all(wal->fd, bytes, wal->end, 0) == 0 && fdatasync(wal->fd) == 0 &&
+	    directory_sync(wal->directory) == 0)
+		return 0;
+	wal->code = errno;
+	error_errno(error, "cannot write %s", path);
+	wal_close(wal);
+	return is_lack_of_space(wal->code) ? 0 : -1;
+}
+
 /* Appends a frame of so many bytes to the segment, and waits for the disk. 0, or -1 with the error. */
 static int append(struct wal *wal, void *bytes, size_t length, bool is_end, struct error *error)
 {
@@ -343,219 +366,7 @@ void wal_close(struct wal *wal)
 	wal->fd = -1;
 }
 
-/* --- reading --- */
-
-/* The newest segment in the directory; 0 = there is none. -1 with the error. */
-static int find_last(const struct directory *directory, uint64_t *last, struct error *error)
-{
-	DIR *files = opendir(directory->path);
-	const struct dirent *file;
-
-	if (files == NULL)
-		return error_errno(error, "cannot read %s", directory->path);
-	*last = 0;
-	while (errno = 0, (file = readdir(files)) != NULL) {
-		uint64_t number = segment_number(file->d_name);
-
-		if (number > *last)
-			*last = number;
-	}
-	if (errno != 0) {
-		error_errno(error, "cannot read %s", directory->path);
-		closedir(files);
-		return -1;
-	}
-	closedir(files);
-	return 0;
-}
-
-int wal_is_unused(const struct directory *directory, struct error *error)
-{
-	struct segment segment;
-	struct frame frame;
-	size_t at = SEGMENT_HEADER;
-	uint64_t last;
-	bool is_unused;
-
-	if (find_last(directory, &last, error) == -1)
-		return -1;
-	if (last != 1)
-		return last == 0;
-	if (segment_read(&segment, directory, NULL, 1, error) == -1)
-		return -1;
-	is_unused = !segment_next(&segment, &at, segment.header.first, &frame);
-	free(segment.bytes);
-	return is_unused;
-}
-
-/* 0, or -1 with errno: EBADMSG, or that of the function. */
-static int read_changes(
-    const struct frame *frame, int (*each)(void *arg, const struct change *change), void *arg)
-{
-	const unsigned char *at = frame->changes;
-	struct change change;
-	int result;
-
-	while ((result = change_read(&change, &at, frame->changes + frame->length)) == 1)
-		if (each(arg, &change) == -1)
-			return -1;
-	errno = EBADMSG;
-	return result;
-}
-
-/* The error of a segment that was read, by errno. */
-static int fail_read(const struct directory *directory, const char *name, struct error *error)
-{
-	if (errno != EBADMSG)
-		return error_errno(error, "cannot load %s/%s", directory->path, name);
-	return error_set(error, "%s/%s is damaged: changes are missing", directory->path, name);
-}
-
-/*
- * Reads the frames that are before `limit`, and leaves in the log where they end; *is_ended: the next segment exists. 0,
- * or -1 with errno.
- */
-static int read_frames(struct wal *wal, const struct segment *segment, uint64_t limit,
-    int (*each)(void *arg, const struct change *change), void *arg, bool *is_ended)
-{
-	struct frame frame;
-	size_t at = SEGMENT_HEADER;
-
-	wal->last = 0;
-	wal->marked = true;
-	*is_ended = false;
-	for (wal->end = at;
-	     wal->sequence < limit && segment_next(segment, &at, wal->sequence, &frame);
-	     wal->end = at) {
-		*is_ended = frame.is_end;
-		if (frame.is_end)
-			break;
-		if (read_changes(&frame, each, arg) == -1)
-			return -1;
-		wal->last = wal->end;
-		wal->marked = frame.length == 0;
-		wal->sequence++;
-		wal->bytes += frame_size(frame.length);
-	}
-	return 0;
-}
-
-/* Of a segment that another one follows: all frames up to that one's first. *bytes is the caller's to free. */
-static int read_sealed(struct wal *wal, uint64_t number, unsigned char **bytes,
-    int (*each)(void *arg, const struct change *change), void *arg, struct error *error)
-{
-	struct segment_header next;
-	struct segment segment;
-	char name[SEGMENT_NAME_MAX];
-	bool is_ended;
-
-	*bytes = NULL;
-	if (segment_read_header(&next, wal->directory, &wal->id, number + 1, error) == -1 ||
-	    segment_read(&segment, wal->directory, &wal->id, number, error) == -1)
-		return -1;
-	*bytes = segment.bytes;
-	segment_name(number, name);
-	if (wal->sequence == UINT64_MAX)
-		wal->sequence = segment.header.first;
-	if (segment.header.first != wal->sequence) {
-		errno = EBADMSG;
-	} else if (read_frames(wal, &segment, next.first, each, arg, &is_ended) == 0) {
-		if (wal->sequence == next.first)
-			return 0;
-		errno = EBADMSG;
-	}
-	return fail_read(wal->directory, name, error);
-}
-
-/*
- * Opens the segment that was read, for appending. A process that was killed may have written its last frames without
- * a sync, or with one that failed, after which the kernel takes the pages for written. Clients will read these frames,
- * so they are written and synced again. 0, also if the disk takes no changes, or -1 with the error.
- */
-static int open_last(
-    struct wal *wal, const struct segment *segment, const char *path, struct error *error)
-{
-	wal->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (wal->fd == -1) {
-		wal->code = errno;
-		return 0;
-	}
-	if (write_all(wal->fd, segment->bytes, wal->end, 0) == 0 && fdatasync(wal->fd) == 0 &&
-	    directory_sync(wal->directory) == 0)
-		return 0;
-	wal->code = errno;
-	error_errno(error, "cannot write %s", path);
-	wal_close(wal);
-	return is_lack_of_space(wal->code) ? 0 : -1;
-}
-
-/* Replays the last segment, whose frames may end in a torn write. 0, or -1 with the error. */
-static int replay_last(struct wal *wal, uint64_t number, bool appends,
-    int (*each)(void *arg, const struct change *change), void *arg, struct error *error)
-{
-	char name[SEGMENT_NAME_MAX], path[FILENAME_MAX];
-	struct segment segment;
-	bool is_ended;
-	int result = -1;
-
-	if (segment_read(&segment, wal->directory, &wal->id, number, error) == -1)
-		return -1;
-	segment_name(number, name);
-	directory_path(wal->directory, name, path);
-	if (wal->sequence == UINT64_MAX)
-		wal->sequence = segment.header.first;
-	errno = EBADMSG;
-	if (segment.header.first == wal->sequence)
-		result = read_frames(wal, &segment, UINT64_MAX, each, arg, &is_ended);
-	if (result == 0 && segment_is_damaged(&segment, wal->end, wal->sequence)) {
-		errno = EBADMSG;
-		result = -1;
-	}
-	wal->segment = number;
-	wal->salt = segment.header.salt;
-	wal->size = segment.size / SEGMENT_STEP * SEGMENT_STEP;
-	if (result == -1) {
-		fail_read(wal->directory, name, error);
-	} else if (is_ended) {
-		segment_name(number + 1, name);
-		result = error_set(error, "%s/%s is missing", wal->directory->path, name);
-	} else if (appends) {
-		result = open_last(wal, &segment, path, error);
-	}
-	free(segment.bytes);
-	return result;
-}
-
-int wal_replay(struct wal *wal, struct directory *directory, const struct store_id *id,
-    uint64_t applied, bool appends, int (*each)(void *arg, const struct change *change), void *arg,
-    struct error *error)
-{
-	unsigned char *bytes;
-	uint64_t last;
-	int result;
-
-	*wal = (struct wal){ .directory = directory, .id = *id, .fd = -1, .sequence = UINT64_MAX };
-	if (find_last(directory, &last, error) == -1)
-		return -1;
-	for (uint64_t number = applied + 1; number < last; number++) {
-		result = read_sealed(wal, number, &bytes, each, arg, error);
-		free(bytes);
-		if (result == -1)
-			return -1;
-	}
-	return replay_last(wal, last > applied ? last : applied + 1, appends, each, arg, error);
-}
-
-int wal_read(struct directory *directory, const struct store_id *id, uint64_t segment,
-    unsigned char **bytes, uint64_t *length, int (*each)(void *arg, const struct change *change),
-    void *arg, struct error *error)
-{
-	struct wal wal = { .directory = directory, .id = *id, .fd = -1, .sequence = UINT64_MAX };
-	int result = read_sealed(&wal, segment, bytes, each, arg, error);
-
-	*length += wal.bytes;
-	return result;
-}
+/* --- files that are used again --- */
 
 void wal_recycle(const struct directory *directory, uint64_t segment)
 {

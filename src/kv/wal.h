@@ -1,6 +1,6 @@
 /*
  * The write-ahead log: what makes a change durable. Numbered segments, of which the last one is appended to, by one
- * thread. A checkpoint moves the others to the snapshot; then their files are used again.
+ * thread. A checkpoint moves the others to the snapshot; then their files are used again. wal_reader.h reads them.
  */
 #ifndef ECHOD_KV_WAL_H
 #define ECHOD_KV_WAL_H
@@ -13,7 +13,6 @@
 #include "kv/batch.h"
 #include "kv/directory.h"
 
-struct change;
 struct error;
 
 /* A segment is full when it has this many bytes, or one batch that is longer. */
@@ -32,24 +31,18 @@ struct wal {
 	size_t last;       /* its last frame; 0 = it has none */
 	bool marked;       /* the last frame is a mark, or there is none */
 	size_t wanted;     /* bytes that could not be allocated; 0 = none */
-	int code;          /* the errno for which wal_replay() could not open it */
+	int code;          /* the errno for which wal_resume() has not opened it */
 };
 
 /* Creates the segment after those that the snapshot has: 0 for a new store. 0, or -1 with the error. */
 int wal_create(
     struct directory *directory, const struct store_id *id, uint64_t applied, struct error *error);
 
-/* Whether the directory has no log, or only what wal_create() makes for a new store. -1 with the error. */
-int wal_is_unused(const struct directory *directory, struct error *error);
-
 /*
- * Calls the function for each change behind the segment `applied`, in order; they are valid during the call, which
- * may return -1 with errno to stop. With `appends`, prepares the log for appending behind them; if the disk does not allow that, wal->fd is -1.
- * 0, or -1 with the error: the log is damaged, incomplete or unreadable; nothing was changed.
+ * Opens the last segment for appending, once a replay has filled in the other fields; `bytes` is what it has read. 0, and
+ * wal->fd is -1 if the disk takes no changes, or -1 with the error.
  */
-int wal_replay(struct wal *wal, struct directory *directory, const struct store_id *id,
-    uint64_t applied, bool appends, int (*each)(void *arg, const struct change *change), void *arg,
-    struct error *error);
+int wal_resume(struct wal *wal, const unsigned char *bytes, struct error *error);
 
 /*
  * Appends the batch and waits for the disk. 0, or -1 with the error: a replay will not find it once wal_recover() has
@@ -71,17 +64,7 @@ int wal_recover(struct wal *wal, struct error *error);
 
 void wal_close(struct wal *wal);
 
-/* --- for the checkpoint, in another thread --- */
-
-/*
- * Calls the function for each change of a sealed segment, and adds the length of its frames to *length. The changes
- * point into *bytes, which the caller frees, also after an error. 0, or -1 with the error.
- */
-int wal_read(struct directory *directory, const struct store_id *id, uint64_t segment,
-    unsigned char **bytes, uint64_t *length, int (*each)(void *arg, const struct change *change),
-    void *arg, struct error *error);
-
-/* The segment is in the snapshot: its file is used again, or removed. Failures do no harm. */
+/* The segment is in the snapshot: its file is used again, or removed. Any thread may call it. Failures do no harm. */
 void wal_recycle(const struct directory *directory, uint64_t segment);
 /* At the start, before anything is appended: recycles the segments that an earlier process did not. */
 void wal_recycle_up_to(const struct directory *directory, uint64_t applied);

@@ -20,6 +20,7 @@
 #include "core/error.h"
 #include "kv/change.h"
 #include "kv/segment.h"
+#include "kv/wal_reader.h"
 
 static const struct store_id id = { "the store's own" }, another = { "another one's" };
 
