@@ -13,6 +13,7 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "core/thread.h"
+#include "kv/backup.h"
 #include "kv/change.h"
 #include "kv/snapshot.h"
 #include "kv/wal.h"
@@ -205,25 +206,6 @@ static int step(struct checkpoint *checkpoint, struct error *error)
 	return -1;
 }
 
-/* Copies the snapshot to another directory. 0 and the number of keys, or -1 with the error. */
-static int copy(
-    struct checkpoint *checkpoint, const char *path, uint64_t *keys, struct error *error)
-{
-	struct directory to;
-	int result;
-
-	result = open_snapshot(checkpoint, error);
-	if (result == -1)
-		return -1;
-	result = directory_open(&to, path, true, error);
-	if (result == 0 && (result = wal_is_unused(&to, error)) == 0)
-		result = error_set(error, "%s has a store already", path);
-	if (result == 1)
-		result = snapshot_copy(checkpoint->snapshot, &to, keys, error);
-	directory_close(&to);
-	return result;
-}
-
 /* --- the thread --- */
 
 /* The monitor is locked. The result is kept until the loop asks for it. */
@@ -265,11 +247,13 @@ static void note_result(struct checkpoint *checkpoint, const struct error *error
 static void back_up(struct checkpoint *checkpoint)
 {
 	struct error error;
-	uint64_t keys;
+	uint64_t keys = 0;
 	int result;
 
 	monitor_unlock(&checkpoint->monitor);
-	result = copy(checkpoint, checkpoint->backup, &keys, &error);
+	result = open_snapshot(checkpoint, &error);
+	if (result == 0)
+		result = backup_make(checkpoint->snapshot, checkpoint->backup, &keys, &error);
 	monitor_lock(&checkpoint->monitor);
 	end_backup(checkpoint, keys, result == -1 ? &error : NULL);
 	eventfd_write(checkpoint->fd, 1);

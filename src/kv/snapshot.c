@@ -13,11 +13,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <sqlite3.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -26,45 +24,24 @@
 #include "core/error.h"
 #include "core/little_endian.h"
 #include "kv/change.h"
-#include "kv/table.h"
-#include "kv/wal.h"
+#include "kv/snapshot_parts.h"
 
-#define FILE_NAME "snapshot.db"
 #define FORMAT "echod-kv 3"
 #define BUSY_MS 1000 /* how long a transaction waits for a program that reads */
 /* Steps of SQLite's machine between two checks whether the call is cancelled. */
 #define PROGRESS_STEPS 5000
 
-/*
- * What a copy is said to have of the log. Not 0: a log that begins with the first segment belongs to a new store, whose
- * snapshot is made after it, and without its snapshot the copy would pass for one and start empty.
- */
-#define COPY_SEGMENT 1
-
-#define CHECKSUM_SIZE sizeof(uint64_t)
-
-enum statement { GET, PUT, DELETE, BEGIN, COMMIT, ROLLBACK, SET_META, STATEMENTS };
-
-static const char *const texts[STATEMENTS] = {
-	[GET] = "SELECT item FROM kv WHERE key = ?1",
-	[PUT] =
+static const char *const texts[SQL_STATEMENTS] = {
+	[SQL_GET] = "SELECT item FROM kv WHERE key = ?1",
+	[SQL_PUT] =
 	    "INSERT INTO kv VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET item = excluded.item",
-	[DELETE] = "DELETE FROM kv WHERE key = ?1",
-	[BEGIN] = "BEGIN IMMEDIATE",
-	[COMMIT] = "COMMIT",
-	[ROLLBACK] = "ROLLBACK",
-	[SET_META] =
+	[SQL_DELETE] = "DELETE FROM kv WHERE key = ?1",
+	[SQL_BEGIN] = "BEGIN IMMEDIATE",
+	[SQL_COMMIT] = "COMMIT",
+	[SQL_ROLLBACK] = "ROLLBACK",
+	[SQL_SET_META] =
 	    "UPDATE meta SET id = ?1, commits = ?2, segment = ?3, keys = ?4, checksum = ?5, "
 	    "meta_checksum = ?6",
-};
-
-struct snapshot {
-	char path[FILENAME_MAX];
-	sqlite3 *db;
-	sqlite3_stmt *statements[STATEMENTS];
-	struct snapshot_meta meta;
-	const atomic_bool *cancelled;
-	struct buffer item; /* that is written; always empty, it only keeps its memory */
 };
 
 /* --- errors --- */
@@ -103,7 +80,8 @@ static int code_of(const struct snapshot *snapshot, int result)
 	}
 }
 
-static int fail(const struct snapshot *snapshot, const char *verb, int result, struct error *error)
+int snapshot_fail(
+    const struct snapshot *snapshot, const char *verb, int result, struct error *error)
 {
 	int code = code_of(snapshot, result);
 
@@ -119,22 +97,21 @@ static int fail(const struct snapshot *snapshot, const char *verb, int result, s
 	    strerror(code), sqlite3_errstr(result));
 }
 
-static int fail_damaged(const struct snapshot *snapshot, const char *what, struct error *error)
+int snapshot_fail_damaged(const struct snapshot *snapshot, const char *what, struct error *error)
 {
 	return error_code(error, EBADMSG, "%s is damaged: %s", snapshot->path, what);
 }
 
 /* --- the tables --- */
 
-static uint64_t item_checksum(const struct slice *key, const void *bytes, size_t length)
+uint64_t snapshot_item_checksum(const struct slice *key, const void *bytes, size_t length)
 {
 	return XXH3_64bits_withSeed(bytes, length, XXH3_64bits(key->bytes, key->length));
 }
 
-/* The checksum that a stored item ends with. */
-static uint64_t stored_checksum(const unsigned char *bytes, size_t length)
+uint64_t snapshot_stored_checksum(const unsigned char *bytes, size_t length)
 {
-	return length < CHECKSUM_SIZE ? 0 : le64_get(bytes + length - CHECKSUM_SIZE);
+	return length < SNAPSHOT_CHECKSUM ? 0 : le64_get(bytes + length - SNAPSHOT_CHECKSUM);
 }
 
 static uint64_t meta_checksum(const struct snapshot_meta *meta)
@@ -150,8 +127,7 @@ static uint64_t meta_checksum(const struct snapshot_meta *meta)
 	return XXH3_64bits(bytes, sizeof(bytes));
 }
 
-/* Runs a statement that returns no rows. An SQLite code. */
-static int run(sqlite3_stmt *statement)
+int snapshot_run(sqlite3_stmt *statement)
 {
 	int result = sqlite3_step(statement), reset = sqlite3_reset(statement);
 
@@ -164,7 +140,7 @@ static int run(sqlite3_stmt *statement)
  */
 static int write_meta(struct snapshot *snapshot, struct snapshot_meta *meta)
 {
-	sqlite3_stmt *set = snapshot->statements[SET_META];
+	sqlite3_stmt *set = snapshot->statements[SQL_SET_META];
 
 	meta->commits++;
 	sqlite3_bind_blob(set, 1, meta->id.bytes, STORE_ID_SIZE, SQLITE_STATIC);
@@ -173,7 +149,7 @@ static int write_meta(struct snapshot *snapshot, struct snapshot_meta *meta)
 	sqlite3_bind_int64(set, 4, (sqlite3_int64)meta->keys);
 	sqlite3_bind_int64(set, 5, (sqlite3_int64)meta->checksum);
 	sqlite3_bind_int64(set, 6, (sqlite3_int64)meta_checksum(meta));
-	return run(set);
+	return snapshot_run(set);
 }
 
 /* Reads the row of the table `meta`. 0, or -1 with the error. */
@@ -187,14 +163,14 @@ static int parse_meta(struct snapshot *snapshot, sqlite3_stmt *row, struct error
 		return error_set(error, "the format of %s is \"%s\", not \"" FORMAT "\"",
 		    snapshot->path, format == NULL ? "" : format);
 	if (id == NULL || sqlite3_column_bytes(row, 1) != STORE_ID_SIZE)
-		return fail_damaged(snapshot, "its table \"meta\" is wrong", error);
+		return snapshot_fail_damaged(snapshot, "its table \"meta\" is wrong", error);
 	memcpy(meta->id.bytes, id, STORE_ID_SIZE);
 	meta->commits = (uint64_t)sqlite3_column_int64(row, 2);
 	meta->segment = (uint64_t)sqlite3_column_int64(row, 3);
 	meta->keys = (uint64_t)sqlite3_column_int64(row, 4);
 	meta->checksum = (uint64_t)sqlite3_column_int64(row, 5);
 	if ((uint64_t)sqlite3_column_int64(row, 6) != meta_checksum(meta))
-		return fail_damaged(snapshot, "its table \"meta\" is wrong", error);
+		return snapshot_fail_damaged(snapshot, "its table \"meta\" is wrong", error);
 	return 0;
 }
 
@@ -211,9 +187,9 @@ static int read_meta(struct snapshot *snapshot, struct error *error)
 	if (result == SQLITE_ROW)
 		failed = parse_meta(snapshot, rows, error);
 	else if (result == SQLITE_DONE)
-		fail_damaged(snapshot, "its table \"meta\" is empty", error);
+		snapshot_fail_damaged(snapshot, "its table \"meta\" is empty", error);
 	else
-		fail(snapshot, "read", result, error);
+		snapshot_fail(snapshot, "read", result, error);
 	sqlite3_finalize(rows);
 	return failed;
 }
@@ -230,7 +206,7 @@ static int check_tables(struct snapshot *snapshot, struct error *error)
 	sqlite3_finalize(rows);
 	if (result == SQLITE_DONE)
 		return error_code(error, ENOENT, "%s is empty", snapshot->path);
-	return result == SQLITE_ROW ? 0 : fail(snapshot, "read", result, error);
+	return result == SQLITE_ROW ? 0 : snapshot_fail(snapshot, "read", result, error);
 }
 
 /* --- opening --- */
@@ -261,7 +237,7 @@ static int open_database(struct snapshot *snapshot, struct error *error)
 		sqlite3_db_config(snapshot->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 		result = sqlite3_exec(snapshot->db, settings, NULL, NULL, NULL);
 	}
-	return result == SQLITE_OK ? 0 : fail(snapshot, "open", result, error);
+	return result == SQLITE_OK ? 0 : snapshot_fail(snapshot, "open", result, error);
 }
 
 static struct snapshot *snapshot_new(
@@ -273,7 +249,7 @@ static struct snapshot *snapshot_new(
 		error_memory(error);
 		return NULL;
 	}
-	directory_path(directory, FILE_NAME, snapshot->path);
+	directory_path(directory, SNAPSHOT_FILE, snapshot->path);
 	snapshot->cancelled = cancelled;
 	return snapshot;
 }
@@ -309,14 +285,14 @@ int snapshot_create(
 	snapshot->meta.id = *id;
 	result = sqlite3_exec(snapshot->db, schema, NULL, NULL, NULL);
 	if (result == SQLITE_OK)
-		result = sqlite3_prepare_v2(snapshot->db, texts[SET_META], -1, &set, NULL);
-	snapshot->statements[SET_META] = set;
+		result = sqlite3_prepare_v2(snapshot->db, texts[SQL_SET_META], -1, &set, NULL);
+	snapshot->statements[SQL_SET_META] = set;
 	if (result == SQLITE_OK)
 		result = write_meta(snapshot, &snapshot->meta);
 	if (result == SQLITE_OK)
 		result = sqlite3_exec(snapshot->db, "COMMIT", NULL, NULL, NULL);
 	if (result != SQLITE_OK)
-		fail(snapshot, "create", result, error);
+		snapshot_fail(snapshot, "create", result, error);
 	else if (directory_sync(directory) == -1)
 		result = error_errno(error, "cannot create %s", snapshot->path);
 	snapshot_close(snapshot);
@@ -334,12 +310,12 @@ struct snapshot *snapshot_open(
 	if (open_database(snapshot, error) == -1 || check_tables(snapshot, error) == -1 ||
 	    read_meta(snapshot, error) == -1)
 		goto fail;
-	for (int i = 0; i < STATEMENTS && result == SQLITE_OK; i++)
+	for (int i = 0; i < SQL_STATEMENTS && result == SQLITE_OK; i++)
 		result = sqlite3_prepare_v3(snapshot->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
 		    &snapshot->statements[i], NULL);
 	if (result == SQLITE_OK)
 		return snapshot;
-	fail(snapshot, "open", result, error);
+	snapshot_fail(snapshot, "open", result, error);
 fail:
 	snapshot_close(snapshot);
 	return NULL;
@@ -349,7 +325,7 @@ void snapshot_close(struct snapshot *snapshot)
 {
 	if (snapshot == NULL)
 		return;
-	for (int i = 0; i < STATEMENTS; i++)
+	for (int i = 0; i < SQL_STATEMENTS; i++)
 		sqlite3_finalize(snapshot->statements[i]);
 	sqlite3_close(snapshot->db);
 	free(snapshot->item.bytes);
@@ -361,136 +337,18 @@ const struct snapshot_meta *snapshot_meta(const struct snapshot *snapshot)
 	return &snapshot->meta;
 }
 
-/* --- reading --- */
-
-/* Rows that have been copied, because SQLite keeps a row only until the next one. */
-struct rows {
-	struct change changes[SNAPSHOT_LOAD_MAX];
-	size_t count;
-	struct buffer buffer;
-	size_t offsets[SNAPSHOT_LOAD_MAX]; /* of the keys */
-};
-
-/* Adds a row; its slices are set when the bytes no longer move. 0, or -1 with errno. */
-static int add_row(struct rows *rows, const struct slice *key, const void *item, size_t length)
-{
-	rows->offsets[rows->count] = rows->buffer.length;
-	if (buffer_add(&rows->buffer, key->bytes, key->length) == -1 ||
-	    buffer_add(&rows->buffer, item, length) == -1)
-		return -1;
-	rows->changes[rows->count].key.length = key->length;
-	rows->changes[rows->count].item.value.length = length; /* for now */
-	rows->count++;
-	return 0;
-}
-
-/* 0, or -1 with errno; EBADMSG: a row is damaged. */
-static int hand_over(struct rows *rows,
-    int (*each)(void *arg, const struct change *changes, size_t count), void *arg)
-{
-	size_t count = rows->count;
-
-	for (size_t i = 0; i < count; i++) {
-		struct change *change = &rows->changes[i];
-		const char *key = rows->buffer.bytes + rows->offsets[i];
-		const char *item = key + change->key.length;
-		size_t length = change->item.value.length;
-
-		change->key.bytes = key;
-		change->deletion = false;
-		if (item_read(&change->item, (const unsigned char *)item, length) == -1) {
-			errno = EBADMSG;
-			return -1;
-		}
-	}
-	rows->count = rows->buffer.length = 0;
-	return each(arg, rows->changes, count);
-}
-
-/* Checks the row and adds it. 0, or -1 with errno; EBADMSG: it is damaged. */
-static int load_row(sqlite3_stmt *row, struct snapshot_meta *found, struct rows *rows)
-{
-	struct slice key = { sqlite3_column_blob(row, 0), (size_t)sqlite3_column_bytes(row, 0) };
-	const unsigned char *item = sqlite3_column_blob(row, 1);
-	size_t length = (size_t)sqlite3_column_bytes(row, 1);
-	uint64_t checksum = stored_checksum(item, length);
-
-	if (length <= CHECKSUM_SIZE || key.length > TABLE_KEY_MAX ||
-	    checksum != item_checksum(&key, item, length - CHECKSUM_SIZE)) {
-		errno = EBADMSG;
-		return -1;
-	}
-	found->keys++;
-	found->checksum += checksum;
-	return add_row(rows, &key, item, length - CHECKSUM_SIZE);
-}
-
-int snapshot_load(struct snapshot *snapshot,
-    int (*each)(void *arg, const struct change *changes, size_t count), void *arg,
-    struct error *error)
-{
-	struct snapshot_meta found = { .keys = 0 };
-	struct rows rows = { .count = 0 };
-	sqlite3_stmt *select = NULL;
-	int failed = 0, result;
-
-	result = sqlite3_prepare_v2(snapshot->db, "SELECT key, item FROM kv", -1, &select, NULL);
-	while (
-	    result == SQLITE_OK && failed == 0 && (result = sqlite3_step(select)) == SQLITE_ROW) {
-		result = SQLITE_OK;
-		failed = load_row(select, &found, &rows);
-		if (failed == 0 && rows.count == SNAPSHOT_LOAD_MAX)
-			failed = hand_over(&rows, each, arg);
-	}
-	if (failed == 0 && result == SQLITE_DONE)
-		failed = hand_over(&rows, each, arg);
-	if (failed != 0)
-		failed = errno == EBADMSG ? fail_damaged(snapshot, "a key or its value", error)
-					  : error_errno(error, "cannot load %s", snapshot->path);
-	else if (result != SQLITE_DONE)
-		failed = fail(snapshot, "read", result, error);
-	else if (found.keys != snapshot->meta.keys)
-		failed = fail_damaged(snapshot, "keys are missing", error);
-	else if (found.checksum != snapshot->meta.checksum)
-		failed = fail_damaged(snapshot, "values are not the newest ones", error);
-	sqlite3_finalize(select);
-	free(rows.buffer.bytes);
-	return failed;
-}
-
-int snapshot_check(struct snapshot *snapshot, struct error *error)
-{
-	sqlite3_stmt *check = NULL;
-	int failed = 0, result;
-
-	result = sqlite3_prepare_v2(snapshot->db, "PRAGMA quick_check(1)", -1, &check, NULL);
-	if (result == SQLITE_OK)
-		result = sqlite3_step(check);
-	if (result != SQLITE_ROW)
-		failed = fail(snapshot, "check", result, error);
-	else if (strcmp((const char *)sqlite3_column_text(check, 0), "ok") != 0)
-		failed = fail_damaged(snapshot, (const char *)sqlite3_column_text(check, 0), error);
-	sqlite3_finalize(check);
-	return failed;
-}
-
-void snapshot_interrupt(struct snapshot *snapshot)
-{
-	sqlite3_interrupt(snapshot->db);
-}
-
 /* --- writing --- */
 
 /* The checksum of the key's stored item is taken out of the sum; there may be none. An SQLite code. */
 static int subtract(struct snapshot *snapshot, const struct slice *key, struct snapshot_meta *meta)
 {
-	sqlite3_stmt *get = snapshot->statements[GET];
+	sqlite3_stmt *get = snapshot->statements[SQL_GET];
 	int result;
 
 	sqlite3_bind_blob64(get, 1, key->bytes, key->length, SQLITE_STATIC);
 	result = sqlite3_step(get);
 	if (result == SQLITE_ROW) {
-		meta->checksum -= stored_checksum(
+		meta->checksum -= snapshot_stored_checksum(
 		    sqlite3_column_blob(get, 0), (size_t)sqlite3_column_bytes(get, 0));
 		meta->keys--;
 		result = SQLITE_DONE;
@@ -502,25 +360,25 @@ static int subtract(struct snapshot *snapshot, const struct slice *key, struct s
 static int put(struct snapshot *snapshot, const struct change *change, struct snapshot_meta *meta)
 {
 	size_t length = item_size(&change->item);
-	sqlite3_stmt *put = snapshot->statements[PUT];
-	unsigned char *bytes = buffer_room(&snapshot->item, length + CHECKSUM_SIZE);
+	sqlite3_stmt *put = snapshot->statements[SQL_PUT];
+	unsigned char *bytes = buffer_room(&snapshot->item, length + SNAPSHOT_CHECKSUM);
 	uint64_t checksum;
 
 	if (bytes == NULL)
 		return SQLITE_NOMEM;
 	item_write(&change->item, bytes);
-	checksum = item_checksum(&change->key, bytes, length);
+	checksum = snapshot_item_checksum(&change->key, bytes, length);
 	le64_put(bytes + length, checksum);
 	meta->checksum += checksum;
 	meta->keys++;
 	sqlite3_bind_blob64(put, 1, change->key.bytes, change->key.length, SQLITE_STATIC);
-	sqlite3_bind_blob64(put, 2, bytes, length + CHECKSUM_SIZE, SQLITE_STATIC);
-	return run(put);
+	sqlite3_bind_blob64(put, 2, bytes, length + SNAPSHOT_CHECKSUM, SQLITE_STATIC);
+	return snapshot_run(put);
 }
 
 static int apply(struct snapshot *snapshot, const struct change *change, struct snapshot_meta *meta)
 {
-	sqlite3_stmt *delete = snapshot->statements[DELETE];
+	sqlite3_stmt *delete = snapshot->statements[SQL_DELETE];
 	int result = subtract(snapshot, &change->key, meta);
 
 	if (result != SQLITE_OK)
@@ -528,14 +386,14 @@ static int apply(struct snapshot *snapshot, const struct change *change, struct 
 	if (!change->deletion)
 		return put(snapshot, change, meta);
 	sqlite3_bind_blob64(delete, 1, change->key.bytes, change->key.length, SQLITE_STATIC);
-	return run(delete);
+	return snapshot_run(delete);
 }
 
 int snapshot_apply(struct snapshot *snapshot, const struct change *const *changes, size_t count,
     uint64_t segment, struct error *error)
 {
 	struct snapshot_meta meta = snapshot->meta;
-	int result = run(snapshot->statements[BEGIN]);
+	int result = snapshot_run(snapshot->statements[SQL_BEGIN]);
 
 	for (size_t i = 0; i < count && result == SQLITE_OK; i++)
 		result =
@@ -544,84 +402,14 @@ int snapshot_apply(struct snapshot *snapshot, const struct change *const *change
 	if (result == SQLITE_OK)
 		result = write_meta(snapshot, &meta);
 	if (result == SQLITE_OK)
-		result = run(snapshot->statements[COMMIT]);
+		result = snapshot_run(snapshot->statements[SQL_COMMIT]);
 	if (result == SQLITE_OK) {
 		snapshot->meta = meta;
 		return 0;
 	}
-	fail(snapshot, "write", result, error);
+	snapshot_fail(snapshot, "write", result, error);
 	/* Some errors have rolled it back already. */
 	if (!sqlite3_get_autocommit(snapshot->db))
-		run(snapshot->statements[ROLLBACK]);
+		snapshot_run(snapshot->statements[SQL_ROLLBACK]);
 	return -1;
-}
-
-/* --- a copy --- */
-
-static int count_rows(void *arg, const struct change *changes, size_t count)
-{
-	uint64_t *keys = arg;
-
-	(void)changes;
-	*keys += count;
-	return 0;
-}
-
-/* Gives the copy its identity, on the disk with all of its pages, and reads it. 0, or -1 with the error. */
-static int finish_copy(
-    struct snapshot *copy, const struct store_id *id, uint64_t *keys, struct error *error)
-{
-	struct snapshot_meta meta = copy->meta;
-	int result;
-
-	meta.id = *id;
-	meta.segment = COPY_SEGMENT;
-	result = run(copy->statements[BEGIN]);
-	if (result == SQLITE_OK)
-		result = write_meta(copy, &meta);
-	if (result == SQLITE_OK)
-		result = run(copy->statements[COMMIT]);
-	if (result != SQLITE_OK)
-		return fail(copy, "write", result, error);
-	copy->meta = meta;
-	return snapshot_load(copy, count_rows, keys, error);
-}
-
-int snapshot_copy(
-    struct snapshot *snapshot, struct directory *to, uint64_t *keys, struct error *error)
-{
-	char path[FILENAME_MAX];
-	sqlite3_stmt *copy_into = NULL;
-	struct snapshot *copy;
-	struct store_id id;
-	int fd, result;
-
-	*keys = 0;
-	directory_path(to, FILE_NAME, path);
-	/* Empty, which SQLite accepts; and it does not have to know about modes. */
-	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd == -1 && errno == EEXIST)
-		return error_set(error, "%s has a store already", to->path);
-	if (fd == -1)
-		return error_errno(error, "cannot create %s", path);
-	close(fd);
-	if (getrandom(&id, sizeof(id), 0) == -1)
-		return error_errno(error, "getrandom");
-	result = sqlite3_prepare_v2(snapshot->db, "VACUUM INTO ?1", -1, &copy_into, NULL);
-	if (result == SQLITE_OK) {
-		sqlite3_bind_text(copy_into, 1, path, -1, SQLITE_STATIC);
-		result = run(copy_into);
-	}
-	if (result != SQLITE_OK)
-		fail(snapshot, "copy", result, error);
-	sqlite3_finalize(copy_into);
-	if (result != SQLITE_OK)
-		return -1;
-	copy = snapshot_open(to, snapshot->cancelled, error);
-	if (copy == NULL)
-		return -1;
-	result = finish_copy(copy, &id, keys, error);
-	snapshot_close(copy);
-	/* The log last: without a log, an incomplete copy cannot be opened. */
-	return result == -1 ? -1 : wal_create(to, &id, COPY_SEGMENT, error);
 }

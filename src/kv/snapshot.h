@@ -60,11 +60,4 @@ void snapshot_interrupt(struct snapshot *snapshot);
 int snapshot_apply(struct snapshot *snapshot, const struct change *const *changes, size_t count,
     uint64_t segment, struct error *error);
 
-/*
- * Makes a store with the same rows, and an identity of its own, in a directory that has none. Reads and verifies
- * the copy, and counts *keys. 0, or -1 with the error; the directory then has no store that can be opened.
- */
-int snapshot_copy(
-    struct snapshot *snapshot, struct directory *to, uint64_t *keys, struct error *error);
-
 #endif
