@@ -1,12 +1,14 @@
 /* The changes are in one buffer that doubles, the undos in blocks: they are found by pointers and must not move. */
 #include "kv/batch.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kv/change.h"
 
+#define FRAME_MAX ((size_t)1 << 30)   /* its length has 32 bits */
 #define BLOCK_SIZE ((size_t)16 << 10) /* of memory for undos, unless one is larger */
 
 /* The undos of a batch are freed together, so one allocation serves many. */
@@ -48,8 +50,13 @@ void batch_free(struct batch *batch)
 int batch_add(struct batch *batch, const struct change *change)
 {
 	size_t size = change_size(change);
-	unsigned char *to = buffer_room(&batch->frame, size);
+	unsigned char *to;
 
+	if (batch->frame.length + size > FRAME_MAX) {
+		errno = ENOMEM;
+		return -1;
+	}
+	to = buffer_room(&batch->frame, size);
 	if (to == NULL)
 		return -1;
 	change_write(change, to);

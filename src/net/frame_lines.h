@@ -10,6 +10,9 @@
 
 #include "net/framing.h"
 
+/* The most that max_line may be: no line is longer. Bytes. */
+#define LINE_MAX_LENGTH (512 << 10)
+
 /* Keys of services that talk in lines. */
 struct line_settings {
 	int64_t max_line;     /* bytes, without the line's end */

@@ -68,8 +68,9 @@ const struct option_row instance_rows[] = {
 
 const struct option_row line_rows[] = {
 	/* The maximum keeps one answer below the output at which a client counts as a slow reader. */
-	OPTION_DEFAULT(struct line_settings, max_line, size, 64 << 10, .min = 16, .max = 512 * 1024,
-	    .unit = "bytes", .help = "Maximum length of a line, without its end."),
+	OPTION_DEFAULT(struct line_settings, max_line, size, 64 << 10, .min = 16,
+	    .max = LINE_MAX_LENGTH, .unit = "bytes",
+	    .help = "Maximum length of a line, without its end."),
 	OPTION_DEFAULT(struct line_settings, line_timeout, duration, 10 * 1000, .min = 0,
 	    .max = DAY_MS, .unit = "seconds",
 	    .help = "Limit on the time from the first byte of a line to its end; 0 = no limit."),

@@ -30,9 +30,9 @@
 
 #define REFUSED_MAX 128 /* clients that linger with a refusal */
 
-#define INPUT_HIGH (128u * 1024) /* waiting to be served, unless it is one half line */
-#define OUTPUT_LOW (64u * 1024)  /* the service is asked for more */
-#define OUTPUT_MAX (1024u * 1024)
+#define INPUT_HIGH (128u * 1024)  /* waiting to be served, unless it is one half line */
+#define OUTPUT_LOW (64u * 1024)   /* the service is asked for more */
+#define OUTPUT_MAX (1024u * 1024) /* and one of the longest words on top */
 #define WRITE_PER_EVENT (256u * 1024)
 #define COPY_MAX (16u * 1024) /* shorter pieces share a chunk of the output */
 
@@ -150,7 +150,7 @@ static void flush(struct stream *s)
 	left = unsent = evbuffer_get_length(bufferevent_get_output(channel->bev));
 	if (s->promises != NULL)
 		unsent += promises_unsent(s->promises);
-	if (left > OUTPUT_MAX) {
+	if (left > OUTPUT_MAX + s->instance->max_word) {
 		stream_end(s, CLOSE_SLOW_READER);
 		return;
 	}

@@ -64,10 +64,10 @@ static const struct option_row kv_rows[] = {
 		"that are not used much, as a cache does."),
 	OPTION_DEFAULT(struct kv_conf, max_key, size, 250, .min = 1, .max = 65535, .unit = "bytes",
 	    .help = "Maximum length of a key."),
-	OPTION_DEFAULT(struct kv_conf, max_value, size, 64 << 10, .min = 1, .max = 512 * 1024,
+	OPTION_DEFAULT(struct kv_conf, max_value, size, 64 << 10, .min = 1, .max = 64 << 20,
 	    .unit = "bytes",
-	    .help = "Maximum length of a value; it must also fit into a line (max_line) with the "
-		    "command and the key."),
+	    .help = "Maximum length of a value. One that a client sends as a line must also fit "
+		    "into it (max_line) with the command and the key."),
 	OPTION_END,
 };
 

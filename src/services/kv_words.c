@@ -12,6 +12,7 @@
 #include "core/space.h"
 #include "kv/command.h"
 #include "kv/list.h"
+#include "net/frame_lines.h"
 #include "net/replies.h"
 
 const char kv_words_failure[] = "ERROR: storage failed\n";
@@ -61,9 +62,14 @@ void kv_words_error(struct replies *replies, const struct call *call)
 		add_usage(replies, call->command);
 }
 
+static bool has_line_feed(struct slice value)
+{
+	return value.length > 0 && memchr(value.bytes, '\n', value.length) != NULL;
+}
+
 bool kv_words_is_line(struct slice value)
 {
-	return value.length == 0 || memchr(value.bytes, '\n', value.length) == NULL;
+	return value.length <= LINE_MAX_LENGTH && !has_line_feed(value);
 }
 
 /* --- lists --- */
@@ -107,7 +113,7 @@ static void kv_words_item(struct replies *replies, const struct list_item *item)
 	}
 	if (item->kind == KV_KEY && !is_word(item->bytes))
 		add_escaped(replies, item->bytes, is_space);
-	else if (item->kind == KV_BYTES && !kv_words_is_line(item->bytes))
+	else if (item->kind == KV_BYTES && has_line_feed(item->bytes))
 		add_escaped(replies, item->bytes, is_line_feed);
 	else
 		replies_add(replies, item->bytes.bytes, item->bytes.length);

@@ -291,10 +291,14 @@ class Stream:
         return data
 
     def exactly(self, length):
-        while len(self.buffered) < length:
+        pieces, missing = [], length
+        while len(self.buffered) < missing:
+            pieces.append(self.take(len(self.buffered)))
+            missing -= len(pieces[-1])
             if not self.more():
-                raise Failure(f"wanted {length} bytes, the stream ended after {self.buffered!r}")
-        return self.take(length)
+                got = b"".join(pieces)
+                raise Failure(f"wanted {length} bytes, the stream ended after {got!r}")
+        return b"".join([*pieces, self.take(missing)])
 
     def until(self, end):
         while end not in self.buffered:

@@ -318,3 +318,53 @@ def test_a_client_that_does_not_read_is_bounded(server, client):
     whole = sent // len(resp.request("GET", "a"))
     for _ in range(whole):
         assert client.exactly(60010) == b"$60000\r\n" + b"v" * 60000 + b"\r\n"
+
+
+# --- large values ---
+
+
+@pytest.fixture(params=["", "$DIR/store"], ids=["memory", "disk"])
+def large(request):
+    return {"kv": {"listen": [LINES, SOCKET], "storage": request.param, "max_value": "16M", "max_memory": "1G"}}
+
+
+def test_values_of_many_megabytes(echod, large):
+    server = echod(large)
+    value = bytes(range(256)) * (16 << 12)
+    with resp.connect(server) as client, server.kv(transport="unix") as lines:
+        assert client.call("SET", "a", value) == b"+OK\r\n"
+        assert client.call("STRLEN", "a") == b":%d\r\n" % len(value)
+        assert client.call("GET", "a") == b"$%d\r\n%s\r\n" % (len(value), value)
+        assert client.call("APPEND", "a", "x") == TOO_LONG and client.call("SETRANGE", "a", 16 << 20, "x") == TOO_LONG
+        assert client.call("COPY", "a", "b") == b":1\r\n" and client.call("SET", "a", value + b"x") == TOO_LONG
+        assert client.call("SET", "c", 600000 * b"v") == b"+OK\r\n"
+        assert lines.ask(b"GET c") == lines.ask(b"GETDEL c") == b"ERROR: value is not a line"
+        assert client.call("MGET", "b", "none", "c") == b"*3\r\n$%d\r\n%s\r\n$-1\r\n$600000\r\n%s\r\n" % (
+            len(value), value, 600000 * b"v")  # fmt: skip
+    if large["kv"]["storage"]:
+        server.kill()
+        with resp.connect(echod(large)) as client:
+            assert client.call("GET", "b") == client.call("GET", "a") == b"$%d\r\n%s\r\n" % (len(value), value)
+
+
+def test_a_request_of_a_million_words(echod, large):
+    with resp.connect(echod(large)) as client:
+        words = [b"%07d" % (number // 2) for number in range((1 << 20) - 2)]
+        assert client.call("MSET", *words) == b"+OK\r\n"
+        assert client.call("DBSIZE") == b":%d\r\n" % ((1 << 19) - 1)
+        assert client.call("DEL", *words[::2]) == b":%d\r\n" % ((1 << 19) - 1)
+
+
+def test_large_values_of_clients_that_do_not_read(echod, large):
+    """Each has one of them on its way."""
+    server = echod(large)
+    with resp.connect(server) as client:
+        assert client.call("SET", "a", bytes(16 << 20)) == b"+OK\r\n"
+        before = server.memory()
+        client.send_some(resp.request("GET", "a") * 20)
+        with resp.connect(server) as other:
+            assert other.call("PING") == b"+PONG\r\n"
+        assert server.memory() < before + (40 << 20)
+        for _ in range(20):
+            assert client.exactly(len(b"$16777216\r\n")) == b"$16777216\r\n"
+            assert client.exactly((16 << 20) + 2) == bytes(16 << 20) + b"\r\n"
