@@ -1,3 +1,7 @@
+/*
+ * A timer for the instances that one reload has removed. draining_reap() frees an instance when its last stream and its
+ * last program have ended, and the config with the last instance, because the instances use it until then.
+ */
 #include "draining.h"
 
 #include <event2/event.h>

@@ -1,3 +1,8 @@
+/*
+ * The listeners of a plan. For each address the plan keeps the running listener, or opens a new socket before the old one
+ * is closed, so that a plan that fails has changed nothing. reload_plan.c frees the arrays, and the new listeners of a
+ * plan that is not committed.
+ */
 #include "plan_listeners.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* What can be read from, and applied by, the configuration in force. */
 #include "running.h"
 
 #include "core/config.h"

@@ -1,3 +1,4 @@
+/* The table of the rows, and the parser of their synopses. Both are constant, and nothing is allocated. */
 #include "control/command_row.h"
 
 #include <ctype.h>

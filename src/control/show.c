@@ -1,3 +1,4 @@
+/* Text for people. Whatever a client or a file name can contain is escaped here, so that it cannot move a terminal. */
 #include "control/show.h"
 
 #include <event2/buffer.h>

@@ -1,4 +1,4 @@
-/* Paths, as text. */
+/* Paths are text here, but for the part that path_canonical() finds on the disk; it resolves the rest by its dots. */
 #include "core/path.h"
 
 #include <stdio.h>

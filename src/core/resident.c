@@ -1,4 +1,4 @@
-/* As the kernel counts it. */
+/* The kernel counts pages, in /proc/self/statm. */
 #include "core/resident.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* Standard input, output and error. */
+/* A program may be started without them, and the next file that it opens would be taken for one. */
 #include "core/standard.h"
 
 #include <fcntl.h>

@@ -1,3 +1,7 @@
+/*
+ * The control service names the listeners; the first kv one that accepts clients, now or later, is chosen. RESP is
+ * preferred, because its keys and values may be any bytes.
+ */
 #include "echoctl/kv_address.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* The line is on standard error, because standard output may be the data of the command. */
 #include "echoctl/progress.h"
 
 #include <stdarg.h>

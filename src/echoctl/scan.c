@@ -1,3 +1,7 @@
+/*
+ * SCAN, in RESP or in lines. The server is not trusted: a cursor that stays the same ends the scan, and the keys of one
+ * step may take only so much memory.
+ */
 #include "echoctl/scan.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* A piece of the list visits a bounded number of clients. The iterator stays valid while clients leave in between. */
 #include "observe/clients.h"
 
 #include <stdbool.h>

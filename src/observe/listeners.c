@@ -1,3 +1,4 @@
+/* A listener's state is derived from its socket and its acceptor each time; nothing of it is stored. */
 #include "observe/listeners.h"
 
 #include "core/config.h"

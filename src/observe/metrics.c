@@ -1,3 +1,7 @@
+/*
+ * Metrics are added instance by instance, as echod_NAME{service="..."}, and then grouped by NAME: the format of
+ * Prometheus wants all lines of a name together.
+ */
 #include "observe/metrics.h"
 
 #include <stdio.h>

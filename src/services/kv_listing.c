@@ -1,3 +1,8 @@
+/*
+ * A listing owns copies of its call and of the items that it has collected. They are limited for all listings of an
+ * instance together, so that many clients with KEYS do not exhaust the memory. If a commit fails that a listing rests
+ * on, the reply is the error, for the whole list or for the items that rest on it.
+ */
 #include "services/kv_listing.h"
 
 #include <event2/buffer.h>
