@@ -466,12 +466,6 @@ int server_run(struct server *server)
 
 /* --- the end --- */
 
-static void free_event(struct event *event)
-{
-	if (event != NULL)
-		event_free(event);
-}
-
 void server_free(struct server *server)
 {
 	if (server == NULL)
@@ -483,12 +477,12 @@ void server_free(struct server *server)
 	}
 	process_block_signals(); /* for good: the handlers are freed */
 	for (int i = 0; i < SERVER_SIGNALS; i++)
-		free_event(server->signals[i]);
-	free_event(server->signal_server);
-	free_event(server->watchdog);
-	free_event(server->stop_timer);
-	free_event(server->service_started);
-	free_event(server->departed);
+		loop_free_event(server->signals[i]);
+	loop_free_event(server->signal_server);
+	loop_free_event(server->watchdog);
+	loop_free_event(server->stop_timer);
+	loop_free_event(server->service_started);
+	loop_free_event(server->departed);
 	loop_lag_free(server->loop_lag);
 	loop_free(server->running.loop);
 	config_free(server->running.config);

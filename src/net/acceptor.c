@@ -256,10 +256,8 @@ void acceptors_free(struct acceptors *all)
 {
 	if (all == NULL)
 		return;
-	if (all->resume != NULL)
-		event_free(all->resume);
-	if (all->room != NULL)
-		event_free(all->room);
+	loop_free_event(all->resume);
+	loop_free_event(all->room);
 	if (all->reserve_fd != -1)
 		close(all->reserve_fd);
 	free(all);

@@ -45,10 +45,8 @@ struct child {
 
 static void child_free(struct child *c)
 {
-	if (c->exit != NULL)
-		event_free(c->exit);
-	if (c->timer != NULL)
-		event_free(c->timer);
+	loop_free_event(c->exit);
+	loop_free_event(c->timer);
 	if (c->pidfd != -1)
 		close(c->pidfd);
 	logpipe_free(c->errors);

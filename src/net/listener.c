@@ -58,8 +58,7 @@ static int listener_open_socket(struct listener *listener, struct error *error)
 static void listener_close_socket(struct listener *listener)
 {
 	acceptor_stop(&listener->acceptor);
-	if (listener->event != NULL)
-		event_free(listener->event);
+	loop_free_event(listener->event);
 	listener->event = NULL;
 	if (listener->socket.fd == -1)
 		return;
@@ -284,8 +283,7 @@ void listener_free(struct listener *listener)
 		return;
 	if (listener->instance != NULL)
 		TAILQ_REMOVE(&listener->instance->listeners, listener, entry);
-	if (listener->watch != NULL)
-		event_free(listener->watch);
+	loop_free_event(listener->watch);
 	listener_close_socket(listener);
 	free(listener);
 }

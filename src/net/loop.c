@@ -102,7 +102,7 @@ struct loop *loop_new(size_t max_streams, void (*check)(struct deadline *deadlin
 	return loop;
 }
 
-static void free_event(struct event *event)
+void loop_free_event(struct event *event)
 {
 	if (event != NULL)
 		event_free(event);
@@ -113,8 +113,8 @@ void loop_free(struct loop *loop)
 	if (loop == NULL)
 		return;
 	deadlines_free(loop->deadlines);
-	free_event(loop->flush);
-	free_event(loop->trim);
+	loop_free_event(loop->flush);
+	loop_free_event(loop->trim);
 	if (loop->base != NULL) {
 		event_base_loop(loop->base, EVLOOP_NONBLOCK);
 		event_base_free(loop->base);

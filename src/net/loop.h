@@ -69,6 +69,8 @@ struct loop *loop_new(size_t max_streams, void (*check)(struct deadline *deadlin
     void (*flush_cb)(int fd, short events, void *loop));
 /* Runs the callbacks that libevent still owes to freed sockets, then frees it. NULL is fine. */
 void loop_free(struct loop *loop);
+/* Of the loop; NULL is fine. */
+void loop_free_event(struct event *event);
 
 /* Wakes the server: a service has finished the part of its start that runs beside the loop, or has failed in it. */
 void loop_announce_start(struct loop *loop);

@@ -120,8 +120,7 @@ void loop_lag_free(struct loop_lag *lag)
 {
 	if (lag == NULL)
 		return;
-	if (lag->event != NULL)
-		event_free(lag->event);
+	loop_free_event(lag->event);
 	if (lag->fd != -1)
 		close(lag->fd);
 	free(lag);

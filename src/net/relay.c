@@ -218,10 +218,8 @@ void relay_close(struct stream *client)
 		child_release(r->child);
 	else if (r->child != NULL)
 		child_leave(r->child);
-	if (r->readable != NULL)
-		event_free(r->readable);
-	if (r->writable != NULL)
-		event_free(r->writable);
+	loop_free_event(r->readable);
+	loop_free_event(r->writable);
 	if (r->output != NULL)
 		evbuffer_free(r->output);
 	if (r->fd != -1)

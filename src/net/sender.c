@@ -313,7 +313,6 @@ void sender_free(struct sender *sender)
 	if (sender == NULL)
 		return;
 	sender_clear(sender);
-	if (sender->timer != NULL)
-		event_free(sender->timer);
+	loop_free_event(sender->timer);
 	free(sender);
 }

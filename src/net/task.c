@@ -50,10 +50,8 @@ void task_free(struct task *task)
 {
 	if (task == NULL)
 		return;
-	if (task->readable != NULL)
-		event_free(task->readable);
-	if (task->timer != NULL)
-		event_free(task->timer);
+	loop_free_event(task->readable);
+	loop_free_event(task->timer);
 	free(task);
 }
 
