@@ -32,7 +32,7 @@ enum kv_status {
 	KV_OUT_OF_RANGE,
 	KV_OVERFLOW, /* of what would be the new number */
 	KV_INVALID_EXPIRE,
-	KV_INVALID, /* for a reason that the result's bytes say */
+	KV_INVALID, /* for a reason that the result's bytes say; of a call, its first argument with the code */
 	/* and those of the store: */
 	KV_TOO_MANY_KEYS, /* for a list in one piece */
 	KV_NO_MEMORY,     /* for the reply */
@@ -113,6 +113,7 @@ enum command_flags {
 	COMMAND_PARENT = 32,    /* its first argument is the name of a command within it */
 	COMMAND_OLD_VALUE = 64, /* replies the value that it deletes or replaces */
 	COMMAND_UNQUEUED = 128, /* is run between MULTI and EXEC, too */
+	COMMAND_SCRIPT = 256,   /* stands for another one, see kv/script.h: it has no run() */
 };
 
 /* What a protocol with types replies to a status that is no error. */

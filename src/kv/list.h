@@ -18,7 +18,8 @@ struct list {
 };
 
 struct list_item {
-	enum kv_kind kind; /* KV_NOTHING = there is no such key */
+	enum kv_kind
+	    kind; /* KV_NOTHING = there is no such key; KV_INTEGER has the digits as bytes */
 	struct slice bytes;
 };
 

@@ -12,6 +12,7 @@
 
 #include "kv/command.h"
 #include "net/handlers.h"
+#include "services/resp_scripts.h"
 
 struct engine;
 struct error;
@@ -30,10 +31,11 @@ struct kv {
 	uint64_t notified;     /* engine_stats.loaded in the last message to the service manager */
 	struct call_limits limits;
 	struct command_index redis; /* the commands of clients in RESP */
-	int64_t max_memory;         /* bytes, 0 = no limit */
-	bool evicts;                /* instead of refusing changes, when that is reached */
-	int64_t started;            /* ms */
-	uint64_t requests;          /* in RESP, since the start */
+	struct resp_scripts scripts;
+	int64_t max_memory; /* bytes, 0 = no limit */
+	bool evicts;        /* instead of refusing changes, when that is reached */
+	int64_t started;    /* ms */
+	uint64_t requests;  /* in RESP, since the start */
 	/* Called at the end of a backup; NULL = no caller waits for it: */
 	void (*backup_done)(void *arg, const struct error *error, const char *sentence);
 	void *backup_arg;

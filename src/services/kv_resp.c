@@ -98,6 +98,16 @@ static enum verdict refuse(
 	return VERDICT_CONTINUE;
 }
 
+/* What a script stands for, or the call itself. */
+static const struct call *resolve(struct kv *kv, const struct call *call, struct call *script)
+{
+	if (call->status != KV_OK || !(call->command->flags & COMMAND_SCRIPT))
+		return call;
+	resp_scripts_call(kv, call, script);
+	kv->engine->ops->prepare(kv->engine, script, 1);
+	return script;
+}
+
 /* Between MULTI and EXEC, requests are queued, and refused only for what can be seen without running them. */
 static bool is_queued(struct resp_client *client, const struct call *call)
 {
@@ -116,10 +126,13 @@ static bool is_queued(struct resp_client *client, const struct call *call)
 static enum verdict serve(struct stream *stream, struct resp_client *client,
     const struct call *call, const struct message *message, struct replies *replies)
 {
+	struct call script;
+
 	if (client->queues && is_queued(client, call)) {
 		resp_transaction_queue(client, message, replies);
 		return VERDICT_CONTINUE;
 	}
+	call = resolve(stream_instance(stream)->state, call, &script);
 	if (call->status != KV_OK)
 		return refuse(call, message, replies);
 	if (call->command->flags & COMMAND_LOCAL)
@@ -138,19 +151,21 @@ enum verdict kv_resp_run(
 	struct pool pool;
 	struct kv_result result;
 	struct slice *words;
-	struct call call;
+	struct call request, script;
+	const struct call *call;
 
 	pool.used = 0;
-	read_request(kv, message, &pool, &call, &words);
-	if (call.status != KV_OK || call.command->flags & COMMAND_LOCAL) {
-		verdict = serve(stream, client, &call, message, replies);
+	read_request(kv, message, &pool, &request, &words);
+	kv->engine->ops->prepare(kv->engine, &request, 1);
+	call = resolve(kv, &request, &script);
+	if (call->status != KV_OK || call->command->flags & COMMAND_LOCAL) {
+		verdict = serve(stream, client, call, message, replies);
 	} else {
-		kv->engine->ops->prepare(kv->engine, &call, 1);
-		kv_submit(instance, &call, &result);
+		kv_submit(instance, call, &result);
 		if (result.commit > *commit)
 			*commit = result.commit;
 		result.commit = 0;
-		wording_of(client)->result(replies, &call, &result);
+		wording_of(client)->result(replies, call, &result);
 	}
 	free(words);
 	return verdict;

@@ -348,6 +348,10 @@ static enum verdict run_lastsave(struct resp_request *r)
 	    .help = (help_) }, (run_) }
 #define ROW(name, run, ...) ROW_FLAGS(name, 0, run, __VA_ARGS__)
 #define ROW_UNQUEUED(name, run, ...) ROW_FLAGS(name, COMMAND_UNQUEUED, run, __VA_ARGS__)
+#define ROW_SCRIPT(name_, flags_, help_, what)                                               \
+	{ .row = { NAME(name_),                                                              \
+	    .args = { WORD(what), WORD("numkeys"), OPTIONS("[key...] [argument...]") },      \
+	    .flags = COMMAND_SCRIPT | (flags_), .help = (help_) } }
 /* clang-format on */
 
 static const struct resp_command resp_commands[] = {
@@ -375,6 +379,11 @@ static const struct resp_command resp_commands[] = {
 	ROW("READONLY", run_cluster, "There is no cluster."),
 	ROW("READWRITE", run_cluster, "There is no cluster."),
 	ROW("ASKING", run_cluster, "There is no cluster."),
+	ROW_SCRIPT("EVAL", COMMAND_WRITES, "Does what a known script does.", "script"),
+	ROW_SCRIPT("EVALSHA", COMMAND_WRITES, "The same, by the digest of its text.", "sha1"),
+	ROW_SCRIPT("EVAL_RO", 0, "EVAL of a script that changes nothing.", "script"),
+	ROW_SCRIPT("EVALSHA_RO", 0, "EVALSHA of a script that changes nothing.", "sha1"),
+	ROW("SCRIPT", resp_run_script, "About the known scripts that are loaded.", WITHIN),
 	ROW("MODULE", run_module, "There are no modules.", WITHIN),
 	ROW("ACL", run_acl, "The user.", WITHIN),
 	ROW("LATENCY", run_latency, "There are no events.", WITHIN),

@@ -64,7 +64,7 @@ __attribute__((format(printf, 2, 3))) void text_add(struct text *text, const cha
 /* Replies it, frees it and continues. */
 enum verdict text_reply(struct resp_request *request, struct text *text);
 
-/* --- resp_client.c, resp_info.c --- */
+/* --- resp_client.c, resp_info.c, resp_scripts.c --- */
 
 enum verdict resp_run_ping(struct resp_request *request);
 enum verdict resp_run_quit(struct resp_request *request);
@@ -74,6 +74,8 @@ enum verdict resp_run_auth(struct resp_request *request);
 enum verdict resp_run_hello(struct resp_request *request);
 enum verdict resp_run_client(struct resp_request *request);
 enum verdict resp_run_info(struct resp_request *request);
+
+enum verdict resp_run_script(struct resp_request *request);
 
 /* --- resp_transaction.c --- */
 

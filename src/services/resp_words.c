@@ -209,6 +209,9 @@ void resp_refusal(struct replies *replies, const struct call *call, const struct
 	case KV_UNKNOWN:
 		refuse_unknown(replies, request);
 		return;
+	case KV_INVALID:
+		resp_errorf(replies, "%.*s", (int)call->args[0].length, call->args[0].bytes);
+		return;
 	case KV_INVALID_EXPIRE:
 	case KV_WRONG_ARGUMENTS:
 		if (resp_words(request, &at) > 1 && call->command->flags & COMMAND_PARENT) {
@@ -266,10 +269,15 @@ static const char *constant_reply(
 
 static void add_item(struct replies *replies, const struct list_item *item, const char *null)
 {
-	if (item->kind == KV_NOTHING)
+	if (item->kind == KV_NOTHING) {
 		replies_text(replies, null);
-	else
+	} else if (item->kind == KV_INTEGER) {
+		replies_add(replies, ":", 1);
+		replies_add(replies, item->bytes.bytes, item->bytes.length);
+		replies_add(replies, "\r\n", 2);
+	} else {
 		resp_bulk(replies, item->bytes);
+	}
 }
 
 static void add_items(struct replies *replies, const struct kv_result *result, const char *null)
