@@ -128,6 +128,11 @@ enum command_reply {
 typedef enum kv_status command_run(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result);
 
+/* A command within a command. */
+struct subcommand {
+	const char *name, *usage, *help; /* the usage is that of the words behind it */
+};
+
 struct command {
 	const char *name; /* in capitals */
 	size_t name_length;
@@ -137,6 +142,7 @@ struct command {
 	enum command_reply reply;
 	const char *done; /* the line that replies to KV_OK with KV_NOTHING; NULL = "OK\n" */
 	const char *help;
+	const struct subcommand *within; /* of COMMAND_PARENT; the last row has no name */
 };
 
 /* The rows of lines, up to one without a name; a search finds the first ones fastest. */

@@ -8,6 +8,19 @@
 #define EXPIRY_OPTIONS "[EX seconds | PX ms | EXAT unix | PXAT unix-ms"
 #define IF_OPTIONS "[IFEQ value | IFNE value | IFDEQ digest | IFDNE digest]"
 
+static const struct subcommand object_rows[] = {
+	{ "ENCODING", "key", "How Redis would store the value." },
+	{ "FREQ", "key", "An error: how often a key is used is not counted." },
+	{ "IDLETIME", "key", "0: when a key was last used is not known." },
+	{ "REFCOUNT", "key", "1." },
+	{ 0 },
+};
+
+static const struct subcommand memory_rows[] = {
+	{ "USAGE", "key [SAMPLES n]", "The bytes that the key takes." },
+	{ 0 },
+};
+
 const struct command commands_redis[] = {
 	{ NAME("SET"),
 	    .args = { KEY, WORD("value"),
@@ -77,9 +90,9 @@ const struct command commands_redis[] = {
 	{ NAME("FLUSHALL"), .args = { OPTIONAL_WORD("ASYNC | SYNC") }, .flags = COMMAND_WRITES,
 	    .run = redis_flush, .help = "Deletes all keys." },
 	{ NAME("OBJECT"), .args = { WORD("subcommand"), KEY }, .flags = COMMAND_PARENT,
-	    .run = redis_object, .help = "How the value is stored." },
+	    .run = redis_object, .help = "How the value is stored.", .within = object_rows },
 	{ NAME("MEMORY"), .args = { WORD("subcommand"), KEY, OPTIONS("[SAMPLES n]") },
-	    .flags = COMMAND_PARENT, .run = redis_memory,
-	    .help = "The memory that the key takes." },
+	    .flags = COMMAND_PARENT, .run = redis_memory, .help = "The memory that the key takes.",
+	    .within = memory_rows },
 	{ 0 },
 };

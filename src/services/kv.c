@@ -295,6 +295,7 @@ static int kv_start(struct instance *instance, struct error *error)
 	}
 	instance->state = kv;
 	kv->started = clock_ms();
+	kv->always = settings.always;
 	resp_commands_add(&kv->redis);
 	resp_scripts_begin(&kv->scripts);
 	kv_work_in(instance, 0);

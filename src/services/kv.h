@@ -33,6 +33,7 @@ struct kv {
 	struct command_index redis; /* the commands of clients in RESP */
 	struct resp_scripts scripts;
 	int64_t max_memory; /* bytes, 0 = no limit */
+	bool always;        /* sync: replies wait for the disk */
 	bool evicts;        /* instead of refusing changes, when that is reached */
 	int64_t started;    /* ms */
 	uint64_t requests;  /* in RESP, since the start */

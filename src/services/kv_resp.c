@@ -259,6 +259,8 @@ static enum verdict kv_resp_messages(struct stream *stream, struct run *run)
 			    serve_silently(stream, client, &calls[n], &run->messages[n], replies);
 		else
 			verdict = serve(stream, client, &calls[n], &run->messages[n], replies);
+		if (client->leaves && verdict == VERDICT_CONTINUE)
+			verdict = VERDICT_CLOSE;
 	}
 	kv->requests += run->consumed;
 	for (size_t i = 0; i < run->count; i++)

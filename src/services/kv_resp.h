@@ -34,6 +34,7 @@ struct resp_client {
 	/* CLIENT REPLY: */
 	bool silent : 1;        /* OFF */
 	bool skips_next : 1;    /* SKIP: the reply to the next command */
+	bool leaves : 1;        /* CLIENT KILL: it ends once its replies are sent */
 	bool skips_listing : 1; /* what `listing` replies is dropped */
 };
 

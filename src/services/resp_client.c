@@ -234,20 +234,27 @@ static enum verdict client_setinfo(struct resp_request *r)
 	return resp_ok(r);
 }
 
+static void format_local(const struct stream *stream, char text[ADDRESS_TEXT_MAX])
+{
+	struct sockaddr_storage local;
+	socklen_t length = stream_local(stream, &local);
+
+	*text = '\0';
+	if (length > 0)
+		sockaddr_format((const struct sockaddr *)&local, length, text, ADDRESS_TEXT_MAX);
+}
+
 static void describe_client(struct text *text, struct stream *stream)
 {
 	static const struct resp_names unnamed = { NULL, NULL, NULL };
 	const struct resp_client *state = stream_state(stream);
 	const struct resp_names *names = state->names == NULL ? &unnamed : state->names;
-	char peer[ADDRESS_TEXT_MAX], here[ADDRESS_TEXT_MAX] = "";
-	struct sockaddr_storage local;
-	socklen_t length = stream_local(stream, &local);
+	char peer[ADDRESS_TEXT_MAX], here[ADDRESS_TEXT_MAX];
 	int64_t now = clock_ms();
 	struct client client;
 
 	stream_describe(stream, &client);
-	if (length > 0)
-		sockaddr_format((const struct sockaddr *)&local, length, here, sizeof(here));
+	format_local(stream, here);
 	text_add(text,
 	    "id=%" PRIu64 " addr=%s laddr=%s name=%s age=%" PRId64 " idle=%" PRId64
 	    " flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 omem=%" PRIu64
@@ -267,7 +274,25 @@ static enum verdict client_info(struct resp_request *r)
 	return text_reply(r, &text);
 }
 
-/* The clients of this instance that speak RESP, as many as fit. */
+/* The clients of this instance that speak RESP. */
+static bool is_listed(const struct resp_request *r, const struct stream *stream)
+{
+	return stream_instance(stream) == r->instance &&
+	       stream_handlers(stream) == &kv_resp_handlers;
+}
+
+/* A type of clients that Redis has; here all are normal. */
+static bool is_type(struct slice name)
+{
+	static const char *const types[] = { "NORMAL", "MASTER", "REPLICA", "SLAVE", "PUBSUB" };
+
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if (verb_is_word(name, types[i]))
+			return true;
+	return false;
+}
+
+/* As many as fit. */
 static enum verdict client_list(struct resp_request *r)
 {
 	struct client_iterator iterator;
@@ -284,11 +309,115 @@ static enum verdict client_list(struct resp_request *r)
 	}
 	client_iterator_begin(&iterator, r->instance->loop);
 	while (all && !text.failed && (stream = client_iterator_next(&iterator)) != NULL)
-		if (stream_instance(stream) == r->instance &&
-		    stream_handlers(stream) == &kv_resp_handlers)
+		if (is_listed(r, stream))
 			describe_client(&text, stream);
 	client_iterator_end(&iterator);
 	return text_reply(r, &text);
+}
+
+/* Which clients CLIENT KILL ends; zeroed = all. */
+struct victims {
+	int64_t id; /* 0 = any */
+	struct slice peer, here;
+	bool by_peer, by_here, none, skips_me;
+};
+
+/* A type or user that is wanted: true if it is known, or false with the error. */
+static bool check_known(struct resp_request *r, bool is_known, const char *error, struct slice name)
+{
+	if (!is_known)
+		resp_errorf(r->replies, "%s '%.*s'", error, resp_shown(name), name.bytes);
+	return is_known;
+}
+
+/* Reads an option and its value. true, or false with the error. */
+static bool read_victims(struct resp_request *r, struct victims *victims)
+{
+	struct slice option = resp_next_word(r), value;
+	bool has_value = r->words > 0;
+
+	value = resp_next_word(r);
+	if (has_value && verb_is_word(option, "ID")) {
+		if (command_number(value, &victims->id) == KV_OK && victims->id > 0)
+			return true;
+		resp_fail(r, "ERR client-id should be greater than 0");
+		return false;
+	}
+	if (has_value && verb_is_word(option, "ADDR")) {
+		victims->by_peer = true;
+		victims->peer = value;
+	} else if (has_value && verb_is_word(option, "LADDR")) {
+		victims->by_here = true;
+		victims->here = value;
+	} else if (has_value && verb_is_word(option, "TYPE")) {
+		victims->none |= !verb_is_word(value, "NORMAL");
+		return check_known(r, is_type(value), "ERR Unknown client type", value);
+	} else if (has_value && verb_is_word(option, "USER")) {
+		return check_known(r, slice_is_equal(value, (struct slice){ "default", 7 }),
+		    "ERR No such user", value);
+	} else if (verb_is_word(option, "SKIPME") &&
+		   (verb_is_word(value, "YES") || verb_is_word(value, "NO"))) {
+		victims->skips_me = verb_is_word(value, "YES");
+	} else {
+		resp_fail_syntax(r);
+		return false;
+	}
+	return true;
+}
+
+static bool is_victim(const struct victims *victims, const struct stream *stream)
+{
+	char peer[ADDRESS_TEXT_MAX], here[ADDRESS_TEXT_MAX];
+	struct client client;
+
+	stream_describe(stream, &client);
+	peer_format(&client.peer, peer, sizeof(peer));
+	format_local(stream, here);
+	return !victims->none && (victims->id == 0 || (uint64_t)victims->id == client.id) &&
+	       (!victims->by_peer ||
+		   slice_is_equal(victims->peer, (struct slice){ peer, strlen(peer) })) &&
+	       (!victims->by_here ||
+		   slice_is_equal(victims->here, (struct slice){ here, strlen(here) }));
+}
+
+/* Ends those clients; how many. This one gets its reply first. */
+static int64_t kill_victims(struct resp_request *r, const struct victims *victims)
+{
+	struct client_iterator iterator;
+	struct stream *stream;
+	int64_t killed = 0;
+
+	client_iterator_begin(&iterator, r->instance->loop);
+	while ((stream = client_iterator_next(&iterator)) != NULL) {
+		bool is_me = stream == r->stream;
+
+		if (!is_listed(r, stream) || !is_victim(victims, stream) ||
+		    (is_me && victims->skips_me))
+			continue;
+		killed++;
+		if (is_me)
+			r->client->leaves = true;
+		else
+			stream_kill(stream);
+	}
+	client_iterator_end(&iterator);
+	return killed;
+}
+
+static enum verdict client_kill(struct resp_request *r)
+{
+	struct victims victims = { .by_peer = r->words == 1, .skips_me = r->words > 1 };
+
+	if (r->words == 1) {
+		victims.peer = resp_next_word(r);
+		return kill_victims(r, &victims) > 0 ? resp_ok(r)
+						     : resp_fail(r, "ERR No such client");
+	}
+	while (r->words > 0)
+		if (!read_victims(r, &victims))
+			return VERDICT_CONTINUE;
+	resp_integer(r->replies, kill_victims(r, &victims));
+	return VERDICT_CONTINUE;
 }
 
 static enum verdict client_switch(struct resp_request *r)
@@ -319,16 +448,23 @@ static enum verdict client_reply(struct resp_request *r)
 enum verdict resp_run_client(struct resp_request *r)
 {
 	static const struct resp_within rows[] = {
-		{ "ID", 0, 0, client_id },
-		{ "GETNAME", 0, 0, client_getname },
-		{ "SETNAME", 1, 1, client_setname },
-		{ "SETINFO", 2, 2, client_setinfo },
-		{ "INFO", 0, 0, client_info },
-		{ "LIST", 0, 2, client_list },
-		{ "NO-EVICT", 1, 1, client_switch },
-		{ "NO-TOUCH", 1, 1, client_switch },
-		{ "REPLY", 1, 1, client_reply },
-		{ 0 },
+		{ { "ID", "", "The number of this connection." }, 0, 0, client_id },
+		{ { "GETNAME", "", "Its name." }, 0, 0, client_getname },
+		{ { "SETNAME", "name", "Names it." }, 1, 1, client_setname },
+		{ { "SETINFO", "LIB-NAME name | LIB-VER version", "Sets what its library is." }, 2,
+		    2, client_setinfo },
+		{ { "INFO", "", "About this connection." }, 0, 0, client_info },
+		{ { "LIST", "[TYPE type]", "About all connections of clients of Redis." }, 0, 2,
+		    client_list },
+		{ { "KILL", "address | option value...",
+		      "Ends connections. Options are ID, TYPE, ADDR, LADDR, USER, SKIPME." },
+		    1, SIZE_MAX, client_kill },
+		{ { "NO-EVICT", "ON | OFF", "No effect." }, 1, 1, client_switch },
+		{ { "NO-TOUCH", "ON | OFF", "No effect." }, 1, 1, client_switch },
+		{ { "REPLY", "ON | OFF | SKIP",
+		      "Whether requests get replies; SKIP: all but the next one." },
+		    1, 1, client_reply },
+		{ { 0 }, 0, 0, NULL },
 	};
 
 	return resp_run_within(r, rows);

@@ -174,14 +174,72 @@ static enum verdict command_list(struct resp_request *r)
 	return VERDICT_CONTINUE;
 }
 
+static size_t count_keys(const struct shape *shape, size_t words)
+{
+	int64_t last = shape->last < 0 ? (int64_t)words + shape->last : shape->last;
+
+	return shape->first == 0 || last < shape->first
+		   ? 0
+		   : (size_t)((last - shape->first) / shape->step) + 1;
+}
+
+/* The keys of a script are counted by its second argument; it need not have any. */
+static enum verdict reply_script_keys(struct resp_request *r)
+{
+	int64_t keys;
+
+	resp_next_word(r);
+	if (command_number(resp_next_word(r), &keys) != KV_OK || keys < 0 ||
+	    keys > (int64_t)r->words)
+		keys = 0;
+	resp_array(r->replies, (size_t)keys);
+	while (keys-- > 0)
+		resp_bulk(r->replies, resp_next_word(r));
+	return VERDICT_CONTINUE;
+}
+
+static enum verdict command_getkeys(struct resp_request *r)
+{
+	size_t words = r->words, keys;
+	const struct command *command = command_index_find(&r->kv->redis, resp_next_word(r));
+	bool is_script;
+	struct shape shape;
+
+	if (command == NULL)
+		return resp_fail(r, "ERR Invalid command specified");
+	shape = shape_of(command);
+	is_script = command->flags & COMMAND_SCRIPT;
+	if (shape.first == 0 && !is_script)
+		return resp_fail(r, "ERR The command has no key arguments");
+	if (shape.arity > 0 ? words != (size_t)shape.arity : words < (size_t)-shape.arity)
+		return resp_fail(r, "ERR Invalid number of arguments specified for command");
+	if (is_script)
+		return reply_script_keys(r);
+	keys = count_keys(&shape, words);
+	resp_array(r->replies, keys);
+	for (int64_t n = 1; r->words > 0 && keys > 0; n++) {
+		struct slice word = resp_next_word(r);
+
+		if (n < shape.first || (n - shape.first) % shape.step != 0)
+			continue;
+		resp_bulk(r->replies, word);
+		keys--;
+	}
+	return VERDICT_CONTINUE;
+}
+
 static enum verdict run_command(struct resp_request *r)
 {
 	static const struct resp_within rows[] = {
-		{ "COUNT", 0, 0, command_count },
-		{ "INFO", 0, SIZE_MAX, command_info },
-		{ "DOCS", 0, SIZE_MAX, command_docs },
-		{ "LIST", 0, 0, command_list },
-		{ 0 },
+		{ { "COUNT", "", "How many commands there are." }, 0, 0, command_count },
+		{ { "INFO", "[command...]",
+		      "The commands with their numbers of words, flags and keys." },
+		    0, SIZE_MAX, command_info },
+		{ { "DOCS", "[command...]", "What the commands do." }, 0, SIZE_MAX, command_docs },
+		{ { "GETKEYS", "command [argument...]", "The keys of that request." }, 2, SIZE_MAX,
+		    command_getkeys },
+		{ { "LIST", "", "The names of the commands." }, 0, 0, command_list },
+		{ { 0 }, 0, 0, NULL },
 	};
 
 	return r->words == 0 ? command_all(r) : resp_run_within(r, rows);
@@ -233,9 +291,10 @@ static enum verdict config_get(struct resp_request *r)
 static enum verdict run_config(struct resp_request *r)
 {
 	static const struct resp_within rows[] = {
-		{ "GET", 1, SIZE_MAX, config_get },
-		{ "RESETSTAT", 0, 0, resp_ok },
-		{ 0 },
+		{ { "GET", "pattern...", "The settings whose names match." }, 1, SIZE_MAX,
+		    config_get },
+		{ { "RESETSTAT", "", "No effect." }, 0, 0, resp_ok },
+		{ { 0 }, 0, 0, NULL },
 	};
 
 	return resp_run_within(r, rows);
@@ -262,7 +321,9 @@ static enum verdict run_cluster(struct resp_request *r)
 
 static enum verdict run_module(struct resp_request *r)
 {
-	static const struct resp_within rows[] = { { "LIST", 0, 0, reply_empty }, { 0 } };
+	static const struct resp_within rows[] = {
+		{ { "LIST", "", "An empty list." }, 0, 0, reply_empty }, { { 0 }, 0, 0, NULL }
+	};
 
 	return resp_run_within(r, rows);
 }
@@ -270,10 +331,10 @@ static enum verdict run_module(struct resp_request *r)
 static enum verdict run_latency(struct resp_request *r)
 {
 	static const struct resp_within rows[] = {
-		{ "LATEST", 0, 0, reply_empty },
-		{ "HISTORY", 1, 1, reply_empty },
-		{ "RESET", 0, SIZE_MAX, reply_zero },
-		{ 0 },
+		{ { "LATEST", "", "An empty list." }, 0, 0, reply_empty },
+		{ { "HISTORY", "event", "An empty list." }, 1, 1, reply_empty },
+		{ { "RESET", "[event...]", "0." }, 0, SIZE_MAX, reply_zero },
+		{ { 0 }, 0, 0, NULL },
 	};
 
 	return resp_run_within(r, rows);
@@ -282,10 +343,10 @@ static enum verdict run_latency(struct resp_request *r)
 static enum verdict run_slowlog(struct resp_request *r)
 {
 	static const struct resp_within rows[] = {
-		{ "GET", 0, 1, reply_empty },
-		{ "LEN", 0, 0, reply_zero },
-		{ "RESET", 0, 0, resp_ok },
-		{ 0 },
+		{ { "GET", "[count]", "An empty list." }, 0, 1, reply_empty },
+		{ { "LEN", "", "0." }, 0, 0, reply_zero },
+		{ { "RESET", "", "No effect." }, 0, 0, resp_ok },
+		{ { 0 }, 0, 0, NULL },
 	};
 
 	return resp_run_within(r, rows);
@@ -299,21 +360,60 @@ static enum verdict acl_whoami(struct resp_request *r)
 
 static enum verdict run_acl(struct resp_request *r)
 {
-	static const struct resp_within rows[] = { { "WHOAMI", 0, 0, acl_whoami }, { 0 } };
+	static const struct resp_within rows[] = {
+		{ { "WHOAMI", "", "default." }, 0, 0, acl_whoami }, { { 0 }, 0, 0, NULL }
+	};
 
 	return resp_run_within(r, rows);
+}
+
+static enum verdict fail_timeout(struct resp_request *r, enum kv_status status)
+{
+	return resp_fail(r, status == KV_OK ? "ERR timeout is negative"
+					    : "ERR timeout is not an integer or out of range");
 }
 
 /* There are no replicas to wait for. */
 static enum verdict run_wait(struct resp_request *r)
 {
-	int64_t replicas, ms;
+	int64_t replicas, ms = 0;
+	enum kv_status status;
 
 	if (command_number(resp_next_word(r), &replicas) != KV_OK)
 		return resp_fail_number(r);
-	if (command_number(resp_next_word(r), &ms) != KV_OK)
-		return resp_fail(r, "ERR timeout is not an integer or out of range");
-	return ms < 0 ? resp_fail(r, "ERR timeout is negative") : reply_zero(r);
+	status = command_number(resp_next_word(r), &ms);
+	return status != KV_OK || ms < 0 ? fail_timeout(r, status) : reply_zero(r);
+}
+
+/*
+ * With sync = "always", the reply waits behind those of the client's changes, and they are on the disk then. Otherwise
+ * it says at once whether all changes are.
+ */
+static enum verdict run_waitaof(struct resp_request *r)
+{
+	int64_t local, replicas, ms = 0;
+	enum kv_status status;
+	struct engine_stats stats;
+
+	if (command_number(resp_next_word(r), &local) != KV_OK)
+		return resp_fail_number(r);
+	if (local < 0 || local > 1)
+		return resp_fail(r, "ERR value is out of range, value must between 0 and 1");
+	if (command_number(resp_next_word(r), &replicas) != KV_OK)
+		return resp_fail_number(r);
+	if (replicas < 0)
+		return resp_fail(r, "ERR value is out of range, must be positive");
+	status = command_number(resp_next_word(r), &ms);
+	if (status != KV_OK || ms < 0)
+		return fail_timeout(r, status);
+	r->kv->engine->ops->stats(r->kv->engine, &stats);
+	if (local == 1 && !stats.durable)
+		return resp_fail(r, "ERR WAITAOF cannot be used when numlocal is set but "
+				    "appendonly is disabled.");
+	resp_array(r->replies, 2);
+	resp_integer(r->replies, stats.durable && (r->kv->always || stats.uncommitted == 0));
+	resp_integer(r->replies, 0);
+	return VERDICT_CONTINUE;
 }
 
 /* --- times --- */
@@ -369,12 +469,16 @@ static const struct resp_command resp_commands[] = {
 	ROW("UNWATCH", resp_run_unwatch, "Watches no key any more."),
 	ROW_UNQUEUED("QUIT", resp_run_quit, "Closes the connection.", OPTIONS("[anything]")),
 	ROW_UNQUEUED("RESET", resp_run_reset, "Makes the connection as new."),
-	ROW("COMMAND", run_command, "About the commands.", OPTIONS("[COUNT | INFO | DOCS | LIST]")),
+	ROW("COMMAND", run_command, "About the commands.",
+	    OPTIONS("[COUNT | INFO | DOCS | GETKEYS | LIST]")),
 	ROW("INFO", resp_run_info, "About the server.", OPTIONS("[section...]")),
 	ROW("CONFIG", run_config, "About the configuration.", WITHIN),
 	ROW("TIME", run_time, "The time in seconds, and microseconds."),
 	ROW("LASTSAVE", run_lastsave, "When the store was started."),
 	ROW("WAIT", run_wait, "Replies 0: there are no replicas.", WORD("replicas"), WORD("ms")),
+	ROW("WAITAOF", run_waitaof,
+	    "Whether the changes are on the disk, and 0: there are no replicas.", WORD("numlocal"),
+	    WORD("replicas"), WORD("ms")),
 	ROW("CLUSTER", run_cluster, "There is no cluster.", WITHIN),
 	ROW("READONLY", run_cluster, "There is no cluster."),
 	ROW("READWRITE", run_cluster, "There is no cluster."),

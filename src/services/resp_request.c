@@ -99,17 +99,32 @@ enum verdict text_reply(struct resp_request *r, struct text *text)
 	return VERDICT_CONTINUE;
 }
 
+static enum verdict reply_help(struct resp_request *r, const struct resp_within *rows)
+{
+	size_t count = 0;
+
+	while (rows[count].text.name != NULL)
+		count++;
+	resp_help_begin(r->replies, r->command, count);
+	for (size_t i = 0; i < count; i++)
+		resp_help_row(r->replies, &rows[i].text);
+	resp_help_end(r->replies);
+	return VERDICT_CONTINUE;
+}
+
 enum verdict resp_run_within(struct resp_request *r, const struct resp_within *rows)
 {
 	struct slice name = resp_next_word(r);
 
-	for (; rows->name != NULL; rows++) {
-		if (!verb_is_word(name, rows->name))
+	for (const struct resp_within *row = rows; row->text.name != NULL; row++) {
+		if (!verb_is_word(name, row->text.name))
 			continue;
-		if (r->words < rows->least || r->words > rows->most)
-			return reply_wrong_count(r, rows->name);
-		return rows->run(r);
+		if (r->words < row->least || r->words > row->most)
+			return reply_wrong_count(r, row->text.name);
+		return row->run(r);
 	}
+	if (verb_is_word(name, "HELP"))
+		return r->words == 0 ? reply_help(r, rows) : reply_wrong_count(r, "HELP");
 	resp_errorf(r->replies, "ERR unknown subcommand '%.*s'. Try %s HELP.", resp_shown(name),
 	    name.bytes, r->command->name);
 	return VERDICT_CONTINUE;

@@ -44,9 +44,9 @@ enum verdict resp_fail_number(struct resp_request *request);
 /* Adds a key and its value. */
 void resp_pair(struct replies *replies, const char *key, const char *value);
 
-/* A command within a command; the last row has no name. */
+/* A command within a command; the last row has no name. HELP shows the rows. */
 struct resp_within {
-	const char *name;
+	struct subcommand text;
 	size_t least, most; /* words behind it */
 	enum verdict (*run)(struct resp_request *request);
 };

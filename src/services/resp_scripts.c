@@ -181,11 +181,14 @@ static enum verdict script_kill(struct resp_request *r)
 enum verdict resp_run_script(struct resp_request *r)
 {
 	static const struct resp_within rows[] = {
-		{ "LOAD", 1, 1, script_load },
-		{ "EXISTS", 1, SIZE_MAX, script_exists },
-		{ "FLUSH", 0, 1, script_flush },
-		{ "KILL", 0, 0, script_kill },
-		{ 0 },
+		{ { "LOAD", "script", "Loads a known script; the SHA-1 of its text." }, 1, 1,
+		    script_load },
+		{ { "EXISTS", "sha1...", "Which of the scripts are loaded." }, 1, SIZE_MAX,
+		    script_exists },
+		{ { "FLUSH", "[ASYNC | SYNC]", "Forgets the loaded scripts." }, 0, 1,
+		    script_flush },
+		{ { "KILL", "", "An error: no script runs." }, 0, 0, script_kill },
+		{ { 0 }, 0, 0, NULL },
 	};
 
 	return resp_run_within(r, rows);

@@ -7,6 +7,7 @@
 
 #include "kv/command.h"
 #include "kv/list.h"
+#include "kv/verb.h"
 #include "net/frame_resp.h"
 #include "net/replies.h"
 
@@ -199,6 +200,52 @@ static void refuse_unknown(struct replies *replies, const struct message *reques
 	    resp_shown(name), name.bytes, args);
 }
 
+void resp_help_begin(struct replies *replies, const struct command *command, size_t rows)
+{
+	resp_array(replies, 2 * rows + 3);
+	replies_add(replies, "+", 1);
+	replies_text(replies, command->name);
+	replies_text(replies, " <subcommand> [argument...]. Subcommands are:\r\n");
+}
+
+void resp_help_row(struct replies *replies, const struct subcommand *row)
+{
+	replies_add(replies, "+", 1);
+	replies_text(replies, row->name);
+	if (*row->usage != '\0')
+		replies_add(replies, " ", 1);
+	replies_text(replies, row->usage);
+	replies_text(replies, "\r\n+    ");
+	replies_text(replies, row->help);
+	replies_add(replies, "\r\n", 2);
+}
+
+void resp_help_end(struct replies *replies)
+{
+	resp_help_row(replies, &(struct subcommand){ "HELP", "", "This list." });
+}
+
+/* Whether a request that lacks a word, such as the key, is one for help. */
+static bool is_help(const struct call *call, const struct message *request, struct slice within)
+{
+	const char *at;
+
+	return call->status == KV_WRONG_ARGUMENTS && call->command->within != NULL &&
+	       resp_words(request, &at) == 2 && verb_is_word(within, "HELP");
+}
+
+static void add_help(struct replies *replies, const struct command *command)
+{
+	size_t rows = 0;
+
+	while (command->within[rows].name != NULL)
+		rows++;
+	resp_help_begin(replies, command, rows);
+	for (size_t i = 0; i < rows; i++)
+		resp_help_row(replies, &command->within[i]);
+	resp_help_end(replies);
+}
+
 void resp_refusal(struct replies *replies, const struct call *call, const struct message *request)
 {
 	char name[RESP_NAME_MAX];
@@ -217,6 +264,10 @@ void resp_refusal(struct replies *replies, const struct call *call, const struct
 		if (resp_words(request, &at) > 1 && call->command->flags & COMMAND_PARENT) {
 			resp_word(&at);
 			within = resp_word(&at);
+		}
+		if (is_help(call, request, within)) {
+			add_help(replies, call->command);
+			return;
 		}
 		resp_write_name(call->command, within, name);
 		resp_errorf(replies,

@@ -43,6 +43,11 @@ extern const char resp_words_failure[];
 /* Adds the reply to a request that is not run because of its status. */
 void resp_refusal(struct replies *replies, const struct call *call, const struct message *request);
 
+/* The reply to HELP: its head, for that many rows, each row, and its end. */
+void resp_help_begin(struct replies *replies, const struct command *command, size_t rows);
+void resp_help_row(struct replies *replies, const struct subcommand *row);
+void resp_help_end(struct replies *replies);
+
 /* Adds the error that a status is. */
 void resp_status_error(struct replies *replies, enum kv_status status);
 /* Adds an error with bytes of the client in it: "ERR unknown subcommand '%.*s'". */

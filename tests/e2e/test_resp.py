@@ -1,7 +1,10 @@
 """kv in RESP: its addresses, its limits, the lines beside it, and what rests on a disk."""
 
 import errno
+import re
+import select
 import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -368,3 +371,68 @@ def test_large_values_of_clients_that_do_not_read(echod, large):
         for _ in range(20):
             assert client.exactly(len(b"$16777216\r\n")) == b"$16777216\r\n"
             assert client.exactly((16 << 20) + 2) == bytes(16 << 20) + b"\r\n"
+
+
+def client_id(client):
+    return int(client.ask(b"CLIENT ID")[1:])
+
+
+def is_gone(client):
+    try:
+        return client.rest() == b""
+    except ConnectionError:
+        return True
+
+
+def test_client_kill(echod):
+    server = echod({"kv": {"listen": ["redis://127.0.0.1:0", SOCKET, LINES]}, "echo": {"listen": "tcp://127.0.0.1:0"}})
+    with ExitStack() as stack:
+        clients = [stack.enter_context(resp.connect(server, transport=kind)) for kind in ["redis", "redis", "redis", "redis+unix"]]
+        me, one, two, three = clients
+        lines = stack.enter_context(server.kv(transport="unix"))
+        for client in clients:
+            assert client.ask(b"PING") == b"+PONG\r\n"
+        address = re.search(rb" addr=(\S+)", one.ask(b"CLIENT INFO"))[1]
+        assert me.call("CLIENT", "KILL", address) == b"+OK\r\n" and is_gone(one)
+        assert me.call("CLIENT", "KILL", address) == b"-ERR No such client\r\n"
+        assert me.call("CLIENT", "KILL", "ID", client_id(two), "ADDR", address) == b":0\r\n"
+        assert me.call("CLIENT", "KILL", "ID", client_id(two), "TYPE", "normal") == b":1\r\n" and is_gone(two)
+        assert me.call("CLIENT", "KILL", "ID", client_id(me)) == b":0\r\n"
+        assert me.call("CLIENT", "KILL", "USER", "default") == b":1\r\n" and is_gone(three)
+        assert lines.ask(b"PING") == b"PONG"
+        me.send(b"".join(map(resp.split, [b"MULTI", b"CLIENT KILL SKIPME NO", b"SET a 1", b"EXEC", b"SET a 2"])))
+        assert me.rest() == b"+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:1\r\n+OK\r\n"
+        assert lines.ask(b"GET a") == b"1"
+
+
+def test_help_is_made_of_the_rows(client):
+    for name, subcommand in [(b"CLIENT", b"KILL"), (b"COMMAND", b"GETKEYS command"), (b"CONFIG", b"GET pattern..."),
+                             (b"OBJECT", b"ENCODING key"), (b"MEMORY", b"USAGE key [SAMPLES n]"), (b"SCRIPT", b"LOAD script")]:  # fmt: skip
+        reply = client.ask(name + b" HELP")
+        lines = reply.split(b"\r\n")
+        assert lines[0] == b"*%d" % (len(lines) - 2) and lines[1].startswith(b"+" + name + b" <subcommand>")
+        assert any(line.startswith(b"+" + subcommand) for line in lines) and lines[-3:-1] == [b"+HELP", b"+    This list."]
+        wrong = b"-ERR wrong number of arguments for '%s|help' command\r\n" % name.lower()
+        assert name in [b"OBJECT", b"MEMORY"] or client.ask(name + b" HELP x") == wrong
+    assert client.ask(b"OBJECT ENCODING") == b"-ERR wrong number of arguments for 'object|encoding' command\r\n"
+
+
+def test_waitaof_without_storage(client):
+    assert client.ask(b"WAITAOF 0 0 0") == b"*2\r\n:0\r\n:0\r\n"
+    assert client.ask(b"WAITAOF 1 0 0").startswith(b"-ERR WAITAOF cannot be used when numlocal is set")
+    for words, error in [(b"2 0 0", b"value is out of range, value must between 0 and 1"), (b"x 0 0", b"value is not an integer"),
+                         (b"0 -1 0", b"value is out of range, must be positive"), (b"0 0 -1", b"timeout is negative"),
+                         (b"0 0 x", b"timeout is not an integer or out of range")]:  # fmt: skip
+        assert client.ask(b"WAITAOF " + words).startswith(b"-ERR " + error)
+
+
+def test_waitaof_comes_behind_the_commit(echod, faults):
+    server = echod({"kv": {"listen": SOCKET, "storage": "$DIR/disk/store"}}, env=faults.env)
+    with resp.connect(server) as client:
+        with faults.wal.sync.held() as barrier:
+            client.send(resp.split(b"SET a 1") + resp.split(b"WAITAOF 1 0 0"))
+            barrier.wait_held()
+            with resp.connect(server) as other:
+                assert other.ask(b"PING") == b"+PONG\r\n"
+            assert select.select([client.sock], [], [], 0)[0] == []
+        assert client.reply() == b"+OK\r\n" and client.reply() == b"*2\r\n:1\r\n:0\r\n"
