@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import importlib.util
 import re
 from pathlib import Path
 
@@ -201,16 +202,16 @@ def test_the_lock_of_redis_py(server, redis_py):
         assert pipe.execute() == [True, 1]
 
 
-def installed_texts(name, pattern):
-    """The scripts that an installed library contains."""
-    path = Path("/usr/lib/python3/dist-packages") / name
-    if not path.exists():
-        pytest.skip(f"{path} is not installed")
-    return re.findall(pattern, path.read_bytes(), re.S)
+def installed_texts(package, path, pattern):
+    """The scripts that a file of an installed library contains."""
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        pytest.skip(f"{package} is not installed")
+    return re.findall(pattern, (Path(spec.origin).parent / path).read_bytes(), re.S)
 
 
 def test_incr_of_django_redis(client):
-    existing, any_key = installed_texts("django_redis/client/default.py", rb'lua = """(.*?)"""')
+    existing, any_key = installed_texts("django_redis", "client/default.py", rb'lua = """(.*?)"""')
     assert client.call("EVAL", existing, 1, "a", 5) == b"$-1\r\n"
     assert client.call("EVAL", any_key, 1, "a", 5) == b":5\r\n"
     assert client.call("EVAL", existing, 1, "a", -7) == b":-2\r\n"
@@ -219,7 +220,7 @@ def test_incr_of_django_redis(client):
 
 
 def test_the_fixed_window_of_limits(client):
-    (text,) = installed_texts("limits/resources/redis/lua_scripts/incr_expire.lua", rb"\A.*\Z")
+    (text,) = installed_texts("limits", "resources/redis/lua_scripts/incr_expire.lua", rb"\A.*\Z")
     assert client.call("EVAL", text, 1, "a", 100, 2) == b":2\r\n" and 0 < int(client.ask(b"TTL a")[1:]) <= 100
     assert client.ask(b"PERSIST a") == b":1\r\n"
     assert client.call("EVAL", text, 1, "a", 100, 2) == b":4\r\n" and client.ask(b"TTL a") == b":-1\r\n"
