@@ -65,6 +65,23 @@ static void pass_on(struct replies *replies, const void *bytes, size_t length)
 	}
 }
 
+int promises_append(struct promises *p, struct evbuffer *bytes)
+{
+	size_t length = evbuffer_get_length(bytes);
+
+	if (length > 0 && evbuffer_pullup(bytes, -1) == NULL)
+		return -1;
+	if (p->behind == NULL && (p->behind = evbuffer_new()) == NULL)
+		return -1;
+	/* A copy: short pieces would each keep a chunk of memory that can be many times their size. */
+	if (evbuffer_add(p->behind, evbuffer_pullup(bytes, -1), length) == -1)
+		return -1;
+	evbuffer_drain(bytes, length);
+	p->queue[p->end - 1].known += length;
+	p->unsent += length;
+	return 0;
+}
+
 void replies_flush(struct replies *replies)
 {
 	if (replies->length > 0)

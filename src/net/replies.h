@@ -72,6 +72,9 @@ void replies_flush(struct replies *replies);
 /* Makes the stream, which the promises belong to, one of the waiters until the promises are freed. */
 void promises_join(struct promises *promises, struct waiters *waiters, struct stream *stream);
 
+/* Moves the bytes behind the last promise and what is known behind it. 0, or -1 when out of memory. */
+int promises_append(struct promises *promises, struct evbuffer *bytes);
+
 /* Bytes of promises and of what is behind them. */
 size_t promises_unsent(const struct promises *promises);
 

@@ -489,9 +489,31 @@ void stream_send(struct stream *s, struct evbuffer *bytes, enum verdict verdict)
 	if (s->phase >= PHASE_CLOSING)
 		return;
 	s->active = clock_ms();
-	if (bytes != NULL && stream_move(bufferevent_get_output(s->channel.bev), bytes) == -1)
-		verdict = VERDICT_ABORT;
-	apply_verdict(s, verdict);
+	if (bytes == NULL) {
+		apply_verdict(s, verdict);
+	} else if (s->promises == NULL) {
+		if (stream_move(bufferevent_get_output(s->channel.bev), bytes) == -1)
+			verdict = VERDICT_ABORT;
+		apply_verdict(s, verdict);
+	} else {
+		if (promises_append(s->promises, bytes) == -1)
+			verdict = VERDICT_ABORT;
+		/* The output has a limit of its own. */
+		if (promises_unsent(s->promises) > OUTPUT_MAX + s->instance->max_word)
+			stream_end(s, CLOSE_SLOW_READER);
+		else
+			apply_verdict(s, verdict);
+	}
+}
+
+bool stream_is_open(const struct stream *s)
+{
+	return s->phase < PHASE_CLOSING;
+}
+
+void stream_end_slow_reader(struct stream *s)
+{
+	stream_end(s, CLOSE_SLOW_READER);
 }
 
 void stream_resume(struct stream *s)

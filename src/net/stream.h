@@ -66,10 +66,15 @@ void streams_recheck(struct instance *instance);
 void streams_resolve(struct instance *instance, uint64_t committed, uint64_t through);
 
 /*
- * For a service that speaks outside of its handlers: moves the bytes (NULL = none) behind the output and applies the
- * verdict, which may end the stream (and call the close handler) before this returns.
+ * For a service that speaks outside of its handlers: moves the bytes (NULL = none) behind the output, and behind replies
+ * that wait for a commit, and applies the verdict, which may end the stream (and call the close handler) before this
+ * returns.
  */
 void stream_send(struct stream *stream, struct evbuffer *bytes, enum verdict verdict);
+/* Whether it takes what stream_send() sends. */
+bool stream_is_open(const struct stream *stream);
+/* Ends it at once, because the service has too much for it that it does not read. */
+void stream_end_slow_reader(struct stream *stream);
 /*
  * Moves all bytes to the end of `to`. If it is not empty, a short piece is copied: otherwise each piece would keep a
  * chunk of memory that can be thousands of times its size. 0, or -1 when out of memory.

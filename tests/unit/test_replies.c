@@ -82,6 +82,37 @@ START_TEST(replies_keep_their_order)
 }
 END_TEST
 
+START_TEST(what_is_appended_keeps_its_place)
+{
+	struct evbuffer *bytes = evbuffer_new();
+
+	replies_promise(&replies, 1, "OK ");
+	promise_value(2, "value");
+	replies_text(&replies, "a ");
+	replies_flush(&replies);
+	for (size_t before = promises_unsent(promises), i = 1; i <= 2; i++) {
+		evbuffer_add(bytes, "pushed ", 7);
+		ck_assert_int_eq(promises_append(promises, bytes), 0);
+		ck_assert_uint_eq(evbuffer_get_length(bytes), 0);
+		ck_assert_uint_eq(promises_unsent(promises), before + i * 7);
+	}
+	replies_text(&replies, "b ");
+	promise_value(3, "last");
+	replies_flush(&replies);
+	evbuffer_add(bytes, "end ", 4);
+	ck_assert_int_eq(promises_append(promises, bytes), 0);
+	ck_assert_int_eq(promises_append(promises, bytes), 0);
+	resolve(1, 1);
+	expect_output("OK ");
+	resolve(1, 2);
+	expect_output("failed a pushed pushed b ");
+	resolve(3, 3);
+	expect_output("last end ");
+	ck_assert_ptr_null(promises);
+	evbuffer_free(bytes);
+}
+END_TEST
+
 START_TEST(a_failed_commit_replaces_its_replies_only)
 {
 	static const char ok[] = "OK ";
@@ -159,6 +190,7 @@ int main(void)
 	tcase_add_checked_fixture(order, setup, teardown);
 	tcase_add_test(order, known_replies_go_out);
 	tcase_add_test(order, replies_keep_their_order);
+	tcase_add_test(order, what_is_appended_keeps_its_place);
 	tcase_add_test(order, a_failed_commit_replaces_its_replies_only);
 	tcase_add_loop_test(order, an_empty_value_is_a_reply, 0, 2);
 	tcase_add_test(order, many);
