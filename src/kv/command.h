@@ -105,15 +105,16 @@ struct arg {
 };
 
 enum command_flags {
-	COMMAND_GROWS = 1,      /* may need memory; its arguments are checked against max_value */
-	COMMAND_LOCAL = 2,      /* the connection replies to it: it has no run() */
-	COMMAND_TERSE = 4,      /* lines call a wrong number of words an unknown command */
-	COMMAND_WRITES = 8,     /* may change keys; implied by COMMAND_GROWS */
-	COMMAND_LINES = 16,     /* clients of Redis do not have it */
-	COMMAND_PARENT = 32,    /* its first argument is the name of a command within it */
-	COMMAND_OLD_VALUE = 64, /* replies the value that it deletes or replaces */
-	COMMAND_UNQUEUED = 128, /* is run between MULTI and EXEC, too */
-	COMMAND_SCRIPT = 256,   /* stands for another one, see kv/script.h: it has no run() */
+	COMMAND_GROWS = 1,        /* may need memory; its arguments are checked against max_value */
+	COMMAND_LOCAL = 2,        /* the connection replies to it: it has no run() */
+	COMMAND_TERSE = 4,        /* lines call a wrong number of words an unknown command */
+	COMMAND_WRITES = 8,       /* may change keys; implied by COMMAND_GROWS */
+	COMMAND_LINES = 16,       /* clients of Redis do not have it */
+	COMMAND_PARENT = 32,      /* its first argument is the name of a command within it */
+	COMMAND_OLD_VALUE = 64,   /* replies the value that it deletes or replaces */
+	COMMAND_UNQUEUED = 128,   /* is run between MULTI and EXEC, too */
+	COMMAND_SCRIPT = 256,     /* stands for another one, see kv/script.h: it has no run() */
+	COMMAND_SUBSCRIBED = 512, /* is run for subscribers in RESP2, too */
 };
 
 /* What a protocol with types replies to a status that is no error. */
@@ -142,7 +143,8 @@ struct command {
 	enum command_reply reply;
 	const char *done; /* the line that replies to KV_OK with KV_NOTHING; NULL = "OK\n" */
 	const char *help;
-	const struct subcommand *within; /* of COMMAND_PARENT; the last row has no name */
+	const struct subcommand
+	    *within; /* of COMMAND_PARENT, if it is not local; the last row has no name */
 };
 
 /* The rows of lines, up to one without a name; a search finds the first ones fastest. */

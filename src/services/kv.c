@@ -22,6 +22,7 @@
 #include "services/kv_listing.h"
 #include "services/kv_resp.h"
 #include "services/kv_wording.h"
+#include "services/resp_pubsub.h"
 #include "services/service.h"
 
 #define PROGRESS_MS 1000
@@ -156,6 +157,7 @@ static void kv_free(struct kv *kv, bool tidies)
 	task_free(kv->progress);
 	if (kv->engine != NULL)
 		kv->engine->ops->free(kv->engine, tidies);
+	resp_pubsub_free(kv->pubsub);
 	free(kv->backup);
 	free(kv);
 }

@@ -18,6 +18,7 @@ struct engine;
 struct error;
 struct instance;
 struct listing;
+struct pubsub;
 struct replies;
 struct task;
 struct wording;
@@ -32,11 +33,13 @@ struct kv {
 	struct call_limits limits;
 	struct command_index redis; /* the commands of clients in RESP */
 	struct resp_scripts scripts;
-	int64_t max_memory; /* bytes, 0 = no limit */
-	bool always;        /* sync: replies wait for the disk */
-	bool evicts;        /* instead of refusing changes, when that is reached */
-	int64_t started;    /* ms */
-	uint64_t requests;  /* in RESP, since the start */
+	int64_t max_memory;    /* bytes, 0 = no limit */
+	bool always;           /* sync: replies wait for the disk */
+	bool evicts;           /* instead of refusing changes, when that is reached */
+	int64_t started;       /* ms */
+	uint64_t requests;     /* in RESP, since the start */
+	struct pubsub *pubsub; /* NULL = no client has subscribed yet */
+	size_t pubsub_cost;    /* of this run of requests, see resp_pubsub.c */
 	/* Called at the end of a backup; NULL = no caller waits for it: */
 	void (*backup_done)(void *arg, const struct error *error, const char *sentence);
 	void *backup_arg;

@@ -15,6 +15,8 @@
 #include "net/stream.h"
 #include "services/kv.h"
 #include "services/kv_listing.h"
+#include "services/resp_mailbox.h"
+#include "services/resp_pubsub.h"
 #include "services/resp_request.h"
 #include "services/resp_transaction.h"
 #include "services/resp_words.h"
@@ -62,20 +64,26 @@ static void read_request(const struct kv *kv, const struct message *request, str
 		pool->used += count;
 }
 
-static enum verdict run_local(struct stream *stream, struct resp_client *client,
-    const struct command *command, const struct message *message, struct replies *replies)
+static struct resp_request request_of(
+    struct stream *stream, struct resp_client *client, struct replies *replies)
 {
-	const struct resp_command *local = (const struct resp_command *)command;
-	struct resp_request request = {
+	return (struct resp_request){
 		.stream = stream,
 		.instance = stream_instance(stream),
 		.kv = stream_instance(stream)->state,
 		.client = client,
 		.replies = replies,
 		.version = client->is_resp3 ? RESP3 : RESP2,
-		.command = command,
 	};
+}
 
+static enum verdict run_local(struct stream *stream, struct resp_client *client,
+    const struct command *command, const struct message *message, struct replies *replies)
+{
+	const struct resp_command *local = (const struct resp_command *)command;
+	struct resp_request request = request_of(stream, client, replies);
+
+	request.command = command;
 	request.words = resp_words(message, &request.at);
 	resp_next_word(&request);
 	return local->run(&request);
@@ -108,18 +116,50 @@ static const struct call *resolve(struct kv *kv, const struct call *call, struct
 	return script;
 }
 
-/* Between MULTI and EXEC, requests are queued, and refused only for what can be seen without running them. */
+/* Whether the request is refused for what can be seen without running it: the other errors are those of its run. */
+static bool is_malformed(const struct call *call)
+{
+	return call->status == KV_UNKNOWN || call->status == KV_WRONG_ARGUMENTS ||
+	       call->status == KV_NO_MEMORY;
+}
+
+/* Between MULTI and EXEC, requests are queued. */
 static bool is_queued(struct resp_client *client, const struct call *call)
 {
-	switch (call->status) {
-	case KV_UNKNOWN:
-	case KV_WRONG_ARGUMENTS:
-	case KV_NO_MEMORY:
+	if (is_malformed(call)) {
 		resp_transaction_abort(client);
 		return false;
-	default:
-		return !(call->command->flags & COMMAND_UNQUEUED);
 	}
+	return !(call->command->flags & COMMAND_UNQUEUED);
+}
+
+/* In RESP2, the client could not tell replies from messages. */
+static bool is_out_of_context(const struct resp_client *client, const struct call *call)
+{
+	return client->mailbox != NULL && !client->is_resp3 && resp_is_subscribed(client) &&
+	       !is_malformed(call) && !(call->command->flags & COMMAND_SUBSCRIBED);
+}
+
+static enum verdict refuse_out_of_context(struct kv *kv, struct resp_client *client,
+    const struct command *command, const struct message *message, struct replies *replies)
+{
+	bool is_exec = command == command_index_find(&kv->redis, (struct slice){ "EXEC", 4 });
+	struct slice within = { "", 0 };
+	char name[RESP_NAME_MAX];
+	const char *at;
+
+	if (resp_words(message, &at) > 1 && command->flags & COMMAND_PARENT) {
+		resp_word(&at);
+		within = resp_word(&at);
+	}
+	resp_write_name(command, within, name);
+	if (is_exec)
+		resp_transaction_free(kv, client);
+	resp_errorf(replies,
+	    "%s Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET "
+	    "are allowed in this context",
+	    is_exec ? "EXECABORT Transaction discarded because of:" : "ERR", name);
+	return VERDICT_CONTINUE;
 }
 
 /* Runs a call, or queues it, or replies why not. */
@@ -128,6 +168,9 @@ static enum verdict serve(struct stream *stream, struct resp_client *client,
 {
 	struct call script;
 
+	if (is_out_of_context(client, call))
+		return refuse_out_of_context(
+		    stream_instance(stream)->state, client, call->command, message, replies);
 	if (client->queues && is_queued(client, call)) {
 		resp_transaction_queue(client, message, replies);
 		return VERDICT_CONTINUE;
@@ -158,8 +201,10 @@ enum verdict kv_resp_run(
 	read_request(kv, message, &pool, &request, &words);
 	kv->engine->ops->prepare(kv->engine, &request, 1);
 	call = resolve(kv, &request, &script);
-	if (call->status != KV_OK || call->command->flags & COMMAND_LOCAL) {
-		verdict = serve(stream, client, call, message, replies);
+	if (call->status != KV_OK) {
+		verdict = refuse(call, message, replies);
+	} else if (call->command->flags & COMMAND_LOCAL) {
+		verdict = run_local(stream, client, call->command, message, replies);
 	} else {
 		kv_submit(instance, call, &result);
 		if (result.commit > *commit)
@@ -198,9 +243,8 @@ static void sink_close(struct sink *sink)
 
 /* As serve() for a client that wants no reply, or not this one. */
 static enum verdict serve_silently(struct stream *stream, struct resp_client *client,
-    const struct call *call, const struct message *message, struct replies *replies)
+    const struct call *call, const struct message *message)
 {
-	bool silent = client->silent;
 	enum verdict verdict;
 	struct sink sink;
 
@@ -210,8 +254,6 @@ static enum verdict serve_silently(struct stream *stream, struct resp_client *cl
 	verdict = serve(stream, client, call, message, &sink.replies);
 	client->skips_listing = client->listing != NULL;
 	sink_close(&sink);
-	if (silent && !client->silent) /* by CLIENT REPLY ON, which gets its own */
-		replies_text(replies, "+OK\r\n");
 	return verdict;
 }
 
@@ -228,8 +270,11 @@ static enum verdict continue_listing(struct kv *kv, struct resp_client *client, 
 	} else {
 		return VERDICT_ABORT;
 	}
-	if (!run->unfinished)
+	if (!run->unfinished) {
 		client->skips_listing = false;
+		if (client->mailbox != NULL)
+			mailbox_empty(client->mailbox, run->replies);
+	}
 	return VERDICT_CONTINUE;
 }
 
@@ -246,17 +291,27 @@ static enum verdict kv_resp_messages(struct stream *stream, struct run *run)
 
 	if (client->listing != NULL)
 		return continue_listing(kv, client, run);
+	if (client->mailbox != NULL)
+		mailbox_empty(client->mailbox, replies);
+	client->replies = replies;
+	client->yields = false;
+	kv->pubsub_cost = 0;
+	if (client->continues) {
+		struct resp_request request = request_of(stream, client, replies);
+
+		resp_pubsub_continue(&request);
+	}
 	pool.used = 0;
 	for (size_t i = 0; i < run->count; i++)
 		read_request(kv, &run->messages[i], &pool, &calls[i], &words[i]);
 	kv->engine->ops->prepare(kv->engine, calls, run->count);
 	while (run->consumed < run->count && replies->unsent <= REPLIES_HIGH &&
-	       verdict == VERDICT_CONTINUE && client->listing == NULL) {
+	       verdict == VERDICT_CONTINUE && client->listing == NULL && !client->yields &&
+	       !client->continues) {
 		size_t n = run->consumed++;
 
 		if (client->silent || client->skips_next)
-			verdict =
-			    serve_silently(stream, client, &calls[n], &run->messages[n], replies);
+			verdict = serve_silently(stream, client, &calls[n], &run->messages[n]);
 		else
 			verdict = serve(stream, client, &calls[n], &run->messages[n], replies);
 		if (client->leaves && verdict == VERDICT_CONTINUE)
@@ -266,13 +321,16 @@ static enum verdict kv_resp_messages(struct stream *stream, struct run *run)
 	for (size_t i = 0; i < run->count; i++)
 		if (words[i] != NULL)
 			free(words[i]);
-	run->unfinished = client->listing != NULL;
+	client->replies = NULL;
+	run->unfinished = client->listing != NULL || client->yields || client->continues;
 	return verdict;
 }
 
 static bool kv_resp_busy(struct stream *stream)
 {
-	return ((const struct resp_client *)stream_state(stream))->listing != NULL;
+	const struct resp_client *client = stream_state(stream);
+
+	return client->listing != NULL || resp_is_subscribed(client);
 }
 
 static void kv_resp_close(struct stream *stream)
@@ -282,6 +340,7 @@ static void kv_resp_close(struct stream *stream)
 
 	kv_listing_free(kv, client->listing);
 	resp_transaction_free(kv, client);
+	resp_pubsub_leave(kv, client);
 	resp_names_free(client->names);
 }
 

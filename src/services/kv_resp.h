@@ -13,6 +13,7 @@
 #include "net/handlers.h"
 
 struct listing;
+struct mailbox;
 struct message;
 struct replies;
 struct resp_request;
@@ -29,8 +30,14 @@ struct resp_client {
 	struct listing *listing;         /* NULL = no reply is unfinished */
 	struct resp_names *names;        /* NULL = none is set */
 	struct transaction *transaction; /* NULL = it has queued nothing and watches no key */
+	struct mailbox *mailbox;         /* NULL = it has never subscribed */
+	struct replies *
+	    replies; /* during its turn: where its messages go; the current reply may go elsewhere */
 	bool is_resp3 : 1;
-	bool queues : 1; /* its requests, from MULTI to EXEC */
+	bool queues : 1;    /* its requests, from MULTI to EXEC */
+	bool executes : 1;  /* they run now, and their replies are gathered */
+	bool continues : 1; /* a command about its subscriptions, see resp_pubsub.h */
+	bool yields : 1;    /* its next request runs after the turns of the other clients */
 	/* CLIENT REPLY: */
 	bool silent : 1;        /* OFF */
 	bool skips_next : 1;    /* SKIP: the reply to the next command */

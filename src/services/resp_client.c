@@ -14,6 +14,7 @@
 #include "net/stream.h"
 #include "services/kv.h"
 #include "services/kv_resp.h"
+#include "services/resp_pubsub.h"
 #include "services/resp_request.h"
 #include "services/resp_transaction.h"
 #include "services/resp_words.h"
@@ -24,7 +25,11 @@
 
 enum verdict resp_run_ping(struct resp_request *r)
 {
-	if (r->words == 0)
+	if (r->version == RESP2 && resp_is_subscribed(r->client)) {
+		resp_array(r->replies, 2);
+		resp_text(r->replies, "pong");
+		resp_bulk(r->replies, resp_next_word(r));
+	} else if (r->words == 0)
 		resp_status(r->replies, "PONG");
 	else
 		resp_bulk(r->replies, resp_next_word(r));
@@ -34,6 +39,7 @@ enum verdict resp_run_ping(struct resp_request *r)
 enum verdict resp_run_quit(struct resp_request *r)
 {
 	resp_status(r->replies, "OK");
+	resp_pubsub_unsubscribe(r->kv, r->client);
 	return VERDICT_CLOSE;
 }
 
@@ -71,17 +77,25 @@ static bool set_name(struct resp_client *client, size_t offset, struct slice nam
 	return true;
 }
 
+/* Where the reply to a command goes that ends CLIENT REPLY OFF. */
+static struct replies *first_heard(const struct resp_request *r)
+{
+	return r->client->silent ? r->client->replies : r->replies;
+}
+
 #define BAD_NAME "ERR Client names cannot contain spaces, newlines or special characters."
 
 enum verdict resp_run_reset(struct resp_request *r)
 {
 	struct resp_client *client = r->client;
+	struct replies *replies = first_heard(r);
 
 	resp_names_free(client->names);
 	client->names = NULL;
 	resp_transaction_free(r->kv, client);
+	resp_pubsub_unsubscribe(r->kv, client);
 	client->is_resp3 = client->silent = client->skips_next = false;
-	resp_status(r->replies, "RESET");
+	resp_status(replies, "RESET");
 	return VERDICT_CONTINUE;
 }
 
@@ -249,6 +263,7 @@ static void describe_client(struct text *text, struct stream *stream)
 	static const struct resp_names unnamed = { NULL, NULL, NULL };
 	const struct resp_client *state = stream_state(stream);
 	const struct resp_names *names = state->names == NULL ? &unnamed : state->names;
+	struct pubsub_counts counts = resp_client_counts(state);
 	char peer[ADDRESS_TEXT_MAX], here[ADDRESS_TEXT_MAX];
 	int64_t now = clock_ms();
 	struct client client;
@@ -257,11 +272,12 @@ static void describe_client(struct text *text, struct stream *stream)
 	format_local(stream, here);
 	text_add(text,
 	    "id=%" PRIu64 " addr=%s laddr=%s name=%s age=%" PRId64 " idle=%" PRId64
-	    " flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 omem=%" PRIu64
+	    " flags=%c db=0 sub=%zu psub=%zu ssub=0 multi=-1 omem=%" PRIu64
 	    " user=default redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
 	    client.id, peer_format(&client.peer, peer, sizeof(peer)), here,
 	    names->name == NULL ? "" : names->name, (now - client.opened) / 1000,
-	    (now - client.active) / 1000, client.unsent, state->is_resp3 ? RESP3 : RESP2,
+	    (now - client.active) / 1000, resp_is_subscribed(state) ? 'P' : 'N', counts.channels,
+	    counts.patterns, client.unsent, state->is_resp3 ? RESP3 : RESP2,
 	    names->library == NULL ? "" : names->library,
 	    names->version == NULL ? "" : names->version);
 }
@@ -281,7 +297,7 @@ static bool is_listed(const struct resp_request *r, const struct stream *stream)
 	       stream_handlers(stream) == &kv_resp_handlers;
 }
 
-/* A type of clients that Redis has; here all are normal. */
+/* A type of clients that Redis has; here a client is normal, or it has subscribed. */
 static bool is_type(struct slice name)
 {
 	static const char *const types[] = { "NORMAL", "MASTER", "REPLICA", "SLAVE", "PUBSUB" };
@@ -298,18 +314,20 @@ static enum verdict client_list(struct resp_request *r)
 	struct client_iterator iterator;
 	struct text text = { 0 };
 	struct stream *stream;
-	bool all = true;
+	bool normal = true, subscribed = true;
 
 	if (r->words > 0) {
 		struct slice option = resp_next_word(r), type = resp_next_word(r);
 
 		if (!verb_is_word(option, "TYPE") || r->words > 0)
 			return resp_fail_syntax(r);
-		all = verb_is_word(type, "NORMAL");
+		normal = verb_is_word(type, "NORMAL");
+		subscribed = verb_is_word(type, "PUBSUB");
 	}
 	client_iterator_begin(&iterator, r->instance->loop);
-	while (all && !text.failed && (stream = client_iterator_next(&iterator)) != NULL)
-		if (is_listed(r, stream))
+	while (!text.failed && (stream = client_iterator_next(&iterator)) != NULL)
+		if (is_listed(r, stream) &&
+		    (resp_is_subscribed(stream_state(stream)) ? subscribed : normal))
 			describe_client(&text, stream);
 	client_iterator_end(&iterator);
 	return text_reply(r, &text);
@@ -319,7 +337,7 @@ static enum verdict client_list(struct resp_request *r)
 struct victims {
 	int64_t id; /* 0 = any */
 	struct slice peer, here;
-	bool by_peer, by_here, none, skips_me;
+	bool by_peer, by_here, no_normal, no_subscribed, skips_me;
 };
 
 /* A type or user that is wanted: true if it is known, or false with the error. */
@@ -350,7 +368,8 @@ static bool read_victims(struct resp_request *r, struct victims *victims)
 		victims->by_here = true;
 		victims->here = value;
 	} else if (has_value && verb_is_word(option, "TYPE")) {
-		victims->none |= !verb_is_word(value, "NORMAL");
+		victims->no_normal |= !verb_is_word(value, "NORMAL");
+		victims->no_subscribed |= !verb_is_word(value, "PUBSUB");
 		return check_known(r, is_type(value), "ERR Unknown client type", value);
 	} else if (has_value && verb_is_word(option, "USER")) {
 		return check_known(r, slice_is_equal(value, (struct slice){ "default", 7 }),
@@ -365,15 +384,17 @@ static bool read_victims(struct resp_request *r, struct victims *victims)
 	return true;
 }
 
-static bool is_victim(const struct victims *victims, const struct stream *stream)
+static bool is_victim(const struct victims *victims, struct stream *stream)
 {
+	bool is_subscribed = resp_is_subscribed(stream_state(stream));
 	char peer[ADDRESS_TEXT_MAX], here[ADDRESS_TEXT_MAX];
 	struct client client;
 
 	stream_describe(stream, &client);
 	peer_format(&client.peer, peer, sizeof(peer));
 	format_local(stream, here);
-	return !victims->none && (victims->id == 0 || (uint64_t)victims->id == client.id) &&
+	return !(is_subscribed ? victims->no_subscribed : victims->no_normal) &&
+	       (victims->id == 0 || (uint64_t)victims->id == client.id) &&
 	       (!victims->by_peer ||
 		   slice_is_equal(victims->peer, (struct slice){ peer, strlen(peer) })) &&
 	       (!victims->by_here ||
@@ -437,8 +458,8 @@ static enum verdict client_reply(struct resp_request *r)
 	} else if (verb_is_word(word, "SKIP")) {
 		r->client->skips_next = !r->client->silent;
 	} else if (verb_is_word(word, "ON")) {
+		resp_status(first_heard(r), "OK");
 		r->client->silent = false;
-		return resp_ok(r);
 	} else {
 		return resp_fail_syntax(r);
 	}

@@ -447,7 +447,11 @@ static enum verdict run_lastsave(struct resp_request *r)
 	{ { NAME(name_), .args = { __VA_ARGS__ }, .flags = COMMAND_LOCAL | (flags_),         \
 	    .help = (help_) }, (run_) }
 #define ROW(name, run, ...) ROW_FLAGS(name, 0, run, __VA_ARGS__)
+#define ROW_PARENT(name, run, ...) ROW_FLAGS(name, COMMAND_PARENT, run, __VA_ARGS__)
 #define ROW_UNQUEUED(name, run, ...) ROW_FLAGS(name, COMMAND_UNQUEUED, run, __VA_ARGS__)
+#define ROW_SUBSCRIBED(name, run, ...) ROW_FLAGS(name, COMMAND_SUBSCRIBED, run, __VA_ARGS__)
+#define ROW_ALWAYS(name, run, ...)                                                           \
+	ROW_FLAGS(name, COMMAND_UNQUEUED | COMMAND_SUBSCRIBED, run, __VA_ARGS__)
 #define ROW_SCRIPT(name_, flags_, help_, what)                                               \
 	{ .row = { NAME(name_),                                                              \
 	    .args = { WORD(what), WORD("numkeys"), OPTIONS("[key...] [argument...]") },      \
@@ -455,31 +459,43 @@ static enum verdict run_lastsave(struct resp_request *r)
 /* clang-format on */
 
 static const struct resp_command resp_commands[] = {
-	ROW("PING", resp_run_ping, "Replies PONG, or the message.", OPTIONAL_WORD("message")),
+	ROW_SUBSCRIBED(
+	    "PING", resp_run_ping, "Replies PONG, or the message.", OPTIONAL_WORD("message")),
 	ROW("HELLO", resp_run_hello, "Changes the version of the protocol; about the server.",
 	    OPTIONS("[2 | 3 [AUTH user password] [SETNAME name]]")),
 	ROW("AUTH", resp_run_auth, "Checks a password.", WORD("user"), OPTIONS("[password]")),
 	ROW("SELECT", resp_run_select, "Selects the database; there is only 0.", WORD("index")),
-	ROW("CLIENT", resp_run_client, "About this connection, and the others.", WITHIN),
+	ROW_PARENT("CLIENT", resp_run_client, "About this connection, and the others.", WITHIN),
 	ROW_UNQUEUED("MULTI", resp_run_multi, "Begins a transaction: requests are queued."),
 	ROW_UNQUEUED("EXEC", resp_run_exec, "Runs the queued requests, all in one commit."),
 	ROW_UNQUEUED("DISCARD", resp_run_discard, "Forgets the queued requests."),
 	ROW_UNQUEUED(
 	    "WATCH", resp_run_watch, "EXEC runs nothing if one of the keys has changed.", KEYS),
 	ROW("UNWATCH", resp_run_unwatch, "Watches no key any more."),
-	ROW_UNQUEUED("QUIT", resp_run_quit, "Closes the connection.", OPTIONS("[anything]")),
-	ROW_UNQUEUED("RESET", resp_run_reset, "Makes the connection as new."),
-	ROW("COMMAND", run_command, "About the commands.",
+	ROW_ALWAYS("QUIT", resp_run_quit, "Closes the connection.", OPTIONS("[anything]")),
+	ROW_ALWAYS("RESET", resp_run_reset, "Makes the connection as new."),
+	ROW_SUBSCRIBED(
+	    "SUBSCRIBE", resp_run_subscribe, "Subscribes to channels.", WORDS("channel")),
+	ROW_SUBSCRIBED("PSUBSCRIBE", resp_run_psubscribe,
+	    "Subscribes to the channels that match patterns.", WORDS("pattern")),
+	ROW_SUBSCRIBED("UNSUBSCRIBE", resp_run_unsubscribe,
+	    "Ends subscriptions to channels, or to all of them.", OPTIONS("[channel...]")),
+	ROW_SUBSCRIBED("PUNSUBSCRIBE", resp_run_punsubscribe,
+	    "Ends subscriptions to patterns, or to all of them.", OPTIONS("[pattern...]")),
+	ROW("PUBLISH", resp_run_publish, "Sends a message to the subscribers of a channel.",
+	    WORD("channel"), WORD("message")),
+	ROW_PARENT("PUBSUB", resp_run_pubsub, "About the channels and their subscribers.", WITHIN),
+	ROW_PARENT("COMMAND", run_command, "About the commands.",
 	    OPTIONS("[COUNT | INFO | DOCS | GETKEYS | LIST]")),
 	ROW("INFO", resp_run_info, "About the server.", OPTIONS("[section...]")),
-	ROW("CONFIG", run_config, "About the configuration.", WITHIN),
+	ROW_PARENT("CONFIG", run_config, "About the configuration.", WITHIN),
 	ROW("TIME", run_time, "The time in seconds, and microseconds."),
 	ROW("LASTSAVE", run_lastsave, "When the store was started."),
 	ROW("WAIT", run_wait, "Replies 0: there are no replicas.", WORD("replicas"), WORD("ms")),
 	ROW("WAITAOF", run_waitaof,
 	    "Whether the changes are on the disk, and 0: there are no replicas.", WORD("numlocal"),
 	    WORD("replicas"), WORD("ms")),
-	ROW("CLUSTER", run_cluster, "There is no cluster.", WITHIN),
+	ROW_PARENT("CLUSTER", run_cluster, "There is no cluster.", WITHIN),
 	ROW("READONLY", run_cluster, "There is no cluster."),
 	ROW("READWRITE", run_cluster, "There is no cluster."),
 	ROW("ASKING", run_cluster, "There is no cluster."),
@@ -487,11 +503,11 @@ static const struct resp_command resp_commands[] = {
 	ROW_SCRIPT("EVALSHA", COMMAND_WRITES, "The same, by the digest of its text.", "sha1"),
 	ROW_SCRIPT("EVAL_RO", 0, "EVAL of a script that changes nothing.", "script"),
 	ROW_SCRIPT("EVALSHA_RO", 0, "EVALSHA of a script that changes nothing.", "sha1"),
-	ROW("SCRIPT", resp_run_script, "About the known scripts that are loaded.", WITHIN),
-	ROW("MODULE", run_module, "There are no modules.", WITHIN),
-	ROW("ACL", run_acl, "The user.", WITHIN),
-	ROW("LATENCY", run_latency, "There are no events.", WITHIN),
-	ROW("SLOWLOG", run_slowlog, "There are no entries.", WITHIN),
+	ROW_PARENT("SCRIPT", resp_run_script, "About the known scripts that are loaded.", WITHIN),
+	ROW_PARENT("MODULE", run_module, "There are no modules.", WITHIN),
+	ROW_PARENT("ACL", run_acl, "The user.", WITHIN),
+	ROW_PARENT("LATENCY", run_latency, "There are no events.", WITHIN),
+	ROW_PARENT("SLOWLOG", run_slowlog, "There are no entries.", WITHIN),
 };
 
 void resp_commands_add(struct command_index *index)

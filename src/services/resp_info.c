@@ -16,6 +16,7 @@
 #include "net/listener.h"
 #include "net/settings.h"
 #include "services/kv.h"
+#include "services/resp_pubsub.h"
 #include "services/resp_request.h"
 
 static unsigned tcp_port(const struct instance *instance)
@@ -94,6 +95,7 @@ static void info_persistence(struct resp_request *r, struct text *text)
 
 static void info_stats(struct resp_request *r, struct text *text)
 {
+	struct pubsub_counts counts = resp_pubsub_counts(r->kv->pubsub);
 	const struct counters *c = &r->instance->counters;
 	struct engine_stats stats;
 
@@ -102,9 +104,9 @@ static void info_stats(struct resp_request *r, struct text *text)
 	    "# Stats\r\ntotal_connections_received:%" PRIu64 "\r\ntotal_commands_processed:%" PRIu64
 	    "\r\ntotal_net_input_bytes:%" PRIu64 "\r\ntotal_net_output_bytes:%" PRIu64
 	    "\r\nrejected_connections:%" PRIu64 "\r\nevicted_keys:%" PRIu64
-	    "\r\npubsub_channels:0\r\n",
+	    "\r\npubsub_channels:%zu\r\npubsub_patterns:%zu\r\n",
 	    c->accepted, r->kv->requests, c->bytes_in, c->bytes_out, c->closed[CLOSE_LIMIT],
-	    stats.evictions);
+	    stats.evictions, counts.channels, counts.patterns);
 }
 
 static void info_replication(struct resp_request *r, struct text *text)

@@ -84,6 +84,16 @@ enum verdict resp_run_exec(struct resp_request *request);
 enum verdict resp_run_discard(struct resp_request *request);
 enum verdict resp_run_watch(struct resp_request *request);
 enum verdict resp_run_unwatch(struct resp_request *request);
+
+/* --- resp_pubsub.c --- */
+
+enum verdict resp_run_subscribe(struct resp_request *request);
+enum verdict resp_run_psubscribe(struct resp_request *request);
+enum verdict resp_run_unsubscribe(struct resp_request *request);
+enum verdict resp_run_punsubscribe(struct resp_request *request);
+enum verdict resp_run_publish(struct resp_request *request);
+enum verdict resp_run_pubsub(struct resp_request *request);
+
 /* What Redis calls maxmemory-policy. */
 const char *resp_memory_policy(const struct kv *kv);
 

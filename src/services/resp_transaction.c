@@ -229,9 +229,16 @@ static enum verdict run_transaction(struct resp_request *r, struct transaction *
 	if (out == NULL)
 		return resp_fail_status(r, KV_NO_MEMORY);
 	replies_begin(&gathered, out, &promises);
+	/* Messages that the client publishes to itself are between the replies, unless it wants no replies. */
+	if (r->replies == r->client->replies)
+		r->client->replies = &gathered;
 	engine->ops->transact(engine, true);
+	r->client->executes = true;
 	commit = run_queue(r, transaction, &gathered, &verdict);
+	r->client->executes = false;
 	engine->ops->transact(engine, false);
+	if (r->client->replies == &gathered)
+		r->client->replies = r->replies;
 	replies_flush(&gathered);
 	send_gathered(out, commit, r->replies);
 	r->replies->lost |= gathered.lost;

@@ -141,6 +141,11 @@ void resp_set(struct replies *replies, int version, size_t items)
 	add_head(replies, version == RESP3 ? '~' : '*', (int64_t)items);
 }
 
+void resp_push(struct replies *replies, int version, size_t items)
+{
+	add_head(replies, version == RESP3 ? '>' : '*', (int64_t)items);
+}
+
 void resp_verbatim(struct replies *replies, int version, struct slice text)
 {
 	if (version != RESP3) {

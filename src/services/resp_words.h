@@ -1,6 +1,6 @@
 /*
  * Replies in RESP. Version 3 has types that version 2 lacks; there, null is a bulk string without bytes, a map an array
- * of its keys and values, a set an array.
+ * of its keys and values, a set and a push an array.
  */
 #ifndef ECHOD_SERVICES_RESP_WORDS_H
 #define ECHOD_SERVICES_RESP_WORDS_H
@@ -30,6 +30,7 @@ void resp_null_array(struct replies *replies, int version);
 void resp_array(struct replies *replies, size_t items);
 void resp_map(struct replies *replies, int version, size_t pairs);
 void resp_set(struct replies *replies, int version, size_t items);
+void resp_push(struct replies *replies, int version, size_t items);
 /* A text for people. */
 void resp_verbatim(struct replies *replies, int version, struct slice text);
 

@@ -21,10 +21,10 @@ class Client(harness.Stream):
         """One reply, with all that it consists of."""
         head = self.line()
         kind, rest = head[:1], head[1:-2]
-        assert head.endswith(b"\r\n") and kind in b"+-:$*_%~=,#(", head
+        assert head.endswith(b"\r\n") and kind in b"+-:$*_%~>=,#(", head
         if kind in b"$=" and rest != b"-1":
             return head + self.exactly(int(rest) + 2)
-        if kind in b"*~%" and rest != b"-1":
+        if kind in b"*~%>" and rest != b"-1":
             items = int(rest) * (2 if kind == b"%" else 1)
             return head + b"".join(self.reply() for _ in range(items))
         return head

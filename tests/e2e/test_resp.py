@@ -251,7 +251,7 @@ def test_commands_of_newer_versions(client):
 
 
 def test_what_is_not_there_yet(client):
-    for line in [b"SUBSCRIBE a", b"PUBLISH a b", b"LPUSH a 1"]:
+    for line in [b"SSUBSCRIBE a", b"SPUBLISH a b", b"LPUSH a 1"]:
         assert client.ask(line).startswith(b"-ERR unknown command '%s', " % line.split()[0])
     assert client.call("PING") == b"+PONG\r\n"
 
