@@ -488,6 +488,17 @@ def test_client_list_and_info(client, subscriber):
     assert b"\r\npubsub_channels:0\r\npubsub_patterns:0\r\n" in client.ask(b"INFO stats")
 
 
+def test_client_kill(server, client, subscriber):
+    subscribe(subscriber, b"x")
+    with resp.connect(server) as other:
+        assert other.ask(b"PING") == b"+PONG\r\n"
+        assert client.ask(b"CLIENT KILL TYPE PUBSUB") == b":1\r\n" and subscriber.rest() == b""
+        assert client.ask(b"PUBLISH x 1") == b":0\r\n" and client.ask(b"PUBSUB CHANNELS") == b"*0\r\n"
+        subscribe(other, b"x")
+        assert client.ask(b"CLIENT KILL TYPE NORMAL") == b":0\r\n"
+        assert client.ask(b"PUBLISH x 2") == b":1\r\n" and other.reply() == message(other, b"x", b"2")
+
+
 def test_instances_are_separate_and_a_reload_ends_nothing(echod):
     services = {"kv": {"listen": SOCKET}, "two": {"type": "kv", "listen": "redis+unix://$DIR/two"}}
     server = echod(services)
