@@ -109,8 +109,8 @@ void stream_kill(struct stream *stream);
  */
 struct client_iterator {
 	LIST_ENTRY(client_iterator) entry; /* in loop->iterators */
-	struct instance *instance;
-	struct stream *next; /* of the instance */
+	struct instance *instance;         /* NULL = there are no others behind it */
+	struct stream *next;               /* of the instance */
 };
 
 void client_iterator_begin(struct client_iterator *iterator, struct loop *loop);

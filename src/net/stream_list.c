@@ -17,28 +17,75 @@
 
 #define LIMIT_KEY_MAX 192
 
-void streams_drain(struct instance *instance, enum close_reason reason)
-{
-	struct stream *s, *next;
+/* --- an iterator --- */
 
-	for (s = TAILQ_FIRST(&instance->streams); s != NULL; s = next) {
-		next = TAILQ_NEXT(s, entry);
+static void iterate_over(struct client_iterator *iterator, struct instance *instance)
+{
+	iterator->instance = instance;
+	iterator->next = instance == NULL ? NULL : TAILQ_FIRST(&instance->streams);
+}
+
+void client_iterator_begin(struct client_iterator *iterator, struct loop *loop)
+{
+	iterate_over(iterator, TAILQ_FIRST(&loop->instances));
+	LIST_INSERT_HEAD(&loop->iterators, iterator, entry);
+}
+
+struct stream *client_iterator_next(struct client_iterator *iterator)
+{
+	struct stream *stream;
+
+	while (iterator->next == NULL && iterator->instance != NULL)
+		iterate_over(iterator, TAILQ_NEXT(iterator->instance, entry));
+	stream = iterator->next;
+	if (stream != NULL)
+		iterator->next = TAILQ_NEXT(stream, entry);
+	return stream;
+}
+
+void client_iterator_end(struct client_iterator *iterator)
+{
+	LIST_REMOVE(iterator, entry);
+}
+
+void client_iterators_pass_instance(struct loop *loop, const struct instance *instance)
+{
+	struct client_iterator *iterator;
+
+	LIST_FOREACH (iterator, &loop->iterators, entry)
+		if (iterator->instance == instance)
+			iterate_over(iterator, TAILQ_NEXT(iterator->instance, entry));
+}
+
+/* --- all of an instance --- */
+
+/* Those of a listener; NULL = all. A request that is answered may end other clients. */
+static void drain_streams(
+    struct instance *instance, const struct listener *listener, enum close_reason reason)
+{
+	struct client_iterator iterator = { .next = TAILQ_FIRST(&instance->streams) };
+	struct stream *s;
+
+	LIST_INSERT_HEAD(&instance->loop->iterators, &iterator, entry);
+	while ((s = client_iterator_next(&iterator)) != NULL) {
+		if (listener != NULL && s->listener != listener)
+			continue;
+		if (listener != NULL)
+			s->listener = NULL;
 		stream_drain(s, reason);
 	}
+	client_iterator_end(&iterator);
+}
+
+void streams_drain(struct instance *instance, enum close_reason reason)
+{
+	drain_streams(instance, NULL, reason);
 }
 
 void streams_leave(
     struct instance *instance, const struct listener *listener, enum close_reason reason)
 {
-	struct stream *s, *next;
-
-	for (s = TAILQ_FIRST(&instance->streams); s != NULL; s = next) {
-		next = TAILQ_NEXT(s, entry);
-		if (s->listener != listener)
-			continue;
-		s->listener = NULL;
-		stream_drain(s, reason);
-	}
+	drain_streams(instance, listener, reason);
 }
 
 void streams_move(struct instance *instance, const struct listener *from, struct listener *to)
@@ -111,46 +158,6 @@ struct stream *stream_find(const struct loop *loop, uint64_t id)
 			if (s->id == id)
 				return s;
 	return NULL;
-}
-
-/* --- an iterator --- */
-
-static void iterate_over(struct client_iterator *iterator, struct instance *instance)
-{
-	iterator->instance = instance;
-	iterator->next = instance == NULL ? NULL : TAILQ_FIRST(&instance->streams);
-}
-
-void client_iterator_begin(struct client_iterator *iterator, struct loop *loop)
-{
-	iterate_over(iterator, TAILQ_FIRST(&loop->instances));
-	LIST_INSERT_HEAD(&loop->iterators, iterator, entry);
-}
-
-struct stream *client_iterator_next(struct client_iterator *iterator)
-{
-	struct stream *stream;
-
-	while (iterator->next == NULL && iterator->instance != NULL)
-		iterate_over(iterator, TAILQ_NEXT(iterator->instance, entry));
-	stream = iterator->next;
-	if (stream != NULL)
-		iterator->next = TAILQ_NEXT(stream, entry);
-	return stream;
-}
-
-void client_iterator_end(struct client_iterator *iterator)
-{
-	LIST_REMOVE(iterator, entry);
-}
-
-void client_iterators_pass_instance(struct loop *loop, const struct instance *instance)
-{
-	struct client_iterator *iterator;
-
-	LIST_FOREACH (iterator, &loop->iterators, entry)
-		if (iterator->instance == instance)
-			iterate_over(iterator, TAILQ_NEXT(iterator->instance, entry));
 }
 
 /* --- one of them, and its end --- */

@@ -3,6 +3,7 @@
 import errno
 import re
 import select
+import signal
 import socket
 from contextlib import ExitStack
 
@@ -382,6 +383,24 @@ def is_gone(client):
         return client.rest() == b""
     except ConnectionError:
         return True
+
+
+@pytest.mark.parametrize("end", ["stop", "reload"])
+def test_clients_that_kill_each_other_while_they_are_drained(echod, end):
+    server = echod({"kv": {"listen": SOCKET}, "echo": {"listen": "unix://$DIR/echo"}})
+    with ExitStack() as stack:
+        clients = [stack.enter_context(resp.connect(server)) for _ in range(40)]
+        for client in clients:
+            assert client.call("PING") == b"+PONG\r\n"
+        with server.stopped(0):
+            for client in clients:
+                client.send(resp.split(b"CLIENT KILL TYPE normal SKIPME yes"))
+            if end == "stop":
+                server.send_signal(signal.SIGTERM)
+            else:
+                server.configure({"echo": {"listen": "unix://$DIR/echo"}})
+                server.send_signal(signal.SIGHUP)
+        assert sum(not is_gone(client) for client in clients) == 1  # the first one has got its reply
 
 
 def test_client_kill(echod):
