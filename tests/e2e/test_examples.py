@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 import harness
+import resp
 from harness import DEADLINE, run_echod, wait_until
 from test_echoctl import find_echoctl
 
@@ -34,6 +35,8 @@ def unescape(block):
 def kind(block):
     if re.match(r"\w+ = \{", block):
         return "config"
+    if "redis.call" in block:
+        return "scripts"
     return "other" if NOT_HERE.match(block) else "commands"
 
 
@@ -50,6 +53,15 @@ def test_configuration_is_taken(write, block):
         write("test.d/drop-in.conf", block)
     result = run_echod("-c", config, "-t")
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("block", parameters("scripts"))
+def test_scripts_are_known(echod, block):
+    with resp.connect(echod({"kv": {"listen": "redis+unix://$DIR/kv"}})) as client:
+        for script in block.split("\n\n"):
+            assert client.call("SET", "lock", "token") == b"+OK\r\n"
+            assert client.call("EVAL", script, 1, "lock", "another", 1000) == b":0\r\n"
+            assert client.call("EVAL", script, 1, "lock", "token", 1000) == b":1\r\n"
 
 
 class Shipped:
