@@ -368,7 +368,8 @@ def test_large_values_of_clients_that_do_not_read(echod, large):
         client.send_some(resp.request("GET", "a") * 20)
         with resp.connect(server) as other:
             assert other.call("PING") == b"+PONG\r\n"
-        assert server.memory() < before + (40 << 20)
+        if not server.has_sanitizer():  # it keeps what was freed
+            assert server.memory() < before + (40 << 20)
         for _ in range(20):
             assert client.exactly(len(b"$16777216\r\n")) == b"$16777216\r\n"
             assert client.exactly((16 << 20) + 2) == bytes(16 << 20) + b"\r\n"

@@ -118,6 +118,8 @@ def test_a_change_by_lines_counts(server, client, change):
 
 
 def test_a_client_that_leaves_watches_no_more(server, client):
+    if server.has_sanitizer():
+        pytest.skip("the sanitizer keeps what was freed")
     before = None
     for _ in range(20):
         with resp.connect(server) as other:
