@@ -1,4 +1,4 @@
-/* The escapes of C: \n, \xHH and the like, of one byte. */
+/* Escape sequences of C that stand for one byte: \n, \xHH and the like. */
 #ifndef ECHOD_CORE_ESCAPE_H
 #define ECHOD_CORE_ESCAPE_H
 

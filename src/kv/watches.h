@@ -1,6 +1,6 @@
 /*
- * The keys that transactions watch: one of them counts its changes as long as somebody watches it. Whether it has changed
- * is what the count says; nobody is called.
+ * The keys that transactions watch. Each counts its changes as long as a client watches it; EXEC compares the count with
+ * that of WATCH.
  */
 #ifndef ECHOD_KV_WATCHES_H
 #define ECHOD_KV_WATCHES_H
