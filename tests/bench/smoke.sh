@@ -11,7 +11,7 @@ trap 'kill $daemon 2>/dev/null; wait $daemon 2>/dev/null; rm -rf "$directory"' E
 cat >"$directory/echod.conf" <<END
 services = {
   echo = { listen = [ "tcp://127.0.0.1:0", "unix://$directory/echo.sock" ]; };
-  kv = { listen = "tcp://127.0.0.1:0"; };
+  kv = { listen = [ "tcp://127.0.0.1:0", "redis://127.0.0.1:0" ]; };
   time = { listen = "udp://127.0.0.1:0"; };
 };
 END
@@ -24,7 +24,7 @@ address() {
 }
 
 for _ in $(seq 100); do
-	[ "$(grep -c 'listening on' "$log")" -eq 4 ] && break
+	[ "$(grep -c 'listening on' "$log")" -eq 5 ] && break
 	sleep 0.05
 done
 
@@ -46,11 +46,13 @@ expect_answers() {
 	echo "# $figures"
 }
 
-echo "1..6"
+echo "1..8"
 expect_answers "echo over TCP" "$(address echo tcp)" -c 20 -t 0.3 -w 0.05
 expect_answers "echo of 64 KiB over TCP" "$(address echo tcp)" -c 4 -s 65536 -t 0.3 -w 0.05
 expect_answers "echo over a Unix socket" "$(address echo unix)" -c 20 -f 16 -t 0.3 -w 0.05
 expect_answers "kv: SET" "$(address kv tcp)" -m kv-set -k 5000 -o -n 5000 -c 4 -f 16
 expect_answers "kv: GET" "$(address kv tcp)" -m kv-get -k 5000 -c 20 -f 16 -t 0.3 -w 0.05
+expect_answers "kv: SET by RESP" "$(address kv redis)" -m redis-set -k 5000 -o -n 5000 -c 4 -f 16
+expect_answers "kv: GET by RESP" "$(address kv redis)" -m redis-get -k 5000 -c 20 -f 16 -t 0.3 -w 0.05
 expect_answers "time over UDP" "$(address time udp)" -m time -c 1 -f 8 -t 0.3 -w 0.05
 exit $status
