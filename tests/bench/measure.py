@@ -1,6 +1,8 @@
 """What is measured: the list of works, each with its target, and how each is done."""
 
+import csv
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -18,6 +20,8 @@ MANY_CLIENTS = 9_000
 GROWING_KEYS = 10_000_000
 STARTS = 11
 QUIET_AFTER = 30  # seconds, at most
+STORES = ("Redis", "Valkey", "memcached")  # kv's peers
+REDIS_BENCHMARK = ("redis-benchmark", "--csv", "-c", "50", "-d", str(VALUE), "-r", str(KEYS))
 
 
 class Bench:
@@ -105,6 +109,7 @@ class SpeedRow:
     title: str
     target: float
     figures: dict = field(default_factory=dict)  # by server: a list of figures, one per round
+    tail = ("p99.9", "p999_us")  # the percentile that is shown: its name, its figure
 
     def median(self, name, figure):
         return median(f[figure] for f in self.figures[name])
@@ -122,10 +127,14 @@ class SpeedRow:
         return min(self.peers(), key=lambda peer: self.ratio("cpu_us", peer))
 
     def summary(self):
-        peer = self.best_peer()
+        peer, (tail, figure) = self.best_peer(), self.tail
         return (f"CPU {self.ratio('cpu_us', peer):.2f} of {peer} (target {self.target}), "
                 f"throughput {self.ratio('rate', peer, inverse=True):.2f}, "
-                f"p99.9 {self.ratio('p999_us', peer, inverse=True):.2f}")
+                f"{tail} {self.ratio(figure, peer, inverse=True):.2f}")
+
+
+class RedisBenchmarkRow(SpeedRow):
+    tail = ("p99", "p99_us")
 
 
 class DurableRow(SpeedRow):
@@ -158,29 +167,54 @@ class AmountRow:
 @dataclass
 class Speed:
     name: str
-    title: str
-    target: float
+    own: dict  # by the name of one of our servers: (title, target) of its row
     service: str
     peers: tuple
     options: object  # a text, or a function of the server
+    row = SpeedRow
 
     def measure(self, bench):
-        servers = bench.get(["echod", *self.peers])
-        if len(servers) < 2:
-            return None
-        row = SpeedRow(self.title, self.target, {server.name: [] for server in servers})
+        """All in the same turns; a row for each of our own."""
+        servers = bench.get([*self.own, *self.peers])
+        figures = {server.name: [] for server in servers}
+        peers = {name: figures[name] for name in self.peers if name in figures}
+        if not peers:
+            return []
         for _ in range(bench.rounds):
             for server in servers:
-                options = self.options_for(bench, server)
-                figures = bench.run_load(server, self.service, options)
-                row.figures[server.name].append(figures)
-        return row
+                figures[server.name].append(self.run(bench, server))
+        return [self.row(title, target, {"echod": figures[name], **peers})
+                for name, (title, target) in self.own.items()]
 
-    def options_for(self, bench, server):
+    def run(self, bench, server):
         if self.service == "kv":
             bench.fill(server)
         options = self.options(server) if callable(self.options) else self.options
-        return f"{options} -t {bench.seconds}"
+        return bench.run_load(server, self.service, f"{options} -t {bench.seconds}")
+
+
+class RedisBenchmark(Speed):
+    """The load of redis-benchmark instead of ours; its options are a verb and -P."""
+
+    row = RedisBenchmarkRow
+
+    def run(self, bench, server):
+        verb, window = self.options
+        requests = int(bench.seconds * 50_000) * window
+        command = [*REDIS_BENCHMARK, "-t", verb, "-P", str(window), "-n", str(requests),
+                   "-p", server.addresses["kv"].rsplit(":", 1)[1]]
+        before = cpu_ns(server)
+        with on_cpu(LOAD_CPU):
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        used = cpu_ns(server) - before
+        figures = next(csv.DictReader(done.stdout.splitlines()))
+        return {"cpu_us": used / 1000 / requests, "rate": float(figures["rps"]),
+                "p99_us": float(figures["p99_latency_ms"]) * 1000}
+
+
+def cpu_ns(server):
+    """CPU time of all its threads, by the clock of clock_getcpuclockid(3), which Python lacks."""
+    return time.clock_gettime_ns(~server.process.pid << 3 | 2)
 
 
 @dataclass
@@ -196,7 +230,7 @@ class Durable:
     def measure(self, bench):
         servers = bench.get(self.stores.values())
         if len(servers) < 2:
-            return None
+            return []
         row = DurableRow(self.title, self.target, {role: [] for role in self.stores})
         for _ in range(bench.rounds):
             for role, server in zip(self.stores, servers):
@@ -205,7 +239,7 @@ class Durable:
                 options = (f"-m {server.dialect}-set -k {KEYS} -s {VALUE} {self.options} "
                            f"-t {bench.seconds}")
                 row.figures[role].append(bench.run_load(server, "kv", options))
-        return row
+        return [row]
 
 
 @dataclass
@@ -215,13 +249,13 @@ class Amount:
     unit: str
     target: float
     measure_one: object  # a function of the bench and the name of a server, to the amount
-    stores: dict = field(default_factory=lambda: {
-        "echod": "echod", "Redis": "Redis", "memcached": "memcached"})  # name by role
+    stores: dict = field(  # name by role
+        default_factory=lambda: {name: name for name in ("echod", *STORES)})
 
     def measure(self, bench):
         amounts = {role: self.measure_one(bench, name) for role, name in self.stores.items()
                    if name in bench.servers}
-        return AmountRow(self.title, self.unit, self.target, amounts) if amounts else None
+        return [AmountRow(self.title, self.unit, self.target, amounts)] if amounts else []
 
 
 def bytes_per_key(bench, name):
@@ -300,20 +334,34 @@ def longest_get(bench, name, figure):
 
 
 def kv_works():
-    targets = {1: 1.1, 16: 2.5, 100: 4.0}
+    targets = {1: (1.1, 1.1), 16: (2.5, 2.0), 100: (4.0, 3.0)}  # by lines and by RESP
     for verb in ("get", "set"):
-        for window, target in targets.items():
+        for window, (lines, resp) in targets.items():
             yield Speed(
                 f"kv-{verb}-{window}",
-                f"kv {verb.upper()}, {window} in flight",
-                target, "kv", ("Redis", "memcached"),
+                {"echod": (f"kv {verb.upper()}, {window} in flight", lines),
+                 "echod by RESP": (f"kv {verb.upper()} by RESP, {window} in flight", resp)},
+                "kv", STORES,
                 lambda server, verb=verb, window=window:
                     f"-m {server.dialect}-{verb} -k {KEYS} -s {VALUE} -c 50 -f {window}",
             )
 
 
+def redis_benchmark_works():
+    """All have one name, and SETs come first, so that GETs find the keys."""
+    if shutil.which(REDIS_BENCHMARK[0]) is None:
+        print(f"skipped: {REDIS_BENCHMARK[0]} is not installed")
+        return
+    for verb in ("set", "get"):
+        for window, target in {1: 1.1, 16: 2.0}.items():
+            yield RedisBenchmark(
+                "redis-benchmark", {"echod by RESP": (f"{verb.upper()}, -P {window}", target)},
+                "kv", ("Redis", "Valkey"), (verb, window))
+
+
 def echo_work(name, title, target, options):
-    return Speed(f"echo-{name}", f"echo {title}", target, "echo", ("bare_echo",), options)
+    return Speed(f"echo-{name}", {"echod": (f"echo {title}", target)}, "echo", ("bare_echo",),
+                 options)
 
 
 def durable_works():
@@ -335,7 +383,8 @@ def works(stall):
     yield echo_work("pipeline", "64 B, 16 in flight", 0.90, "-c 50 -f 16")
     yield echo_work("64k", "64 KiB, 8 connections", 0.85, "-c 8 -s 65536")
     yield from kv_works()
-    yield Speed("udp-time", "UDP time, 32 in flight", 0.75, "time", ("bare_udp",),
+    yield from redis_benchmark_works()
+    yield Speed("udp-time", {"echod": ("UDP time, 32 in flight", 0.75)}, "time", ("bare_udp",),
                 lambda server: f"-m {'time' if server.name == 'echod' else 'echo'} "
                                f"-s {len(TIME_REQUEST)} -c 1 -f 32")
     yield Amount("memory-key", "memory of a key, beside its 14 + 64 bytes, at 1 million", "bytes",

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measure import AmountRow, DurableRow, SpeedRow
+from measure import REDIS_BENCHMARK, AmountRow, DurableRow, RedisBenchmarkRow, SpeedRow
 
 PLOT = """
 set terminal svg size 900,420 font "sans,12" background "white"
@@ -50,15 +50,16 @@ def speed_lines(row):
         yield (f"| {row.title} | {peer} | {row.median(peer, 'cpu_us'):.2f} | "
                f"{row.median('echod', 'cpu_us'):.2f} | {ratio:.2f} | {target} | "
                f"{row.ratio('rate', peer, inverse=True):.2f} | "
-               f"{row.ratio('p999_us', peer, inverse=True):.2f} |")
+               f"{row.ratio(row.tail[1], peer, inverse=True):.2f} |")
 
 
-def speed_table(rows):
+def speed_table(rows, *heading):
     if not rows:
         return []
     return [
+        *heading,
         "| work | peer | its CPU time, us | echod's, us | CPU time, peer / echod | target | met | "
-        "throughput, echod / peer | p99.9, echod / peer |",
+        f"throughput, echod / peer | {rows[0].tail[0]}, echod / peer |",
         "|---|---|---|---|---|---|---|---|---|",
         *(line for row in rows for line in speed_lines(row)),
         "",
@@ -99,9 +100,11 @@ def write_markdown(path, rows, servers, arguments):
     lines = [
         f"{datetime.date.today()}, {machine()}. {arguments.rounds} rounds of "
         f"{arguments.seconds:g} s, medians. CPU time is the server's, user and system, per "
-        "request; a ratio above 1 is in echod's favour but for p99.9.",
+        "request; a ratio above 1 is in echod's favour but for p99 and p99.9.",
         "",
         *speed_table([row for row in rows if type(row) is SpeedRow]),
+        *speed_table([row for row in rows if isinstance(row, RedisBenchmarkRow)],
+                     f"GET and SET by RESP, by `{' '.join(REDIS_BENCHMARK)}`:", ""),
         *durable_table([row for row in rows if isinstance(row, DurableRow)]),
         *amount_table([row for row in rows if isinstance(row, AmountRow)]),
         "Commands:",

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Runs echod, the bare loops, Redis and memcached side by side and writes what came out.
+"""Runs echod, the bare loops, Redis, Valkey and memcached side by side and writes what came out.
 
 Each server is on one CPU and the load on another. Servers are measured in turns (A B C A B C), and
 compared within a round, so that whatever else the machine does meanwhile hits all of them alike.
@@ -14,7 +14,8 @@ from pathlib import Path
 
 import measure
 import report
-from servers import Bare, DurableEchod, DurableRedis, Echod, Memcached, Redis, Unavailable
+from servers import (Bare, DurableEchod, DurableRedis, Echod, Memcached, Redis, RespEchod,
+                     Unavailable, Valkey)
 
 
 def parse_arguments():
@@ -27,6 +28,8 @@ def parse_arguments():
     parser.add_argument("--disk", type=Path, metavar="DIR",
                         help="where durable stores are, for the time being (a directory in --out)")
     parser.add_argument("--echod", type=Path, default=Path("src/echod"), metavar="PATH")
+    parser.add_argument("--valkey", default="valkey-server", metavar="PROGRAM",
+                        help="(%(default)s, if it is installed)")
     parser.add_argument("--programs", type=Path, default=Path("tests/bench"), metavar="DIR",
                         help="where load, bare_echo and bare_udp are (%(default)s)")
     return parser.parse_args()
@@ -36,9 +39,11 @@ def make_servers(arguments, directory, disk):
     """All that can be had; says why one can't."""
     makers = [
         lambda: Echod(arguments.echod, directory),
+        lambda: RespEchod(arguments.echod, directory),
         lambda: Bare(arguments.programs / "bare_echo", "echo"),
         lambda: Bare(arguments.programs / "bare_udp", "time"),
         Redis,
+        lambda: Valkey(arguments.valkey),
         Memcached,
         lambda: DurableEchod(arguments.echod, directory, disk, "always"),
         lambda: DurableEchod(arguments.echod, directory, disk, "interval"),
@@ -63,9 +68,8 @@ def run(arguments, servers):
         if arguments.only not in work.name:
             continue
         print(f"{work.name} ...", flush=True)
-        row = work.measure(bench)
-        if row is not None:
-            print("   ", row.summary(), flush=True)
+        for row in work.measure(bench):
+            print(f"    {row.title}: {row.summary()}", flush=True)
             rows.append(row)
     return rows
 

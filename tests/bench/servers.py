@@ -20,7 +20,7 @@ services = {{
   echo = {{ listen = [ "tcp://127.0.0.1:{echo}", "udp://127.0.0.1:{udp}" ];
            max_connections = {clients}; connect_rate = 0; }};
   time = {{ listen = "udp://127.0.0.1:{time}"; }};
-  kv = {{ listen = "tcp://127.0.0.1:{kv}"; max_connections = {clients}; connect_rate = 0;
+  kv = {{ listen = "{scheme}://127.0.0.1:{kv}"; max_connections = {clients}; connect_rate = 0;
          max_memory = "16G"; }};
 }};
 """
@@ -127,6 +127,7 @@ class Server:
 
 class Echod(Server):
     name = "echod"
+    scheme = "tcp"  # in its file, of kv
     dialect = "kv"
     greeting = b"READY\n"
     ping = b"GET x\n"
@@ -138,13 +139,24 @@ class Echod(Server):
             "time": free_port(socket.SOCK_DGRAM),
             "kv": free_port(),
         }
-        conf = Path(directory) / "echod.conf"
-        conf.write_text(ECHOD_CONF.format(clients=CLIENTS_MAX, **ports), encoding="ascii")
+        conf = Path(directory) / f"{self.name.replace(' ', '-')}.conf"
+        conf.write_text(ECHOD_CONF.format(clients=CLIENTS_MAX, scheme=self.scheme, **ports),
+                        encoding="ascii")
         scheme = {"echo": "tcp", "kv": "tcp", "udp": "udp", "time": "udp"}
         super().__init__(
             [str(program), "-c", str(conf)],
             {key: f"{scheme[key]}://127.0.0.1:{port}" for key, port in ports.items()},
         )
+
+
+class RespEchod(Echod):
+    """A daemon of its own whose kv speaks RESP."""
+
+    name = "echod by RESP"
+    scheme = "redis"
+    dialect = "redis"
+    greeting = b""
+    ping = b"PING\r\n"
 
 
 class Durable:
@@ -184,7 +196,7 @@ class Redis(Server):
     dialect = "redis"
     ping = b"PING\r\n"
 
-    def __init__(self, **more):
+    def __init__(self, program="redis-server", **more):
         port = free_port()
         options = {
             "bind": "127.0.0.1",
@@ -195,10 +207,14 @@ class Redis(Server):
             "tcp-backlog": 1024,
             **more,
         }
-        command = [find_program("redis-server")]
+        command = [find_program(program)]
         for key, value in options.items():
             command += [f"--{key}", str(value)]
         super().__init__(command, {"kv": f"tcp://127.0.0.1:{port}"})
+
+
+class Valkey(Redis):
+    name = "Valkey"
 
 
 class DurableRedis(Durable, Redis):
