@@ -333,14 +333,6 @@ static const char *encoding_of(struct slice value)
 	return value.length <= 44 ? "embstr" : "raw";
 }
 
-static bool has_subcommand(const struct command *command, struct slice name)
-{
-	for (const struct subcommand *row = command->within; row->name != NULL; row++)
-		if (verb_is_word(name, row->name))
-			return true;
-	return false;
-}
-
 enum kv_status redis_object(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
@@ -348,7 +340,7 @@ enum kv_status redis_object(
 	struct slice what = call->args[0];
 	struct item item;
 
-	if (!has_subcommand(call->command, what))
+	if (!verb_has_subcommand(call->command, what))
 		return KV_UNKNOWN;
 	if (!keyspace_get(keyspace, &key, &item))
 		return KV_NOT_FOUND;
@@ -372,7 +364,7 @@ enum kv_status redis_memory(
 	struct table_key key = keyspace_key(keyspace, call->args[1]);
 	struct item item;
 
-	if (!has_subcommand(call->command, call->args[0]))
+	if (!verb_has_subcommand(call->command, call->args[0]))
 		return KV_UNKNOWN;
 	if (call->more_count != 0 &&
 	    (call->more_count != 2 || !verb_is_word(call->more[0], "SAMPLES")))

@@ -14,6 +14,14 @@ bool verb_is_word(struct slice word, const char *name)
 	return word.length == strlen(name) && strncasecmp(word.bytes, name, word.length) == 0;
 }
 
+bool verb_has_subcommand(const struct command *command, struct slice name)
+{
+	for (const struct subcommand *row = command->within; row->name != NULL; row++)
+		if (verb_is_word(name, row->name))
+			return true;
+	return false;
+}
+
 int64_t verb_digest(struct slice value)
 {
 	return (int64_t)XXH3_64bits(value.bytes, value.length);

@@ -27,6 +27,8 @@ command_run verb_keys, verb_mget, verb_scan;
 
 /* Whether it is that name, in any case. */
 bool verb_is_word(struct slice word, const char *name);
+/* Whether it is one of the rows within the command. */
+bool verb_has_subcommand(const struct command *command, struct slice name);
 /* XXH3 with 64 bits, as a number and as a string of 16 hexadecimal digits. */
 int64_t verb_digest(struct slice value);
 void verb_write_digest(struct slice value, char hex[17]);

@@ -19,6 +19,8 @@ struct client {
 	int64_t active; /* when a byte was last received or sent */
 	uint64_t bytes_in, bytes_out;
 	uint64_t unsent; /* bytes that wait for the client to read */
+	uint64_t unread; /* bytes that have come and are not served yet */
+	int fd;          /* as long as it is here */
 	/* Once it has departed: */
 	int64_t departed; /* clock_ms() */
 	int reason;       /* enum close_reason */

@@ -1,6 +1,8 @@
 /* Streams as others see them: all those of an instance or of the loop, what is known of one, and the record of its end. */
 #include "net/stream.h"
 
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -170,7 +172,9 @@ void stream_describe(const struct stream *s, struct client *client)
 		.active = s->active,
 		.bytes_in = s->bytes_in,
 		.bytes_out = s->bytes_out,
-		.unsent = stream_unsent(s) };
+		.unsent = stream_unsent(s),
+		.unread = evbuffer_get_length(bufferevent_get_input(s->channel.bev)),
+		.fd = s->channel.fd };
 	snprintf(client->service, sizeof(client->service), "%s", s->instance->name);
 }
 

@@ -47,12 +47,14 @@ static void read_request(const struct kv *kv, const struct message *request, str
 
 	*words = NULL;
 	if (command == NULL) {
+		call->command = NULL;
 		call->status = KV_UNKNOWN;
 		return;
 	}
 	if (count > POOLED_WORDS - pool->used) {
 		to = *words = malloc(count * sizeof(*to));
 		if (to == NULL) {
+			call->command = command;
 			call->status = KV_NO_MEMORY;
 			return;
 		}
@@ -168,6 +170,8 @@ static enum verdict serve(struct stream *stream, struct resp_client *client,
 {
 	struct call script;
 
+	client->command = call->command;
+	client->within = NULL;
 	if (is_out_of_context(client, call))
 		return refuse_out_of_context(
 		    stream_instance(stream)->state, client, call->command, message, replies);
@@ -251,7 +255,9 @@ static enum verdict serve_silently(struct stream *stream, struct resp_client *cl
 	if (sink_open(&sink) == -1)
 		return VERDICT_ABORT;
 	client->skips_next = false;
+	client->is_dropped = true;
 	verdict = serve(stream, client, call, message, &sink.replies);
+	client->is_dropped = false;
 	client->skips_listing = client->listing != NULL;
 	sink_close(&sink);
 	return verdict;

@@ -33,6 +33,8 @@ struct resp_client {
 	struct mailbox *mailbox;         /* NULL = it has never subscribed */
 	struct replies *
 	    replies; /* during its turn: where its messages go; the current reply may go elsewhere */
+	const struct command *command;   /* the last one, NULL = it was none */
+	const struct subcommand *within; /* the last one of a command that has some */
 	bool is_resp3 : 1;
 	bool queues : 1;    /* its requests, from MULTI to EXEC */
 	bool executes : 1;  /* they run now, and their replies are gathered */
@@ -41,6 +43,7 @@ struct resp_client {
 	/* CLIENT REPLY: */
 	bool silent : 1;        /* OFF */
 	bool skips_next : 1;    /* SKIP: the reply to the next command */
+	bool is_dropped : 1;    /* the reply to the current one */
 	bool leaves : 1;        /* CLIENT KILL: it ends once its replies are sent */
 	bool skips_listing : 1; /* what `listing` replies is dropped */
 };

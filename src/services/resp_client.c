@@ -19,6 +19,7 @@
 #include "services/resp_transaction.h"
 #include "services/resp_words.h"
 
+#define IDS_MAX 100         /* of CLIENT LIST ID: each is looked for among all clients */
 #define NAME_MAX_LENGTH 256 /* bytes of what CLIENT SETNAME and SETINFO set */
 
 /* --- the connection --- */
@@ -77,18 +78,13 @@ static bool set_name(struct resp_client *client, size_t offset, struct slice nam
 	return true;
 }
 
-/* Where the reply to a command goes that ends CLIENT REPLY OFF. */
-static struct replies *first_heard(const struct resp_request *r)
-{
-	return r->client->silent ? r->client->replies : r->replies;
-}
-
 #define BAD_NAME "ERR Client names cannot contain spaces, newlines or special characters."
 
 enum verdict resp_run_reset(struct resp_request *r)
 {
 	struct resp_client *client = r->client;
-	struct replies *replies = first_heard(r);
+	/* It is heard after CLIENT REPLY OFF, not after SKIP. */
+	struct replies *replies = client->silent ? client->replies : r->replies;
 
 	resp_names_free(client->names);
 	client->names = NULL;
@@ -258,27 +254,47 @@ static void format_local(const struct stream *stream, char text[ADDRESS_TEXT_MAX
 		sockaddr_format((const struct sockaddr *)&local, length, text, ADDRESS_TEXT_MAX);
 }
 
+static void write_last_command(const struct resp_client *client, char name[RESP_NAME_MAX])
+{
+	bool is_within = client->within != NULL && client->command->flags & COMMAND_PARENT;
+	const char *within = is_within ? client->within->name : "";
+
+	if (client->command == NULL)
+		snprintf(name, RESP_NAME_MAX, "NULL");
+	else
+		resp_write_name(client->command, (struct slice){ within, strlen(within) }, name);
+}
+
+/* The fields of Redis, in its order; those of memory that echod does not have are 0. */
 static void describe_client(struct text *text, struct stream *stream)
 {
 	static const struct resp_names unnamed = { NULL, NULL, NULL };
 	const struct resp_client *state = stream_state(stream);
 	const struct resp_names *names = state->names == NULL ? &unnamed : state->names;
 	struct pubsub_counts counts = resp_client_counts(state);
-	char peer[ADDRESS_TEXT_MAX], here[ADDRESS_TEXT_MAX];
-	int64_t now = clock_ms();
+	char peer[ADDRESS_TEXT_MAX], here[ADDRESS_TEXT_MAX], command[RESP_NAME_MAX];
+	size_t queued_bytes;
+	int64_t queued = resp_transaction_queued(state, &queued_bytes), now = clock_ms();
 	struct client client;
 
 	stream_describe(stream, &client);
 	format_local(stream, here);
+	write_last_command(state, command);
 	text_add(text,
-	    "id=%" PRIu64 " addr=%s laddr=%s name=%s age=%" PRId64 " idle=%" PRId64
-	    " flags=%c db=0 sub=%zu psub=%zu ssub=0 multi=-1 omem=%" PRIu64
-	    " user=default redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
-	    client.id, peer_format(&client.peer, peer, sizeof(peer)), here,
+	    "id=%" PRIu64 " addr=%s laddr=%s fd=%d name=%s age=%" PRId64 " idle=%" PRId64
+	    " flags=%c db=0 sub=%zu psub=%zu ssub=0 multi=%" PRId64 " qbuf=%" PRIu64
+	    " qbuf-free=0 argv-mem=0 multi-mem=%zu rbs=0 rbp=0 obl=0 oll=0 omem=%" PRIu64
+	    " tot-mem=%" PRIu64 " events=%s cmd=%s user=default redir=-1 resp=%d lib-name=%s"
+	    " lib-ver=%s\n",
+	    client.id, peer_format(&client.peer, peer, sizeof(peer)), here, client.fd,
 	    names->name == NULL ? "" : names->name, (now - client.opened) / 1000,
-	    (now - client.active) / 1000, resp_is_subscribed(state) ? 'P' : 'N', counts.channels,
-	    counts.patterns, client.unsent, state->is_resp3 ? RESP3 : RESP2,
-	    names->library == NULL ? "" : names->library,
+	    (now - client.active) / 1000,
+	    resp_is_subscribed(state) ? 'P'
+	    : queued >= 0             ? 'x'
+				      : 'N',
+	    counts.channels, counts.patterns, queued, client.unread, queued_bytes, client.unsent,
+	    client.unread + client.unsent + queued_bytes, client.unsent > 0 ? "rw" : "r", command,
+	    state->is_resp3 ? RESP3 : RESP2, names->library == NULL ? "" : names->library,
 	    names->version == NULL ? "" : names->version);
 }
 
@@ -308,6 +324,34 @@ static bool is_type(struct slice name)
 	return false;
 }
 
+/* A type or user that is wanted: true if it is known, or false with the error. */
+static bool check_known(struct resp_request *r, bool is_known, const char *error, struct slice name)
+{
+	if (!is_known)
+		resp_errorf(r->replies, "%s '%.*s'", error, resp_shown(name), name.bytes);
+	return is_known;
+}
+
+/* Those of the ids that are here, each as often as it is named. */
+static enum verdict list_ids(struct resp_request *r)
+{
+	struct text text = { 0 };
+
+	while (r->words > 0) {
+		struct stream *stream;
+		int64_t id;
+
+		if (command_number(resp_next_word(r), &id) != KV_OK) {
+			free(text.bytes);
+			return resp_fail(r, "ERR Invalid client ID");
+		}
+		stream = stream_find(r->instance->loop, (uint64_t)id);
+		if (stream != NULL && is_listed(r, stream) && !text.failed)
+			describe_client(&text, stream);
+	}
+	return text_reply(r, &text);
+}
+
 /* As many as fit. */
 static enum verdict client_list(struct resp_request *r)
 {
@@ -317,10 +361,16 @@ static enum verdict client_list(struct resp_request *r)
 	bool normal = true, subscribed = true;
 
 	if (r->words > 0) {
-		struct slice option = resp_next_word(r), type = resp_next_word(r);
+		struct slice option = resp_next_word(r), type;
 
-		if (!verb_is_word(option, "TYPE") || r->words > 0)
+		if (verb_is_word(option, "ID") && r->words > 0)
+			return r->words <= IDS_MAX ? list_ids(r)
+						   : resp_fail(r, "ERR too many client IDs");
+		if (!verb_is_word(option, "TYPE") || r->words != 1)
 			return resp_fail_syntax(r);
+		type = resp_next_word(r);
+		if (!check_known(r, is_type(type), "ERR Unknown client type", type))
+			return VERDICT_CONTINUE;
 		normal = verb_is_word(type, "NORMAL");
 		subscribed = verb_is_word(type, "PUBSUB");
 	}
@@ -339,14 +389,6 @@ struct victims {
 	struct slice peer, here;
 	bool by_peer, by_here, no_normal, no_subscribed, skips_me;
 };
-
-/* A type or user that is wanted: true if it is known, or false with the error. */
-static bool check_known(struct resp_request *r, bool is_known, const char *error, struct slice name)
-{
-	if (!is_known)
-		resp_errorf(r->replies, "%s '%.*s'", error, resp_shown(name), name.bytes);
-	return is_known;
-}
 
 /* Reads an option and its value. true, or false with the error. */
 static bool read_victims(struct resp_request *r, struct victims *victims)
@@ -458,7 +500,7 @@ static enum verdict client_reply(struct resp_request *r)
 	} else if (verb_is_word(word, "SKIP")) {
 		r->client->skips_next = !r->client->silent;
 	} else if (verb_is_word(word, "ON")) {
-		resp_status(first_heard(r), "OK");
+		resp_status(r->client->is_dropped ? r->client->replies : r->replies, "OK");
 		r->client->silent = false;
 	} else {
 		return resp_fail_syntax(r);
@@ -475,8 +517,9 @@ enum verdict resp_run_client(struct resp_request *r)
 		{ { "SETINFO", "LIB-NAME name | LIB-VER version", "Sets what its library is." }, 2,
 		    2, client_setinfo },
 		{ { "INFO", "", "About this connection." }, 0, 0, client_info },
-		{ { "LIST", "[TYPE type]", "About all connections of clients of Redis." }, 0, 2,
-		    client_list },
+		{ { "LIST", "[TYPE type | ID id...]",
+		      "About the connections of clients of Redis." },
+		    0, SIZE_MAX, client_list },
 		{ { "KILL", "address | option value...",
 		      "Ends connections. Options are ID, TYPE, ADDR, LADDR, USER, SKIPME." },
 		    1, SIZE_MAX, client_kill },

@@ -247,45 +247,95 @@ static enum verdict run_command(struct resp_request *r)
 
 /* --- CONFIG --- */
 
-static enum verdict config_get(struct resp_request *r)
+enum { SETTINGS = 8 };
+
+/* A setting of Redis, in the alphabetical order of their names. */
+struct setting {
+	const char *name;
+	char value[24];
+};
+
+static void setting_add(struct setting **to, const char *name, const char *value)
 {
-	char appendonly[4], maxmemory[24], maxclients[24], max_bulk[24], timeout[24];
+	(*to)->name = name;
+	snprintf((*to)++->value, sizeof((*to)->value), "%s", value);
+}
+
+static void setting_add_number(struct setting **to, const char *name, int64_t value)
+{
+	(*to)->name = name;
+	snprintf((*to)++->value, sizeof((*to)->value), "%" PRId64, value);
+}
+
+static void read_settings(const struct resp_request *r, struct setting settings[SETTINGS])
+{
+	const struct instance_settings *instance = r->instance->settings;
+	struct setting *to = settings;
 	struct engine_stats stats;
-	const char *const pairs[][2] = {
-		{ "appendonly", appendonly },
-		{ "databases", "1" },
-		{ "maxclients", maxclients },
-		{ "maxmemory", maxmemory },
-		{ "maxmemory-policy", resp_memory_policy(r->kv) },
-		{ "proto-max-bulk-len", max_bulk },
-		{ "save", "" },
-		{ "timeout", timeout },
-	};
-	enum { PAIRS = sizeof(pairs) / sizeof(pairs[0]) };
-	bool wanted[PAIRS] = { false };
-	size_t count = 0, work = 0;
 
 	r->kv->engine->ops->stats(r->kv->engine, &stats);
-	snprintf(appendonly, sizeof(appendonly), "%s", stats.durable ? "yes" : "no");
-	snprintf(maxmemory, sizeof(maxmemory), "%" PRId64, r->kv->max_memory);
-	snprintf(
-	    maxclients, sizeof(maxclients), "%" PRId64, r->instance->settings->max_connections);
-	snprintf(max_bulk, sizeof(max_bulk), "%zu", r->kv->limits.max_value);
-	snprintf(timeout, sizeof(timeout), "%" PRId64, r->instance->settings->idle_timeout / 1000);
+	setting_add(&to, "appendonly", stats.durable ? "yes" : "no");
+	setting_add(&to, "databases", "1");
+	setting_add_number(&to, "maxclients", instance->max_connections);
+	setting_add_number(&to, "maxmemory", r->kv->max_memory);
+	setting_add(&to, "maxmemory-policy", resp_memory_policy(r->kv));
+	setting_add_number(&to, "proto-max-bulk-len", (int64_t)r->kv->limits.max_value);
+	setting_add(&to, "save", "");
+	setting_add_number(&to, "timeout", instance->idle_timeout / 1000);
+}
+
+static enum verdict config_get(struct resp_request *r)
+{
+	struct setting settings[SETTINGS];
+	bool wanted[SETTINGS] = { false };
+	size_t count = 0, work = 0;
+
+	read_settings(r, settings);
 	while (r->words > 0) {
 		struct slice pattern = resp_next_word(r);
 
-		for (size_t i = 0; i < PAIRS && pattern.length <= PATTERN_MAX; i++)
-			wanted[i] |= glob_match(
-			    pattern, (struct slice){ pairs[i][0], strlen(pairs[i][0]) }, &work);
+		for (size_t i = 0; i < SETTINGS && pattern.length <= PATTERN_MAX; i++)
+			wanted[i] |= glob_match(pattern,
+			    (struct slice){ settings[i].name, strlen(settings[i].name) }, &work);
 	}
-	for (size_t i = 0; i < PAIRS; i++)
+	for (size_t i = 0; i < SETTINGS; i++)
 		count += wanted[i];
 	resp_map(r->replies, r->version, count);
-	for (size_t i = 0; i < PAIRS; i++)
+	for (size_t i = 0; i < SETTINGS; i++)
 		if (wanted[i])
-			resp_pair(r->replies, pairs[i][0], pairs[i][1]);
+			resp_pair(r->replies, settings[i].name, settings[i].value);
 	return VERDICT_CONTINUE;
+}
+
+/* What is in the configuration file stays: a program that sets what is set already goes on, any other hears of it. */
+static enum verdict config_set(struct resp_request *r)
+{
+	struct setting settings[SETTINGS];
+
+	read_settings(r, settings);
+	if (r->words % 2 != 0)
+		return resp_fail_syntax(r);
+	while (r->words > 0) {
+		struct slice name = resp_next_word(r), value = resp_next_word(r);
+		const struct setting *found = settings;
+
+		while (found < settings + SETTINGS && !verb_is_word(name, found->name))
+			found++;
+		if (found == settings + SETTINGS) {
+			resp_errorf(r->replies,
+			    "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'",
+			    resp_shown(name), name.bytes);
+			return VERDICT_CONTINUE;
+		}
+		if (!slice_is_equal(value, (struct slice){ found->value, strlen(found->value) })) {
+			resp_errorf(r->replies,
+			    "ERR CONFIG SET failed (possibly related to argument '%s') - can't set "
+			    "immutable config",
+			    found->name);
+			return VERDICT_CONTINUE;
+		}
+	}
+	return resp_ok(r);
 }
 
 static enum verdict run_config(struct resp_request *r)
@@ -293,6 +343,9 @@ static enum verdict run_config(struct resp_request *r)
 	static const struct resp_within rows[] = {
 		{ { "GET", "pattern...", "The settings whose names match." }, 1, SIZE_MAX,
 		    config_get },
+		{ { "SET", "setting value...",
+		      "An error, unless it has that value: change the configuration file." },
+		    2, SIZE_MAX, config_set },
 		{ { "RESETSTAT", "", "No effect." }, 0, 0, resp_ok },
 		{ { 0 }, 0, 0, NULL },
 	};
@@ -323,6 +376,27 @@ static enum verdict run_module(struct resp_request *r)
 {
 	static const struct resp_within rows[] = {
 		{ { "LIST", "", "An empty list." }, 0, 0, reply_empty }, { { 0 }, 0, 0, NULL }
+	};
+
+	return resp_run_within(r, rows);
+}
+
+/* [ASYNC | SYNC] */
+static enum verdict function_flush(struct resp_request *r)
+{
+	struct slice how = resp_next_word(r);
+
+	if (how.length == 0 || verb_is_word(how, "ASYNC") || verb_is_word(how, "SYNC"))
+		return resp_ok(r);
+	return resp_fail(r, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option");
+}
+
+static enum verdict run_function(struct resp_request *r)
+{
+	static const struct resp_within rows[] = {
+		{ { "LIST", "[argument...]", "An empty list." }, 0, 3, reply_empty },
+		{ { "FLUSH", "[ASYNC | SYNC]", "No effect." }, 0, 1, function_flush },
+		{ { 0 }, 0, 0, NULL },
 	};
 
 	return resp_run_within(r, rows);
@@ -504,6 +578,7 @@ static const struct resp_command resp_commands[] = {
 	ROW_SCRIPT("EVAL_RO", 0, "EVAL of a script that changes nothing.", "script"),
 	ROW_SCRIPT("EVALSHA_RO", 0, "EVALSHA of a script that changes nothing.", "sha1"),
 	ROW_PARENT("SCRIPT", resp_run_script, "About the known scripts that are loaded.", WITHIN),
+	ROW_PARENT("FUNCTION", run_function, "There are no functions.", WITHIN),
 	ROW_PARENT("MODULE", run_module, "There are no modules.", WITHIN),
 	ROW_PARENT("ACL", run_acl, "The user.", WITHIN),
 	ROW_PARENT("LATENCY", run_latency, "There are no events.", WITHIN),

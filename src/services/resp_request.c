@@ -9,6 +9,7 @@
 #include "kv/command.h"
 #include "kv/verb.h"
 #include "net/frame_resp.h"
+#include "services/kv_resp.h"
 #include "services/resp_words.h"
 
 #define TEXT_MAX \
@@ -121,6 +122,7 @@ enum verdict resp_run_within(struct resp_request *r, const struct resp_within *r
 			continue;
 		if (r->words < row->least || r->words > row->most)
 			return reply_wrong_count(r, row->text.name);
+		r->client->within = &row->text;
 		return row->run(r);
 	}
 	if (verb_is_word(name, "HELP"))

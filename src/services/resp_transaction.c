@@ -173,6 +173,12 @@ void resp_transaction_queue(
 		resp_error(replies, "ERR transaction too large");
 }
 
+int64_t resp_transaction_queued(const struct resp_client *client, size_t *bytes)
+{
+	*bytes = client->queues ? client->transaction->queue.length : 0;
+	return client->queues ? (int64_t)client->transaction->count : -1;
+}
+
 void resp_transaction_abort(struct resp_client *client)
 {
 	client->transaction->aborted = true;

@@ -5,6 +5,9 @@
 #ifndef ECHOD_SERVICES_RESP_TRANSACTION_H
 #define ECHOD_SERVICES_RESP_TRANSACTION_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 struct kv;
 struct message;
 struct replies;
@@ -15,6 +18,9 @@ void resp_transaction_queue(
     struct resp_client *client, const struct message *message, struct replies *replies);
 /* A request was refused: EXEC runs none of them. */
 void resp_transaction_abort(struct resp_client *client);
+
+/* How many requests are queued, and their bytes; -1 = none can be. */
+int64_t resp_transaction_queued(const struct resp_client *client, size_t *bytes);
 
 /* Ends the transaction, and watches nothing any more. */
 void resp_transaction_free(struct kv *kv, struct resp_client *client);

@@ -230,15 +230,6 @@ void resp_help_end(struct replies *replies)
 	resp_help_row(replies, &(struct subcommand){ "HELP", "", "This list." });
 }
 
-/* Whether a request that lacks a word, such as the key, is one for help. */
-static bool is_help(const struct call *call, const struct message *request, struct slice within)
-{
-	const char *at;
-
-	return call->status == KV_WRONG_ARGUMENTS && call->command->within != NULL &&
-	       resp_words(request, &at) == 2 && verb_is_word(within, "HELP");
-}
-
 static void add_help(struct replies *replies, const struct command *command)
 {
 	size_t rows = 0;
@@ -251,12 +242,49 @@ static void add_help(struct replies *replies, const struct command *command)
 	resp_help_end(replies);
 }
 
-void resp_refusal(struct replies *replies, const struct call *call, const struct message *request)
+static void refuse_subcommand(
+    struct replies *replies, const struct command *command, struct slice name)
+{
+	resp_errorf(replies, "ERR unknown subcommand '%.*s'. Try %s HELP.", resp_shown(name),
+	    name.bytes, command->name);
+}
+
+/*
+ * A request with too few or too many words. The row of a command with others within it counts their words, too, such as
+ * a key; so one without that may be for help, or for what is not there.
+ */
+static void refuse_arguments(
+    struct replies *replies, const struct command *command, const struct message *request)
+{
+	struct slice within = { "", 0 };
+	char name[RESP_NAME_MAX];
+	const char *at;
+	size_t words = resp_words(request, &at);
+
+	if (words > 1 && command->flags & COMMAND_PARENT) {
+		resp_word(&at);
+		within = resp_word(&at);
+	}
+	if (words == 2 && command->within != NULL && verb_is_word(within, "HELP")) {
+		add_help(replies, command);
+	} else if (words > 1 && command->within != NULL && !verb_has_subcommand(command, within)) {
+		refuse_subcommand(replies, command, within);
+	} else {
+		resp_write_name(command, within, name);
+		resp_errorf(replies, "ERR wrong number of arguments for '%s' command", name);
+	}
+}
+
+static void refuse_expire(struct replies *replies, const struct command *command)
 {
 	char name[RESP_NAME_MAX];
-	struct slice within = { "", 0 };
-	const char *at;
 
+	resp_write_name(command, (struct slice){ "", 0 }, name);
+	resp_errorf(replies, "ERR invalid expire time in '%s' command", name);
+}
+
+void resp_refusal(struct replies *replies, const struct call *call, const struct message *request)
+{
 	switch (call->status) {
 	case KV_UNKNOWN:
 		refuse_unknown(replies, request);
@@ -265,21 +293,10 @@ void resp_refusal(struct replies *replies, const struct call *call, const struct
 		resp_errorf(replies, "%.*s", (int)call->args[0].length, call->args[0].bytes);
 		return;
 	case KV_INVALID_EXPIRE:
+		refuse_expire(replies, call->command);
+		return;
 	case KV_WRONG_ARGUMENTS:
-		if (resp_words(request, &at) > 1 && call->command->flags & COMMAND_PARENT) {
-			resp_word(&at);
-			within = resp_word(&at);
-		}
-		if (is_help(call, request, within)) {
-			add_help(replies, call->command);
-			return;
-		}
-		resp_write_name(call->command, within, name);
-		resp_errorf(replies,
-		    call->status == KV_INVALID_EXPIRE
-			? "ERR invalid expire time in '%s' command"
-			: "ERR wrong number of arguments for '%s' command",
-		    name);
+		refuse_arguments(replies, call->command, request);
 		return;
 	default:
 		replies_text(replies, errors[call->status]);
@@ -355,7 +372,6 @@ static void add_items(struct replies *replies, const struct kv_result *result, c
 static void add_content(struct replies *replies, const struct call *call,
     const struct kv_result *result, const char *null)
 {
-	char name[RESP_NAME_MAX];
 	struct slice text = result->bytes;
 
 	switch (result->status) {
@@ -365,12 +381,10 @@ static void add_content(struct replies *replies, const struct call *call,
 		resp_errorf(replies, "ERR %.*s", (int)text.length, text.bytes);
 		return;
 	case KV_INVALID_EXPIRE:
-		resp_write_name(call->command, (struct slice){ "", 0 }, name);
-		resp_errorf(replies, "ERR invalid expire time in '%s' command", name);
+		refuse_expire(replies, call->command);
 		return;
 	case KV_UNKNOWN:
-		resp_errorf(replies, "ERR unknown subcommand '%.*s'. Try %s HELP.",
-		    resp_shown(call->args[0]), call->args[0].bytes, call->command->name);
+		refuse_subcommand(replies, call->command, call->args[0]);
 		return;
 	default: /* KV_WRONG_ARGUMENTS, by a command itself */
 		resp_error(replies, "ERR syntax error");

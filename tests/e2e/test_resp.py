@@ -411,6 +411,23 @@ def test_clients_that_kill_each_other_while_they_are_drained(echod, end):
         assert sum(b":4\r\n" in all_of(client) for client in clients) == 1
 
 
+def test_client_list(echod):
+    server = echod({"kv": {"listen": "redis+unix://$DIR/kv"}})
+    with resp.connect(server) as first, resp.connect(server) as second:
+        assert first.call("MULTI") == b"+OK\r\n" and first.call("GET", "a") == b"+QUEUED\r\n"
+        assert second.call("SUBSCRIBE", "x").startswith(b"*3\r\n")
+        with resp.connect(server) as third:
+            rows = third.ask(b"CLIENT LIST").split(b"\n")[1:-2]
+            fields = [dict(re.findall(rb"(\S+)=(\S*)", row)) for row in rows]
+            assert {(one[b"flags"], one[b"multi"], one[b"sub"], one[b"cmd"]) for one in fields} == {
+                (b"x", b"1", b"0", b"get"), (b"P", b"-1", b"1", b"subscribe"), (b"N", b"-1", b"0", b"client|list")}  # fmt: skip
+            assert {one[b"qbuf"] for one in fields} == {b"0", b"26"}
+            number = int(fields[0][b"id"])
+            assert third.call("CLIENT", "LIST", "ID", number, 10**9).count(b"id=") == 1
+            assert third.call("CLIENT", "LIST", "TYPE", "pubsub").count(b"id=") == 1
+            assert third.call("CLIENT", "LIST", "ID", *[number] * 101) == b"-ERR too many client IDs\r\n"
+
+
 def test_client_kill(echod):
     server = echod({"kv": {"listen": ["redis://127.0.0.1:0", SOCKET, LINES]}, "echo": {"listen": "tcp://127.0.0.1:0"}})
     with ExitStack() as stack:
