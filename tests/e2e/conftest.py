@@ -89,6 +89,7 @@ def pytest_addoption(parser):
     parser.addoption("--crowd", type=int, default=1000, help="clients (default: %(default)s)")
     parser.addoption("--flood", type=int, default=16, help="MiB (default: %(default)s)")
     parser.addoption("--kill-cycles", type=int, default=50, help="(default: %(default)s)")
+    parser.addoption("--node-modules", default="/usr/share/nodejs", help="libraries for Node.js (default: %(default)s)")
     parser.addoption("--power-images", type=int, default=200, help="(default: %(default)s)")
     parser.addoption("--starts", type=int, default=30, help="daemons (default: %(default)s)")
 

@@ -33,6 +33,9 @@ def unescape(block):
 
 
 def kind(block):
+    for beginning in ("import redis", "CACHES", "session"):
+        if block.startswith(beginning):
+            return beginning
     if re.match(r"\w+ = \{", block):
         return "config"
     if "redis.call" in block:
@@ -70,7 +73,9 @@ class Shipped:
     def __init__(self, directory):
         self.directory = directory
         self.ports = {}
-        text = self.move((harness.SOURCE_TREE / "conf/echod.conf").read_text())
+        text = (harness.SOURCE_TREE / "conf/echod.conf").read_text()
+        both = re.search(r'^\t## (listen = .*redis://.*)$', text, re.M)[1]
+        text = self.move(text.replace('listen = "tcp://127.0.0.1:9002";', both))
         # In the background stderr means syslog, which need not be there.
         text = text.replace('#target = "stderr"', f'target = "{directory}/log"')
         (directory / "echod.conf").write_text(text)
@@ -130,9 +135,15 @@ def prompted(block):
             for part in re.split(r"^\$ ", block, flags=re.M)[1:]]
 
 
-@pytest.mark.skipif(not shutil.which("nc"), reason="nc is not installed")
+def is_installed(block):
+    """What an example needs."""
+    return shutil.which("nc") and (shutil.which("redis-cli") or "redis-cli" not in block)
+
+
 @pytest.mark.parametrize("block", parameters("commands"))
 def test_commands_work(shipped, block):
+    if not is_installed(block):
+        pytest.skip("nc or redis-cli is not installed")
     if "echoctl listen" in block:
         listen(shipped, block)
     elif "echod -D" in block:
@@ -165,6 +176,62 @@ def listen(shipped, block):
             process.kill()
 
 
+@pytest.mark.parametrize("block", parameters("import redis"))
+def test_python(shipped, block):
+    redis = pytest.importorskip("redis")
+    names = {}
+    with running(shipped):
+        exec(shipped.move(block).replace("port=6379", f"port={shipped.ports['6379']}"), names)
+        client = names["client"]
+        assert client.get("reports") == b"1" and 0 < client.ttl("greeting") <= 60
+        assert isinstance(client, redis.Redis) and client.get("report") is None
+        client.close()
+
+
+@pytest.mark.parametrize("block", parameters("CACHES"))
+def test_django(shipped, block):
+    """Before Django 4, the package django-redis has the backend."""
+    django = pytest.importorskip("django")
+    conf = pytest.importorskip("django.conf")
+    if django.VERSION < (4,):
+        pytest.importorskip("django_redis")
+        block = block.replace("django.core.cache.backends.redis", "django_redis.cache")
+    names = {}
+    exec(shipped.move(block), names)
+    conf.settings.configure(CACHES=names["CACHES"])
+    from django.core.cache import cache
+
+    with running(shipped):
+        assert cache.add("visits", 1, timeout=60) and not cache.add("visits", 5)
+        assert cache.incr("visits") == 2 and cache.get("visits") == 2 and cache.get("none") is None
+        cache.set_many({"a": [1, 2], "b": {"c": None}})
+        assert cache.get_many(["a", "b", "none"]) == {"a": [1, 2], "b": {"c": None}}
+        assert cache.touch("a", 100) and cache.delete("b") and cache.get_or_set("b", lambda: 5) == 5
+        cache.clear()
+        assert cache.get("visits") is None
+        cache.close()
+
+
+PHP = """
+session_id("visitor");
+session_start();
+$_SESSION["visits"] = ($_SESSION["visits"] ?? 0) + 1;
+echo $_SESSION["visits"];
+"""
+
+
+@pytest.mark.parametrize("block", parameters("session"))
+def test_php(shipped, block):
+    if "redis" not in subprocess.run(["sh", "-c", "php -m"], capture_output=True, text=True).stdout:
+        pytest.skip("PHP with its extension redis is not installed")
+    settings = [word for line in shipped.move(block).splitlines() for word in ("-d", line.replace(" = ", "="))]
+    with running(shipped):
+        for visit in "12":
+            done = subprocess.run(["php", *settings, "-r", PHP], capture_output=True, text=True)
+            assert (done.stdout, done.stderr) == (visit, "")
+
+
 def test_all_kinds_of_examples_are_there():
     kinds = [kind(block) for _, _, block in examples()]
+    assert {"scripts", "import redis", "CACHES", "session"} < set(kinds)
     assert kinds.count("config") >= 3 and kinds.count("commands") >= 5

@@ -9,7 +9,8 @@ import pytest
 import harness
 import resp
 from faults import NOTHING
-from test_redis import CLI, needs_cli, needs_redis, reference  # noqa: F401
+from test_redis import needs_redis, reference  # noqa: F401
+from test_redis_clients import CLI, needs_cli
 
 SOCKET = "redis+unix://$DIR/kv"
 KV = {"kv": {"listen": SOCKET}}

@@ -1,4 +1,4 @@
-"""kv beside redis-server: the same requests, and every byte of the replies compared; and the clients of Redis."""
+"""kv beside redis-server: the same requests, and every byte of the replies compared."""
 
 import re
 import subprocess
@@ -11,8 +11,6 @@ import resp
 
 REDIS = harness.program("redis-server")
 needs_redis = pytest.mark.skipif(REDIS is None, reason="redis-server is not installed")
-CLI = harness.program("redis-cli")
-needs_cli = pytest.mark.skipif(CLI is None, reason="redis-cli is not installed")
 
 SOCKET = "redis+unix://$DIR/kv"
 
@@ -361,99 +359,3 @@ def test_inline_commands(both):
     for _ in range(10):
         assert both[0].reply() == both[1].reply()
     assert [client.call("PING") for client in both] == [b"+PONG\r\n"] * 2
-
-
-# --- clients -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def server(echod):
-    return echod({"kv": {"listen": SOCKET}})
-
-
-def cli(server, *arguments, stdin=None):
-    command = [CLI, "-s", server.address("kv").path, *arguments]
-    result = subprocess.run(  # fmt: skip
-        command, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=harness.DEADLINE,
-        check=False, **({} if stdin is not None else {"stdin": subprocess.DEVNULL}))  # fmt: skip
-    assert result.returncode == 0, result.stdout
-    return result.stdout
-
-
-@needs_cli
-def test_redis_cli(server):
-    assert cli(server, "set", "a", "two words") == b"OK\n"
-    assert cli(server, "get", "a") == b"two words\n"
-    assert cli(server, "--no-raw", "get", "none") == b"(nil)\n"
-    assert cli(server, "-3", "--no-raw", "get", "none") == b"(nil)\n"
-    assert b'3# "proto" => (integer) 3\n' in cli(server, "-3", "--no-raw", "hello", "3")
-    assert b"unknown command 'lpush', with args beginning with: 'l' '1' " in cli(server, "lpush", "l", "1")
-    info = cli(server, "info")
-    assert b"redis_version:7.2.4\r\n" in info and b"server_name:echod\r\n" in info and b"loading:0\r\n" in info
-    assert b"db0:keys=1,expires=0,avg_ttl=0\r\n" in info
-
-
-@needs_cli
-def test_redis_cli_pipe_and_scan(server):
-    keys = [b"key:%d" % number for number in range(3000)]
-    stream = b"".join(resp.request("SET", key, b"v" * 100) for key in keys)
-    assert b"errors: 0, replies: 3000" in cli(server, "--pipe", stdin=stream)
-    assert sorted(cli(server, "--scan").split()) == sorted(keys)
-    assert sorted(cli(server, "--scan", "--pattern", "key:1??").split()) == sorted(
-        key for key in keys if re.fullmatch(rb"key:1..", key))  # fmt: skip
-    assert b"string" in cli(server, "--bigkeys")
-    command = [CLI, "-s", server.address("kv").path, "--stat", "-i", "0.01"]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
-        lines = [process.stdout.readline() for _ in range(4)]
-        process.kill()
-    assert any(line.split()[:1] == [b"3000"] for line in lines), lines
-
-
-@pytest.fixture
-def client(server):
-    redis = pytest.importorskip("redis")
-    with redis.Redis(unix_socket_path=server.address("kv").path, client_name="tests") as client:
-        yield client
-
-
-def test_python_redis(client):
-    assert client.ping() and client.client_getname() == "tests"
-    assert client.set("a", b"\0\r\n", ex=100) is True and client.get("a") == b"\0\r\n"
-    assert client.set("a", 1, nx=True) is None and client.ttl("a") == 100
-    assert client.mset({"b": 1, "c": 2}) and client.mget("b", "none", "c") == [b"1", None, b"2"]
-    assert client.incr("n") == 1 and client.incrbyfloat("f", 0.5) == 0.5
-    assert client.expire("b", 10, gt=True) is False and client.ttl("b") == -1
-    assert client.delete("a", "b", "none") == 2
-    with pytest.raises(Exception, match="value is not an integer"):
-        client.incr("f")
-    assert client.info("server")["server_name"] == "echod" and client.info()["loading"] == 0
-    assert client.config_get("maxmemory") == {"maxmemory": str(64 << 20)}
-    assert [one["name"] for one in client.client_list()] == ["tests"]
-    assert "get" in client.command() and client.time()[0] > 0
-
-
-def test_python_redis_pipeline_and_scan(client):
-    pipeline = client.pipeline(transaction=False)
-    for number in range(1000):
-        pipeline.set(f"key:{number}", number)
-    assert pipeline.execute() == [True] * 1000
-    assert sorted(client.scan_iter(count=100)) == sorted(b"key:%d" % number for number in range(1000))
-    assert len(client.keys("key:1*")) == 111 and client.dbsize() == 1000
-    assert client.flushdb() and client.dbsize() == 0
-
-
-def test_python_redis_transactions(client):
-    pipeline = client.pipeline()
-    pipeline.set("n", 1).incr("n").get("none")
-    assert pipeline.execute() == [True, 2, None]
-    tries = []
-
-    def double(pipeline):
-        number = int(pipeline.get("n"))
-        if not tries:
-            client.set("n", 5)
-        tries.append(number)
-        pipeline.multi()
-        pipeline.set("n", 2 * number)
-
-    assert client.transaction(double, "n") == [True] and tries == [2, 5] and client.get("n") == b"10"
