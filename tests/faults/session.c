@@ -21,9 +21,10 @@
 
 #define TCP "listen = \"tcp://127.0.0.1:0\"; "
 #define BOTH "listen = [ \"tcp://127.0.0.1:0\", \"udp://127.0.0.1:0\" ]; "
+#define RESP "listen = [ \"tcp://127.0.0.1:0\", \"redis://127.0.0.1:0\" ]; "
 #define SERVICES                                                             \
-	"kv = { " TCP "}; "                                                  \
-	"disk = { type = \"kv\"; storage = \"@/disk\"; " TCP "}; "           \
+	"kv = { " RESP "}; "                                                 \
+	"disk = { type = \"kv\"; storage = \"@/disk\"; " RESP "}; "          \
 	"echo = { listen = [ \"tcp://127.0.0.1:0\", \"udp://127.0.0.1:0\", " \
 	"\"unix://@/socket\" ]; }; "                                         \
 	"upper = { mode = \"line\"; " BOTH "}; "                             \
@@ -61,6 +62,22 @@ struct dialogue {
 	"MGET nothing\n"
 #define VERBS_ANSWER "READY\nOK\n2|1\nOK\n12|2|1\n3|12|2|1\nNOT_FOUND|OK\n0\n1\nNOT_FOUND\n"
 
+/* The same for clients of Redis; what has more than one line is last. */
+#define REDIS "SET r 1\r\nAPPEND r 2\r\nINCR r\r\nSTRLEN r\r\nPERSIST r\r\nDEL r\r\nMGET none\r\n"
+#define REDIS_ANSWER                                                                \
+	"+OK\r\n:2\r|:1\r\n:13\r|:3\r|:2\r|:1\r\n:2\r|:1\r|:0\r\n:0\r\n:1\r|:0\r\n" \
+	"*1\r\n$-1\r\n"
+#define REFUSED \
+	"|-EXECABORT Transaction discarded because of previous errors.\r|-ERR EXEC without MULTI\r"
+#define TRANSACTION "WATCH w\r\nMULTI\r\nSET t 1\r\nPERSIST t\r\nEXEC\r\n"
+#define TRANSACTION_ANSWER \
+	"+OK\r\n+OK\r\n+QUEUED\r|+OK\r\n+QUEUED\r|:0\r\n*2\r" REFUSED "\n+OK\r\n:0\r\n"
+#define SCRIPT                                                                        \
+	"SET lock me\r\nEVAL 'if redis.call(\"get\",KEYS[1]) == ARGV[1] then return " \
+	"redis.call(\"del\",KEYS[1]) else return 0 end' 1 lock me\r\n"
+#define ABOUT \
+	"CLIENT SETNAME me\r\nCLIENT LIST\r\nINFO\r\nKEYS *\r\nCONFIG GET *\r\nCOMMAND DOCS\r\n"
+
 static const struct dialogue dialogues[] = {
 	{ "kv", 0, STORE, "SET a 1\nGET a\nDEL a\nGET b\n", "READY\nOK\n1\nDELETED\nNOT_FOUND\n" },
 	{ "kv", 0, STORE, "\xff\xfd\x06GET b\xff\xf1\nQUIT\n",
@@ -72,6 +89,14 @@ static const struct dialogue dialogues[] = {
 	{ "old", 0, STORE, "SET a 1\nGET a\nDEL a\nGET b\n", "READY\nOK\n1\nDELETED\nNOT_FOUND\n" },
 	{ "kv", 0, STORE, VERBS, VERBS_ANSWER },
 	{ "disk", 0, STORE, VERBS, VERBS_ANSWER },
+	{ "kv", 1, STORE, REDIS, REDIS_ANSWER },
+	{ "disk", 1, STORE, REDIS, REDIS_ANSWER },
+	{ "kv", 1, STORE, TRANSACTION, TRANSACTION_ANSWER },
+	{ "disk", 1, STORE, TRANSACTION, TRANSACTION_ANSWER },
+	{ "kv", 1, STORE, SCRIPT, "+OK\r\n:1\r|:0\r\n" },
+	{ "kv", 1, STORE, "SUBSCRIBE c\r\nQUIT\r\n",
+	    "*3\r\n$9\r|+OK\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n+OK\r\n" },
+	{ "kv", 1, STREAM, ABOUT, NULL },
 	{ "echo", 0, STREAM, "hello", "hello" },
 	{ "echo", 1, DATAGRAM, "hello", "hello" },
 	{ "echo", 2, STREAM, "hello", "hello" },
@@ -262,21 +287,33 @@ static bool is_one_of(const char *line, const char *answers, bool failed)
 /* Whether the line that the store has answered is this one, or says that it has failed, or had before. */
 static bool is_true_line(const char *line, const char *answer, bool *failed)
 {
+	static const char *const failures[] = {
+		"ERROR: storage failed\n",
+		"ERROR: out of memory\n",
+		"ERROR: store is full\n",
+		"-ERR storage failed\r\n",
+		"-READONLY storage failed",
+		"-ERR out of memory\r\n",
+		"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+	};
+
 	if (is_one_of(line, answer, *failed))
 		return true;
 	if (*failed && strncmp(line, "NOT_FOUND\n", 10) == 0)
 		return true;
 	*failed = true;
-	return strncmp(line, "ERROR: storage failed\n", 22) == 0 ||
-	       strncmp(line, "ERROR: out of memory\n", 21) == 0 ||
-	       strncmp(line, "ERROR: store is full\n", 21) == 0;
+	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++)
+		if (strncmp(line, failures[i], strlen(failures[i])) == 0)
+			return true;
+	return false;
 }
 
 static bool are_true_lines(const char *said, const char *answer)
 {
 	bool failed = false;
 
-	if (strcmp(said, "ERROR: too many connections\n") == 0)
+	if (strcmp(said, "ERROR: too many connections\n") == 0 ||
+	    strcmp(said, "-ERR max number of clients reached\r\n") == 0)
 		return true; /* no memory to count one more of this source */
 	for (; *said != '\0'; said += strcspn(said, "\n") + 1) {
 		if (*answer == '\0' || !is_true_line(said, answer, &failed))
@@ -368,7 +405,8 @@ static void leave(void)
 static bool disk_is_back(void)
 {
 	for (size_t i = 0; i < DIALOGUES; i++)
-		if (strstr(clients[i].said, "ERROR: storage failed") != NULL)
+		if (strstr(clients[i].said, "ERROR: storage failed") != NULL ||
+		    strstr(clients[i].said, "-ERR storage failed") != NULL)
 			return false;
 	return true;
 }
