@@ -275,6 +275,7 @@ static void commit_entry(const struct reload_plan *plan, struct plan_entry *entr
 {
 	struct instance *instance = entry->instance;
 	const struct service_ops *ops = service_of(entry->config->kind);
+	struct error error;
 
 	if (entry->fresh)
 		TAILQ_INSERT_TAIL(&plan->running->loop->instances, instance, entry);
@@ -291,8 +292,9 @@ static void commit_entry(const struct reload_plan *plan, struct plan_entry *entr
 
 		if (listener->instance != NULL && listener->instance != instance)
 			streams_leave(listener->instance, listener, CLOSE_RELOAD);
-		if (listener->inherited != NULL)
-			service_warn_endpoint(entry->config, &listener->wanted);
+		if (listener->inherited != NULL &&
+		    service_warn_inherited(entry->config, &listener->wanted, &error) == -1)
+			log_warning("services.%s: %s", instance->name, error.text);
 		listener_start(listener, instance);
 	}
 	free(entry->listeners);

@@ -178,6 +178,7 @@ static void status_show(json_t *status, struct evbuffer *out)
 	const json_t *config = json_object_get(status, "config");
 	json_t *problems = json_object_get(status, "problems"), *problem;
 	json_t *services = json_object_get(status, "services"), *service;
+	json_t *warnings = json_object_get(status, "warnings");
 	char uptime[32], failed[32];
 	size_t i;
 
@@ -187,6 +188,8 @@ static void status_show(json_t *status, struct evbuffer *out)
 	    json_array_size(problems) == 0 ? "all is well" : "needs a look");
 	json_array_foreach (problems, i, problem)
 		show_between("echod: problem: ", json_string_value(problem), "\n", out);
+	json_array_foreach (warnings, i, problem)
+		show_between("echod: warning: ", json_string_value(problem), "\n", out);
 	show_between("echod: configuration ", json_string_of(config, "file"), "", out);
 	evbuffer_add_printf(out, ", in force since %s\n", json_string_of(config, "loaded"));
 	if (json_is_true(json_object_get(config, "reloading")))

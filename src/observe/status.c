@@ -13,6 +13,7 @@
 
 #include "build.h"
 #include "core/clock.h"
+#include "core/error.h"
 #include "core/log.h"
 #include "core/plural.h"
 #include "core/resident.h"
@@ -32,11 +33,11 @@
 #define LOST_MS (60 * 60 * 1000)
 #define LINE_SIZE 1024
 
-/* Adds a sentence to the array of what needs a look. */
-static void add_problem(json_t *problems, const char *format, ...)
+/* Adds a sentence to the array of what needs a look, or of warnings. */
+static void add_sentence(json_t *problems, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-static void add_problem(json_t *problems, const char *format, ...)
+static void add_sentence(json_t *problems, const char *format, ...)
 {
 	char text[LINE_SIZE];
 	va_list args;
@@ -64,7 +65,7 @@ static json_t *config_status(const struct server *server, json_t *problems)
 	const struct reloads *reloads = &server->reloads;
 
 	if (reloads->failed_at != 0)
-		add_problem(problems,
+		add_sentence(problems,
 		    "the last reload failed, and the previous configuration remains in "
 		    "effect%s%s%s",
 		    reloads->errors.count > 0 ? ": " : "",
@@ -85,9 +86,9 @@ static json_t *clients_status(const struct loop *loop, json_t *problems)
 	TAILQ_FOREACH (instance, &loop->instances, entry)
 		leaving -= instance->stream_count;
 	if (loop->streams >= loop->max_streams)
-		add_problem(problems, "limits.max_connections is reached");
+		add_sentence(problems, "limits.max_connections is reached");
 	if (acceptors_are_paused(loop->acceptors))
-		add_problem(problems, "out of file descriptors, no clients are accepted for now");
+		add_sentence(problems, "out of file descriptors, no clients are accepted for now");
 	return json_pack("{s:I, s:I, s:I, s:I}", "now", (json_int_t)loop->streams, "limit",
 	    (json_int_t)loop->max_streams, "leaving", (json_int_t)leaving, "programs",
 	    (json_int_t)loop->children);
@@ -98,11 +99,11 @@ static json_t *log_status(json_t *problems)
 	unsigned long lost = log_lost();
 
 	if (log_has_lost_within(LOST_MS))
-		add_problem(problems,
+		add_sentence(problems,
 		    "the log has lost %lu line%s, the last one within the past hour", lost,
 		    PLURAL(lost, "s"));
 	if (log_is_stale())
-		add_problem(problems,
+		add_sentence(problems,
 		    "the log file could not be reopened, lines go on to the file that was open: "
 		    "correct its path or its mode, then run echoctl reopen");
 	return json_pack("{s:s, s:I, s:o}", "level", log_level_name(log_level()), "lost",
@@ -161,7 +162,7 @@ static void status_problem(struct report *report, const char *sentence)
 {
 	struct status_report *to = (struct status_report *)report;
 
-	add_problem(to->problems, "%s: %s", to->service, sentence);
+	add_sentence(to->problems, "%s: %s", to->service, sentence);
 }
 
 json_t *status_report(const struct instance *instance, json_t *problems)
@@ -188,14 +189,14 @@ static json_t *addresses_status(const struct instance *instance, json_t *problem
 	TAILQ_FOREACH (listener, &instance->listeners, entry) {
 		endpoint_format(listener_endpoint(listener), text, sizeof(text));
 		if (listener->absent != 0 && endpoint_is_group(&listener->wanted))
-			add_problem(problems, "%s: %s waits for its network: %s", instance->name,
+			add_sentence(problems, "%s: %s waits for its network: %s", instance->name,
 			    text, strerror(listener->absent));
 		else if (listener->absent != 0)
-			add_problem(problems,
+			add_sentence(problems,
 			    "%s: %s is not served: cannot bind it: %s; a reload tries it again",
 			    instance->name, text, strerror(listener->absent));
 		else if (!socket_is_reachable(&listener->socket))
-			add_problem(problems,
+			add_sentence(problems,
 			    "%s: %s cannot be reached: its %s has been removed or replaced; %s",
 			    instance->name, text,
 			    transport_is_unix(listener->wanted.transport) ? "path" : "interface",
@@ -207,6 +208,24 @@ static json_t *addresses_status(const struct instance *instance, json_t *problem
 	return addresses;
 }
 
+/* What -t and the log have warned of; it stays a warning, for somebody may have wanted it so. */
+static void add_warnings(json_t *warnings, const struct instance *instance)
+{
+	const struct listener *listener;
+	bool is_inherited = false;
+	struct error error;
+
+	TAILQ_FOREACH (listener, &instance->listeners, entry) {
+		if (listener->inherited == NULL)
+			continue;
+		is_inherited = true;
+		if (service_warn_inherited(instance->config, &listener->wanted, &error) == -1)
+			add_sentence(warnings, "%s: %s", instance->name, error.text);
+	}
+	if (!is_inherited && service_warn(instance->config, &error) == -1)
+		add_sentence(warnings, "%s: %s", instance->name, error.text);
+}
+
 static json_t *service_status(const struct instance *instance, json_t *problems)
 {
 	const struct counters *c = &instance->counters;
@@ -214,7 +233,7 @@ static json_t *service_status(const struct instance *instance, json_t *problems)
 	json_t *service;
 
 	if (limit != LIMIT_NONE && limit != LIMIT_ALL_CLIENTS)
-		add_problem(problems, "%s: the limit max_connections is reached", instance->name);
+		add_sentence(problems, "%s: the limit max_connections is reached", instance->name);
 	service = json_pack("{s:s, s:s, s:o, s:{s:I, s:I}, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
 	    instance->name, "type", instance->config->kind->type, "addresses",
 	    addresses_status(instance, problems), "clients", "now",
@@ -231,7 +250,7 @@ static json_t *service_status(const struct instance *instance, json_t *problems)
 json_t *status_gather(const struct server *server)
 {
 	const struct loop *loop = server->running.loop;
-	json_t *problems = json_array(), *services = json_array();
+	json_t *problems = json_array(), *warnings = json_array(), *services = json_array();
 	json_t *config = config_status(server, problems);
 	json_t *clients = clients_status(loop, problems), *lag, *process, *log;
 	const struct instance *instance;
@@ -241,7 +260,7 @@ json_t *status_gather(const struct server *server)
 
 	loop_lag_read(server->loop_lag, &facts);
 	if (facts.p99 > LATE_US)
-		add_problem(problems,
+		add_sentence(problems,
 		    "the event loop is slow: one of a hundred requests waits %.0f ms",
 		    (double)facts.p99 / 1e3);
 	lag = json_pack("{s:I, s:I, s:I, s:I}", "lag_us", (json_int_t)facts.median, "lag_p99_us",
@@ -254,11 +273,13 @@ json_t *status_gather(const struct server *server)
 	    (json_int_t)cpu.tv_sec * 1000 + cpu.tv_usec / 1000, "cpu_percent",
 	    facts.cpu_share * 100);
 	log = log_status(problems);
-	TAILQ_FOREACH (instance, &loop->instances, entry)
+	TAILQ_FOREACH (instance, &loop->instances, entry) {
 		json_array_append_new(services, service_status(instance, problems));
-	return json_pack("{s:s, s:I, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
+		add_warnings(warnings, instance);
+	}
+	return json_pack("{s:s, s:I, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
 	    PACKAGE_VERSION, "pid", (json_int_t)getpid(), "uptime_ms",
 	    (json_int_t)(clock_ms() - server->started), "stopping", server->phase == SERVER_STOPS,
-	    "problems", problems, "config", config, "clients", clients, "loop", lag, "process",
-	    process, "log", log, "services", services);
+	    "problems", problems, "warnings", warnings, "config", config, "clients", clients,
+	    "loop", lag, "process", process, "log", log, "services", services);
 }

@@ -237,15 +237,17 @@ int service_warn(const struct instance_config *config, struct error *error)
 	return 0;
 }
 
-void service_warn_endpoint(const struct instance_config *config, const struct endpoint *endpoint)
+int service_warn_inherited(
+    const struct instance_config *config, const struct endpoint *endpoint, struct error *error)
 {
 	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
 	const char *what = exposure(config, endpoint->transport);
 	char text[ADDRESS_TEXT_MAX];
 
-	if (what != NULL && settings->allow.count == 0 && !endpoint_is_loopback(endpoint))
-		log_warning("services.%s: %s, from the service manager, %s; restrict it with allow",
-		    config->name, endpoint_format(endpoint, text, sizeof(text)), what);
+	if (what == NULL || settings->allow.count > 0 || endpoint_is_loopback(endpoint))
+		return 0;
+	return error_set(error, "%s, from the service manager, %s; restrict it with allow",
+	    endpoint_format(endpoint, text, sizeof(text)), what);
 }
 
 int service_verify(const struct instance_config *config, const char *user, struct strings *errors)

@@ -112,8 +112,9 @@ int service_warn(const struct instance_config *config, struct error *error);
  */
 int service_verify(const struct instance_config *config, const char *user, struct strings *errors);
 
-/* Logs the same warning for the address of a socket from the service manager, which no key gives. */
-void service_warn_endpoint(const struct instance_config *config, const struct endpoint *endpoint);
+/* The same warning for the address of a socket from the service manager, which no key gives. */
+int service_warn_inherited(
+    const struct instance_config *config, const struct endpoint *endpoint, struct error *error);
 
 /* Whether the service can listen at such an address. 0, or -1 with an error. */
 int service_check_endpoint(

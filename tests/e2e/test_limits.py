@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import ctypes
+import json
 import select
 import shutil
 import socket
@@ -298,10 +299,22 @@ def warnings_of(write, settings):
     return [line for line in result.stderr.splitlines() if "everybody" in line]
 
 
+def test_the_status_warns_of_it_and_all_is_well(echod):
+    server = echod({"kv": {"listen": ["redis://127.0.0.1:0", "redis://0.0.0.0:0"]}, "control": {"listen": "unix://$DIR/control"}})
+    server.log.wait(r" warning .* services\.kv\.listen: redis://0\.0\.0\.0:0 lets everybody ")
+    with server.connect("control") as client:
+        status = json.loads(client.ask(b"-j status"))
+    assert status["warnings"] == ["kv: redis://0.0.0.0:0 lets everybody who can connect read and change the store; "
+                                  "restrict it with allow"] and status["problems"] == []  # fmt: skip
+    with server.connect("control") as client:
+        client.send(b"status\n")
+        assert client.line().endswith(b": all is well\n") and client.line().startswith(b"echod: warning: kv: redis://0.0")
+
+
 @pytest.mark.parametrize("service", OPEN_SERVICES)
 def test_check_warns_of_a_service_that_everybody_may_use(write, service):
     own = {"command": ["true"]} if service == "exec" else {}
-    for listen in PUBLIC:
+    for listen in PUBLIC + [address.replace("tcp:", "redis:") for address in PUBLIC if service == "kv"]:
         warned = warnings_of(write, {service: {"listen": ["tcp://127.0.0.1:9003", listen], **own}})
         assert len(warned) == 1 and f"services.{service}.listen: {listen} lets" in warned[0], listen
         assert OPEN_SERVICES[service] in warned[0] and "restrict it with allow" in warned[0]
