@@ -194,10 +194,11 @@ static int read_meta(struct snapshot *snapshot, struct error *error)
 	return failed;
 }
 
-/* 0, or -1 with the error: when its creation was interrupted, SQLite has removed all tables again. */
-static int check_tables(struct snapshot *snapshot, struct error *error)
+/* 0, or -1 with the error: when its creation was interrupted, SQLite has cut it to nothing again. */
+static int check_tables(struct snapshot *snapshot, sqlite3_file *file, struct error *error)
 {
 	sqlite3_stmt *rows;
+	sqlite3_int64 size = 0;
 	int result = sqlite3_prepare_v2(
 	    snapshot->db, "SELECT name FROM sqlite_schema LIMIT 1", -1, &rows, NULL);
 
@@ -205,8 +206,41 @@ static int check_tables(struct snapshot *snapshot, struct error *error)
 		result = sqlite3_step(rows);
 	sqlite3_finalize(rows);
 	if (result == SQLITE_DONE)
-		return error_code(error, ENOENT, "%s is empty", snapshot->path);
-	return result == SQLITE_ROW ? 0 : snapshot_fail(snapshot, "read", result, error);
+		result = file->pMethods->xFileSize(file, &size);
+	if (result == SQLITE_ROW)
+		return 0;
+	if (result != SQLITE_OK)
+		return snapshot_fail(snapshot, "read", result, error);
+	return size == 0 ? error_code(error, ENOENT, "%s is empty", snapshot->path)
+			 : snapshot_fail_damaged(snapshot, "it has no tables", error);
+}
+
+/*
+ * The versions of the format to write and to read: a file that had a later one could be read, but SQLite would call it
+ * read-only. 0, or -1 with the error.
+ */
+static int check_versions(struct snapshot *snapshot, sqlite3_file *file, struct error *error)
+{
+	unsigned char versions[2];
+	int result = file->pMethods->xRead(file, versions, sizeof(versions), 18);
+
+	if (result != SQLITE_OK)
+		return snapshot_fail(snapshot, "read", result, error);
+	if (versions[0] != 1 || versions[1] != 1)
+		return snapshot_fail_damaged(snapshot, "its header is wrong", error);
+	return 0;
+}
+
+/* What SQLite takes for granted, or for an empty database. 0, or -1 with the error. */
+static int check_file(struct snapshot *snapshot, struct error *error)
+{
+	sqlite3_file *file;
+	int result = sqlite3_file_control(snapshot->db, NULL, SQLITE_FCNTL_FILE_POINTER, &file);
+
+	if (result != SQLITE_OK)
+		return snapshot_fail(snapshot, "read", result, error);
+	return check_tables(snapshot, file, error) == -1 ? -1
+							 : check_versions(snapshot, file, error);
 }
 
 /* --- opening --- */
@@ -307,7 +341,7 @@ struct snapshot *snapshot_open(
 
 	if (snapshot == NULL)
 		return NULL;
-	if (open_database(snapshot, error) == -1 || check_tables(snapshot, error) == -1 ||
+	if (open_database(snapshot, error) == -1 || check_file(snapshot, error) == -1 ||
 	    read_meta(snapshot, error) == -1)
 		goto fail;
 	for (int i = 0; i < SQL_STATEMENTS && result == SQLITE_OK; i++)

@@ -85,7 +85,6 @@ def pytest_addoption(parser):
     parser.addoption("--tap", action="store_true", help="report as TAP version 13")
     parser.addoption("--seed", type=int, help="of the tests that are random")
     parser.addoption("--flipped-bits", type=int, default=120, help="(default: %(default)s)")
-    parser.addoption("--all-bits", action="store_true", help="flip each bit of a small store")
     parser.addoption("--crowd", type=int, default=1000, help="clients (default: %(default)s)")
     parser.addoption("--flood", type=int, default=16, help="MiB (default: %(default)s)")
     parser.addoption("--kill-cycles", type=int, default=50, help="(default: %(default)s)")
