@@ -73,6 +73,25 @@ static enum frame expected_dollar(struct frame_input *in, char got)
 
 enum line { LINE_WHOLE, LINE_PARTIAL, LINE_TOO_LONG };
 
+/* Most lengths have one or two digits: as read_length(), but NULL for all others; returns what is behind the line. */
+static inline const char *read_short_length(
+    const char *line, const char *end, char type, int64_t *number)
+{
+	unsigned char first, second;
+
+	if (end - line < 5 || *line != type || (first = (unsigned char)(line[1] - '0')) > 9)
+		return NULL;
+	if (line[2] == '\r') {
+		*number = first;
+		return line + 4;
+	}
+	second = (unsigned char)(line[2] - '0');
+	if (first == 0 || second > 9 || line[3] != '\r')
+		return NULL;
+	*number = 10 * first + second;
+	return line + 5;
+}
+
 /*
  * Finds the end of the line of a length. Sets *number, which is -1 if it is negative and -2 if it is none, and *behind,
  * the first byte behind the line.
@@ -275,10 +294,12 @@ struct checked {
 /* Checks the line with the number of words. false: it has not arrived whole, or is wrong. */
 static bool check_count(const struct frame_input *in, struct checked *c)
 {
-	const char *behind = NULL;
 	int64_t count = 0;
-	enum line line = read_length(in, c->at, &count, &behind);
+	const char *behind = read_short_length(c->at, in->end, '*', &count);
+	enum line line = LINE_WHOLE;
 
+	if (behind == NULL)
+		line = read_length(in, c->at, &count, &behind);
 	if (line == LINE_TOO_LONG)
 		c->error = "too big mbulk count string";
 	else if (line == LINE_PARTIAL)
@@ -294,10 +315,12 @@ static bool check_count(const struct frame_input *in, struct checked *c)
 /* Checks the next word. false: it has not arrived whole, or is wrong or too long. */
 static bool check_word(const struct frame_input *in, struct checked *c)
 {
-	const char *behind = NULL;
 	int64_t length = 0;
-	enum line line = c->at == in->end ? LINE_PARTIAL : read_length(in, c->at, &length, &behind);
+	const char *behind = read_short_length(c->at, in->end, '$', &length);
+	enum line line = LINE_WHOLE;
 
+	if (behind == NULL)
+		line = c->at == in->end ? LINE_PARTIAL : read_length(in, c->at, &length, &behind);
 	if (line == LINE_PARTIAL) {
 		c->needed = length_needed(in);
 	} else if (line == LINE_TOO_LONG) {
