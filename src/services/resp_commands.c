@@ -63,16 +63,19 @@ static void add_info(struct resp_request *r, const struct command *command)
 {
 	bool writes = command->flags & (COMMAND_WRITES | COMMAND_GROWS);
 	bool local = command->flags & COMMAND_LOCAL, grows = command->flags & COMMAND_GROWS;
+	bool moves = command->flags & COMMAND_SCRIPT; /* its keys; COMMAND GETKEYS finds them */
 	struct shape shape = shape_of(command);
 	struct replies *replies = r->replies;
 
 	resp_array(replies, 10);
 	add_name(replies, command);
 	resp_integer(replies, shape.arity);
-	resp_set(replies, r->version, 1 + (grows || local));
+	resp_set(replies, r->version, 1 + (size_t)(grows || local) + moves);
 	resp_status(replies, local ? "loading" : writes ? "write" : "readonly");
 	if (grows || local)
 		resp_status(replies, local ? "stale" : "denyoom");
+	if (moves)
+		resp_status(replies, "movablekeys");
 	resp_integer(replies, shape.first);
 	resp_integer(replies, shape.last);
 	resp_integer(replies, shape.step);
