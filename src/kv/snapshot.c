@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -252,6 +253,26 @@ static int is_cancelled(void *arg)
 	return snapshot->cancelled != NULL && *snapshot->cancelled;
 }
 
+/*
+ * SQLITE_OPEN_NOFOLLOW would refuse a symbolic link anywhere in the path, but the directory may be reached by one. SQLite
+ * itself would wait for a pipe. 0, or -1 with the error.
+ */
+static int check_kind(const struct snapshot *snapshot, struct error *error)
+{
+	struct stat file;
+
+	if (lstat(snapshot->path, &file) == -1)
+		return errno == ENOENT ? error_code(error, ENOENT, "%s is missing", snapshot->path)
+				       : error_errno(error, "cannot open %s", snapshot->path);
+	if (S_ISLNK(file.st_mode))
+		return error_code(error, ELOOP,
+		    "%s is a symbolic link: only its directory may be reached by one",
+		    snapshot->path);
+	if (!S_ISREG(file.st_mode))
+		return error_code(error, EINVAL, "%s is not a regular file", snapshot->path);
+	return 0;
+}
+
 /* Opens the file, which must be there. 0, or -1 with the error. */
 static int open_database(struct snapshot *snapshot, struct error *error)
 {
@@ -261,9 +282,14 @@ static int open_database(struct snapshot *snapshot, struct error *error)
 				       "PRAGMA temp_store = MEMORY;"
 				       "PRAGMA cell_size_check = ON;"
 				       "PRAGMA trusted_schema = OFF;";
-	int result = sqlite3_open_v2(snapshot->path, &snapshot->db,
-	    SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, NULL);
+	int result;
 
+	if (check_kind(snapshot, error) == -1)
+		return -1;
+	result = sqlite3_open_v2(
+	    snapshot->path, &snapshot->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+	if (result != SQLITE_OK && snapshot->db != NULL)
+		result = sqlite3_extended_errcode(snapshot->db);
 	if (result == SQLITE_OK) {
 		sqlite3_extended_result_codes(snapshot->db, 1);
 		sqlite3_busy_timeout(snapshot->db, BUSY_MS);

@@ -799,3 +799,55 @@ def expect_empty(fleet, faults):
     assert ask_all(server, b"GET a", b"SET a 1") == [MISSING, OK]
     server.kill()
     subprocess.run(["rm", "-r", faults.root / "store"], check=True)
+
+
+# --- what the path leads to ---
+
+
+def test_a_store_below_a_symbolic_link(echod, workdir):
+    """It is common that /var/lib, or a part of it, is on another disk."""
+    (workdir / "real").mkdir()
+    (workdir / "link").symlink_to("real")
+    services = {"kv": {"listen": KV, "storage": "$DIR/link/store"}}
+    server = echod(services)
+    assert ask_all(server, b"SET a 1") == [OK]
+    checkpoint(server, workdir / "real/store")
+    server.stop()
+    (workdir / "whole").symlink_to("real/store")
+    for storage in ("link/store", "whole"):
+        done = harness.run_echod("--check-store", workdir / storage)
+        assert (done.returncode, done.stderr) == (0, "")
+        server = echod({"kv": {"listen": KV, "storage": f"$DIR/{storage}"}})
+        assert ask_all(server, b"GET a") == [b"1"]
+        server.stop()
+
+
+def make_link(path):
+    path.rename(path.with_name("other"))
+    path.symlink_to("other")
+
+
+def make_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_directory(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("make, text", [
+    (make_link, "is a symbolic link"),
+    (make_pipe, "is not a regular file"),
+    (make_directory, "is not a regular file"),
+])  # fmt: skip
+def test_a_snapshot_that_is_no_file(echod, fleet, workdir, make, text):
+    services = {"kv": {"listen": KV, "storage": "$DIR/store"}}
+    server = echod(services)
+    ask_all(server, b"SET a 1")
+    server.stop()
+    make(workdir / "store/snapshot.db")
+    fleet.launch(services).wait_stopped_with(1, f"store/snapshot.db {text}")
+    done = harness.run_echod("--check-store", workdir / "store")
+    assert done.returncode == 1 and f"store/snapshot.db {text}" in done.stderr
