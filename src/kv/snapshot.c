@@ -47,6 +47,34 @@ static const char *const texts[SQL_STATEMENTS] = {
 
 /* --- errors --- */
 
+/* SQLite has fallen back to reading, or has found that it cannot create its journal. It does not keep the errno. */
+static int code_of_readonly(const struct snapshot *snapshot, int result)
+{
+	if (result == SQLITE_READONLY_DBMOVED)
+		return ESTALE;
+	if (result == SQLITE_READONLY_DIRECTORY)
+		return EACCES;
+	return access(snapshot->path, W_OK) == -1 ? errno : EROFS;
+}
+
+/* SQLite has opened a file, of which it says why only if the system has refused it: else errno is an older one. */
+static int code_of_open(const struct snapshot *snapshot, int result)
+{
+	int code = sqlite3_system_errno(snapshot->db);
+
+	switch (result) {
+	case SQLITE_CANTOPEN_SYMLINK:
+		return ELOOP;
+	case SQLITE_CANTOPEN_ISDIR:
+		return EISDIR;
+	case SQLITE_CANTOPEN_FULLPATH:
+		/* A path that is too long for SQLite; readlink() says EINVAL of what is no link. */
+		return code == 0 || code == EINVAL ? ENAMETOOLONG : code;
+	default:
+		return code == 0 || code == EINVAL ? EIO : code;
+	}
+}
+
 /* The errno for an SQLite code. */
 static int code_of(const struct snapshot *snapshot, int result)
 {
@@ -58,6 +86,8 @@ static int code_of(const struct snapshot *snapshot, int result)
 	/* SQLite also reports a page that the disk cannot read as corrupt. */
 	if ((result & 0xff) == SQLITE_CORRUPT && (code == EIO || code == ENXIO))
 		return code;
+	if (result == SQLITE_IOERR_NOMEM)
+		return ENOMEM;
 	if (code == 0)
 		code = sqlite3_system_errno(snapshot->db);
 	switch (result & 0xff) {
@@ -74,8 +104,12 @@ static int code_of(const struct snapshot *snapshot, int result)
 		return ENOMEM;
 	case SQLITE_INTERRUPT:
 		return ECANCELED;
+	case SQLITE_PERM:
+		return EACCES;
 	case SQLITE_READONLY:
-		return EROFS;
+		return code_of_readonly(snapshot, result);
+	case SQLITE_CANTOPEN:
+		return code_of_open(snapshot, result);
 	default:
 		return code != 0 ? code : EIO;
 	}
@@ -94,6 +128,9 @@ int snapshot_fail(
 		    error, code, "cannot %s %s: another program is using it", verb, snapshot->path);
 	if (code == ENOENT)
 		return error_code(error, code, "%s is missing", snapshot->path);
+	if (code == ESTALE && result == SQLITE_READONLY_DBMOVED)
+		return error_code(
+		    error, code, "%s is missing or was replaced by another file", snapshot->path);
 	return error_code(error, code, "cannot %s %s: %s (%s)", verb, snapshot->path,
 	    strerror(code), sqlite3_errstr(result));
 }

@@ -851,3 +851,21 @@ def test_a_snapshot_that_is_no_file(echod, fleet, workdir, make, text):
     fleet.launch(services).wait_stopped_with(1, f"store/snapshot.db {text}")
     done = harness.run_echod("--check-store", workdir / "store")
     assert done.returncode == 1 and f"store/snapshot.db {text}" in done.stderr
+
+
+def replace_by_copy(path):
+    path.with_name("other").write_bytes(path.read_bytes())
+    path.with_name("other").rename(path)
+
+
+@pytest.mark.parametrize("replace", [Path.unlink, replace_by_copy])
+def test_a_snapshot_that_is_removed_while_it_is_open(echod, workdir, replace):
+    """SQLite calls it read-only then, which nobody could make sense of."""
+    server = echod({"kv": {"listen": KV, "storage": "$DIR/store"}})
+    store = workdir / "store"
+    assert ask_all(server, b"SET a 1") == [OK]
+    checkpoint(server, store)
+    replace(store / "snapshot.db")
+    fill_segment(server, store)
+    server.log.wait(r"error kv: .*snapshot\.db is missing or was replaced .*; read-only until")
+    assert not server.log.matches("Read-only file system")
