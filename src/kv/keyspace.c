@@ -230,6 +230,16 @@ int keyspace_put(struct keyspace *keyspace, const struct table_key *key, const s
 	return done;
 }
 
+int keyspace_put_back(
+    struct keyspace *keyspace, const struct table_key *key, const struct item *item)
+{
+	size_t limit = table_set_max_memory(keyspace->table, 0);
+	int done = put_once(keyspace, key, item);
+
+	table_set_max_memory(keyspace->table, limit);
+	return done;
+}
+
 bool keyspace_delete(struct keyspace *keyspace, const struct table_key *key)
 {
 	struct logged logged;

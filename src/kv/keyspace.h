@@ -57,6 +57,9 @@ bool keyspace_get(struct keyspace *keyspace, const struct table_key *key, struct
  * The value may be one that keyspace_get() has found.
  */
 int keyspace_put(struct keyspace *keyspace, const struct table_key *key, const struct item *item);
+/* The same for what a command undoes: whatever the limit is, and evicts nothing. */
+int keyspace_put_back(
+    struct keyspace *keyspace, const struct table_key *key, const struct item *item);
 
 /* Whether the key existed, and is deleted now. It is false also when the store refuses it; then nothing has changed. */
 bool keyspace_delete(struct keyspace *keyspace, const struct table_key *key);

@@ -214,7 +214,7 @@ enum kv_status redis_copy(
 enum kv_status redis_scan(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
-	struct slice none = { "", 0 };
+	struct slice none = { "[]", 2 }; /* matches no key */
 	const struct slice *pattern = NULL;
 	int64_t count = VERB_PAGE;
 	enum kv_status status;

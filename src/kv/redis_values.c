@@ -187,6 +187,8 @@ enum kv_status redis_getex(
 			return redis_refuse_syntax(result);
 	if (persist && *expiry.unit != '\0')
 		return redis_refuse_syntax(result);
+	if (!keyspace_get(keyspace, &call->key, &item))
+		return KV_NOT_FOUND;
 	status = read_expiry(keyspace, &expiry, &expires);
 	if (status != KV_OK)
 		return status;
@@ -242,7 +244,7 @@ static void undo_pairs(struct keyspace *keyspace, const struct call *call, size_
 		}
 		item.value = value.bytes;
 		memcpy(&item.expires, expiry.bytes.bytes, sizeof(item.expires));
-		keyspace_put(keyspace, &key, &item);
+		keyspace_put_back(keyspace, &key, &item);
 	}
 	free(places);
 }

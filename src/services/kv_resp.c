@@ -96,14 +96,26 @@ static const struct wording *wording_of(const struct resp_client *client)
 	return client->is_resp3 ? &resp3_words : &resp2_words;
 }
 
-static enum verdict refuse(
-    const struct call *call, const struct message *message, struct replies *replies)
+static bool is_exec(const struct kv *kv, const struct command *command)
+{
+	return command == command_index_find(&kv->redis, (struct slice){ "EXEC", 4 });
+}
+
+#define EXEC_ABORTS "EXECABORT Transaction discarded because of: "
+
+static enum verdict refuse(struct kv *kv, struct resp_client *client, const struct call *call,
+    const struct message *message, struct replies *replies)
 {
 	const char *at;
 
 	resp_words(message, &at);
 	if (call->status == KV_UNKNOWN && is_http(resp_word(&at)))
 		return VERDICT_PROTOCOL;
+	if (call->status == KV_WRONG_ARGUMENTS && is_exec(kv, call->command)) {
+		resp_transaction_free(kv, client);
+		resp_error(replies, EXEC_ABORTS "wrong number of arguments for 'exec' command");
+		return VERDICT_CONTINUE;
+	}
 	resp_refusal(replies, call, message);
 	return VERDICT_CONTINUE;
 }
@@ -118,17 +130,11 @@ static const struct call *resolve(struct kv *kv, const struct call *call, struct
 	return script;
 }
 
-/* Whether the request is refused for what can be seen without running it: the other errors are those of its run. */
-static bool is_malformed(const struct call *call)
-{
-	return call->status == KV_UNKNOWN || call->status == KV_WRONG_ARGUMENTS ||
-	       call->status == KV_NO_MEMORY;
-}
-
 /* Between MULTI and EXEC, requests are queued. */
-static bool is_queued(struct resp_client *client, const struct call *call)
+static bool is_queued(
+    struct resp_client *client, const struct call *call, const struct message *message)
 {
-	if (is_malformed(call)) {
+	if (resp_is_malformed(call, message)) {
 		resp_transaction_abort(client);
 		return false;
 	}
@@ -136,16 +142,17 @@ static bool is_queued(struct resp_client *client, const struct call *call)
 }
 
 /* In RESP2, the client could not tell replies from messages. */
-static bool is_out_of_context(const struct resp_client *client, const struct call *call)
+static bool is_out_of_context(
+    const struct resp_client *client, const struct call *call, const struct message *message)
 {
 	return client->mailbox != NULL && !client->is_resp3 && resp_is_subscribed(client) &&
-	       !is_malformed(call) && !(call->command->flags & COMMAND_SUBSCRIBED);
+	       !resp_is_malformed(call, message) && !(call->command->flags & COMMAND_SUBSCRIBED);
 }
 
 static enum verdict refuse_out_of_context(struct kv *kv, struct resp_client *client,
     const struct command *command, const struct message *message, struct replies *replies)
 {
-	bool is_exec = command == command_index_find(&kv->redis, (struct slice){ "EXEC", 4 });
+	bool exec = is_exec(kv, command);
 	struct slice within = { "", 0 };
 	char name[RESP_NAME_MAX];
 	const char *at;
@@ -155,12 +162,12 @@ static enum verdict refuse_out_of_context(struct kv *kv, struct resp_client *cli
 		within = resp_word(&at);
 	}
 	resp_write_name(command, within, name);
-	if (is_exec)
+	if (exec)
 		resp_transaction_free(kv, client);
 	resp_errorf(replies,
-	    "%s Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET "
+	    "%sCan't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET "
 	    "are allowed in this context",
-	    is_exec ? "EXECABORT Transaction discarded because of:" : "ERR", name);
+	    exec ? EXEC_ABORTS : "ERR ", name);
 	return VERDICT_CONTINUE;
 }
 
@@ -172,16 +179,16 @@ static enum verdict serve(struct stream *stream, struct resp_client *client,
 
 	client->command = call->command;
 	client->within = NULL;
-	if (is_out_of_context(client, call))
+	if (is_out_of_context(client, call, message))
 		return refuse_out_of_context(
 		    stream_instance(stream)->state, client, call->command, message, replies);
-	if (client->queues && is_queued(client, call)) {
+	if (client->queues && is_queued(client, call, message)) {
 		resp_transaction_queue(client, message, replies);
 		return VERDICT_CONTINUE;
 	}
 	call = resolve(stream_instance(stream)->state, call, &script);
 	if (call->status != KV_OK)
-		return refuse(call, message, replies);
+		return refuse(stream_instance(stream)->state, client, call, message, replies);
 	if (call->command->flags & COMMAND_LOCAL)
 		return run_local(stream, client, call->command, message, replies);
 	client->listing = kv_run(stream_instance(stream), call, wording_of(client), replies);
@@ -206,7 +213,7 @@ enum verdict kv_resp_run(
 	kv->engine->ops->prepare(kv->engine, &request, 1);
 	call = resolve(kv, &request, &script);
 	if (call->status != KV_OK) {
-		verdict = refuse(call, message, replies);
+		verdict = refuse(kv, client, call, message, replies);
 	} else if (call->command->flags & COMMAND_LOCAL) {
 		verdict = run_local(stream, client, call->command, message, replies);
 	} else {
@@ -258,7 +265,7 @@ static enum verdict serve_silently(struct stream *stream, struct resp_client *cl
 	client->is_dropped = true;
 	verdict = serve(stream, client, call, message, &sink.replies);
 	client->is_dropped = false;
-	client->skips_listing = client->listing != NULL;
+	client->drops_rest = client->listing != NULL || client->continues;
 	sink_close(&sink);
 	return verdict;
 }
@@ -268,7 +275,7 @@ static enum verdict continue_listing(struct kv *kv, struct resp_client *client, 
 {
 	struct sink sink;
 
-	if (!client->skips_listing) {
+	if (!client->drops_rest) {
 		run->unfinished = kv_listing_continue(kv, &client->listing, run->replies);
 	} else if (sink_open(&sink) == 0) {
 		run->unfinished = kv_listing_continue(kv, &client->listing, &sink.replies);
@@ -277,11 +284,31 @@ static enum verdict continue_listing(struct kv *kv, struct resp_client *client, 
 		return VERDICT_ABORT;
 	}
 	if (!run->unfinished) {
-		client->skips_listing = false;
+		client->drops_rest = false;
 		if (client->mailbox != NULL)
 			mailbox_empty(client->mailbox, run->replies);
 	}
 	return VERDICT_CONTINUE;
+}
+
+/* Runs the next part of a command about subscriptions. 0, or -1 when out of memory. */
+static int continue_subscribing(
+    struct stream *stream, struct resp_client *client, struct replies *replies)
+{
+	struct resp_request request = request_of(stream, client, replies);
+	struct sink sink;
+
+	if (!client->drops_rest) {
+		resp_pubsub_continue(&request);
+		return 0;
+	}
+	if (sink_open(&sink) == -1)
+		return -1;
+	request.replies = &sink.replies;
+	resp_pubsub_continue(&request);
+	client->drops_rest = client->continues;
+	sink_close(&sink);
+	return 0;
 }
 
 static enum verdict kv_resp_messages(struct stream *stream, struct run *run)
@@ -302,11 +329,8 @@ static enum verdict kv_resp_messages(struct stream *stream, struct run *run)
 	client->replies = replies;
 	client->yields = false;
 	kv->pubsub_cost = 0;
-	if (client->continues) {
-		struct resp_request request = request_of(stream, client, replies);
-
-		resp_pubsub_continue(&request);
-	}
+	if (client->continues && continue_subscribing(stream, client, replies) == -1)
+		return VERDICT_ABORT;
 	pool.used = 0;
 	for (size_t i = 0; i < run->count; i++)
 		read_request(kv, &run->messages[i], &pool, &calls[i], &words[i]);

@@ -17,6 +17,7 @@ struct mailbox;
 struct message;
 struct replies;
 struct resp_request;
+struct resp_within;
 struct stream;
 struct transaction;
 
@@ -41,17 +42,18 @@ struct resp_client {
 	bool continues : 1; /* a command about its subscriptions, see resp_pubsub.h */
 	bool yields : 1;    /* its next request runs after the turns of the other clients */
 	/* CLIENT REPLY: */
-	bool silent : 1;        /* OFF */
-	bool skips_next : 1;    /* SKIP: the reply to the next command */
-	bool is_dropped : 1;    /* the reply to the current one */
-	bool leaves : 1;        /* CLIENT KILL: it ends once its replies are sent */
-	bool skips_listing : 1; /* what `listing` replies is dropped */
+	bool silent : 1;     /* OFF */
+	bool skips_next : 1; /* SKIP: the reply to the next command */
+	bool is_dropped : 1; /* the reply to the current one */
+	bool leaves : 1;     /* CLIENT KILL: it ends once its replies are sent */
+	bool drops_rest : 1; /* the replies of `listing`, or of what `continues` */
 };
 
 /* A command that needs no key: its row has COMMAND_LOCAL, and is the beginning. */
 struct resp_command {
 	struct command row;
 	enum verdict (*run)(struct resp_request *request);
+	const struct resp_within *within; /* of COMMAND_PARENT: its rows, NULL = all is an error */
 };
 
 /*

@@ -508,28 +508,22 @@ static enum verdict client_reply(struct resp_request *r)
 	return VERDICT_CONTINUE;
 }
 
-enum verdict resp_run_client(struct resp_request *r)
-{
-	static const struct resp_within rows[] = {
-		{ { "ID", "", "The number of this connection." }, 0, 0, client_id },
-		{ { "GETNAME", "", "Its name." }, 0, 0, client_getname },
-		{ { "SETNAME", "name", "Names it." }, 1, 1, client_setname },
-		{ { "SETINFO", "LIB-NAME name | LIB-VER version", "Sets what its library is." }, 2,
-		    2, client_setinfo },
-		{ { "INFO", "", "About this connection." }, 0, 0, client_info },
-		{ { "LIST", "[TYPE type | ID id...]",
-		      "About the connections of clients of Redis." },
-		    0, SIZE_MAX, client_list },
-		{ { "KILL", "address | option value...",
-		      "Ends connections. Options are ID, TYPE, ADDR, LADDR, USER, SKIPME." },
-		    1, SIZE_MAX, client_kill },
-		{ { "NO-EVICT", "ON | OFF", "No effect." }, 1, 1, client_switch },
-		{ { "NO-TOUCH", "ON | OFF", "No effect." }, 1, 1, client_switch },
-		{ { "REPLY", "ON | OFF | SKIP",
-		      "Whether requests get replies; SKIP: all but the next one." },
-		    1, 1, client_reply },
-		{ { 0 }, 0, 0, NULL },
-	};
-
-	return resp_run_within(r, rows);
-}
+const struct resp_within resp_client_rows[] = {
+	{ { "ID", "", "The number of this connection." }, 0, 0, client_id },
+	{ { "GETNAME", "", "Its name." }, 0, 0, client_getname },
+	{ { "SETNAME", "name", "Names it." }, 1, 1, client_setname },
+	{ { "SETINFO", "LIB-NAME name | LIB-VER version", "Sets what its library is." }, 2, 2,
+	    client_setinfo },
+	{ { "INFO", "", "About this connection." }, 0, 0, client_info },
+	{ { "LIST", "[TYPE type | ID id...]", "About the connections of clients of Redis." }, 0,
+	    SIZE_MAX, client_list },
+	{ { "KILL", "address | option value...",
+	      "Ends connections. Options are ID, TYPE, ADDR, LADDR, USER, SKIPME." },
+	    1, SIZE_MAX, client_kill },
+	{ { "NO-EVICT", "ON | OFF", "No effect." }, 1, 1, client_switch },
+	{ { "NO-TOUCH", "ON | OFF", "No effect." }, 1, 1, client_switch },
+	{ { "REPLY", "ON | OFF | SKIP",
+	      "Whether requests get replies; SKIP: all but the next one." },
+	    1, 1, client_reply },
+	{ { 0 }, 0, 0, NULL },
+};

@@ -51,6 +51,13 @@ static struct shape shape_of(const struct command *command)
 	return shape;
 }
 
+bool resp_count_fits(const struct command *command, size_t words)
+{
+	int64_t arity = shape_of(command).arity;
+
+	return arity > 0 ? words == (size_t)arity : words >= (size_t)-arity;
+}
+
 static void add_name(struct replies *replies, const struct command *command)
 {
 	char name[RESP_NAME_MAX];
@@ -214,7 +221,7 @@ static enum verdict command_getkeys(struct resp_request *r)
 	is_script = command->flags & COMMAND_SCRIPT;
 	if (shape.first == 0 && !is_script)
 		return resp_fail(r, "ERR The command has no key arguments");
-	if (shape.arity > 0 ? words != (size_t)shape.arity : words < (size_t)-shape.arity)
+	if (!resp_count_fits(command, words))
 		return resp_fail(r, "ERR Invalid number of arguments specified for command");
 	if (is_script)
 		return reply_script_keys(r);
@@ -231,21 +238,20 @@ static enum verdict command_getkeys(struct resp_request *r)
 	return VERDICT_CONTINUE;
 }
 
+static const struct resp_within command_rows[] = {
+	{ { "COUNT", "", "How many commands there are." }, 0, 0, command_count },
+	{ { "INFO", "[command...]", "The commands with their numbers of words, flags and keys." },
+	    0, SIZE_MAX, command_info },
+	{ { "DOCS", "[command...]", "What the commands do." }, 0, SIZE_MAX, command_docs },
+	{ { "GETKEYS", "command [argument...]", "The keys of that request." }, 2, SIZE_MAX,
+	    command_getkeys },
+	{ { "LIST", "", "The names of the commands." }, 0, 0, command_list },
+	{ { 0 }, 0, 0, NULL },
+};
+
 static enum verdict run_command(struct resp_request *r)
 {
-	static const struct resp_within rows[] = {
-		{ { "COUNT", "", "How many commands there are." }, 0, 0, command_count },
-		{ { "INFO", "[command...]",
-		      "The commands with their numbers of words, flags and keys." },
-		    0, SIZE_MAX, command_info },
-		{ { "DOCS", "[command...]", "What the commands do." }, 0, SIZE_MAX, command_docs },
-		{ { "GETKEYS", "command [argument...]", "The keys of that request." }, 2, SIZE_MAX,
-		    command_getkeys },
-		{ { "LIST", "", "The names of the commands." }, 0, 0, command_list },
-		{ { 0 }, 0, 0, NULL },
-	};
-
-	return r->words == 0 ? command_all(r) : resp_run_within(r, rows);
+	return r->words == 0 ? command_all(r) : resp_run_within(r);
 }
 
 /* --- CONFIG --- */
@@ -341,20 +347,14 @@ static enum verdict config_set(struct resp_request *r)
 	return resp_ok(r);
 }
 
-static enum verdict run_config(struct resp_request *r)
-{
-	static const struct resp_within rows[] = {
-		{ { "GET", "pattern...", "The settings whose names match." }, 1, SIZE_MAX,
-		    config_get },
-		{ { "SET", "setting value...",
-		      "An error, unless it has that value: change the configuration file." },
-		    2, SIZE_MAX, config_set },
-		{ { "RESETSTAT", "", "No effect." }, 0, 0, resp_ok },
-		{ { 0 }, 0, 0, NULL },
-	};
-
-	return resp_run_within(r, rows);
-}
+static const struct resp_within config_rows[] = {
+	{ { "GET", "pattern...", "The settings whose names match." }, 1, SIZE_MAX, config_get },
+	{ { "SET", "setting value...",
+	      "An error, unless it has that value: change the configuration file." },
+	    2, SIZE_MAX, config_set },
+	{ { "RESETSTAT", "", "No effect." }, 0, 0, resp_ok },
+	{ { 0 }, 0, 0, NULL },
+};
 
 /* --- features that echod lacks --- */
 
@@ -375,14 +375,9 @@ static enum verdict run_cluster(struct resp_request *r)
 	return resp_fail(r, "ERR This instance has cluster support disabled");
 }
 
-static enum verdict run_module(struct resp_request *r)
-{
-	static const struct resp_within rows[] = {
-		{ { "LIST", "", "An empty list." }, 0, 0, reply_empty }, { { 0 }, 0, 0, NULL }
-	};
-
-	return resp_run_within(r, rows);
-}
+static const struct resp_within module_rows[] = {
+	{ { "LIST", "", "An empty list." }, 0, 0, reply_empty }, { { 0 }, 0, 0, NULL }
+};
 
 /* [ASYNC | SYNC] */
 static enum verdict function_flush(struct resp_request *r)
@@ -394,40 +389,46 @@ static enum verdict function_flush(struct resp_request *r)
 	return resp_fail(r, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option");
 }
 
-static enum verdict run_function(struct resp_request *r)
+/* [LIBRARYNAME pattern] [WITHCODE] */
+static enum verdict function_list(struct resp_request *r)
 {
-	static const struct resp_within rows[] = {
-		{ { "LIST", "[argument...]", "An empty list." }, 0, 3, reply_empty },
-		{ { "FLUSH", "[ASYNC | SYNC]", "No effect." }, 0, 1, function_flush },
-		{ { 0 }, 0, 0, NULL },
-	};
+	while (r->words > 0) {
+		struct slice word = resp_next_word(r);
 
-	return resp_run_within(r, rows);
+		if (verb_is_word(word, "WITHCODE"))
+			continue;
+		if (verb_is_word(word, "LIBRARYNAME")) {
+			if (r->words == 0)
+				return resp_fail(r, "ERR library name argument was not given");
+			resp_next_word(r);
+			continue;
+		}
+		resp_errorf(r->replies, "ERR Unknown argument %.*s", resp_shown(word), word.bytes);
+		return VERDICT_CONTINUE;
+	}
+	return reply_empty(r);
 }
 
-static enum verdict run_latency(struct resp_request *r)
-{
-	static const struct resp_within rows[] = {
-		{ { "LATEST", "", "An empty list." }, 0, 0, reply_empty },
-		{ { "HISTORY", "event", "An empty list." }, 1, 1, reply_empty },
-		{ { "RESET", "[event...]", "0." }, 0, SIZE_MAX, reply_zero },
-		{ { 0 }, 0, 0, NULL },
-	};
+static const struct resp_within function_rows[] = {
+	{ { "LIST", "[LIBRARYNAME pattern] [WITHCODE]", "An empty list." }, 0, SIZE_MAX,
+	    function_list },
+	{ { "FLUSH", "[ASYNC | SYNC]", "No effect." }, 0, 1, function_flush },
+	{ { 0 }, 0, 0, NULL },
+};
 
-	return resp_run_within(r, rows);
-}
+static const struct resp_within latency_rows[] = {
+	{ { "LATEST", "", "An empty list." }, 0, 0, reply_empty },
+	{ { "HISTORY", "event", "An empty list." }, 1, 1, reply_empty },
+	{ { "RESET", "[event...]", "0." }, 0, SIZE_MAX, reply_zero },
+	{ { 0 }, 0, 0, NULL },
+};
 
-static enum verdict run_slowlog(struct resp_request *r)
-{
-	static const struct resp_within rows[] = {
-		{ { "GET", "[count]", "An empty list." }, 0, 1, reply_empty },
-		{ { "LEN", "", "0." }, 0, 0, reply_zero },
-		{ { "RESET", "", "No effect." }, 0, 0, resp_ok },
-		{ { 0 }, 0, 0, NULL },
-	};
-
-	return resp_run_within(r, rows);
-}
+static const struct resp_within slowlog_rows[] = {
+	{ { "GET", "[count]", "An empty list." }, 0, 1, reply_empty },
+	{ { "LEN", "", "0." }, 0, 0, reply_zero },
+	{ { "RESET", "", "No effect." }, 0, 0, resp_ok },
+	{ { 0 }, 0, 0, NULL },
+};
 
 static enum verdict acl_whoami(struct resp_request *r)
 {
@@ -435,14 +436,8 @@ static enum verdict acl_whoami(struct resp_request *r)
 	return VERDICT_CONTINUE;
 }
 
-static enum verdict run_acl(struct resp_request *r)
-{
-	static const struct resp_within rows[] = {
-		{ { "WHOAMI", "", "default." }, 0, 0, acl_whoami }, { { 0 }, 0, 0, NULL }
-	};
-
-	return resp_run_within(r, rows);
-}
+static const struct resp_within acl_rows[] = { { { "WHOAMI", "", "default." }, 0, 0, acl_whoami },
+	{ { 0 }, 0, 0, NULL } };
 
 static enum verdict fail_timeout(struct resp_request *r, enum kv_status status)
 {
@@ -520,11 +515,13 @@ static enum verdict run_lastsave(struct resp_request *r)
 
 /* clang-format off */
 #define WITHIN WORD("subcommand"), OPTIONS("[argument...]")
-#define ROW_FLAGS(name_, flags_, run_, help_, ...)                                           \
+#define ROW_FULL(name_, flags_, run_, within_, help_, ...)                                   \
 	{ { NAME(name_), .args = { __VA_ARGS__ }, .flags = COMMAND_LOCAL | (flags_),         \
-	    .help = (help_) }, (run_) }
+	    .help = (help_) }, (run_), (within_) }
+#define ROW_FLAGS(name, flags, run, ...) ROW_FULL(name, flags, run, NULL, __VA_ARGS__)
 #define ROW(name, run, ...) ROW_FLAGS(name, 0, run, __VA_ARGS__)
-#define ROW_PARENT(name, run, ...) ROW_FLAGS(name, COMMAND_PARENT, run, __VA_ARGS__)
+#define ROW_PARENT(name, rows, ...)                                                           \
+	ROW_FULL(name, COMMAND_PARENT, resp_run_within, rows, __VA_ARGS__)
 #define ROW_UNQUEUED(name, run, ...) ROW_FLAGS(name, COMMAND_UNQUEUED, run, __VA_ARGS__)
 #define ROW_SUBSCRIBED(name, run, ...) ROW_FLAGS(name, COMMAND_SUBSCRIBED, run, __VA_ARGS__)
 #define ROW_ALWAYS(name, run, ...)                                                           \
@@ -542,7 +539,7 @@ static const struct resp_command resp_commands[] = {
 	    OPTIONS("[2 | 3 [AUTH user password] [SETNAME name]]")),
 	ROW("AUTH", resp_run_auth, "Checks a password.", WORD("user"), OPTIONS("[password]")),
 	ROW("SELECT", resp_run_select, "Selects the database; there is only 0.", WORD("index")),
-	ROW_PARENT("CLIENT", resp_run_client, "About this connection, and the others.", WITHIN),
+	ROW_PARENT("CLIENT", resp_client_rows, "About this connection, and the others.", WITHIN),
 	ROW_UNQUEUED("MULTI", resp_run_multi, "Begins a transaction: requests are queued."),
 	ROW_UNQUEUED("EXEC", resp_run_exec, "Runs the queued requests, all in one commit."),
 	ROW_UNQUEUED("DISCARD", resp_run_discard, "Forgets the queued requests."),
@@ -561,18 +558,18 @@ static const struct resp_command resp_commands[] = {
 	    "Ends subscriptions to patterns, or to all of them.", OPTIONS("[pattern...]")),
 	ROW("PUBLISH", resp_run_publish, "Sends a message to the subscribers of a channel.",
 	    WORD("channel"), WORD("message")),
-	ROW_PARENT("PUBSUB", resp_run_pubsub, "About the channels and their subscribers.", WITHIN),
-	ROW_PARENT("COMMAND", run_command, "About the commands.",
+	ROW_PARENT("PUBSUB", resp_pubsub_rows, "About the channels and their subscribers.", WITHIN),
+	ROW_FULL("COMMAND", COMMAND_PARENT, run_command, command_rows, "About the commands.",
 	    OPTIONS("[COUNT | INFO | DOCS | GETKEYS | LIST]")),
 	ROW("INFO", resp_run_info, "About the server.", OPTIONS("[section...]")),
-	ROW_PARENT("CONFIG", run_config, "About the configuration.", WITHIN),
+	ROW_PARENT("CONFIG", config_rows, "About the configuration.", WITHIN),
 	ROW("TIME", run_time, "The time in seconds, and microseconds."),
 	ROW("LASTSAVE", run_lastsave, "When the store was started."),
 	ROW("WAIT", run_wait, "Replies 0: there are no replicas.", WORD("replicas"), WORD("ms")),
 	ROW("WAITAOF", run_waitaof,
 	    "Whether the changes are on the disk, and 0: there are no replicas.", WORD("numlocal"),
 	    WORD("replicas"), WORD("ms")),
-	ROW_PARENT("CLUSTER", run_cluster, "There is no cluster.", WITHIN),
+	ROW_FLAGS("CLUSTER", COMMAND_PARENT, run_cluster, "There is no cluster.", WITHIN),
 	ROW("READONLY", run_cluster, "There is no cluster."),
 	ROW("READWRITE", run_cluster, "There is no cluster."),
 	ROW("ASKING", run_cluster, "There is no cluster."),
@@ -580,12 +577,12 @@ static const struct resp_command resp_commands[] = {
 	ROW_SCRIPT("EVALSHA", COMMAND_WRITES, "The same, by the digest of its text.", "sha1"),
 	ROW_SCRIPT("EVAL_RO", 0, "EVAL of a script that changes nothing.", "script"),
 	ROW_SCRIPT("EVALSHA_RO", 0, "EVALSHA of a script that changes nothing.", "sha1"),
-	ROW_PARENT("SCRIPT", resp_run_script, "About the known scripts that are loaded.", WITHIN),
-	ROW_PARENT("FUNCTION", run_function, "There are no functions.", WITHIN),
-	ROW_PARENT("MODULE", run_module, "There are no modules.", WITHIN),
-	ROW_PARENT("ACL", run_acl, "The user.", WITHIN),
-	ROW_PARENT("LATENCY", run_latency, "There are no events.", WITHIN),
-	ROW_PARENT("SLOWLOG", run_slowlog, "There are no entries.", WITHIN),
+	ROW_PARENT("SCRIPT", resp_script_rows, "About the known scripts that are loaded.", WITHIN),
+	ROW_PARENT("FUNCTION", function_rows, "There are no functions.", WITHIN),
+	ROW_PARENT("MODULE", module_rows, "There are no modules.", WITHIN),
+	ROW_PARENT("ACL", acl_rows, "The user.", WITHIN),
+	ROW_PARENT("LATENCY", latency_rows, "There are no events.", WITHIN),
+	ROW_PARENT("SLOWLOG", slowlog_rows, "There are no entries.", WITHIN),
 };
 
 void resp_commands_add(struct command_index *index)

@@ -433,6 +433,13 @@ static enum verdict pubsub_channels(struct resp_request *r)
 	size_t count = 0;
 	int result = 0;
 
+	if (r->words > 1) {
+		resp_errorf(r->replies,
+		    "ERR unknown subcommand or wrong number of arguments for '%.*s'. Try PUBSUB "
+		    "HELP.",
+		    resp_shown(r->within), r->within.bytes);
+		return VERDICT_CONTINUE;
+	}
 	if (r->words > 0) {
 		word = resp_next_word(r);
 		pattern = &word;
@@ -472,27 +479,11 @@ static enum verdict pubsub_numpat(struct resp_request *r)
 	return VERDICT_CONTINUE;
 }
 
-enum verdict resp_run_pubsub(struct resp_request *r)
-{
-	static const struct resp_within rows[] = {
-		{ { "CHANNELS", "[pattern]", "The channels that have subscribers." }, 0, 1,
-		    pubsub_channels },
-		{ { "NUMSUB", "[channel...]", "How many subscribers the channels have." }, 0,
-		    SIZE_MAX, pubsub_numsub },
-		{ { "NUMPAT", "", "To how many patterns clients have subscribed." }, 0, 0,
-		    pubsub_numpat },
-		{ { 0 }, 0, 0, NULL },
-	};
-	struct resp_request ahead = *r;
-	struct slice name = resp_next_word(&ahead);
-
-	/* Redis has another error for this one. */
-	if (verb_is_word(name, "CHANNELS") && ahead.words > 1) {
-		resp_errorf(r->replies,
-		    "ERR unknown subcommand or wrong number of arguments for '%.*s'. Try PUBSUB "
-		    "HELP.",
-		    resp_shown(name), name.bytes);
-		return VERDICT_CONTINUE;
-	}
-	return resp_run_within(r, rows);
-}
+const struct resp_within resp_pubsub_rows[] = {
+	{ { "CHANNELS", "[pattern]", "The channels that have subscribers." }, 0, SIZE_MAX,
+	    pubsub_channels },
+	{ { "NUMSUB", "[channel...]", "How many subscribers the channels have." }, 0, SIZE_MAX,
+	    pubsub_numsub },
+	{ { "NUMPAT", "", "To how many patterns clients have subscribed." }, 0, 0, pubsub_numpat },
+	{ { 0 }, 0, 0, NULL },
+};

@@ -113,21 +113,69 @@ static enum verdict reply_help(struct resp_request *r, const struct resp_within 
 	return VERDICT_CONTINUE;
 }
 
-enum verdict resp_run_within(struct resp_request *r, const struct resp_within *rows)
+static const struct resp_within *rows_within(const struct command *command)
+{
+	return ((const struct resp_command *)command)->within;
+}
+
+/* The row of that name; NULL = there is none. */
+static const struct resp_within *find_within(const struct command *command, struct slice name)
+{
+	for (const struct resp_within *row = rows_within(command); row->text.name != NULL; row++)
+		if (verb_is_word(name, row->text.name))
+			return row;
+	return NULL;
+}
+
+enum verdict resp_run_within(struct resp_request *r)
 {
 	struct slice name = resp_next_word(r);
+	const struct resp_within *row = find_within(r->command, name);
 
-	for (const struct resp_within *row = rows; row->text.name != NULL; row++) {
-		if (!verb_is_word(name, row->text.name))
-			continue;
+	r->within = name;
+	if (row != NULL) {
 		if (r->words < row->least || r->words > row->most)
 			return reply_wrong_count(r, row->text.name);
 		r->client->within = &row->text;
 		return row->run(r);
 	}
 	if (verb_is_word(name, "HELP"))
-		return r->words == 0 ? reply_help(r, rows) : reply_wrong_count(r, "HELP");
+		return r->words == 0 ? reply_help(r, rows_within(r->command))
+				     : reply_wrong_count(r, "HELP");
 	resp_errorf(r->replies, "ERR unknown subcommand '%.*s'. Try %s HELP.", resp_shown(name),
 	    name.bytes, r->command->name);
 	return VERDICT_CONTINUE;
+}
+
+/* Whether a command that has others within it has none of that name, with so many words behind it. */
+static bool is_malformed_within(const struct command *command, struct slice name, size_t words)
+{
+	const struct resp_within *row;
+
+	if (!(command->flags & COMMAND_LOCAL))
+		return command->within != NULL && !verb_has_subcommand(command, name);
+	if (rows_within(command) == NULL)
+		return false;
+	row = find_within(command, name);
+	return row == NULL || words < row->least || words > row->most;
+}
+
+bool resp_is_malformed(const struct call *call, const struct message *message)
+{
+	const struct command *command = call->command;
+	struct slice name;
+	const char *at;
+	size_t words = resp_words(message, &at);
+
+	if (call->status == KV_UNKNOWN || call->status == KV_NO_MEMORY)
+		return true;
+	if (words > 1 && command->flags & COMMAND_PARENT) {
+		resp_word(&at);
+		name = resp_word(&at);
+		if (verb_is_word(name, "HELP"))
+			return words > 2;
+		if (is_malformed_within(command, name, words - 2))
+			return true;
+	}
+	return call->status == KV_WRONG_ARGUMENTS && !resp_count_fits(command, words);
 }

@@ -13,6 +13,7 @@
 
 struct instance;
 struct kv;
+struct message;
 struct replies;
 struct resp_client;
 struct stream;
@@ -27,6 +28,7 @@ struct resp_request {
 	struct replies *replies;
 	int version; /* of RESP */
 	const struct command *command;
+	struct slice within; /* the name of the command within it, as it has come */
 	/* The words behind the command's name, taken by resp_next_word(): */
 	const char *at;
 	size_t words;
@@ -51,7 +53,16 @@ struct resp_within {
 	enum verdict (*run)(struct resp_request *request);
 };
 
-enum verdict resp_run_within(struct resp_request *request, const struct resp_within *rows);
+/* Runs the command within it that the next word names. */
+enum verdict resp_run_within(struct resp_request *request);
+
+/*
+ * Whether the request is refused for what can be seen without running it, as Redis does: a command, or one within it,
+ * that is not there, or a number of words that its row cannot have. The other errors are those of its run.
+ */
+bool resp_is_malformed(const struct call *call, const struct message *message);
+/* Whether a request for the command may have so many words, its name among them. */
+bool resp_count_fits(const struct command *command, size_t words);
 
 /* A text that is gathered; zeroed = empty. */
 struct text {
@@ -72,10 +83,10 @@ enum verdict resp_run_reset(struct resp_request *request);
 enum verdict resp_run_select(struct resp_request *request);
 enum verdict resp_run_auth(struct resp_request *request);
 enum verdict resp_run_hello(struct resp_request *request);
-enum verdict resp_run_client(struct resp_request *request);
+extern const struct resp_within resp_client_rows[];
 enum verdict resp_run_info(struct resp_request *request);
 
-enum verdict resp_run_script(struct resp_request *request);
+extern const struct resp_within resp_script_rows[];
 
 /* --- resp_transaction.c --- */
 
@@ -92,7 +103,7 @@ enum verdict resp_run_psubscribe(struct resp_request *request);
 enum verdict resp_run_unsubscribe(struct resp_request *request);
 enum verdict resp_run_punsubscribe(struct resp_request *request);
 enum verdict resp_run_publish(struct resp_request *request);
-enum verdict resp_run_pubsub(struct resp_request *request);
+extern const struct resp_within resp_pubsub_rows[];
 
 /* What Redis calls maxmemory-policy. */
 const char *resp_memory_policy(const struct kv *kv);

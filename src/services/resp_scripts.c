@@ -178,18 +178,10 @@ static enum verdict script_kill(struct resp_request *r)
 	return resp_fail(r, "NOTBUSY No scripts in execution right now.");
 }
 
-enum verdict resp_run_script(struct resp_request *r)
-{
-	static const struct resp_within rows[] = {
-		{ { "LOAD", "script", "Loads a known script; the SHA-1 of its text." }, 1, 1,
-		    script_load },
-		{ { "EXISTS", "sha1...", "Which of the scripts are loaded." }, 1, SIZE_MAX,
-		    script_exists },
-		{ { "FLUSH", "[ASYNC | SYNC]", "Forgets the loaded scripts." }, 0, 1,
-		    script_flush },
-		{ { "KILL", "", "An error: no script runs." }, 0, 0, script_kill },
-		{ { 0 }, 0, 0, NULL },
-	};
-
-	return resp_run_within(r, rows);
-}
+const struct resp_within resp_script_rows[] = {
+	{ { "LOAD", "script", "Loads a known script; the SHA-1 of its text." }, 1, 1, script_load },
+	{ { "EXISTS", "sha1...", "Which of the scripts are loaded." }, 1, SIZE_MAX, script_exists },
+	{ { "FLUSH", "[ASYNC | SYNC]", "Forgets the loaded scripts." }, 0, 1, script_flush },
+	{ { "KILL", "", "An error: no script runs." }, 0, 0, script_kill },
+	{ { 0 }, 0, 0, NULL },
+};

@@ -64,7 +64,7 @@ SESSIONS = {
         "GETEX a", "SET a 1", "GETEX a", "GETEX a EX 100", "TTL a", "GETEX a PERSIST", "TTL a",
         "GETEX a PX 100000", "TTL a", "GETEX a PXAT 33177117420000", "PEXPIRETIME a", "GETEX a EX 0",
         "GETEX a EX x", "GETEX a EX", "GETEX a FOO", "GETEX a EX 10 PERSIST", "GETEX a PERSIST EX 10",
-        "GETEX none EX 10", "GETEX a EXAT 1", "GET a", "GETEX",
+        "GETEX none EX 10", "GETEX none EX 0", "GETEX none EX x", "GETEX a EXAT 1", "GET a", "GETEX",
     ],
     "getkeys": [
         "COMMAND GETKEYS GET a", "COMMAND GETKEYS get a", "COMMAND GETKEYS MSET a 1 b 2 c 3", "COMMAND GETKEYS MGET a b c",
@@ -140,7 +140,7 @@ SESSIONS = {
         "FLUSHDB", "DBSIZE", "SET a 1", "FLUSHALL ASYNC", "DBSIZE", "FLUSHALL SYNC", "FLUSHDB foo", "RANDOMKEY",
         "SET only 1", "RANDOMKEY", "RANDOMKEY x", "KEYS", "KEYS *", "KEYS o*y", "KEYS x*", "KEYS [a-o]nl?",
         "SCAN", "SCAN 0", "SCAN 0 MATCH o*", "SCAN 0 MATCH x", "SCAN 0 COUNT 5", "SCAN 0 COUNT 0", "SCAN 0 COUNT x",
-        "SCAN 0 COUNT", "SCAN 0 TYPE string", "SCAN 0 TYPE hash", "SCAN 0 FOO 1", "SCAN x", "SCAN -1x",
+        "SCAN 0 COUNT", "SCAN 0 TYPE string", "SCAN 0 TYPE hash", "MSET  1 [] 1 ] 1", "SCAN 0 TYPE hash COUNT 100", "SCAN 0 TYPE hash MATCH *", "KEYS []", "DEL  [] ]", "SCAN 0 FOO 1", "SCAN x", "SCAN -1x",
         "SCAN 0 match *", "SCAN 18446744073709551616",
     ],
     "objects": [
@@ -163,7 +163,7 @@ SESSIONS = {
         "CONFIG GET save", "CONFIG GET appendonly", "CONFIG GET nothing", "CONFIG GET maxmemory-policy", "CONFIG GET",
         "CONFIG RESETSTAT", "CONFIG FOO", "CONFIG", "CONFIG SET", "CONFIG SET a", "CONFIG SET nothing 1", "CONFIG SET save ",
         "CONFIG SET maxmemory", "CONFIG SET databases 2", "CONFIG SET appendonly no SAVE ", "CONFIG SET save  nothing 1",
-        "FUNCTION FLUSH", "FUNCTION FLUSH async", "FUNCTION FLUSH x", "FUNCTION LIST", "FUNCTION", "TIME x", "LASTSAVE x", "COMMAND COUNT x", "COMMAND FOO",
+        "FUNCTION FLUSH", "FUNCTION FLUSH async", "FUNCTION FLUSH x", "FUNCTION LIST", "FUNCTION LIST FOO", "FUNCTION LIST WITHCODE LIBRARYNAME x", "FUNCTION LIST LIBRARYNAME", "FUNCTION", "TIME x", "LASTSAVE x", "COMMAND COUNT x", "COMMAND FOO",
         "COMMAND INFO nothing", "COMMAND DOCS nothing", "INFO nothing", "RESET", "PING",
     ],
     "transactions": [
@@ -179,6 +179,11 @@ SESSIONS = {
         "MULTI", "PING", "EXEC", "MULTI", "UNWATCH", "PING x", "ECHO y", "SELECT 0", "CLIENT SETNAME me", "CLIENT GETNAME",
         "KEYS *", "DBSIZE", "MGET a b", "SCAN 0", "FLUSHDB", "GET none", "EXEC", "WATCH a",
         "MULTI", "RESET", "EXEC", "GET a", "MULTI", "RESET x", "EXEC",
+        "EXEC x", "SET a 1", "MULTI", "EXEC x", "SET a 2", "EXEC", "MULTI", "SET a 3", "MSET x 1 y", "PING x y", "EXEC", "GET a",
+        "MULTI", "SET a 4", "OBJECT NOSUCH a", "EXEC", "MULTI", "SET a 4", "OBJECT ENCODING", "EXEC", "MULTI", "CLIENT NOSUCH", "EXEC",
+        "MULTI", "SET a 4", "CLIENT GETNAME x", "EXEC", "MULTI", "FUNCTION NOSUCH", "EXEC", "MULTI", "PUBSUB NUMPAT x", "EXEC",
+        "MULTI", "CONFIG", "EXEC", "MULTI", "SET a 4", "CONFIG SET nothing 1", "OBJECT FREQ a", "EXEC", "GET a", "MULTI", "ECHO", "EXEC",
+        "MULTI", "GETEX none EX x", "SETEX a 0 1", "INCRBY a x", "GET a b", "EXEC", "GET a",
     ],
     "unknown": [
         "foo", "FOO a b", "foo \r\nbar", "", " ", "GETT a", "x " + "y" * 200 + " z", "f " + "abc " * 60,

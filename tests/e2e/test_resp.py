@@ -189,6 +189,23 @@ def test_a_full_store(echod):
         assert client.call("MSET", "a", "1", "b", "2") == b"+OK\r\n"
 
 
+def test_a_refused_mset_has_changed_nothing(echod, randomness):
+    """What it has already set is put back, also where that takes memory that is not there any more."""
+    server = echod({"kv": {"listen": SOCKET, "max_memory": "300K"}})
+    keys, refused = [b"k%d" % n for n in range(1000)], 0
+    with resp.connect(server) as client:
+        while refused < 400:
+            value = b"v" * randomness.choice([1, 50, 500, 3000])
+            if randomness.random() < 0.7:
+                client.call("SET", randomness.choice(keys), value)
+                continue
+            some = randomness.sample(keys, 5)
+            before = client.call("MGET", *some)
+            if client.call("MSET", *[word for key in some for word in (key, b"N" + value)]) == FULL:
+                refused += 1
+                assert client.call("MGET", *some) == before
+
+
 def test_too_many_clients(echod):
     server = echod({"kv": {"listen": [LINES, SOCKET], "max_connections": 1}})
     with server.kv(transport="unix"), resp.connect(server) as client:
