@@ -422,6 +422,16 @@ def test_lengths(client, subscriber):
     assert client.call("PUBSUB", "NUMSUB", longer) == b"*2\r\n$513\r\n%s\r\n:0\r\n" % longer
 
 
+def test_an_error_in_the_middle_of_a_long_command_is_not_heard_either(client):
+    """Nor is it when the command is continued after its first confirmations have been read."""
+    client.call("HELLO", 3)
+    names = [b"channel:%d" % number for number in range(65537)]
+    expected = b"".join(pushed(3, b"subscribe", name, number) for number, name in enumerate(names[:-1], 1)) + b"+OK\r\n"
+    off, on = resp.split(b"CLIENT REPLY OFF"), resp.split(b"CLIENT REPLY ON")
+    requests = off + resp.request("SUBSCRIBE", *names[:32768]) + resp.request("SUBSCRIBE", *names[32768:]) + on
+    assert client.exchange(requests, len(expected)) == expected
+
+
 def test_as_many_subscriptions_as_one_may_have(server, client, subscriber):
     """All confirmations arrive, although they are more than may wait in the output."""
     names = [b"channel:%d" % number for number in range(65536)]

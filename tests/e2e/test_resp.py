@@ -194,7 +194,7 @@ def test_a_refused_mset_has_changed_nothing(echod, randomness):
     server = echod({"kv": {"listen": SOCKET, "max_memory": "300K"}})
     keys, refused = [b"k%d" % n for n in range(1000)], 0
     with resp.connect(server) as client:
-        while refused < 400:
+        while refused < 200:
             value = b"v" * randomness.choice([1, 50, 500, 3000])
             if randomness.random() < 0.7:
                 client.call("SET", randomness.choice(keys), value)
