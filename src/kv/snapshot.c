@@ -48,29 +48,31 @@ static const char *const texts[SQL_STATEMENTS] = {
 /* --- errors --- */
 
 /* SQLite has fallen back to reading, or has found that it cannot create its journal. It does not keep the errno. */
-static int code_of_readonly(const struct snapshot *snapshot, int result)
+int snapshot_code_of_readonly(const char *path, int result)
 {
 	if (result == SQLITE_READONLY_DBMOVED)
 		return ESTALE;
 	if (result == SQLITE_READONLY_DIRECTORY)
 		return EACCES;
-	return access(snapshot->path, W_OK) == -1 ? errno : EROFS;
+	return access(path, W_OK) == -1 ? errno : EROFS;
 }
 
-/* SQLite has opened a file, of which it says why only if the system has refused it: else errno is an older one. */
-static int code_of_open(const struct snapshot *snapshot, int result)
+/*
+ * SQLite could not open a file, the journal, too. When it cannot create one, it tries to read it, which says ENOENT; of
+ * what the system has not refused, errno is an older one.
+ */
+int snapshot_code_of_open(const char *path, int result, int code)
 {
-	int code = sqlite3_system_errno(snapshot->db);
-
 	switch (result) {
 	case SQLITE_CANTOPEN_SYMLINK:
 		return ELOOP;
 	case SQLITE_CANTOPEN_ISDIR:
 		return EISDIR;
 	case SQLITE_CANTOPEN_FULLPATH:
-		/* A path that is too long for SQLite; readlink() says EINVAL of what is no link. */
 		return code == 0 || code == EINVAL ? ENAMETOOLONG : code;
 	default:
+		if (code == ENOENT && access(path, F_OK) == 0)
+			return EIO;
 		return code == 0 || code == EINVAL ? EIO : code;
 	}
 }
@@ -107,9 +109,10 @@ static int code_of(const struct snapshot *snapshot, int result)
 	case SQLITE_PERM:
 		return EACCES;
 	case SQLITE_READONLY:
-		return code_of_readonly(snapshot, result);
+		return snapshot_code_of_readonly(snapshot->path, result);
 	case SQLITE_CANTOPEN:
-		return code_of_open(snapshot, result);
+		return snapshot_code_of_open(
+		    snapshot->path, result, sqlite3_system_errno(snapshot->db));
 	default:
 		return code != 0 ? code : EIO;
 	}

@@ -41,6 +41,9 @@ struct snapshot {
 /* The error for an SQLite code; the verb says what could not be done. Returns -1. */
 int snapshot_fail(
     const struct snapshot *snapshot, const char *verb, int result, struct error *error);
+/* The errno for SQLITE_READONLY and SQLITE_CANTOPEN at a path; `code` is the errno that SQLite has kept. */
+int snapshot_code_of_readonly(const char *path, int result);
+int snapshot_code_of_open(const char *path, int result, int code);
 /* The error of damage that SQLite has not noticed. Returns -1. */
 int snapshot_fail_damaged(const struct snapshot *snapshot, const char *what, struct error *error);
 

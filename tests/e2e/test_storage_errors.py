@@ -869,3 +869,15 @@ def test_a_snapshot_that_is_removed_while_it_is_open(echod, workdir, replace):
     fill_segment(server, store)
     server.log.wait(r"error kv: .*snapshot\.db is missing or was replaced .*; read-only until")
     assert not server.log.matches("Read-only file system")
+
+
+def test_a_journal_that_cannot_be_created(start, faults):
+    """SQLite tries to read it then, and has ENOENT of that: it is not the snapshot that is missing."""
+    server = start()
+    store = faults.root / "store"
+    assert ask_all(server, b"SET a 1") == [OK]
+    (store / "snapshot.db-journal").unlink(missing_ok=True)
+    faults.files("*-journal").open.fail(errno.ENOSPC, limit=1)
+    fill_segment(server, store)
+    server.log.wait(r"error kv: .*cannot write \S+/snapshot\.db: .*; read-only until")
+    server.log.wait(WORKS)
