@@ -253,7 +253,8 @@ static void back_up(struct checkpoint *checkpoint)
 	monitor_unlock(&checkpoint->monitor);
 	result = open_snapshot(checkpoint, &error);
 	if (result == 0)
-		result = backup_make(checkpoint->snapshot, checkpoint->backup, &keys, &error);
+		result = backup_make(
+		    checkpoint->snapshot, checkpoint->directory, checkpoint->backup, &keys, &error);
 	monitor_lock(&checkpoint->monitor);
 	end_backup(checkpoint, keys, result == -1 ? &error : NULL);
 	eventfd_write(checkpoint->fd, 1);

@@ -244,18 +244,12 @@ static void continue_backup(struct commits *commits, const struct flusher_comple
 
 int commits_backup(struct commits *commits, const char *directory, struct error *error)
 {
-	size_t length;
-
 	if (commits->state != ENGINE_READY)
 		return error_set(error, "the store is being loaded");
 	if (commits->backup != NULL)
 		return error_set(error, "a backup to %s is being made", commits->backup);
 	if (commits->keyspace->read_only)
 		return error_set(error, "the store is read-only: %s", commits->failure);
-	length = strlen(commits->directory.path);
-	if (strncmp(directory, commits->directory.path, length) == 0 &&
-	    (directory[length] == '\0' || directory[length] == '/'))
-		return error_set(error, "%s is in the store that it is to be a copy of", directory);
 	commits->backup = strdup(directory);
 	if (commits->backup == NULL)
 		return error_memory(error);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -75,16 +76,19 @@ static int lock(struct directory *directory, int flags, struct error *error)
 {
 	char path[FILENAME_MAX], owner[32];
 	int fd, length;
+	bool is_new;
 
 	directory_path(directory, LOCK_FILE, path);
 	if (is_same_file(directory->lock, path))
 		return 0;
+	is_new = flags != 0 && access(path, F_OK) == -1 && errno == ENOENT;
 	fd = open(path, O_RDWR | flags | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd == -1 && errno == EROFS)
 		fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd == -1)
 		return error_errno(error, "cannot open %s", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+	/* The process that has held the lock may have removed the file. */
+	if (flock(fd, LOCK_EX | LOCK_NB) == -1 || !is_same_file(fd, path)) {
 		refuse_locked(directory, fd, error);
 		close(fd);
 		return -1;
@@ -92,6 +96,7 @@ static int lock(struct directory *directory, int flags, struct error *error)
 	if (directory->lock != -1)
 		close(directory->lock);
 	directory->lock = fd;
+	directory->made_lock |= is_new;
 	/* For the message above, in another process. */
 	length = snprintf(owner, sizeof(owner), "%ld\n", (long)getpid());
 	if (pwrite(fd, owner, (size_t)length, 0) != length || ftruncate(fd, length) == -1)
@@ -107,7 +112,8 @@ int directory_open(struct directory *directory, const char *path, bool create, s
 	};
 	if (directory->path == NULL)
 		return error_memory(error);
-	if (create && mkdir(path, 0700) == -1 && errno != EEXIST)
+	directory->made = create && mkdir(path, 0700) == 0;
+	if (create && !directory->made && errno != EEXIST)
 		return error_errno(error, "cannot create storage %s", path);
 	if (geteuid() == 0 && trust_check(path, error) == -1)
 		return error_prefix(error, "cannot use storage %s: ", path);
@@ -116,6 +122,54 @@ int directory_open(struct directory *directory, const char *path, bool create, s
 	if (create && sync_parent(directory) == -1)
 		return error_errno(error, "cannot create storage %s", path);
 	return 0;
+}
+
+void directory_remove_made(struct directory *directory)
+{
+	char path[FILENAME_MAX];
+
+	directory_path(directory, LOCK_FILE, path);
+	if (directory->made_lock)
+		unlink(path);
+	if (directory->made)
+		rmdir(directory->path);
+}
+
+/* The path without links, also if its last name is missing. 0, or -1 with errno. */
+static int resolve(const char *path, char real[PATH_MAX])
+{
+	char *parent, *end;
+	int result;
+
+	if (realpath(path, real) != NULL)
+		return 0;
+	if (errno != ENOENT || (parent = strdup(path)) == NULL)
+		return -1;
+	end = parent + strlen(parent);
+	while (end > parent && end[-1] == '/')
+		end--;
+	while (end > parent && end[-1] != '/')
+		end--;
+	*end = '\0';
+	result = realpath(parent, real) == NULL ? -1 : 0;
+	free(parent);
+	return result;
+}
+
+bool directory_contains(const struct directory *directory, const char *path)
+{
+	char real[PATH_MAX];
+	struct stat own, other;
+
+	if (stat(directory->path, &own) == -1 || resolve(path, real) == -1)
+		return false;
+	while (*real != '\0') {
+		if (stat(real, &other) == 0 && own.st_dev == other.st_dev &&
+		    own.st_ino == other.st_ino)
+			return true;
+		*strrchr(real, '/') = '\0';
+	}
+	return false;
 }
 
 int directory_reopen(struct directory *directory, struct error *error)

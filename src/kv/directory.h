@@ -22,6 +22,7 @@ struct store_id {
 struct directory {
 	char *path;
 	int lock;              /* the lock file; -1 = not held */
+	bool made, made_lock;  /* by directory_open() */
 	pthread_mutex_t mutex; /* for directory_reopen() */
 };
 
@@ -31,6 +32,18 @@ struct directory {
  * calls directory_close(), too.
  */
 int directory_open(struct directory *directory, const char *path, bool create, struct error *error);
+
+/*
+ * Removes the lock file and the directory if directory_open() has created them, and nothing else is in it. Only while the
+ * lock is held, or after directory_open() has failed.
+ */
+void directory_remove_made(struct directory *directory);
+
+/*
+ * Whether the path, of which the last name may be missing, is the directory or below it, by whatever links and mounts it
+ * leads there.
+ */
+bool directory_contains(const struct directory *directory, const char *path);
 
 /*
  * After a failure: takes the lock again if the volume was mounted anew. 0, or -1 with the error: the lock file is

@@ -205,13 +205,21 @@ int wal_create(
     struct directory *directory, const struct store_id *id, uint64_t applied, struct error *error)
 {
 	struct wal wal = { .directory = directory, .id = *id, .segment = applied, .fd = -1 };
+	char name[SEGMENT_NAME_MAX], path[FILENAME_MAX];
 	struct segment_header header;
-	bool named;
+	bool named = false;
 
-	if (next_header(&wal, &header) == -1 || start_segment(&wal, &header, &named) == -1)
-		return fail(directory, NEW_FILE, error);
-	close(wal.fd);
-	return 0;
+	if (next_header(&wal, &header) == 0 && start_segment(&wal, &header, &named) == 0) {
+		close(wal.fd);
+		return 0;
+	}
+	fail(directory, NEW_FILE, error);
+	directory_path(directory, NEW_FILE, path);
+	unlink(path);
+	segment_name(applied + 1, name);
+	directory_path(directory, name, path);
+	unlink(path); /* renamed, but the directory could not be synced */
+	return -1;
 }
 
 /*
