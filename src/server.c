@@ -460,6 +460,11 @@ int server_run(struct server *server)
 	}
 	notify_stopping(LAST_COMMIT_MS, "Stopping; closing the stores");
 	server_close(server);
+	if (*server->running.loop->losses != '\0') {
+		log_error(
+		    "echod: stopped, but changes of %s are lost", server->running.loop->losses);
+		return EXIT_FAILURE;
+	}
 	log_info("echod: stopped");
 	return EXIT_SUCCESS;
 }

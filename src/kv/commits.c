@@ -406,17 +406,20 @@ struct commits *commits_open(const struct engine_settings *settings, struct keys
 	return NULL;
 }
 
-void commits_free(struct commits *commits, bool tidies)
+int commits_free(struct commits *commits, bool tidies)
 {
 	uint64_t segment = 0;
+	int result = 0;
 
 	if (commits == NULL)
-		return;
+		return 0;
 	loader_free(commits->loader);
 	if (commits->flusher != NULL &&
-	    flusher_stop(commits->flusher, commits->keyspace->open, &segment) == -1)
+	    flusher_stop(commits->flusher, commits->keyspace->open, &segment) == -1) {
 		log_error("%s: the last changes are lost%s", commits->label,
 		    commits->always ? ", except those confirmed to clients" : "");
+		result = commits->always ? 0 : -1;
+	}
 	if (segment != 0)
 		checkpoint_submit(commits->checkpoint, segment - 1);
 	/* A backup is given up, rather than that the loop waits for the rest of the copy. */
@@ -428,4 +431,5 @@ void commits_free(struct commits *commits, bool tidies)
 	free(commits->backup);
 	free(commits->label);
 	free(commits);
+	return result;
 }

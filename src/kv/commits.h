@@ -43,6 +43,6 @@ int commits_backup(struct commits *commits, const char *directory, struct error 
 void commits_stats(const struct commits *commits, struct engine_stats *stats);
 
 /* Commits what is left, without callbacks; see engine_ops.free. NULL is fine. */
-void commits_free(struct commits *commits, bool tidies);
+int commits_free(struct commits *commits, bool tidies);
 
 #endif

@@ -92,9 +92,10 @@ struct engine_ops {
 	void (*stats)(const struct engine *engine, struct engine_stats *stats);
 	/*
 	 * Ends the loading, or commits what is left, without callbacks. With `tidies` it may take two more seconds, in
-	 * which the log is moved to the snapshot; otherwise other clients wait for the loop.
+	 * which the log is moved to the snapshot; otherwise other clients wait for the loop. 0, or -1: changes that were
+	 * confirmed to clients are lost, which has been logged.
 	 */
-	void (*free)(struct engine *engine, bool tidies);
+	int (*free)(struct engine *engine, bool tidies);
 };
 
 struct engine {

@@ -213,13 +213,14 @@ static void store_stats(const struct engine *engine, struct engine_stats *stats)
 		commits_stats(store->commits, stats);
 }
 
-static void store_free(struct engine *engine, bool tidies)
+static int store_free(struct engine *engine, bool tidies)
 {
 	struct store *store = (struct store *)engine;
+	int result = commits_free(store->commits, tidies);
 
-	commits_free(store->commits, tidies);
 	keyspace_clear(&store->keyspace);
 	free(store);
+	return result;
 }
 
 static const struct engine_ops store_ops = {

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <malloc.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "core/log.h"
@@ -136,6 +138,14 @@ void loop_announce_departure(struct loop *loop)
 		event_active(loop->departed, 0, 0);
 	if (loop->waiting_acceptors > 0)
 		event_active(loop->room, 0, 0);
+}
+
+void loop_note_loss(struct loop *loop, const char *service)
+{
+	size_t length = strlen(loop->losses);
+
+	snprintf(loop->losses + length, sizeof(loop->losses) - length, "%s%s",
+	    length == 0 ? "" : ", ", service);
 }
 
 void loop_count_departure(struct loop *loop)

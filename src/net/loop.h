@@ -59,6 +59,8 @@ struct loop {
 	struct event *started; /* activated when a service has started, or cannot; as `departed` */
 	size_t waiting_acceptors;
 	bool stopping; /* the daemon is: no client waits for the loop any more */
+	/* The services that have lost changes which were confirmed to clients; "" = none, and it is cut if it is longer. */
+	char losses[256];
 };
 
 /*
@@ -77,6 +79,8 @@ void loop_announce_start(struct loop *loop);
 
 /* A program, or a client that was only refused, has gone. */
 void loop_announce_departure(struct loop *loop);
+/* A service has ended without what it has confirmed to clients. */
+void loop_note_loss(struct loop *loop, const char *service);
 /* One of the clients that `streams` counts has gone; counts it out. */
 void loop_count_departure(struct loop *loop);
 

@@ -151,15 +151,19 @@ static int kv_check(const struct instance_config *config, struct error *error)
 	return 0;
 }
 
-static void kv_free(struct kv *kv, bool tidies)
+/* 0, or -1: see engine_ops.free. */
+static int kv_free(struct kv *kv, bool tidies)
 {
+	int result = 0;
+
 	task_free(kv->work);
 	task_free(kv->progress);
 	if (kv->engine != NULL)
-		kv->engine->ops->free(kv->engine, tidies);
+		result = kv->engine->ops->free(kv->engine, tidies);
 	resp_pubsub_free(kv->pubsub);
 	free(kv->backup);
 	free(kv);
+	return result;
 }
 
 static void kv_work_in(void *arg, int64_t ms)
@@ -345,7 +349,8 @@ static void kv_stop(struct instance *instance)
 		error_set(&error, "the service has been stopped");
 		kv->backup_done(kv->backup_arg, &error, NULL);
 	}
-	kv_free(kv, instance->loop->stopping);
+	if (kv_free(kv, instance->loop->stopping) == -1)
+		loop_note_loss(instance->loop, instance->name);
 }
 
 static void kv_report(const struct instance *instance, struct report *report)

@@ -140,6 +140,13 @@ def test_every_exit_status_of_echoctl_stands_in_its_manual(status):
     assert re.search(rf"^\.It {status}$", CLIENT_MANUAL, re.M)
 
 
+def test_the_last_lines_of_the_log_stand_in_the_manual():
+    server = (harness.SOURCE_TREE / "src/server.c").read_text()
+    for line in ("echod: stopped", "echod: stopped, but changes of %s are lost"):
+        assert f'"{line}"' in server
+        assert f".Ql {line.replace('%s', 'kv')} ,\n" in DAEMON_MANUAL
+
+
 @pytest.mark.parametrize("status", [0, 1, 2, 69, 77, 78])
 def test_every_exit_status_stands_in_the_manual(status):
     assert re.search(rf"^\.It (?:Li )?{status}\b", DAEMON_MANUAL, re.M)

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import signal
 import subprocess
 import threading
 import time
@@ -663,6 +664,32 @@ def test_with_an_interval_a_stop_tries_once_more(start, faults):
     faults.sync.clear()
     server.stop()
     assert ask_all(start(), b"GET a") == [b"1"]
+
+
+@pytest.mark.parametrize("sync, status, last", [
+    ("interval", 1, "error echod: stopped, but changes of kv are lost"),
+    ("always", 0, "info echod: stopped"),
+])  # fmt: skip
+def test_a_stop_says_whether_confirmed_changes_are_lost(start, faults, sync, status, last):
+    server = start(sync=sync, sync_interval="20ms")
+    faults.wal.write.fail(errno.ENOSPC)
+    assert ask_all(server, b"SET a 1") == [OK if sync == "interval" else FAILED]
+    server.log.wait(BROKEN)
+    server.send_signal(signal.SIGTERM)
+    server.wait_stopped(status)
+    assert server.log.matches(f"{last}$")
+    assert len(server.log.matches("echod: stopped")) == 1
+
+
+def test_what_a_removed_service_has_lost_is_said_at_the_stop(start, faults):
+    server = start(sync="interval", sync_interval="20ms")
+    faults.wal.write.fail(errno.ENOSPC)
+    assert ask_all(server, b"SET a 1") == [OK]
+    server.log.wait(BROKEN)
+    assert server.reload({"echo": {"listen": ECHO}})
+    server.send_signal(signal.SIGTERM)
+    server.wait_stopped(1)
+    server.log.wait("echod: stopped, but changes of kv are lost")
 
 
 # --- under load ---
