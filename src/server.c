@@ -370,10 +370,27 @@ static int await_services(struct server *server)
 	return server->status;
 }
 
+/* process_begin() has raised the limit. */
+static void warn_of_few_files(uint64_t clients)
+{
+	uint64_t wanted = clients + SPARE_DESCRIPTORS, allowed;
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == -1 || files.rlim_cur == RLIM_INFINITY)
+		return;
+	allowed = files.rlim_cur;
+	if (wanted > allowed)
+		log_warning(
+		    "echod: limits.max_connections is %" PRIu64 ", which takes %" PRIu64
+		    " open files with %d for echod itself, but the limit on open files is %" PRIu64
+		    ": %" PRIu64 " too few (raise LimitNOFILE= or ulimit -n, or lower "
+		    "max_connections)",
+		    clients, wanted, SPARE_DESCRIPTORS, allowed, wanted - allowed);
+}
+
 int server_start(struct server *server)
 {
 	const struct config *config = server->running.config;
-	struct rlimit files;
 	struct error error;
 	int status;
 
@@ -382,12 +399,7 @@ int server_start(struct server *server)
 	if (privilege_seal(&error) == -1 || privilege_lend(config->main->user, &error) == -1)
 		return refuse_privileges(config, &error);
 	privilege_return();
-	/* process_begin() has raised it. */
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY &&
-	    (uint64_t)config->limits->max_connections + SPARE_DESCRIPTORS > files.rlim_cur)
-		log_warning("echod: limits.max_connections is %" PRId64
-			    ", but only %ju files may be open at a time",
-		    config->limits->max_connections, (uintmax_t)files.rlim_cur);
+	warn_of_few_files((uint64_t)config->limits->max_connections);
 	/* Before anything is bound: from here on a TERM ends in an orderly stop, by the loop's first turn. */
 	if (watch_signals(server) == -1) {
 		log_error("echod: cannot watch signals: %s", strerror(errno));

@@ -250,6 +250,18 @@ def test_fewer_descriptors_than_a_start_takes(fleet, limit):
     server.wait_stopped_with((1, 69, 78), "Too many open files")
 
 
+@pytest.mark.parametrize("limit, few", [(200, 64), (263, 1), (264, 0)])
+def test_how_many_descriptors_too_few_a_start_has(echod, limit, few):
+    """Room for the clients alone is not enough."""
+    server = echod(ECHO, limits={"max_connections": 200}, wrapper=left_behind(
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))"))
+    found = server.log.matches(
+        r"warning echod: limits.max_connections is 200, which takes 264 open files with 64 for echod "
+        rf"itself, but the limit on open files is {limit}: {few} too few")
+    assert len(found) == (few > 0)
+    server.stop()
+
+
 def test_no_standard_descriptors_at_all(fleet, workdir):
     log = workdir / "log"
     server = fleet.launch({**ECHO, **shell("echo hello")}, log={"target": str(log)},
