@@ -314,9 +314,10 @@ class Stream:
 
     def rest(self):
         """All until the end of the stream; a reset raises."""
-        while self.more():
-            pass
-        return self.take(len(self.buffered))
+        pieces = [self.take(len(self.buffered))]
+        while piece := self.sock.recv(1 << 18):
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def ask(self, request):
         """Sends a line, returns the answer line without its end."""
