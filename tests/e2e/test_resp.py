@@ -1,5 +1,6 @@
 """kv in RESP: its addresses, its limits, the lines beside it, and what rests on a disk."""
 
+import concurrent.futures
 import errno
 import re
 import select
@@ -374,6 +375,19 @@ def test_a_request_of_a_million_words(echod, large):
         assert client.call("MSET", *words) == b"+OK\r\n"
         assert client.call("DBSIZE") == b":%d\r\n" % ((1 << 19) - 1)
         assert client.call("DEL", *words[::2]) == b":%d\r\n" % ((1 << 19) - 1)
+
+
+def test_a_pipeline_of_a_million_requests(server, client):
+    """Each is answered in its place, and another client is served meanwhile."""
+    count = 1_000_000
+    expected = b"".join(b":%d\r\n" % number for number in range(1, count + 1))
+    with resp.connect(server) as other, concurrent.futures.ThreadPoolExecutor() as pool:
+        answered = pool.submit(client.exchange, count * resp.split(b"INCR n"), len(expected))
+        pings = 0
+        while not answered.done():
+            assert other.call("PING") == b"+PONG\r\n"
+            pings += 1
+        assert answered.result() == expected and pings > 10
 
 
 def test_large_values_of_clients_that_do_not_read(echod, large):
