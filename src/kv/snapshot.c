@@ -47,7 +47,7 @@ static const char *const texts[SQL_STATEMENTS] = {
 
 /* --- errors --- */
 
-/* SQLite has fallen back to reading, or has found that it cannot create its journal. It does not keep the errno. */
+/* SQLite opens a file for reading if it cannot open it for writing, and does not keep the errno. */
 int snapshot_code_of_readonly(const char *path, int result)
 {
 	if (result == SQLITE_READONLY_DBMOVED)
@@ -58,8 +58,8 @@ int snapshot_code_of_readonly(const char *path, int result)
 }
 
 /*
- * SQLite could not open a file, the journal, too. When it cannot create one, it tries to read it, which says ENOENT; of
- * what the system has not refused, errno is an older one.
+ * The file may also be the journal: if SQLite cannot create it, it tries to open it for reading, which fails with ENOENT.
+ * If no system call has failed, `code` is an older one.
  */
 int snapshot_code_of_open(const char *path, int result, int code)
 {
@@ -257,8 +257,8 @@ static int check_tables(struct snapshot *snapshot, sqlite3_file *file, struct er
 }
 
 /*
- * The versions of the format to write and to read: a file that had a later one could be read, but SQLite would call it
- * read-only. 0, or -1 with the error.
+ * The header has the version of the format that a writer must know, and the one for a reader. SQLite would call a file
+ * with a later version read-only, which hides the damage. 0, or -1 with the error.
  */
 static int check_versions(struct snapshot *snapshot, sqlite3_file *file, struct error *error)
 {
@@ -272,7 +272,7 @@ static int check_versions(struct snapshot *snapshot, sqlite3_file *file, struct 
 	return 0;
 }
 
-/* What SQLite takes for granted, or for an empty database. 0, or -1 with the error. */
+/* Checks for damage that SQLite does not report as such. 0, or -1 with the error. */
 static int check_file(struct snapshot *snapshot, struct error *error)
 {
 	sqlite3_file *file;

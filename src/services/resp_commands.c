@@ -316,7 +316,7 @@ static enum verdict config_get(struct resp_request *r)
 	return VERDICT_CONTINUE;
 }
 
-/* What is in the configuration file stays: a program that sets what is set already goes on, any other hears of it. */
+/* Only the configuration file changes a setting; many programs set what they need at their start, and may find it there. */
 static enum verdict config_set(struct resp_request *r)
 {
 	struct setting settings[SETTINGS];
