@@ -169,9 +169,9 @@ static int open_snapshot(struct checkpoint *checkpoint, struct error *error)
 {
 	const struct snapshot_meta *meta;
 
+	if (directory_check(checkpoint->directory, error) == -1)
+		return -1;
 	if (checkpoint->snapshot == NULL) {
-		if (directory_reopen(checkpoint->directory, error) == -1)
-			return -1;
 		checkpoint->snapshot =
 		    snapshot_open(checkpoint->directory, &checkpoint->stopping, error);
 		if (checkpoint->snapshot == NULL)
@@ -196,7 +196,8 @@ static int step(struct checkpoint *checkpoint, struct error *error)
 	if (open_snapshot(checkpoint, error) == 0 &&
 	    move_segment(checkpoint, segment, error) == 0) {
 		checkpoint->applied = segment;
-		wal_recycle(checkpoint->directory, segment);
+		if (directory_check(checkpoint->directory, error) == 0)
+			wal_recycle(checkpoint->directory, segment);
 		return 0;
 	}
 	if (error->code != EBUSY) { /* a connection that has failed is not used again */
@@ -232,6 +233,7 @@ static void note_result(struct checkpoint *checkpoint, const struct error *error
 		status->busy = clock_ms() - begun;
 	status->works = error == NULL || error->code == EBUSY;
 	status->full = error != NULL && error->code == ENOSPC;
+	status->moved = error != NULL && error->code == ESTALE;
 	if (!status->works) {
 		status->failed = true;
 		snprintf(status->failure, sizeof(status->failure), "%.*s",

@@ -16,6 +16,7 @@ struct error;
 struct checkpoint_status {
 	bool works;        /* the last try has not failed */
 	bool full;         /* if not: only space is lacking */
+	bool moved;        /* if not: the directory is not the one that is locked */
 	bool failed;       /* one has failed since the last poll */
 	char failure[256]; /* the last one's reason */
 	bool copied;    /* a backup has ended since the last poll: see checkpoint_backup_result() */

@@ -204,6 +204,9 @@ static void poll_checkpoint(struct commits *commits)
 	commits->busy = status.busy;
 	if (status.failed)
 		note_failure(commits, status.failure);
+	if (status.failed &&
+	    status.moved) /* only the flusher can tell if it is our volume, mounted anew */
+		flusher_seal(commits->flusher);
 	if (status.copied) {
 		int result = checkpoint_backup_result(commits->checkpoint, &keys, &error);
 

@@ -71,18 +71,18 @@ static bool is_same_file(int fd, const char *path)
 	       held.st_dev == found.st_dev && held.st_ino == found.st_ino;
 }
 
-/* `flags`: O_CREAT, or 0: the file must be there. */
-static int lock(struct directory *directory, int flags, struct error *error)
+static int refuse_replaced(struct error *error)
 {
-	char path[FILENAME_MAX], owner[32];
-	int fd, length;
-	bool is_new;
+	return error_code(error, ESTALE,
+	    "the directory was replaced while echod was running: put the old one back, or restart "
+	    "echod to use the new one");
+}
 
-	directory_path(directory, LOCK_FILE, path);
-	if (is_same_file(directory->lock, path))
-		return 0;
-	is_new = flags != 0 && access(path, F_OK) == -1 && errno == ENOENT;
-	fd = open(path, O_RDWR | flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+/* `flags`: O_CREAT, or 0: the file must be there. The descriptor of the locked file, or -1 with the error. */
+static int lock(const struct directory *directory, const char *path, int flags, struct error *error)
+{
+	int fd = open(path, O_RDWR | flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+
 	if (fd == -1 && errno == EROFS)
 		fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd == -1)
@@ -93,22 +93,29 @@ static int lock(struct directory *directory, int flags, struct error *error)
 		close(fd);
 		return -1;
 	}
-	if (directory->lock != -1)
-		close(directory->lock);
-	directory->lock = fd;
-	directory->made_lock |= is_new;
-	/* For the message above, in another process. */
-	length = snprintf(owner, sizeof(owner), "%ld\n", (long)getpid());
-	if (pwrite(fd, owner, (size_t)length, 0) != length || ftruncate(fd, length) == -1)
-		log_debug("kv: cannot write %s: %s", path, strerror(errno));
-	return 0;
+	return fd;
+}
+
+/* For the message above, in another process. */
+static void write_owner(const struct directory *directory)
+{
+	char owner[32];
+	int length = snprintf(owner, sizeof(owner), "%ld\n", (long)getpid());
+
+	if (pwrite(directory->lock, owner, (size_t)length, 0) != length ||
+	    ftruncate(directory->lock, length) == -1)
+		log_debug(
+		    "kv: cannot write %s/" LOCK_FILE ": %s", directory->path, strerror(errno));
 }
 
 /* Root refuses a directory in which other users could replace the files by links. */
 int directory_open(struct directory *directory, const char *path, bool create, struct error *error)
 {
+	char file[FILENAME_MAX];
+	bool is_new;
+
 	*directory = (struct directory){
-		.path = strdup(path), .lock = -1, .mutex = PTHREAD_MUTEX_INITIALIZER
+		.path = strdup(path), .lock = -1, .found = -1, .mutex = PTHREAD_MUTEX_INITIALIZER
 	};
 	if (directory->path == NULL)
 		return error_memory(error);
@@ -117,8 +124,13 @@ int directory_open(struct directory *directory, const char *path, bool create, s
 		return error_errno(error, "cannot create storage %s", path);
 	if (geteuid() == 0 && trust_check(path, error) == -1)
 		return error_prefix(error, "cannot use storage %s: ", path);
-	if (lock(directory, create ? O_CREAT : 0, error) == -1)
+	directory_path(directory, LOCK_FILE, file);
+	is_new = create && access(file, F_OK) == -1 && errno == ENOENT;
+	directory->lock = lock(directory, file, create ? O_CREAT : 0, error);
+	if (directory->lock == -1)
 		return !create && error->code == ENOENT ? 0 : -1;
+	directory->made_lock = is_new;
+	write_owner(directory);
 	if (create && sync_parent(directory) == -1)
 		return error_errno(error, "cannot create storage %s", path);
 	return 0;
@@ -172,14 +184,63 @@ bool directory_contains(const struct directory *directory, const char *path)
 	return false;
 }
 
+int directory_check(struct directory *directory, struct error *error)
+{
+	char path[FILENAME_MAX];
+	bool is_same;
+	int code = 0;
+
+	directory_path(directory, LOCK_FILE, path);
+	pthread_mutex_lock(&directory->mutex);
+	is_same = is_same_file(directory->lock, path);
+	pthread_mutex_unlock(&directory->mutex);
+	if (is_same)
+		return 0;
+	if (access(path, F_OK) == -1)
+		code = errno;
+	return code == 0 ? refuse_replaced(error)
+			 : error_code(error, ESTALE, "cannot open %s: %s", path, strerror(code));
+}
+
+/* A volume that was mounted anew has another device number, or the same files; a copy has neither. */
+static bool is_copy(int lock, int found)
+{
+	struct stat held, other;
+
+	return fstat(lock, &held) == 0 && fstat(found, &other) == 0 &&
+	       held.st_dev == other.st_dev && held.st_ino != other.st_ino;
+}
+
 int directory_reopen(struct directory *directory, struct error *error)
 {
-	int result;
+	char path[FILENAME_MAX];
 
-	pthread_mutex_lock(&directory->mutex);
-	result = lock(directory, 0, error);
-	pthread_mutex_unlock(&directory->mutex);
-	return result;
+	directory_path(directory, LOCK_FILE, path);
+	if (is_same_file(directory->lock, path))
+		return 0;
+	directory->found = lock(directory, path, 0, error);
+	if (directory->found == -1)
+		return -1;
+	if (!is_copy(directory->lock, directory->found))
+		return 0;
+	directory_adopt(directory, false);
+	return refuse_replaced(error);
+}
+
+void directory_adopt(struct directory *directory, bool is_ours)
+{
+	if (directory->found == -1)
+		return;
+	if (is_ours) {
+		pthread_mutex_lock(&directory->mutex);
+		close(directory->lock);
+		directory->lock = directory->found;
+		pthread_mutex_unlock(&directory->mutex);
+		write_owner(directory);
+	} else {
+		close(directory->found);
+	}
+	directory->found = -1;
 }
 
 void directory_close(struct directory *directory)
@@ -188,5 +249,5 @@ void directory_close(struct directory *directory)
 		close(directory->lock);
 	free(directory->path);
 	pthread_mutex_destroy(&directory->mutex);
-	*directory = (struct directory){ .lock = -1 };
+	*directory = (struct directory){ .lock = -1, .found = -1 };
 }

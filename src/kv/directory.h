@@ -21,9 +21,10 @@ struct store_id {
 
 struct directory {
 	char *path;
-	int lock;              /* the lock file; -1 = not held */
+	int lock;  /* the lock file; -1 = not held */
+	int found; /* the lock file of directory_reopen(), until directory_adopt(); -1 = none */
 	bool made, made_lock;  /* by directory_open() */
-	pthread_mutex_t mutex; /* for directory_reopen() */
+	pthread_mutex_t mutex; /* of `lock` */
 };
 
 /*
@@ -46,10 +47,19 @@ void directory_remove_made(struct directory *directory);
 bool directory_contains(const struct directory *directory, const char *path);
 
 /*
- * After a failure: takes the lock again if the volume was mounted anew. 0, or -1 with the error: the lock file is
- * missing, as in an empty mount point, or another process has the lock. Any thread may call it.
+ * Whether the path still leads to the directory that is locked: to be called before a file in it is created, renamed or
+ * removed. 0, or -1 with the error (code ESTALE). Any thread may call it.
+ */
+int directory_check(struct directory *directory, struct error *error);
+
+/*
+ * After a failure: takes the lock in addition if the volume was mounted anew. 0, or -1 with the error: the lock file is
+ * missing, as in an empty mount point, another process has the lock, or the directory was replaced by a copy. The caller
+ * compares the files with what it knows, and then calls directory_adopt(). Only one thread may call these two.
  */
 int directory_reopen(struct directory *directory, struct error *error);
+/* Goes on with the directory that directory_reopen() has found, or, unless it `is_ours`, remains with the one before. */
+void directory_adopt(struct directory *directory, bool is_ours);
 
 /* Syncs the directory, so that new names and renames are on the disk. 0, or -1 with errno. */
 int directory_sync(const struct directory *directory);

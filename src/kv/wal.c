@@ -269,6 +269,11 @@ int wal_seal(struct wal *wal, struct error *error)
 	struct wal next = *wal;
 	bool named = false;
 
+	if (directory_check(wal->directory, error) == -1) {
+		wal->wanted = 0;
+		wal_close(wal);
+		return -1;
+	}
 	if (wal->end == SEGMENT_HEADER)
 		return 0;
 	next.fd = -1;
@@ -356,11 +361,15 @@ static int check_segment(const struct wal *wal, struct error *error)
 int wal_recover(struct wal *wal, struct error *error)
 {
 	struct segment_header header;
-	bool named;
+	bool named, is_ours;
 
 	if (wal->fd != -1)
 		return wal->wanted == 0 ? 0 : make_room(wal, wal->wanted, RESERVE, error);
-	if (directory_reopen(wal->directory, error) == -1 || check_segment(wal, error) == -1)
+	if (directory_reopen(wal->directory, error) == -1)
+		return -1;
+	is_ours = check_segment(wal, error) == 0;
+	directory_adopt(wal->directory, is_ours);
+	if (!is_ours)
 		return -1;
 	if (next_header(wal, &header) == -1 || start_segment(wal, &header, &named) == -1)
 		return fail(wal->directory, NEW_FILE, error);

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import threading
@@ -16,7 +17,15 @@ import harness
 from crowd import Crowd, Mix, read_all
 from faults import ALL, HALF, NOTHING
 from linearizable import check
-from stored import LONG, SEGMENT_SIZE, checkpoint, fill_segment, snapshot_keys, wait_checkpoint
+from stored import (
+    LONG,
+    SEGMENT_SIZE,
+    checkpoint,
+    copy,
+    fill_segment,
+    snapshot_keys,
+    wait_checkpoint,
+)
 from transports import needs_root
 
 OK, MISSING, FAILED = b"OK", b"NOT_FOUND", b"ERROR: storage failed"
@@ -620,6 +629,105 @@ def test_another_store_in_the_place_of_a_volume(echod, workdir, faults):
     del before["echod.lock"]
     for name, content in before.items():
         assert (backup / "store" / name).read_bytes() == content
+
+
+# --- a restore while echod runs ---
+
+REPLACED = r"error kv: storage \S+/store: the directory was replaced while echod was running: .*read-only"
+GONE = r"error kv: storage \S+/store: cannot open \S+/store/echod.lock: No such file.*read-only"
+
+
+def contents(path):
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def make_backup(echod, workdir, kind):
+    """A server whose store has a backup, made by echoctl or as a copy of all files, and has changed since."""
+    services = {"kv": {"listen": KV, "storage": "$DIR/store"}, "control": {"listen": "unix://$DIR/control"}}
+    server = echod(services)
+    assert ask_all(server, b"SET a old", b"SET b 1") == [OK, OK]
+    if kind == "backup":
+        echoctl = Path(harness.find_echod()).parent / "echoctl/echoctl"
+        subprocess.run([echoctl, "-s", workdir / "control", "backup", "kv",
+                        workdir / "backup"], check=True, capture_output=True)  # fmt: skip
+    elif kind == "copy":
+        server.stop()
+        copy(workdir / "store", workdir / "backup")
+        server = echod(services)
+    assert ask_all(server, b"SET a new", b"DEL b") == [OK, b"DELETED"]
+    return server
+
+
+def start_on(echod, workdir, path):
+    done = harness.run_echod("--check-store", path)
+    assert (done.returncode, done.stderr) == (0, "")
+    server = echod({"kv": {"listen": KV, "storage": str(path)}})
+    values = ask_all(server, b"GET a", b"GET b", b"GET last", b"SET more 1")
+    server.stop()
+    return values
+
+
+@pytest.mark.parametrize("end", ["stop", "kill", "stop-at-once"])
+@pytest.mark.parametrize("kind", ["backup", "copy"])
+def test_a_restore_without_a_stop(echod, workdir, kind, end):
+    """Neither store is damaged: the old one has all that was confirmed, the new one what was restored."""
+    server = make_backup(echod, workdir, kind)
+    (workdir / "store").rename(workdir / "old")
+    shutil.copytree(workdir / "backup", workdir / "store")
+    before = contents(workdir / "store")
+    assert ask_all(server, b"SET last 1") == [OK]
+    if end != "stop-at-once":
+        with server.kv() as client:
+            count = 0
+            while client.ask(b"SET filler " + LONG) == OK:
+                count += 1
+                assert count < 2 * SEGMENT_SIZE // len(LONG)
+        server.log.wait(REPLACED)
+        assert ask_all(server, b"GET a", b"SET a 3", b"DEL a") == [b"new", FAILED, FAILED]
+    server.kill() if end == "kill" else server.stop()
+    assert contents(workdir / "store") == before
+    assert start_on(echod, workdir, workdir / "store") == [b"old", b"1", MISSING, OK]
+    assert start_on(echod, workdir, workdir / "old") == [b"new", MISSING, b"1", OK]
+
+
+def test_a_restore_before_a_checkpoint(start, faults):
+    """The segment was sealed before: what the checkpoint would write into and remove is another store's."""
+    root = faults.root
+    server = start()
+    assert ask_all(server, b"SET a old", b"SET b 1") == [OK, OK]
+    server.stop()
+    copy(root / "store", root / "backup")
+    server = start()
+    assert ask_all(server, b"SET a new", b"DEL b", b"SET last 1") == [OK, b"DELETED", OK]
+    with faults.snapshot.write.held():
+        fill_segment(server, root / "store")
+        faults.snapshot.write.wait_held()
+        (root / "store").rename(root / "old")
+        copy(root / "backup", root / "store")
+        before = contents(root / "store")
+    server.log.wait(REPLACED)
+    server.stop()
+    assert contents(root / "store") == before
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_directory_that_is_moved_and_put_back(echod, workdir, replaced):
+    server = make_backup(echod, workdir, "backup" if replaced else None)
+    (workdir / "store").rename(workdir / "old")
+    if replaced:
+        shutil.copytree(workdir / "backup", workdir / "store")
+    with server.kv() as client:
+        while client.ask(b"SET filler " + LONG) == OK:
+            pass
+    server.log.wait(REPLACED if replaced else GONE)
+    if replaced:
+        shutil.rmtree(workdir / "store")
+    (workdir / "old").rename(workdir / "store")
+    server.log.wait(WORKS)
+    assert ask_all(server, b"SET last 1") == [OK]
+    checkpoint(server, workdir / "store")
+    server.kill()
+    assert start_on(echod, workdir, workdir / "store") == [b"new", MISSING, b"1", OK]
 
 
 # --- sync = "interval" ---
