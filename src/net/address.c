@@ -27,17 +27,30 @@ static const struct scheme {
 	const char *prefix;
 	enum transport transport;
 	bool resp;
-	const char *missing; /* the message when nothing follows the scheme, or no port */
+	const char *missing;  /* the message when nothing follows the scheme, or no port */
+	const char *relative; /* Unix: when the path does not begin with / */
+	const char *unnamed;  /* and when nothing follows the @ */
 } schemes[] = {
-	{ "tcp://", TRANSPORT_TCP, false, "the port is missing: write tcp://HOST:PORT" },
-	{ "redis://", TRANSPORT_TCP, true, "the port is missing: write redis://HOST:PORT" },
-	{ "udp://", TRANSPORT_UDP, false, "the port is missing: write udp://HOST:PORT" },
-	{ "unix://", TRANSPORT_UNIX, false,
-	    "the path is missing: write unix:///path or unix://@name" },
-	{ "redis+unix://", TRANSPORT_UNIX, true,
-	    "the path is missing: write redis+unix:///path or redis+unix://@name" },
-	{ "unixgram://", TRANSPORT_UNIXGRAM, false,
-	    "the path is missing: write unixgram:///path or unixgram://@name" },
+#define INET(name, transport, resp)                                                             \
+	{                                                                                       \
+		name "://", transport, resp, "the port is missing: write " name "://HOST:PORT", \
+		    NULL, NULL                                                                  \
+	}
+#define LOCAL(name, transport, resp)                                                     \
+	{                                                                                \
+		name "://", transport, resp,                                             \
+		    "the path is missing: write " name ":///path or " name "://@name",   \
+		    "the path of a Unix socket must be absolute: " name ":///path",      \
+		    "the name of the abstract socket is missing: write " name "://@name" \
+	}
+	INET("tcp", TRANSPORT_TCP, false),
+	INET("redis", TRANSPORT_TCP, true),
+	INET("udp", TRANSPORT_UDP, false),
+	LOCAL("unix", TRANSPORT_UNIX, false),
+	LOCAL("redis+unix", TRANSPORT_UNIX, true),
+	LOCAL("unixgram", TRANSPORT_UNIXGRAM, false),
+#undef INET
+#undef LOCAL
 };
 #define SCHEMES (sizeof(schemes) / sizeof(schemes[0]))
 
@@ -143,6 +156,11 @@ static const char *parse_inet(
 	struct in_addr in;
 	int64_t port;
 
+	/* Clients of Redis write such addresses. */
+	if (scheme->resp && strchr(text, '@') != NULL)
+		return "a user and a password do not belong here: write redis://HOST:PORT";
+	if (scheme->resp && strchr(text, '/') != NULL)
+		return "a database number does not belong here: write redis://HOST:PORT";
 	if (bracketed && host[length] == '\0')
 		return "the ] behind the IPv6 address is missing";
 	if (!bracketed && looks_like_ipv6(text))
@@ -175,9 +193,9 @@ static const char *parse_unix(
 	if (length == 0)
 		return scheme->missing;
 	if (text[0] != '/' && text[0] != '@')
-		return "the path of a Unix socket must be absolute: unix:///path";
+		return scheme->relative;
 	if (strcmp(text, "@") == 0)
-		return "the name of the abstract socket is missing: write unix://@name";
+		return scheme->unnamed;
 	if (text[0] == '@' && length - 1 > UNIX_NAME_MAX)
 		return "the name of an abstract socket has at most 107 bytes";
 	if (text[0] == '/' && length > UNIX_NAME_MAX)
@@ -193,7 +211,8 @@ static const char *parse(struct address *address, const char *text)
 	const char *rest;
 
 	if (strstr(text, "://") == NULL)
-		return "the scheme is missing: write tcp://, udp://, unix:// or unixgram:// first";
+		return "the scheme is missing: write tcp://, udp://, unix://, unixgram://, redis:// "
+		       "or redis+unix:// first";
 	if (strncmp(text, "rediss://", strlen("rediss://")) == 0)
 		return "TLS is not built in yet: write redis://HOST:PORT";
 	while (scheme < schemes + SCHEMES &&

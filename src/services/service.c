@@ -116,18 +116,21 @@ static int refuse_transport(
 {
 	static const struct {
 		unsigned transports;
+		bool resp;
 		const char *expected, *name;
 	} kinds[] = {
-		{ SERVICE_STREAM, "tcp:// or unix://", "streams" },
-		{ SERVICE_DATAGRAM, "udp:// or unixgram://", "datagrams" },
-		{ SERVICE_UNIX, "unix:///path", "Unix stream sockets" },
+		{ SERVICE_STREAM, false, "tcp:// or unix://", "streams" },
+		{ SERVICE_STREAM, true, "tcp://, unix://, redis:// or redis+unix://", "streams" },
+		{ SERVICE_DATAGRAM, false, "udp:// or unixgram://", "datagrams" },
+		{ SERVICE_UNIX, false, "unix:///path", "Unix stream sockets" },
 	};
 
 	if (resp && ops->handlers->resp == NULL)
 		return error_set(
 		    error, "\"%s\": %s does not speak RESP, only kv does", address, ops->kind.type);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (kinds[i].transports == ops->transports)
+		if (kinds[i].transports == ops->transports &&
+		    kinds[i].resp == (ops->handlers->resp != NULL))
 			error_set(error, "expected %s, got \"%s\": %s is a service for %s only%s%s",
 			    kinds[i].expected, address, ops->kind.type, kinds[i].name,
 			    ops->transports_why == NULL ? "" : ": ",

@@ -581,7 +581,7 @@ def test_a_name_that_matches_nothing_is_an_error(fleet, sockets, name, text):
 
 @with_systemd
 @pytest.mark.parametrize("kind, listen, text", [
-    ("kv", UDP, "expected tcp:// or unix://"),
+    ("kv", UDP, "expected tcp://, unix://, redis:// or redis+unix://"),
     ("beacon", UDP, "beacon does not listen"),
     ("echo", "udp://239.255.77.1:0", "only a receiver joins one"),
 ], ids=["transport", "none", "group"])

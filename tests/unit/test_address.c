@@ -30,7 +30,11 @@
 #define NOT_IPV4 "an IPv4 address has four numbers from 0 to 255"
 #define ZONE "only a link-local address has a zone behind %: [fe80::1%eth0]"
 #define BAD_ZONE "the zone behind % must be the name of an interface: [fe80::1%eth0]"
-#define NO_SCHEME "the scheme is missing: write tcp://, udp://, unix:// or unixgram:// first"
+#define NO_SCHEME                                                                         \
+	"the scheme is missing: write tcp://, udp://, unix://, unixgram://, redis:// or " \
+	"redis+unix:// first"
+#define LOGIN "a user and a password do not belong here: write redis://HOST:PORT"
+#define DATABASE "a database number does not belong here: write redis://HOST:PORT"
 #define UNKNOWN "unknown scheme: expected tcp, udp, unix, unixgram, redis or redis+unix"
 
 static const struct {
@@ -131,9 +135,17 @@ static const struct {
 	{ "unixgram://", "the path is missing: write unixgram:///path or unixgram://@name" },
 	{ "unix://run/echo", "the path of a Unix socket must be absolute: unix:///path" },
 	{ "unix://./echo", "the path of a Unix socket must be absolute: unix:///path" },
+	{ "redis+unix://run/kv", "the path of a Unix socket must be absolute: redis+unix:///path" },
+	{ "unixgram://run", "the path of a Unix socket must be absolute: unixgram:///path" },
 	{ "unix:///run/", "the path of a Unix socket names a file: it does not end with /" },
 	{ "unix:///" X107, "the path of a Unix socket has at most 107 bytes" },
 	{ "unix://@", "the name of the abstract socket is missing: write unix://@name" },
+	{ "redis+unix://@",
+	    "the name of the abstract socket is missing: write redis+unix://@name" },
+	{ "redis://user:secret@localhost:6379", LOGIN },
+	{ "redis://:secret@[::1]:6379/1", LOGIN },
+	{ "redis://localhost:6379/1", DATABASE },
+	{ "redis://[::1]:6379/", DATABASE },
 	{ "unix://@" X107 "x", "the name of an abstract socket has at most 107 bytes" },
 };
 
