@@ -28,6 +28,7 @@ static void reload_free(struct reload *reload)
 		config_free(reload->next);
 	strings_clear(&reload->errors);
 	strings_clear(&reload->warnings);
+	strings_clear(&reload->kept);
 	free(reload);
 }
 
@@ -36,11 +37,12 @@ static void reload_free(struct reload *reload)
 struct reload_plan *reload_make_plan(struct reload *reload)
 {
 	struct running *running = reload->reloads->running;
-	int status, result = reload->next == running->config
-				 ? 0
-				 : config_keep_unreloadable(
-				       running->config, reload->next, &reload->warnings);
+	int status,
+	    result = reload->next == running->config
+			 ? 0
+			 : config_keep_unreloadable(running->config, reload->next, &reload->kept);
 
+	strings_append(&reload->warnings, &reload->kept);
 	strings_append(&reload->warnings, &reload->next->warnings);
 	if (result == -1) {
 		strings_add(&reload->errors, "out of memory");
@@ -64,6 +66,8 @@ static void reload_end(struct reload *reload)
 		running_set_log_level(reloads->running);
 		for (size_t i = 0; i < reload->warnings.count; i++)
 			log_warning("reload: %s", reload->warnings.items[i]);
+		strings_clear(&reloads->kept);
+		strings_append(&reloads->kept, &reload->kept);
 		reloads->failed_at = 0;
 		reloads->done++;
 		reloads->loaded_at = clock_seconds();
@@ -212,6 +216,7 @@ void reloads_free(struct reloads *reloads)
 	reloads_cancel(reloads);
 	task_free(reloads->work);
 	strings_clear(&reloads->errors);
+	strings_clear(&reloads->kept);
 }
 
 void reloads_notify_ready(const struct reloads *reloads)

@@ -30,9 +30,9 @@ struct reload {
 	/* The outcome. `next` is the running one if the files have not changed, and NULL when another is in force. */
 	bool failed;
 	struct config *next;
-	struct names *names;      /* those of `next` */
-	struct reload_plan *plan; /* that waits for its services to start; else NULL */
-	struct strings errors, warnings;
+	struct names *names;                   /* those of `next` */
+	struct reload_plan *plan;              /* that waits for its services to start; else NULL */
+	struct strings errors, warnings, kept; /* `kept`: those of values that need a restart */
 };
 
 TAILQ_HEAD(reload_queue, reload);
@@ -50,6 +50,7 @@ struct reloads {
 	time_t loaded_at;      /* the configuration in force */
 	time_t failed_at;      /* the last try, if it failed; else 0 */
 	struct strings errors; /* of that */
+	struct strings kept;   /* values of the files that wait for a restart */
 	unsigned long done, failed;
 };
 

@@ -273,6 +273,8 @@ json_t *status_gather(const struct server *server)
 	    (json_int_t)cpu.tv_sec * 1000 + cpu.tv_usec / 1000, "cpu_percent",
 	    facts.cpu_share * 100);
 	log = log_status(problems);
+	for (size_t i = 0; i < server->reloads.kept.count; i++)
+		add_sentence(warnings, "%s", server->reloads.kept.items[i]);
 	TAILQ_FOREACH (instance, &loop->instances, entry) {
 		json_array_append_new(services, service_status(instance, problems));
 		add_warnings(warnings, instance);

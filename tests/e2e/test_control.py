@@ -673,6 +673,27 @@ def test_reload_warns_of_what_needs_a_restart(echod, echoctl):
     assert 'warning: services.kv.socket_mode: needs a restart, stays "0600"' in output
 
 
+def test_status_warns_of_what_waits_for_a_restart(echod, echoctl, ask):
+    """Until the files are as before again, whatever else is reloaded meanwhile."""
+    kv = {"listen": "unix://$DIR/kv"}
+    server = echod(with_control(kv={**kv, "storage": "$DIR/store"}))
+    assert "needs a restart" not in echoctl("status")[0]
+    warning = f'services.kv.storage: needs a restart, stays "{server.fill_in("$DIR/store")}"'
+    for changes in ({}, {}, {"max_line": "2K"}):
+        server.configure(with_control(kv={**kv, "storage": "$DIR/other", **changes}))
+        echoctl("reload")
+        assert ask("status")["warnings"] == [warning]
+        assert f"echod: warning: {warning}\n" in echoctl("status")[0]
+    server.configure(with_control(kv={**kv, "bad": 1}))
+    echoctl("reload", status=NO)
+    assert ask("status")["warnings"] == [warning]
+    server.configure(with_control(kv={**kv, "storage": "$DIR/store"}))
+    echoctl("reload", "--dry-run")
+    assert ask("status")["warnings"] == [warning]
+    echoctl("reload")
+    assert ask("status")["warnings"] == []
+
+
 def test_reload_that_takes_the_control_service_away_is_answered(echod, echoctl):
     server = echod(with_control(kv={"listen": TCP}))
     server.configure({"kv": {"listen": TCP}})
