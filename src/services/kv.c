@@ -26,6 +26,7 @@
 #include "services/service.h"
 
 #define PROGRESS_MS 1000
+#define REFUSED_MS 60000   /* after a refused change, how long the store needs a look */
 #define RESP_WORD_MIN 4096 /* bytes, for patterns and names, however small the limits are */
 
 struct kv_conf {
@@ -97,6 +98,7 @@ static void kv_note_growth(
 		if (bytes < kv->smallest)
 			kv->smallest = bytes;
 		kv->refused++;
+		kv->refused_at = clock_ms();
 		return;
 	}
 	if (status != KV_OK)
@@ -353,6 +355,23 @@ static void kv_stop(struct instance *instance)
 		loop_note_loss(instance->loop, instance->name);
 }
 
+/*
+ * Adds the problem that the store is full. Its memory may be well below the limit: a page for another size of items does
+ * not fit, or all of a large value.
+ */
+static void kv_report_room(const struct kv *kv, uint64_t memory, struct report *report)
+{
+	uint64_t limit = (uint64_t)kv->max_memory;
+
+	if (kv->evicts || limit == 0)
+		return;
+	if (kv->refused > 0 && clock_ms() - kv->refused_at < REFUSED_MS)
+		report->problem(
+		    report, "its memory is full: it has refused changes within the last minute");
+	else if (memory > limit - limit / 20 || (kv->is_full && memory + kv->smallest > limit))
+		report->problem(report, "its memory is full or nearly full");
+}
+
 static void kv_report(const struct instance *instance, struct report *report)
 {
 	const struct kv_conf *conf = instance->conf;
@@ -373,8 +392,7 @@ static void kv_report(const struct instance *instance, struct report *report)
 	report->number(report, "entries", stats.table.entries);
 	report->number(report, "memory_bytes", stats.table.memory);
 	report->number(report, "memory_limit_bytes", limit);
-	if (conf->on_full == FULL_REFUSE && limit != 0 && stats.table.memory > limit - limit / 20)
-		report->problem(report, "its memory is full or nearly full");
+	kv_report_room(kv, stats.table.memory, report);
 	if (stats.durable) {
 		report->number(report, "commits_total", stats.commits);
 		report->number(report, "commit_failures_total", stats.failures);

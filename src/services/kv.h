@@ -54,6 +54,7 @@ struct kv {
 	bool is_full;            /* the last one was refused; then: */
 	uint64_t refused_before; /* `refused` when the store became full */
 	size_t smallest;         /* refused since then, bytes of key and value */
+	int64_t refused_at;      /* ms, the last one */
 };
 
 /* Runs a prepared call. */

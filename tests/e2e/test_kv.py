@@ -1,5 +1,6 @@
 """kv: every row of the protocol, limits, pipelines, splits and impostors."""
 
+import json
 import os
 import re
 
@@ -420,6 +421,29 @@ def test_refused_sets_are_logged_at_their_begin_and_end(echod):
     server.log.wait(r" info kv: the store takes all changes again; 5 were refused$")
     assert len(server.log.matches(r" warning kv: the store is full, changes that need memory are refused")) == 1
     assert len(server.log.matches("takes all changes again")) == 1
+
+
+def test_a_store_that_refuses_is_a_problem_of_status(echod):
+    """Also if its memory is far from the limit, and other changes still find room."""
+    server = echod({"kv": {"listen": "unix://$DIR/kv", "max_memory": "1M",
+                           "max_value": "512K", "max_line": "512K"},
+                    "control": {"listen": "unix://$DIR/control"}})  # fmt: skip
+
+    def problems():
+        with server.connect("control") as control:
+            return json.loads(control.ask(b"-j status"))["problems"]
+
+    with server.kv("kv") as client:
+        assert client.ask(b"SET small 1") == b"OK"
+        assert problems() == []
+        assert client.ask(b"SET a " + b"v" * 400_000) == b"OK"
+        assert client.ask(b"SET b " + b"v" * 500_000) == b"OK"
+        assert problems() == []
+        assert client.ask(b"SET c " + b"v" * 400_000) == b"ERROR: store is full"
+        assert client.ask(b"SET more 1") == b"OK"
+        assert client.ask(b"DEL a") == b"DELETED"
+        assert client.ask(b"SET c 1") == b"OK"
+    assert problems() == ["kv: its memory is full: it has refused changes within the last minute"]
 
 
 @pytest.mark.parametrize("request_, answer", IMPOSTORS.values(), ids=IMPOSTORS.keys())
