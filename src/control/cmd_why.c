@@ -136,6 +136,27 @@ static void explain_rules(const struct question *q, struct access_decision d, js
 		add_rule(findings, q, "allow", d.allow, ", whose prefix is not longer");
 }
 
+/* What no rule knows: an address that lets everybody in may be one that others cannot reach. */
+static void explain_reach(const struct question *q, bool stream, json_t *findings)
+{
+	const struct peer *peer = &q->suspect.peer;
+	const struct listener *listener;
+
+	if (!peer_is_ip(peer) || network_key_is_loopback(&peer->key))
+		return;
+	TAILQ_FOREACH (listener, &q->instance->listeners, entry) {
+		const struct endpoint *endpoint = listener_endpoint(listener);
+
+		if (transport_is_stream(endpoint->transport) == stream &&
+		    !endpoint_is_loopback(endpoint))
+			return;
+	}
+	add_finding(findings, false, own_section(q, PART_INSTANCE), "listen", 0,
+	    "but it cannot connect from another machine: services.%s listens on loopback addresses "
+	    "only",
+	    q->instance->name);
+}
+
 /* --- streams --- */
 
 /* A limit on a number of clients; the finding comes first if it is reached. */
@@ -194,6 +215,8 @@ static json_t *judge_streams(const struct question *q)
 			    "services.%s.connect_rate",
 			    rate->max, PLURAL(rate->max, "s"), q->instance->name);
 	}
+	if (a.access.allowed)
+		explain_reach(q, true, findings);
 	return json_pack("{s:s, s:o}", "verdict", verdicts[a.verdict], "findings", findings);
 }
 
@@ -301,6 +324,7 @@ static json_t *judge_datagrams(const struct question *q)
 			    rules->reply_rate, PLURAL(rules->reply_rate, "s"), instance->name,
 			    wait);
 		dropped |= judge_muted(q, findings, !dropped);
+		explain_reach(q, false, findings);
 	}
 	return json_pack(
 	    "{s:s, s:o}", "verdict", dropped ? "dropped" : "allowed", "findings", findings);

@@ -927,6 +927,24 @@ def test_why_agrees_with_what_happens(echod, ask):
         assert verdict == ("allowed" if allowed else "denied")
 
 
+LOOPBACK_ONLY = "services.open listens on loopback addresses only"
+
+
+def test_why_says_that_only_this_machine_can_connect(echod, echoctl):
+    """No rule says so: "allowed" alone would send an administrator to the firewall."""
+    server = echod(RULES)
+    for address, service, count in [
+        ("192.0.2.1", "open", 2), ("2001:db8::1", "open", 2), ("127.0.0.9", "open", 0),
+        ("::1", "open", 0), ("unix", "kv", 0), ("192.0.2.1", "kv", 0),
+    ]:  # fmt: skip
+        text, _ = echoctl("why", address, service)
+        assert text.count(LOOPBACK_ONLY) == count, address
+    server.configure(RULES.replace('"udp://127.0.0.1:0"', '"udp://*:0"'))
+    echoctl("reload")
+    streams, datagrams = echoctl("why", "192.0.2.1", "open")[0].split("datagrams:")
+    assert LOOPBACK_ONLY in streams and LOOPBACK_ONLY not in datagrams
+
+
 def test_why_names_limits(echod, ask, echoctl):
     server = echod(RULES)
     with server.kv(transport="tcp"), server.kv(transport="tcp"):
