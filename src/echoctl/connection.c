@@ -133,6 +133,28 @@ ssize_t connection_receive(const struct connection *c, void *to, size_t size)
 	return n;
 }
 
+ssize_t connection_read(struct connection *c, void *to, size_t size)
+{
+	return recv(c->fd, to, size, 0);
+}
+
+ssize_t connection_write(struct connection *c, const void *bytes, size_t length)
+{
+	return send(c->fd, bytes, length, MSG_NOSIGNAL);
+}
+
+void connection_finish(struct connection *c)
+{
+	shutdown(c->fd, SHUT_WR);
+}
+
+int connection_poll(
+    struct connection *c, const struct waiting *waiting, struct pollfd *fds, nfds_t count)
+{
+	fds[0].fd = c->fd;
+	return wait_poll(waiting, fds, count);
+}
+
 int connection_open(struct connection *c, const char *address, int64_t patience)
 {
 	const char *why;
@@ -183,9 +205,15 @@ static void explain_denial(const struct address *address)
 		    path, group->gr_name, group->gr_name);
 }
 
+const char *connection_strerror(const struct connection *c, int error)
+{
+	(void)c;
+	return strerror(error);
+}
+
 int connection_complain(const struct connection *c, int error)
 {
-	complain("%s: %s", c->address.text, strerror(error));
+	complain("%s: %s", c->address.text, connection_strerror(c, error));
 	switch (error) {
 	case ECONNREFUSED:
 	case EHOSTUNREACH:

@@ -2,11 +2,14 @@
 #ifndef ECHOD_ECHOCTL_CONNECTION_H
 #define ECHOD_ECHOCTL_CONNECTION_H
 
+#include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "net/endpoint.h"
+
+struct waiting;
 
 struct connection {
 	int fd; /* non-blocking */
@@ -35,7 +38,21 @@ int connection_next_after(struct connection *connection, int error);
 /* As recv(2) of a datagram, without waiting. */
 ssize_t connection_receive(const struct connection *connection, void *to, size_t size);
 
+/* Of a stream: as recv(2) and send(2), without waiting and without SIGPIPE. */
+ssize_t connection_read(struct connection *connection, void *to, size_t size);
+ssize_t connection_write(struct connection *connection, const void *bytes, size_t length);
+
+/* Tells the peer of a stream that no more is sent. Reading goes on. */
+void connection_finish(struct connection *connection);
+
+/* As wait_poll(), with the connection as fds[0], whose `fd` is set here. */
+int connection_poll(
+    struct connection *connection, const struct waiting *waiting, struct pollfd *fds, nfds_t count);
+
 void connection_close(struct connection *connection);
+
+/* As strerror(3), after a failure of the connection. */
+const char *connection_strerror(const struct connection *connection, int error);
 
 /* Says what went wrong with the address, and returns the status for that errno. */
 int connection_complain(const struct connection *connection, int error);

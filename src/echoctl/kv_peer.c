@@ -49,13 +49,12 @@ static int complain_bytes(
 /* --- sending and receiving --- */
 
 /* Waits for the events. Those that have happened, or -1 after a complaint. */
-static int wait_for(const struct kv_peer *peer, short events)
+static int wait_for(struct kv_peer *peer, short events)
 {
-	struct pollfd fds[2] = { { .fd = peer->connection.fd, .events = events },
-		{ .fd = peer->signals, .events = POLLIN } };
+	struct pollfd fds[2] = { { .events = events }, { .fd = peer->signals, .events = POLLIN } };
 	int64_t now = clock_us();
 	const struct waiting waiting = { name_of(peer), now, wait_deadline(now, peer->patience) };
-	int ready = wait_poll(&waiting, fds, 2);
+	int ready = connection_poll(&peer->connection, &waiting, fds, 2);
 
 	if (ready == -1)
 		complain("%s: %s", name_of(peer), strerror(errno));
@@ -80,7 +79,7 @@ static int receive_some(struct kv_peer *peer)
 		peer->end -= peer->begin;
 		peer->begin = 0;
 	}
-	n = recv(peer->connection.fd, peer->received + peer->end, KV_PIECE - peer->end, 0);
+	n = connection_read(&peer->connection, peer->received + peer->end, KV_PIECE - peer->end);
 	if (n == -1)
 		return errno == EAGAIN || errno == EINTR ? 1 : -1;
 	peer->end += (size_t)n;
@@ -103,7 +102,7 @@ static int receive_more(struct kv_peer *peer)
 	if (result == 0)
 		complain("%s: closed before the reply was complete", name_of(peer));
 	else
-		complain("%s: %s", name_of(peer), strerror(errno));
+		connection_complain(&peer->connection, errno);
 	return -1;
 }
 
@@ -113,7 +112,7 @@ static int transmit(struct kv_peer *peer, const char *bytes, size_t length)
 	int events;
 
 	while (length > 0 && !peer->write_closed) {
-		ssize_t n = send(peer->connection.fd, bytes, length, MSG_NOSIGNAL);
+		ssize_t n = connection_write(&peer->connection, bytes, length);
 
 		if (n > 0) {
 			bytes += n;
@@ -125,7 +124,7 @@ static int transmit(struct kv_peer *peer, const char *bytes, size_t length)
 			break;
 		}
 		if (errno != EAGAIN && errno != EINTR) {
-			complain("%s: %s", name_of(peer), strerror(errno));
+			connection_complain(&peer->connection, errno);
 			return -1;
 		}
 		has_room = peer->end - peer->begin < KV_PIECE;

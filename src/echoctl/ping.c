@@ -99,8 +99,9 @@ static bool all_sent(const struct ping *ping)
 /* The next one is due an interval after the last one was; missed ones are not made up for. */
 static void send_due(struct ping *ping)
 {
-	const struct connection *c = &ping->connection;
+	struct connection *c = &ping->connection;
 	char probe[PROBE_BYTES + 1];
+	bool is_stream = transport_is_stream(c->address.transport);
 	int64_t now = clock_us();
 	ssize_t n;
 
@@ -110,7 +111,8 @@ static void send_due(struct ping *ping)
 	if (ping->next < now)
 		ping->next = now;
 	write_probe(ping, probes_send(&ping->probes, clock_us()), probe);
-	n = send(c->fd, probe, PROBE_BYTES, MSG_NOSIGNAL);
+	n = is_stream ? connection_write(c, probe, PROBE_BYTES)
+		      : send(c->fd, probe, PROBE_BYTES, MSG_NOSIGNAL);
 	/* A Unix datagram socket whose peer has gone is connected to the one that has the address by now. */
 	if (n == -1 && c->address.transport == TRANSPORT_UNIXGRAM &&
 	    (errno == ECONNREFUSED || errno == ENOTCONN) &&
@@ -118,8 +120,9 @@ static void send_due(struct ping *ping)
 		n = send(c->fd, probe, PROBE_BYTES, MSG_NOSIGNAL);
 	if (n == PROBE_BYTES)
 		return;
-	if (transport_is_stream(c->address.transport))
-		fail(ping, n != -1 || errno == EAGAIN ? "the peer takes no more" : strerror(errno));
+	if (is_stream)
+		fail(ping, n != -1 || errno == EAGAIN ? "the peer takes no more"
+						      : connection_strerror(c, errno));
 	else if (errno != EAGAIN) /* a full queue has lost it, as any other on the way may */
 		handle_refusal(ping, errno);
 }
@@ -149,13 +152,13 @@ static void receive_datagram(struct ping *ping)
 /* Compares what has arrived with the next probe in order: a stream loses and swaps nothing. */
 static void receive_stream(struct ping *ping)
 {
-	ssize_t n = recv(ping->connection.fd, ping->partial + ping->partial_length,
-	    PROBE_BYTES - ping->partial_length, 0);
+	ssize_t n = connection_read(&ping->connection, ping->partial + ping->partial_length,
+	    PROBE_BYTES - ping->partial_length);
 	char expected[PROBE_BYTES + 1];
 
 	if (n == -1) {
 		if (errno != EAGAIN)
-			fail(ping, strerror(errno));
+			fail(ping, connection_strerror(&ping->connection, errno));
 		return;
 	}
 	ping->partial_length += (size_t)n;
@@ -198,8 +201,7 @@ static void run(struct ping *ping, int signals)
 		}
 		if (!all_sent(ping) && !probes_full(&ping->probes) && ping->next < waiting.deadline)
 			waiting.deadline = ping->next;
-		fds[0].fd = ping->connection.fd; /* may be another one by now */
-		if (wait_poll(&waiting, fds, 2) == -1) {
+		if (connection_poll(&ping->connection, &waiting, fds, 2) == -1) {
 			fail(ping, strerror(errno));
 			return;
 		}

@@ -4,17 +4,17 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "echoctl/connection.h"
 #include "echoctl/wait.h"
 
 #define PIECE 65536
 
 static int push(struct pump *pump)
 {
-	ssize_t n = send(pump->fd, pump->text, pump->text_length, MSG_NOSIGNAL);
+	ssize_t n = connection_write(pump->connection, pump->text, pump->text_length);
 
 	if (n == -1 && (errno == EPIPE || errno == ECONNRESET)) {
 		/*
@@ -31,7 +31,7 @@ static int push(struct pump *pump)
 	pump->text += n;
 	pump->text_length -= (size_t)n;
 	if (pump->text_length == 0 && pump->input == -1)
-		shutdown(pump->fd, SHUT_WR);
+		connection_finish(pump->connection);
 	return 0;
 }
 
@@ -44,7 +44,7 @@ static int refill(struct pump *pump, char *buffer)
 		return errno == EAGAIN || errno == EINTR ? 0 : -1;
 	if (n == 0) {
 		pump->input = -1;
-		shutdown(pump->fd, SHUT_WR);
+		connection_finish(pump->connection);
 	}
 	pump->text = buffer;
 	pump->text_length = (size_t)n;
@@ -56,7 +56,7 @@ static int refill(struct pump *pump, char *buffer)
 static bool pull(struct pump *pump, enum pump_end *end)
 {
 	char buffer[PIECE];
-	ssize_t n = recv(pump->fd, buffer, sizeof(buffer), 0);
+	ssize_t n = connection_read(pump->connection, buffer, sizeof(buffer));
 
 	if (n == 0 && pump->reset) {
 		n = -1;
@@ -79,12 +79,12 @@ enum pump_end pump_run(struct pump *pump)
 
 	pump->offered = pump->text_length;
 	if (pump->text_length == 0 && pump->input == -1)
-		shutdown(pump->fd, SHUT_WR);
+		connection_finish(pump->connection);
 	for (;;) {
 		bool sending = pump->text_length > 0, reading = !sending && pump->input != -1;
 		struct waiting waiting = { .since = since, .deadline = INT64_MAX };
 		struct pollfd fds[2] = {
-			{ .fd = pump->fd, .events = POLLIN | (sending ? POLLOUT : 0) },
+			{ .events = POLLIN | (sending ? POLLOUT : 0) },
 			{ .fd = reading ? pump->input : -1, .events = POLLIN },
 		};
 
@@ -93,7 +93,7 @@ enum pump_end pump_run(struct pump *pump)
 		/* On a terminal the answer may have left the cursor within a line, which is to stay. */
 		if (!reading && pump->received == 0)
 			waiting.what = pump->what;
-		if ((ready = wait_poll(&waiting, fds, 2)) <= 0)
+		if ((ready = connection_poll(pump->connection, &waiting, fds, 2)) <= 0)
 			return ready == 0 ? PUMP_SILENT : PUMP_FAILED;
 		since = clock_us();
 		if ((fds[0].revents & POLLOUT) && push(pump) == -1)

@@ -6,10 +6,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct connection;
+
 struct pump {
-	int fd;           /* of the stream, non-blocking */
-	int input;        /* to be read after `text`; -1 = none */
-	const char *text; /* what is sent first; the rest of it while the pump runs */
+	struct connection *connection; /* a stream */
+	int input;                     /* to be read after `text`; -1 = none */
+	const char *text;              /* what is sent first; the rest of it while the pump runs */
 	size_t text_length;
 	FILE *output;
 	int64_t patience;         /* how long the peer may keep silent, microseconds */

@@ -93,10 +93,10 @@ static int complain_end(const struct query *query)
 }
 
 /* Sends the request and receives its answer. */
-static int exchange(struct query *query, int fd)
+static int exchange(struct query *query, struct connection *connection)
 {
 	int64_t patience = query->options->patience;
-	struct pollfd readable = { .fd = fd, .events = POLLIN };
+	struct pollfd readable = { .events = POLLIN };
 	struct waiting waiting = { .what = query->address };
 	size_t length = strlen(query->request);
 	ssize_t n;
@@ -105,19 +105,19 @@ static int exchange(struct query *query, int fd)
 	query->text.length = 0;
 	free(query->error);
 	query->error = NULL;
-	if (send(fd, query->request, length, MSG_NOSIGNAL) != (ssize_t)length)
+	if (connection_write(connection, query->request, length) != (ssize_t)length)
 		return complain_end(query);
 	while (!parse_end(query)) {
 		waiting.since = clock_us();
 		waiting.deadline = wait_deadline(waiting.since, patience);
-		if (wait_poll(&waiting, &readable, 1) == 0) {
+		if (connection_poll(connection, &waiting, &readable, 1) == 0) {
 			complain("%s: no answer within %g s: is the daemon stopped, or busy?",
 			    query->address, (double)patience / SECOND_US);
 			return STATUS_NO;
 		}
 		if ((to = buffer_room(&query->text, PIECE)) == NULL)
 			return complain_end(query);
-		n = recv(fd, to, PIECE, 0);
+		n = connection_read(connection, to, PIECE);
 		if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR))
 			return complain_end(query);
 		if (n > 0)
@@ -132,7 +132,7 @@ int query_run(struct query *query)
 	int status = connection_open(&connection, query->address, query->options->patience);
 
 	if (status == STATUS_OK)
-		status = exchange(query, connection.fd);
+		status = exchange(query, &connection);
 	else if (status == STATUS_NOBODY)
 		complain("is echod running, and does its control service listen there?");
 	connection_close(&connection);

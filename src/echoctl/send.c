@@ -85,10 +85,10 @@ static int judge_stream(const struct connection *c, const struct options *option
 }
 
 static int send_stream(
-    const struct connection *c, const struct options *options, const char *text, size_t length)
+    struct connection *c, const struct options *options, const char *text, size_t length)
 {
 	struct pump pump = {
-		.fd = c->fd,
+		.connection = c,
 		.input = text == NULL ? STDIN_FILENO : -1,
 		.text = text,
 		.text_length = length,
