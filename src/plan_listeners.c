@@ -201,7 +201,7 @@ static int plan_endpoint(struct reload_plan *plan, struct plan_entry *entry,
 		return errno == EACCES || errno == EPERM ? EX_NOPERM : EX_UNAVAILABLE;
 	if (listener == running) {
 		running->kept = true;
-		running->resp = wanted->resp;
+		running->protocol = wanted->protocol;
 	} else if (running != NULL) {
 		running->replaced = true;
 		if (running->instance == entry->instance)

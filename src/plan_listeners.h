@@ -26,6 +26,7 @@ struct plan_entry {
 	bool started; /* its service, if fresh */
 	struct listener **listeners;
 	size_t count;
+	struct tls_context *tls; /* NULL = no address of it needs one; the instance's from the commit on */
 	bool adopts; /* listeners that we were started with, just now */
 };
 

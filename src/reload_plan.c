@@ -26,6 +26,7 @@
 #include "net/rate.h"
 #include "net/settings.h"
 #include "net/stream.h"
+#include "net/tls_context.h"
 #include "plan_listeners.h"
 #include "running.h"
 #include "services/collisions.h"
@@ -76,6 +77,17 @@ static int make_guards(const struct plan_entry *entry)
 	return 0;
 }
 
+/* What listeners at tls:// and rediss:// present. 0, or -1 with errors added. */
+static int plan_tls(const struct reload_plan *plan, struct plan_entry *entry)
+{
+	for (size_t i = 0; i < entry->count; i++)
+		if (entry->listeners[i]->protocol.tls) {
+			entry->tls = tls_context_new(plan->config, entry->config, plan->errors);
+			return entry->tls == NULL ? -1 : 0;
+		}
+	return 0;
+}
+
 /* Finds or makes the entry's instance, its listeners and guards, and starts its service; adds a mistake if it cannot. */
 static void plan_instance(struct reload_plan *plan, struct instance_config *config)
 {
@@ -97,6 +109,10 @@ static void plan_instance(struct reload_plan *plan, struct instance_config *conf
 	plan_listeners(plan, entry);
 	if (make_guards(entry) == -1)
 		goto fail;
+	if (plan_tls(plan, entry) == -1) {
+		plan->status = EX_CONFIG;
+		return;
+	}
 	if (service_verify(config, plan->config->main->user, plan->errors) == -1) {
 		plan->status = EXIT_FAILURE;
 		return;
@@ -201,6 +217,7 @@ void reload_plan_cancel(struct reload_plan *plan)
 				listener->kept = false;
 		}
 		free(entry->listeners);
+		tls_context_free(entry->tls);
 		if (entry->fresh && entry->started)
 			service_stop(entry->instance);
 		else if (entry->fresh)
@@ -281,6 +298,8 @@ static void commit_entry(const struct reload_plan *plan, struct plan_entry *entr
 		TAILQ_INSERT_TAIL(&plan->running->loop->instances, instance, entry);
 	instance_configure(
 	    instance, entry->config, service_handlers(entry->config), plan->config->limits);
+	tls_context_free(instance->tls);
+	instance->tls = entry->tls;
 	if (ops->configure != NULL)
 		ops->configure(instance);
 	streams_recheck(instance);

@@ -20,6 +20,13 @@ const struct option_row limit_rows[] = {
 	OPTION_END,
 };
 
+const struct option_row tls_rows[] = {
+	OPTION(struct tls_settings, certificate, strings,
+	    .help = "The file of the certificate, with its chain; PEM."),
+	OPTION(struct tls_settings, key, strings, .help = "The file of its private key; PEM."),
+	OPTION_END,
+};
+
 const struct option_row main_rows[] = {
 	OPTION(struct main_settings, user, string, .flags = OPTION_RESTART,
 	    .help = "The user to change to when started as root."),
@@ -30,6 +37,7 @@ const struct config_group config_groups[CONFIG_GROUPS] = {
 	{ NULL, main_rows, sizeof(struct main_settings) },
 	{ "log", log_rows, sizeof(struct log_settings) },
 	{ "limits", limit_rows, sizeof(struct limit_settings) },
+	{ "tls", tls_rows, sizeof(struct tls_settings) },
 };
 
 const struct option_section *config_section(const struct config *config, const char *group)

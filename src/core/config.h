@@ -21,6 +21,12 @@ struct limit_settings {
 	int64_t shutdown_timeout; /* ms */
 };
 
+/* The group `tls`, and the keys tls_... of an instance; what an instance does not set, the group does. */
+struct tls_settings {
+	struct strings certificate; /* PEM files, each a certificate with its chain */
+	struct strings key;         /* PEM files, of the certificates in that order */
+};
+
 struct main_settings {
 	char *user; /* NULL = stay who we are */
 };
@@ -56,7 +62,7 @@ struct instance_config {
 	struct option_section parts[CONFIG_PARTS]; /* as in the kind */
 };
 
-#define CONFIG_GROUPS 3
+#define CONFIG_GROUPS 4
 
 struct config {
 	struct option_section sections[CONFIG_GROUPS]; /* as in config_groups */
@@ -64,6 +70,7 @@ struct config {
 	struct main_settings *main;
 	struct log_settings *log;
 	struct limit_settings *limits;
+	struct tls_settings *tls;
 	/* Enabled and disabled ones, in the order of the files. */
 	struct instance_config *instances;
 	size_t instance_count;
@@ -73,7 +80,7 @@ struct config {
 	struct strings warnings;
 };
 
-extern const struct option_row limit_rows[], main_rows[];
+extern const struct option_row limit_rows[], main_rows[], tls_rows[];
 
 /* The keys beside `services`: top-level ones, and groups of them. */
 struct config_group {

@@ -454,6 +454,7 @@ struct config *config_load(
 	config->main = config->sections[0].fields;
 	config->log = config->sections[1].fields;
 	config->limits = config->sections[2].fields;
+	config->tls = config->sections[3].fields;
 	config_files_read(&loader.files, file, may_wait, errors);
 	loader.text_errors = errors->count;
 	load_files(&loader);

@@ -454,7 +454,7 @@ int kv_peer_open(struct kv_peer *peer, const struct options *options)
 		complain("%s: kv serves no datagrams", name_of(peer));
 		return STATUS_USAGE;
 	}
-	peer->resp = peer->connection.address.resp;
+	peer->resp = peer->connection.address.protocol.resp;
 	if (peer->resp)
 		return STATUS_OK;
 	if (read_line(peer, &line) == -1)

@@ -26,39 +26,42 @@ static const char no_memory[] = "out of memory";
 static const struct scheme {
 	const char *prefix;
 	enum transport transport;
-	bool resp;
+	struct wire_protocol protocol;
 	const char *missing;  /* the message when nothing follows the scheme, or no port */
 	const char *relative; /* Unix: when the path does not begin with / */
 	const char *unnamed;  /* and when nothing follows the @ */
 } schemes[] = {
-#define INET(name, transport, resp)                                                             \
-	{                                                                                       \
-		name "://", transport, resp, "the port is missing: write " name "://HOST:PORT", \
-		    NULL, NULL                                                                  \
+#define INET(name, transport, ...)                                                \
+	{                                                                         \
+		name "://", transport, { __VA_ARGS__ },                           \
+		    "the port is missing: write " name "://HOST:PORT", NULL, NULL \
 	}
-#define LOCAL(name, transport, resp)                                                     \
+#define LOCAL(name, transport, ...)                                                      \
 	{                                                                                \
-		name "://", transport, resp,                                             \
+		name "://", transport, { __VA_ARGS__ },                                  \
 		    "the path is missing: write " name ":///path or " name "://@name",   \
 		    "the path of a Unix socket must be absolute: " name ":///path",      \
 		    "the name of the abstract socket is missing: write " name "://@name" \
 	}
-	INET("tcp", TRANSPORT_TCP, false),
-	INET("redis", TRANSPORT_TCP, true),
-	INET("udp", TRANSPORT_UDP, false),
-	LOCAL("unix", TRANSPORT_UNIX, false),
-	LOCAL("redis+unix", TRANSPORT_UNIX, true),
-	LOCAL("unixgram", TRANSPORT_UNIXGRAM, false),
+	INET("tcp", TRANSPORT_TCP, 0),
+	INET("tls", TRANSPORT_TCP, .tls = true),
+	INET("redis", TRANSPORT_TCP, .resp = true),
+	INET("rediss", TRANSPORT_TCP, .resp = true, .tls = true),
+	INET("udp", TRANSPORT_UDP, 0),
+	LOCAL("unix", TRANSPORT_UNIX, 0),
+	LOCAL("redis+unix", TRANSPORT_UNIX, .resp = true),
+	LOCAL("unixgram", TRANSPORT_UNIXGRAM, 0),
 #undef INET
 #undef LOCAL
 };
 #define SCHEMES (sizeof(schemes) / sizeof(schemes[0]))
 
-const char *scheme_prefix(enum transport transport, bool resp)
+const char *scheme_prefix(enum transport transport, struct wire_protocol protocol)
 {
 	const struct scheme *scheme = schemes;
 
-	while (scheme->transport != transport || scheme->resp != resp)
+	while (scheme->transport != transport || scheme->protocol.resp != protocol.resp ||
+	       scheme->protocol.tls != protocol.tls)
 		scheme++;
 	return scheme->prefix;
 }
@@ -211,17 +214,15 @@ static const char *parse(struct address *address, const char *text)
 	const char *rest;
 
 	if (strstr(text, "://") == NULL)
-		return "the scheme is missing: write tcp://, udp://, unix://, unixgram://, redis:// "
-		       "or redis+unix:// first";
-	if (strncmp(text, "rediss://", strlen("rediss://")) == 0)
-		return "TLS is not built in yet: write redis://HOST:PORT";
+		return "the scheme is missing: write tcp://, tls://, udp://, unix://, unixgram://, "
+		       "redis://, rediss:// or redis+unix:// first";
 	while (scheme < schemes + SCHEMES &&
 	       strncmp(text, scheme->prefix, strlen(scheme->prefix)) != 0)
 		scheme++;
 	if (scheme == schemes + SCHEMES)
-		return "unknown scheme: expected tcp, udp, unix, unixgram, redis or redis+unix";
+		return "unknown scheme: expected tcp, tls, udp, unix, unixgram, redis, rediss or redis+unix";
 	address->transport = scheme->transport;
-	address->resp = scheme->resp;
+	address->protocol = scheme->protocol;
 	if ((address->text = strdup(text)) == NULL)
 		return no_memory;
 	rest = text + strlen(scheme->prefix);

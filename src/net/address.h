@@ -1,5 +1,5 @@
 /*
- * Addresses as the config writes them: tcp://HOST:PORT, redis://…, udp://…, unix:///path, unixgram://@name. Only
+ * Addresses as the config writes them: tcp://HOST:PORT, tls://…, redis://…, udp://…, unix:///path, unixgram://@name. Only
  * this module knows their text; net/endpoint.h makes endpoints of them.
  */
 #ifndef ECHOD_NET_ADDRESS_H
@@ -10,6 +10,12 @@
 #include <stdint.h>
 
 #include "core/option.h"
+
+/* What is spoken at the address of a stream, besides the service's own lines or bytes. */
+struct wire_protocol {
+	bool resp; /* RESP, the protocol of Redis */
+	bool tls;  /* below it */
+};
 
 enum transport { TRANSPORT_TCP, TRANSPORT_UDP, TRANSPORT_UNIX, TRANSPORT_UNIXGRAM };
 
@@ -23,13 +29,13 @@ static inline bool transport_is_unix(enum transport transport)
 	return transport == TRANSPORT_UNIX || transport == TRANSPORT_UNIXGRAM;
 }
 
-/* "tcp://": the prefix of each address of that transport; with `resp`, "redis://". */
-const char *scheme_prefix(enum transport transport, bool resp);
+/* "tcp://", "rediss://": the prefix of each address of that transport and protocol. */
+const char *scheme_prefix(enum transport transport, struct wire_protocol protocol);
 
 /* One address of the config, parsed but not resolved. */
 struct address {
 	enum transport transport;
-	bool resp;     /* its clients speak RESP */
+	struct wire_protocol protocol;
 	char *text;    /* as it was written */
 	char *host;    /* without brackets; NULL = `*`, and for Unix addresses */
 	bool is_name;  /* only a resolver can tell what the host means */

@@ -6,6 +6,7 @@
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_struct.h>
 #include <event2/event.h>
+#include <limits.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,7 +27,11 @@ int channel_open(struct channel *channel, struct event_base *base, int fd,
 	evbuffer_free(bev->output);
 	bev->output = output;
 	evbuffer_set_flags(output, EVBUFFER_FLAG_DRAINS_TO_FD);
-	*channel = (struct channel){ .ops = &channel_plain, .bev = bev, .fd = fd };
+	*channel = (struct channel){ .ops = &channel_plain,
+		.bev = bev,
+		.piece = SSIZE_MAX,
+		.fd = fd,
+		.established = true };
 	bufferevent_setcb(bev, callbacks->again, NULL, NULL, arg);
 	bufferevent_disable(bev, EV_READ | EV_WRITE); /* EV_WRITE is enabled by default */
 	/* These replace libevent's events, whose finalizer needs the bufferevent as argument. */
@@ -75,6 +80,7 @@ static ssize_t plain_receive(struct channel *channel)
 	space.iov_len = n > 0 ? (size_t)n : 0;
 	evbuffer_commit_space(in, &space, 1);
 	channel->large_read = n >= CHANNEL_READ_SMALL;
+	channel->eof = n == 0;
 	return n;
 }
 
@@ -99,9 +105,10 @@ static ssize_t plain_send(struct channel *channel, size_t most)
 	return n;
 }
 
-static void plain_finish(struct channel *channel)
+static bool plain_finish(struct channel *channel)
 {
 	shutdown(channel->fd, SHUT_WR);
+	return true;
 }
 
 static void plain_close(struct channel *channel)

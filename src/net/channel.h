@@ -3,7 +3,8 @@
  * socket and TLS is behind struct channel_ops. The channel owns the descriptor.
  *
  * Both events of the bufferevent call the stream, not libevent's reader and writer. That reader asks FIONREAD before each
- * read and then takes 4096 bytes at most (#798); that writer is enabled by each addition to the output.
+ * read and then takes 4096 bytes at most (#798); that writer is enabled by each addition to the output, and would send
+ * it in the clear.
  */
 #ifndef ECHOD_NET_CHANNEL_H
 #define ECHOD_NET_CHANNEL_H
@@ -11,10 +12,13 @@
 #include <event2/util.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct bufferevent;
 struct event_base;
+struct tls;
+struct tls_context;
 
 #define CHANNEL_READ_SMALL (4096 - 64) /* with libevent's header, a page */
 /* The bound of a turn, without that header: messages of 64 KiB would be cut in two. */
@@ -23,25 +27,30 @@ struct event_base;
 struct channel {
 	const struct channel_ops *ops;
 	struct bufferevent *bev;
+	struct tls *tls; /* NULL = plain, or TLS is over */
+	size_t piece;    /* bytes, the most that one send takes */
 	int fd;
 	bool reading, writing; /* what is polled for */
 	bool large_read;       /* the last read filled its buffer: the next one asks for more */
 	bool sends_files;      /* the output may hold parts of files */
+	bool established;      /* false = the TLS handshake is not over */
+	bool wants_write;      /* TLS has to send something first: receive() once the socket takes it */
+	bool eof;              /* receive() has met the end of what the client sends */
+	bool truncated;        /* and TLS has not announced it: an attacker may have cut it off */
+	uint8_t tls_cause;     /* enum tls_cause, once receive() or send() has failed with EPROTO */
+	const char *tls_error; /* what OpenSSL says of it, a constant; or NULL */
 };
 
 struct channel_ops {
-	/* Reads once into the input: the number of bytes, 0 at EOF, or -1 with errno. */
+	/* Reads once into the input: the number of bytes, 0 at EOF, or -1 with errno. May find bytes and EOF at once. */
 	ssize_t (*receive)(struct channel *channel);
 	/*
 	 * Sends at most so many bytes of the output, which is not empty: the number of bytes, 0 = a file has become
 	 * shorter than what was to be sent of it, or -1 with errno.
 	 */
 	ssize_t (*send)(struct channel *channel, size_t most);
-	/* Whether bytes are read off the socket and not yet in the input, so that epoll does not report them.
-	 * NULL = never. */
-	bool (*has_more)(const struct channel *channel);
-	/* Tells the client that nothing more will be sent. */
-	void (*finish)(struct channel *channel);
+	/* Tells the client that nothing more will be sent. False = the socket does not take it yet: see wants_write. */
+	bool (*finish)(struct channel *channel);
 	/* Closes the descriptor and frees the rest, at once. */
 	void (*close)(struct channel *channel);
 };
@@ -58,6 +67,9 @@ struct channel_callbacks {
 /* A plain channel, which is not polled yet. 0; or -1 when out of memory, and the descriptor stays the caller's. */
 int channel_open(struct channel *channel, struct event_base *base, int fd,
     const struct channel_callbacks *callbacks, void *arg);
+
+/* Begins TLS on a plain channel that has not moved a byte. 0, or -1 when out of memory, and it stays plain. */
+int channel_start_tls(struct channel *channel, struct tls_context *context);
 
 /* Sets what is polled for. 0, or -1 when epoll refuses. */
 int channel_poll(struct channel *channel, bool reading, bool writing);

@@ -25,6 +25,8 @@ struct client {
 	int64_t departed; /* clock_ms() */
 	int reason;       /* enum close_reason */
 	int limit;        /* enum limit, if that was it */
+	int tls_cause;    /* enum tls_cause, the same */
+	const char *tls_error; /* see struct channel */
 };
 
 /*

@@ -27,7 +27,7 @@ static const char *keep_found(
 	for (; found != NULL; found = found->ai_next) {
 		struct endpoint endpoint = {
 			.transport = address->transport,
-			.resp = address->resp,
+			.protocol = address->protocol,
 			.length = found->ai_addrlen,
 		};
 		size_t i = 0;
@@ -83,7 +83,7 @@ int endpoints_resolve(struct endpoints *to, const struct address *address, const
 	}
 	*to = (struct endpoints){ one, 1 };
 	one->transport = address->transport;
-	one->resp = address->resp;
+	one->protocol = address->protocol;
 	if (address->path == NULL) {
 		one->wildcard = true;
 		one->length = sizeof(one->in6);
@@ -186,7 +186,7 @@ static void format_inet(const struct sockaddr *address, socklen_t length, char *
 
 const char *endpoint_format(const struct endpoint *endpoint, char *to, size_t size)
 {
-	const char *prefix = scheme_prefix(endpoint->transport, endpoint->resp);
+	const char *prefix = scheme_prefix(endpoint->transport, endpoint->protocol);
 	size_t length = strlen(prefix);
 
 	snprintf(to, size, "%s", prefix);

@@ -17,7 +17,7 @@
 /* An address for the kernel. */
 struct endpoint {
 	enum transport transport;
-	bool resp;     /* its clients speak RESP */
+	struct wire_protocol protocol;
 	bool wildcard; /* it was `*`: falls back to 0.0.0.0 where there is no IPv6 */
 	socklen_t length;
 	union {

@@ -3,6 +3,7 @@
 #include "core/config.h"
 #include "net/handlers.h"
 #include "net/settings.h"
+#include "net/tls_context.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,11 @@ const struct option_row instance_rows[] = {
 	    .max = 32767 * 1000, .unit = "seconds",
 	    .help = "How long a TCP client is silent before the kernel sends it up to three "
 		    "probes, 30 seconds apart. Fractions of a second are rounded up; 0 = never."),
+	OPTION(struct instance_settings, tls_certificate, strings,
+	    .help = "The file of the certificate for tls:// and rediss://, with its chain; PEM. "
+		    "Without it, the one under tls."),
+	OPTION(struct instance_settings, tls_key, strings,
+	    .help = "The file of its private key; PEM."),
 	OPTION_END,
 };
 
@@ -119,6 +125,7 @@ void instance_free(struct instance *instance)
 	if (instance == NULL)
 		return;
 	guard_free(instance->guard);
+	tls_context_free(instance->tls);
 	free(instance->rates);
 	sources_clear(&instance->sources);
 	free(instance->name);

@@ -157,7 +157,7 @@ static struct listener *listener_make(struct loop *loop, const struct endpoint *
 	}
 	listener->loop = loop;
 	listener->wanted = *wanted;
-	listener->resp = wanted->resp;
+	listener->protocol = wanted->protocol;
 	listener->options = *options;
 	listener->socket.fd = -1;
 	return listener;
@@ -255,14 +255,16 @@ static void listener_set_keepalive(struct listener *listener, const struct insta
 
 void listener_start(struct listener *listener, struct instance *instance)
 {
-	bool is_new = listener->instance != instance || listener->wanted.resp != listener->resp;
+	const struct wire_protocol *now = &listener->wanted.protocol, *next = &listener->protocol;
+	bool is_new =
+	    listener->instance != instance || now->resp != next->resp || now->tls != next->tls;
 	char text[ADDRESS_TEXT_MAX];
 
 	listener_set_keepalive(listener, instance);
 	if (listener->instance != NULL)
 		TAILQ_REMOVE(&listener->instance->listeners, listener, entry);
 	listener->instance = listener->acceptor.instance = instance;
-	listener->wanted.resp = listener->socket.endpoint.resp = listener->resp;
+	listener->wanted.protocol = listener->socket.endpoint.protocol = listener->protocol;
 	TAILQ_INSERT_TAIL(&instance->listeners, listener, entry);
 	if (listener->socket.fd == -1 && !endpoint_is_group(&listener->wanted))
 		log_warning("%s: cannot bind %s: %s; the other addresses of its name are served, "

@@ -90,6 +90,7 @@ struct loop *loop_new(size_t max_streams, void (*check)(struct deadline *deadlin
 	LIST_INIT(&loop->iterators);
 	LIST_INIT(&loop->programs);
 	loop->max_streams = max_streams;
+	loop->arrivals.sources.prefixes = (struct prefixes){ PREFIX_LENGTHS(32, 56) };
 	loop->own_ports = calloc(1, sizeof(*loop->own_ports));
 	if ((loop->base = base_new()) != NULL) {
 		loop->deadlines = deadlines_new(loop->base, check);
@@ -117,6 +118,7 @@ void loop_free(struct loop *loop)
 	deadlines_free(loop->deadlines);
 	loop_free_event(loop->flush);
 	loop_free_event(loop->trim);
+	sources_clear(&loop->arrivals.sources);
 	if (loop->base != NULL) {
 		event_base_loop(loop->base, EVLOOP_NONBLOCK);
 		event_base_free(loop->base);

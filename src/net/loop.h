@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "net/arrival.h"
 #include "net/client.h"
 
 #define PENDING_WRITES_MAX 64 /* one that finds no place is written at once */
@@ -48,6 +49,7 @@ struct loop {
 	struct stream *pending_writes[PENDING_WRITES_MAX];
 	size_t pending_count;
 	struct event *flush;
+	struct arrivals arrivals;
 	size_t bytes_since_flush;     /* moved for all clients */
 	const struct stream *checked; /* in stream_check(); NULL once that stream has ended */
 	struct recent_clients recent_clients;

@@ -29,6 +29,7 @@ struct instance_settings {
 	int64_t connect_rate; /* a second, 0 = no limit */
 	int64_t idle_timeout; /* ms, 0 = never */
 	int64_t keepalive;    /* ms, 0 = off */
+	struct strings tls_certificate, tls_key; /* see struct tls_settings */
 };
 
 enum on_limit { ON_LIMIT_REJECT, ON_LIMIT_QUEUE };

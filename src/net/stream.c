@@ -49,9 +49,10 @@ void stream_end(struct stream *s, enum close_reason reason)
 	struct loop *loop = instance->loop;
 	struct client_iterator *iterator;
 
-	if (s->handlers->close != NULL && !s->refused)
+	if (s->handlers->close != NULL && s->served)
 		s->handlers->close(s);
 	stream_record_end(s, reason);
+	arrival_end(s);
 	deadline_cancel(loop->deadlines, &s->deadline);
 	if (loop->checked == s)
 		loop->checked = NULL;
@@ -79,18 +80,27 @@ static void reset_connection(struct stream *s)
 	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
 
 	setsockopt(s->channel.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	stream_end(s, CLOSE_RESET);
+	stream_end(s, s->channel.tls_cause == TLS_FINE ? CLOSE_RESET : CLOSE_TLS);
 }
 
 /* All is sent. Waits for the client's EOF, because closing with unread input would reset the connection. */
 static void linger(struct stream *s)
 {
-	if (s->eof) {
+	struct channel *channel = &s->channel;
+	bool finished = true;
+
+	/* close(2) says goodbye as well, but not in TLS. */
+	if (s->phase != PHASE_LINGERING && (!channel->eof || channel->tls != NULL))
+		finished = channel->ops->finish(channel);
+	if (finished && channel->eof) {
 		stream_end(s, s->reason);
 	} else if (s->phase != PHASE_LINGERING) {
-		s->phase = PHASE_LINGERING;
+		if (!finished && channel_poll(channel, channel->reading, true) == -1) {
+			stream_end(s, CLOSE_RESET);
+			return;
+		}
+		s->phase = finished ? PHASE_LINGERING : PHASE_CLOSING;
 		s->moved = clock_ms();
-		s->channel.ops->finish(&s->channel);
 		stream_schedule_check(s, s->moved);
 	}
 }
@@ -109,10 +119,27 @@ bool stream_has_room(const struct stream *s)
 	return stream_unsent(s) <= REPLIES_HIGH;
 }
 
-/* Writes what the socket takes, at most about so much. 0, or -1 when the stream has ended. */
+/*
+ * TLS has failed and told the client, and has dropped the output. Nothing must be added to it but for a client that
+ * speaks plain text: the channel is plain now.
+ */
+static void fail_tls(struct stream *s)
+{
+	static const char hint[] = "ERROR: this port speaks TLS\r\n";
+	bool is_plain = s->channel.tls_cause == TLS_PLAIN_TEXT;
+
+	promises_free(s->promises);
+	s->promises = NULL;
+	if (is_plain)
+		evbuffer_add(
+		    bufferevent_get_output(s->channel.bev), hint, sizeof(hint) - 1);
+	stream_close(s, is_plain ? CLOSE_PROTOCOL : CLOSE_TLS);
+}
+
+/* Writes what the socket takes, at most about so much. 0, or -1 when the stream has ended, or is about to. */
 static int write_output(struct stream *s, size_t most)
 {
-	size_t piece = s->peer.family == AF_UNIX ? STREAM_UNIX_PIECE : SSIZE_MAX, sent = 0;
+	size_t piece = s->channel.piece, sent = 0;
 	const struct evbuffer *out = bufferevent_get_output(s->channel.bev);
 	ssize_t n;
 
@@ -131,7 +158,9 @@ static int write_output(struct stream *s, size_t most)
 	} while (n == (ssize_t)piece && sent < most);
 	if (n > 0 || (n == -1 && (errno == EAGAIN || errno == EINTR)))
 		return 0;
-	if (n == 0)
+	if (errno == EPROTO && n == -1)
+		fail_tls(s);
+	else if (n == 0)
 		reset_connection(s); /* a file was cut short, and must not be taken for whole */
 	else /* a client that resets after our goodbye has still been given its reason */
 		stream_end(s, s->phase == PHASE_LINGERING ? s->reason : CLOSE_RESET);
@@ -143,7 +172,7 @@ static void flush(struct stream *s)
 {
 	struct channel *channel = &s->channel;
 	size_t unread = evbuffer_get_length(bufferevent_get_input(channel->bev)), left, unsent;
-	bool read, write, again;
+	bool read, write;
 
 	if (!channel->writing && write_output(s, SSIZE_MAX) == -1)
 		return;
@@ -156,8 +185,8 @@ static void flush(struct stream *s)
 	}
 	/* Half a line is read on, however long it is: only its end lets it be served, and the framing limits it. */
 	read = unread <= INPUT_HIGH || (s->handlers->framing != NULL && !s->more);
-	read = !s->eof && (s->phase >= PHASE_CLOSING || (read && unsent <= REPLIES_HIGH));
-	write = left > 0 || s->producing;
+	read = !channel->eof && !channel->wants_write && (s->phase >= PHASE_CLOSING || (read && unsent <= REPLIES_HIGH));
+	write = left > 0 || s->producing || channel->wants_write;
 	if (write && !channel->writing)
 		s->moved = clock_ms();
 	if (read && !channel->reading && s->line_since != 0)
@@ -167,8 +196,7 @@ static void flush(struct stream *s)
 		stream_end(s, CLOSE_RESET);
 		return;
 	}
-	again = s->more || (channel->ops->has_more != NULL && channel->ops->has_more(channel));
-	if (again && unsent <= REPLIES_HIGH)
+	if (s->more && unsent <= REPLIES_HIGH)
 		channel_again(channel); /* after the other clients of this turn */
 	if (unsent == 0 && s->phase >= PHASE_CLOSING)
 		linger(s);
@@ -176,12 +204,8 @@ static void flush(struct stream *s)
 		stream_schedule_check(s, s->active);
 }
 
-void streams_flush_cb(int fd, short events, void *arg)
+static void flush_all(struct loop *loop)
 {
-	struct loop *loop = arg;
-
-	(void)fd;
-	(void)events;
 	for (size_t i = 0; i < loop->pending_count; i++) {
 		struct stream *s = loop->pending_writes[i];
 
@@ -191,6 +215,16 @@ void streams_flush_cb(int fd, short events, void *arg)
 		flush(s);
 	}
 	loop->pending_count = loop->bytes_since_flush = 0;
+}
+
+void streams_flush_cb(int fd, short events, void *arg)
+{
+	struct loop *loop = arg;
+
+	(void)fd;
+	(void)events;
+	flush_all(loop);
+	loop->arrivals.steps = 0;
 }
 
 /* May end the stream. */
@@ -215,7 +249,7 @@ static void flush_if_due(struct loop *loop, size_t served)
 {
 	loop->bytes_since_flush += served + CLIENT_COST;
 	if (loop->bytes_since_flush > FLUSH_AFTER)
-		streams_flush_cb(-1, 0, loop);
+		flush_all(loop);
 }
 
 /* --- verdicts --- */
@@ -225,6 +259,7 @@ static void begin_closing(struct stream *s, enum close_reason reason)
 {
 	struct evbuffer *in = bufferevent_get_input(s->channel.bev);
 
+	arrival_end(s);
 	if (s->phase == PHASE_SERVING)
 		s->reason = reason;
 	s->phase = PHASE_CLOSING;
@@ -267,34 +302,72 @@ static void apply_turn(struct stream *s, enum verdict verdict)
 
 /* --- events --- */
 
+/* The service gets to know the client. */
+static enum verdict begin_serving(struct stream *s)
+{
+	s->phase = PHASE_SERVING;
+	s->served = true;
+	s->producing = s->handlers->writable != NULL;
+	if (s->handlers->open == NULL)
+		return VERDICT_CONTINUE;
+	return s->handlers->open(s, bufferevent_get_output(s->channel.bev));
+}
+
+/* n: the bytes that were read; 0 = EOF, -1 = none. May end the stream. */
+static void serve_input(struct stream *s, ssize_t n)
+{
+	bool begins = s->phase == PHASE_HANDSHAKE;
+	enum verdict verdict = VERDICT_CONTINUE;
+
+	if (begins || n > 0)
+		s->active = clock_ms();
+	if (begins) {
+		arrival_end(s);
+		verdict = begin_serving(s);
+	}
+	if (verdict == VERDICT_CONTINUE && (n > 0 || (n == 0 && !s->more)))
+		apply_turn(s, turn_run(s));
+	else if (begins || s->channel.writing || s->channel.wants_write)
+		apply_turn(s, verdict);
+}
+
 void stream_readable_cb(evutil_socket_t fd, short events, void *bev)
 {
 	struct stream *s = ((struct bufferevent *)bev)->cbarg;
 	struct loop *loop = s->instance->loop;
+	struct channel *channel = &s->channel;
 	bool is_check = loop->checked == s; /* which must not end other streams */
-	ssize_t n = s->channel.ops->receive(&s->channel);
+	ssize_t n;
+	int error;
 
 	(void)fd;
 	(void)events;
+	if (s->phase == PHASE_HANDSHAKE && !arrival_may_step(s))
+		return;
+	n = channel->ops->receive(channel);
+	error = n == -1 ? errno : 0;
 	if (n > 0) {
 		s->bytes_in += (size_t)n;
 		s->instance->counters.bytes_in += (size_t)n;
-		if (s->phase < PHASE_CLOSING) {
-			s->active = clock_ms();
-			apply_turn(s, turn_run(s));
-		} else { /* dropped input does not postpone the idle timeout */
-			struct evbuffer *in = bufferevent_get_input(s->channel.bev);
-
-			evbuffer_drain(in, evbuffer_get_length(in));
-		}
-	} else if (n == 0) {
-		s->eof = true;
-		if (s->phase >= PHASE_CLOSING)
-			flush(s);
-		else if (!s->more)
-			apply_turn(s, turn_run(s));
-	} else if (errno != EAGAIN && errno != EINTR) {
+	}
+	if (error == EPROTO) {
+		fail_tls(s);
+	} else if (error != 0 && error != EAGAIN && error != EINTR) {
 		stream_end(s, s->phase == PHASE_LINGERING ? s->reason : CLOSE_RESET);
+	} else if (s->phase == PHASE_HANDSHAKE && !channel->established) {
+		if (channel->eof)
+			stream_end(s, CLOSE_CLIENT_EOF);
+		else
+			flush(s);
+	} else if (s->phase >= PHASE_CLOSING) {
+		/* Dropped input does not postpone the idle timeout. */
+		struct evbuffer *in = bufferevent_get_input(bev);
+
+		evbuffer_drain(in, evbuffer_get_length(in));
+		if (channel->eof || channel->writing)
+			flush(s);
+	} else {
+		serve_input(s, n);
 	}
 	if (!is_check)
 		flush_if_due(loop, n > 0 ? (size_t)n : 0);
@@ -322,6 +395,10 @@ static void writable_cb(evutil_socket_t fd, short events, void *bev)
 
 	(void)fd;
 	(void)events;
+	if (s->channel.wants_write) {
+		stream_readable_cb(fd, events, bev);
+		return;
+	}
 	if (write_output(s, WRITE_PER_EVENT) == -1)
 		return;
 	s->active = s->moved = clock_ms();
@@ -335,13 +412,18 @@ static void writable_cb(evutil_socket_t fd, short events, void *bev)
 
 /* --- the beginning --- */
 
+static bool speaks_tls(const struct listener *listener)
+{
+	return listener != NULL && listener->wanted.protocol.tls;
+}
+
 /* NULL when out of memory; the descriptor is the caller's then. */
 static struct stream *stream_new(
     struct instance *instance, struct listener *listener, int fd, const struct peer *peer)
 {
 	static const struct channel_callbacks callbacks = { stream_readable_cb, writable_cb,
 		again_cb };
-	bool resp = listener != NULL && listener->wanted.resp;
+	bool resp = listener != NULL && listener->wanted.protocol.resp;
 	const struct handlers *handlers = resp ? instance->handlers->resp : instance->handlers;
 	size_t framing_size = stream_framing_words(handlers) * sizeof(uint64_t);
 	struct stream *s = calloc(1, sizeof(*s) + framing_size + handlers->conn_size);
@@ -369,7 +451,6 @@ void stream_open(
     struct instance *instance, struct listener *listener, int fd, const struct peer *peer)
 {
 	struct stream *s = stream_new(instance, listener, fd, peer);
-	enum verdict verdict = VERDICT_CONTINUE;
 
 	if (s == NULL) {
 		admission_leave(instance, peer);
@@ -381,11 +462,16 @@ void stream_open(
 		return;
 	}
 	instance->counters.accepted++;
-	stream_schedule_check(s, s->opened);
-	s->producing = s->handlers->writable != NULL;
-	if (s->handlers->open != NULL)
-		verdict = s->handlers->open(s, bufferevent_get_output(s->channel.bev));
-	apply_verdict(s, verdict);
+	if (!speaks_tls(listener)) {
+		stream_schedule_check(s, s->opened);
+		apply_verdict(s, begin_serving(s));
+	} else if (arrival_begin(s) == -1) {
+		s->channel.tls_cause = TLS_MEMORY;
+		stream_end(s, CLOSE_TLS);
+	} else {
+		stream_schedule_check(s, s->opened);
+		flush(s);
+	}
 }
 
 void stream_refuse(struct instance *instance, struct listener *listener, int fd,
@@ -395,7 +481,8 @@ void stream_refuse(struct instance *instance, struct listener *listener, int fd,
 	struct stream *s = NULL;
 
 	instance->counters.refused[limit]++;
-	if (instance->loop->refused < REFUSED_MAX)
+	/* Over TLS the reason would cost a handshake. */
+	if (instance->loop->refused < REFUSED_MAX && !speaks_tls(listener))
 		s = stream_new(instance, listener, fd, peer);
 	if (s == NULL) {
 		stream_turn_away(instance, fd, peer, CLOSE_LIMIT, limit);
@@ -428,25 +515,33 @@ const struct handlers *stream_handlers(const struct stream *s)
 	return s->handlers;
 }
 
-void stream_drain(struct stream *s, enum close_reason reason)
+static void drain(struct stream *s, enum close_reason reason)
 {
 	const struct evbuffer *in = bufferevent_get_input(s->channel.bev);
 	ssize_t n;
 
-	if (s->phase != PHASE_SERVING)
-		return;
 	s->phase = PHASE_DRAINING;
 	s->reason = reason;
 	/* What the kernel has received before the drain was sent in time. A client that sends more is cut off. */
 	s->channel.large_read = true;
-	while (!s->eof && evbuffer_get_length(in) <= INPUT_HIGH &&
+	while (!s->channel.eof && evbuffer_get_length(in) <= INPUT_HIGH &&
 	       (n = s->channel.ops->receive(&s->channel)) != -1) {
-		s->eof = n == 0;
 		s->bytes_in += (size_t)n;
 		s->instance->counters.bytes_in += (size_t)n;
 	}
 	s->active = clock_ms();
-	apply_turn(s, turn_run(s));
+	if (s->channel.tls_cause != TLS_FINE)
+		fail_tls(s);
+	else
+		apply_turn(s, turn_run(s));
+}
+
+void stream_drain(struct stream *s, enum close_reason reason)
+{
+	if (s->phase == PHASE_HANDSHAKE)
+		stream_end(s, reason);
+	else if (s->phase == PHASE_SERVING)
+		drain(s, reason);
 }
 
 void streams_resolve(struct instance *instance, uint64_t committed, uint64_t through)

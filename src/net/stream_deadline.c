@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <sys/ioctl.h>
 
+#include "net/arrival.h"
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/settings.h"
@@ -18,6 +19,7 @@
 #define STALL_MS 30000 /* without progress of the output: slow_reader */
 #define LINGER_MS 2000 /* for the client's EOF, after our last byte */
 #define CHECK_MS 2000  /* between checks of a client that does not read, or of an unpolled one */
+#define CROWD_CHECK_MS 1000 /* of a handshake, whose deadline depends on how many others there are */
 #define LATE_MS 128    /* two ticks of the deadlines: a check is late beyond that */
 #define GRACE_MS 1000  /* the most that a late check adds to a deadline, besides how late it is */
 
@@ -39,6 +41,10 @@ static int64_t next_deadline(const struct stream *s, enum close_reason *reason)
 	int64_t due = INT64_MAX;
 
 	*reason = s->reason;
+	if (s->phase == PHASE_HANDSHAKE) {
+		*reason = CLOSE_TLS;
+		return arrival_deadline(s);
+	}
 	if (s->phase == PHASE_LINGERING)
 		return s->moved + LINGER_MS;
 	if (s->channel.writing)
@@ -64,7 +70,9 @@ void stream_schedule_check(struct stream *s, int64_t now)
 	enum close_reason reason;
 	int64_t due = next_deadline(s, &reason);
 
-	if (s->channel.writing || is_unpolled(s))
+	if (s->phase == PHASE_HANDSHAKE)
+		check = now + CROWD_CHECK_MS;
+	else if (s->channel.writing || is_unpolled(s))
 		check = now + CHECK_MS;
 	else if (idle != 0 && s->promises == NULL && s->phase != PHASE_LINGERING)
 		check = s->active + idle / 2; /* two checks show whether the client reads */
@@ -171,6 +179,8 @@ void stream_check(struct deadline *deadline, int64_t now)
 	loop->checked = NULL;
 	put_off_deadlines(s, now);
 	if (next_deadline(s, &reason) <= now) {
+		if (s->phase == PHASE_HANDSHAKE)
+			s->channel.tls_cause = arrival_is_crowded(s) ? TLS_CROWDED : TLS_TIMEOUT;
 		/* Closing with unread input would reset, and the client lose what is on its way to it. */
 		if (s->phase < PHASE_CLOSING && !s->channel.writing && queue_length(s, SIOCINQ) > 0)
 			stream_close(s, reason);

@@ -190,15 +190,22 @@ static void record_closed(struct instance *instance, const struct client *client
 	if (!(instance->handlers->flags & HANDLERS_ADMINISTER))
 		*recent_clients_add(&instance->loop->recent_clients, refused) = *client;
 	instance->counters.closed[client->reason]++;
+	instance->counters.tls[client->tls_cause]++;
 	if (!log_enabled(level))
 		return;
 	if (client->limit != LIMIT_NONE)
 		limit_key((enum limit)client->limit, instance, key, sizeof(key));
+	else if (client->tls_cause != TLS_FINE)
+		snprintf(key, sizeof(key), "%s%s%s", tls_cause_name((enum tls_cause)client->tls_cause),
+		    client->tls_error == NULL ? "" : ", ",
+		    client->tls_error == NULL ? "" : client->tls_error);
 	log_limited(&instance->closed_lines, level,
 	    "%s %s: closed: %s (%" PRIu64 " B in, %" PRIu64 " B out, %" PRId64 " ms)%s%s",
 	    instance->name, peer_format(&client->peer, peer, sizeof(peer)),
 	    close_reason_name((enum close_reason)client->reason), client->bytes_in,
-	    client->bytes_out, client->departed - client->opened, *key == '\0' ? "" : ": over ",
+	    client->bytes_out, client->departed - client->opened, *key == '\0'                   ? ""
+	    : client->limit != LIMIT_NONE ? ": over "
+					  : ": ",
 	    key);
 }
 
@@ -210,6 +217,8 @@ void stream_record_end(const struct stream *s, enum close_reason reason)
 	client.departed = clock_ms();
 	client.reason = reason;
 	client.limit = s->limit;
+	client.tls_cause = s->channel.tls_cause;
+	client.tls_error = s->channel.tls_error;
 	record_closed(s->instance, &client, s->refused);
 }
 

@@ -25,6 +25,7 @@ struct promises;
  * Where a stream is in its life; it is in instance->streams all the while.
  *
  *             what happens                       deadlines
+ *   HANDSHAKE that of TLS, see arrival.c         arrival_deadline()
  *   SERVING   messages are served                idle_timeout and line_timeout, unless a commit is awaited;
  *                                                STALL_MS for output without progress
  *   DRAINING  what has arrived is answered       the same
@@ -32,7 +33,7 @@ struct promises;
  *             is dropped
  *   LINGERING the client's EOF is awaited        LINGER_MS
  */
-enum stream_phase { PHASE_SERVING, PHASE_DRAINING, PHASE_CLOSING, PHASE_LINGERING };
+enum stream_phase { PHASE_HANDSHAKE, PHASE_SERVING, PHASE_DRAINING, PHASE_CLOSING, PHASE_LINGERING };
 
 struct stream {
 	TAILQ_ENTRY(stream) entry;
@@ -45,7 +46,7 @@ struct stream {
 	int64_t opened;            /* ms */
 	int64_t active;            /* ms, the last byte in or out */
 	int64_t line_since;        /* ms, when the half-sent line began; 0 = there is none */
-	int64_t moved; /* ms, the last progress of pending output; or when lingering began */
+	int64_t moved; /* ms, the last progress of pending output; or when the phase began */
 	uint64_t id, bytes_in, bytes_out;
 	struct peer peer;
 	uint32_t acked; /* at the last check, bytes_out without those in the kernel's queue */
@@ -55,7 +56,7 @@ struct stream {
 	uint8_t phase : 3;     /* enum stream_phase */
 	bool acked_valid : 1;  /* nothing was sent since */
 	bool refused : 1;      /* begins with PHASE_CLOSING; only loop->refused counts it */
-	bool eof : 1;          /* from the client */
+	bool served : 1;       /* the service knows it: `open` was called */
 	bool more : 1;         /* whole messages wait in the input for the next turn */
 	bool unfinished : 1;   /* the service has more parts of a reply, see struct run */
 	bool producing : 1;    /* the service may have more to say once there is room */

@@ -56,7 +56,12 @@ static enum verdict end_input(struct stream *s)
 	struct evbuffer *out = bufferevent_get_output(s->channel.bev);
 	enum verdict verdict = VERDICT_CONTINUE;
 
-	if (s->eof && (s->handlers->flags & HANDLERS_TAIL))
+	if (s->channel.truncated && s->handlers->eof != NULL) {
+		/* A program must not take it for all that there is. */
+		s->channel.tls_cause = TLS_TRUNCATED;
+		return VERDICT_ABORT;
+	}
+	if (s->channel.eof && !s->channel.truncated && (s->handlers->flags & HANDLERS_TAIL))
 		verdict = serve_tail(s, in, out);
 	if (verdict == VERDICT_ABORT)
 		return verdict;
@@ -85,7 +90,7 @@ static enum verdict serve_bytes(struct stream *s)
 	else if (evbuffer_get_length(in) > 0)
 		verdict = s->handlers->bytes(s, in, bufferevent_get_output(s->channel.bev));
 	if (verdict == VERDICT_CONTINUE && evbuffer_get_length(in) == 0 &&
-	    (s->eof || s->phase == PHASE_DRAINING))
+	    (s->channel.eof || s->phase == PHASE_DRAINING))
 		verdict = end_input(s);
 	return verdict;
 }
@@ -207,7 +212,7 @@ enum verdict turn_run(struct stream *s)
 		s->line_since = s->active;
 	if (replies.lost)
 		return VERDICT_ABORT;
-	if (verdict == VERDICT_CONTINUE && !s->more && (s->eof || s->phase == PHASE_DRAINING))
+	if (verdict == VERDICT_CONTINUE && !s->more && (s->channel.eof || s->phase == PHASE_DRAINING))
 		verdict = end_input(s);
 	return verdict;
 }

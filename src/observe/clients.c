@@ -79,6 +79,9 @@ int clients_add_departed(
 		json_object_set_new(row, "limit",
 		    client->limit == LIMIT_NONE ? json_null()
 						: json_string(limit_name(client->limit)));
+		if (client->tls_cause != TLS_FINE)
+			json_object_set_new(
+			    row, "tls_cause", json_string(tls_cause_name(client->tls_cause)));
 		if (json_array_append_new(rows, row) == -1)
 			return -1;
 	}

@@ -62,6 +62,8 @@ static void add_instance(json_t *metrics, const struct instance *instance)
 		add_of(metrics, instance, "closed_total", close_reason_name(i), c->closed[i]);
 	for (int i = LIMIT_NONE + 1; i < LIMITS; i++)
 		add_of(metrics, instance, "refused_total", limit_name(i), c->refused[i]);
+	for (int i = TLS_FINE + 1; i < TLS_CAUSES; i++)
+		add_of(metrics, instance, "tls_failures_total", tls_cause_name(i), c->tls[i]);
 	for (int i = DROP_NOT + 1; i < DROP_REASONS; i++)
 		add_of(metrics, instance, "dropped_total", drop_reason_name(i), c->drops[i]);
 	json_object_foreach (report, name, value) {

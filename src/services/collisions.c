@@ -104,7 +104,7 @@ static void add_collision(
 		snprintf(advice, sizeof(advice),
 		    "[::] serves IPv4, too; set ipv6_only = true where it is, or listen on "
 		    "\"%s*:%u\" alone",
-		    scheme_prefix(b->transport, b->resp), b->port);
+		    scheme_prefix(b->transport, b->protocol), b->port);
 	errors_add(errors, &here,
 	    "services.%s.listen: \"%s\" collides with \"%s\" of services.%s (%s:%d): %s",
 	    second->instance->name, b->text, a->text, first->instance->name, there.file, there.line,

@@ -105,14 +105,14 @@ void service_stop(struct instance *instance)
 	instance_free(instance);
 }
 
-static bool has_transport(const struct service_ops *ops, enum transport transport, bool resp)
+static bool has_transport(const struct service_ops *ops, enum transport transport, struct wire_protocol protocol)
 {
-	return ops->transports & (1u << transport) && (!resp || ops->handlers->resp != NULL);
+	return ops->transports & (1u << transport) && (!protocol.resp || ops->handlers->resp != NULL);
 }
 
 /* Sets the error for an address of a transport that the service does not have. */
 static int refuse_transport(
-    const struct service_ops *ops, bool resp, const char *address, struct error *error)
+    const struct service_ops *ops, struct wire_protocol protocol, const char *address, struct error *error)
 {
 	static const struct {
 		unsigned transports;
@@ -125,7 +125,7 @@ static int refuse_transport(
 		{ SERVICE_UNIX, false, "unix:///path", "Unix stream sockets" },
 	};
 
-	if (resp && ops->handlers->resp == NULL)
+	if (protocol.resp && ops->handlers->resp == NULL)
 		return error_set(
 		    error, "\"%s\": %s does not speak RESP, only kv does", address, ops->kind.type);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
@@ -180,8 +180,8 @@ int service_check(const struct instance_config *config, struct error *error)
 	for (size_t i = 0; i < settings->listen.count; i++) {
 		const struct address *address = &settings->listen.items[i];
 
-		if ((!has_transport(ops, address->transport, address->resp) &&
-			refuse_transport(ops, address->resp, address->text, error) == -1) ||
+		if ((!has_transport(ops, address->transport, address->protocol) &&
+			refuse_transport(ops, address->protocol, address->text, error) == -1) ||
 		    (address->host != NULL &&
 			check_scope(config, address, interface, error) == -1)) {
 			error->key = address->text;
@@ -207,10 +207,10 @@ int service_check_endpoint(
 	if (endpoint_is_group(endpoint) && !(service_handlers(config)->flags & HANDLERS_RECEIVE))
 		return error_set(error, "\"%s\" is a multicast group: only a receiver joins one",
 		    endpoint_format(endpoint, text, sizeof(text)));
-	if (has_transport(ops, endpoint->transport, endpoint->resp))
+	if (has_transport(ops, endpoint->transport, endpoint->protocol))
 		return 0;
 	return refuse_transport(
-	    ops, endpoint->resp, endpoint_format(endpoint, text, sizeof(text)), error);
+	    ops, endpoint->protocol, endpoint_format(endpoint, text, sizeof(text)), error);
 }
 
 /* Why it is unwise that everybody may use a transport of the instance; NULL = it is not. */

@@ -81,8 +81,8 @@ static struct evbuffer *play(
 	for (size_t i = 0; verdict == VERDICT_CONTINUE; i++) {
 		size_t length = pieces[i % piece_count];
 
-		s->eof = input_left(&bytes) == 0;
-		if (!s->eof) {
+		s->channel.eof = input_left(&bytes) == 0;
+		if (!s->channel.eof) {
 			const uint8_t *piece = input_bytes(&bytes, &length);
 
 			add_piece(in, piece, length);

@@ -163,7 +163,7 @@ START_TEST(good_texts)
 	ck_assert_pstr_eq(address.host, good[_i].host);
 	ck_assert_uint_eq(address.port, good[_i].port);
 	ck_assert_pstr_eq(address.path, good[_i].path);
-	ck_assert_int_eq(address.resp, strncmp(good[_i].text, "redis", 5) == 0);
+	ck_assert_int_eq(address.protocol.resp, strncmp(good[_i].text, "redis", 5) == 0);
 	address_clear(&address);
 	ck_assert_ptr_null(address.text);
 }

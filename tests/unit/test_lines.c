@@ -116,7 +116,7 @@ static enum verdict feed(struct wire *wire, const char *bytes, size_t length, bo
 
 static void finish(struct wire *wire)
 {
-	wire->stream->eof = true;
+	wire->stream->channel.eof = true;
 	ck_assert_int_eq(serve_all(wire), VERDICT_CLOSE);
 }
 

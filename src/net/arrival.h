@@ -1,0 +1,36 @@
+/*
+ * Arrivals: clients that are here and not served yet, because their TLS handshake is not over. Bounds what they cost the
+ * others: work per turn of the loop, their number, and the time that each of them has.
+ */
+#ifndef ECHOD_NET_ARRIVAL_H
+#define ECHOD_NET_ARRIVAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "net/source.h"
+
+struct stream;
+
+/* All those of a loop; zeroed = there are none. */
+struct arrivals {
+	size_t count;
+	struct sources sources;
+	int steps; /* of handshakes, in this turn of the loop; streams_flush_cb() ends the turn */
+};
+
+/* A stream that was just accepted begins its handshake. 0, or -1 when out of memory. */
+int arrival_begin(struct stream *s);
+/* It is over, or given up; does nothing for a stream that is not in it. */
+void arrival_end(struct stream *s);
+
+/* Whether it may take the next step of its handshake in this turn; epoll reports it again in the next one. */
+bool arrival_may_step(struct stream *s);
+
+/* When it must be over, ms. */
+int64_t arrival_deadline(const struct stream *s);
+/* Whether that is sooner than usual, because there are too many others. */
+bool arrival_is_crowded(const struct stream *s);
+
+#endif
