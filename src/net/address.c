@@ -160,9 +160,9 @@ static const char *parse_inet(
 	int64_t port;
 
 	/* Clients of Redis write such addresses. */
-	if (scheme->resp && strchr(text, '@') != NULL)
+	if (scheme->protocol.resp && strchr(text, '@') != NULL)
 		return "a user and a password do not belong here: write redis://HOST:PORT";
-	if (scheme->resp && strchr(text, '/') != NULL)
+	if (scheme->protocol.resp && strchr(text, '/') != NULL)
 		return "a database number does not belong here: write redis://HOST:PORT";
 	if (bracketed && host[length] == '\0')
 		return "the ] behind the IPv6 address is missing";
