@@ -10,6 +10,7 @@ enum {
 	COMMAND_SLOW = 2,  /* its answer may take as long as it likes */
 	/* Its options end at the first word, so that further words, such as values, may begin with a hyphen. */
 	COMMAND_VERBATIM = 4,
+	COMMAND_TLS = 8, /* it connects to an address, and therefore has the options of TLS */
 };
 
 /* The rows by number, COMMAND_status and so on. */

@@ -1,4 +1,7 @@
-/* Connecting: every endpoint of an address in turn, each with a deadline. */
+/*
+ * Connecting: every endpoint of an address in turn, each with a deadline. The first one that accepts is the peer, also
+ * if its TLS handshake fails: the next one might only hide the reason.
+ */
 #include "echoctl/connection.h"
 
 #include <errno.h>
@@ -12,6 +15,7 @@
 
 #include "core/clock.h"
 #include "echoctl/echoctl.h"
+#include "echoctl/tls_client.h"
 #include "echoctl/wait.h"
 
 #define RETRY_US 20000 /* a Unix stream server with a full backlog does not tell when it has room */
@@ -107,7 +111,7 @@ static int connect_next(struct connection *c)
 	c->fd = fd;
 	c->endpoint = endpoint;
 	endpoint_format(c->endpoint, c->peer, sizeof(c->peer));
-	return 0;
+	return c->tls == NULL ? 0 : tls_client_handshake(c->tls, fd, &waiting);
 }
 
 int connection_next_after(struct connection *c, int error)
@@ -135,33 +139,58 @@ ssize_t connection_receive(const struct connection *c, void *to, size_t size)
 
 ssize_t connection_read(struct connection *c, void *to, size_t size)
 {
-	return recv(c->fd, to, size, 0);
+	return c->tls == NULL ? recv(c->fd, to, size, 0) : tls_client_read(c->tls, to, size);
 }
 
 ssize_t connection_write(struct connection *c, const void *bytes, size_t length)
 {
-	return send(c->fd, bytes, length, MSG_NOSIGNAL);
+	return c->tls == NULL ? send(c->fd, bytes, length, MSG_NOSIGNAL)
+			      : tls_client_write(c->tls, bytes, length);
 }
 
 void connection_finish(struct connection *c)
 {
-	shutdown(c->fd, SHUT_WR);
+	if (c->tls == NULL)
+		shutdown(c->fd, SHUT_WR);
+	else
+		tls_client_finish(c->tls);
 }
 
 int connection_poll(
     struct connection *c, const struct waiting *waiting, struct pollfd *fds, nfds_t count)
 {
 	fds[0].fd = c->fd;
-	return wait_poll(waiting, fds, count);
+	return c->tls == NULL ? wait_poll(waiting, fds, count)
+			      : tls_client_poll(c->tls, waiting, fds, count);
 }
 
-int connection_open(struct connection *c, const char *address, int64_t patience)
+/* Prepares TLS, if the address is one of TLS. */
+static int prepare_tls(struct connection *c, const struct tls_options *tls)
+{
+	static const struct tls_options none = { 0 };
+	bool has_options = tls != NULL && (tls->ca != NULL || tls->cert != NULL ||
+					      tls->key != NULL || tls->pin != NULL);
+
+	if (c->address.protocol.tls)
+		return tls_client_new(&c->tls, &c->address, tls == NULL ? &none : tls);
+	if (!has_options)
+		return STATUS_OK;
+	complain("%s: --ca, --cert, --key and --pin are for tls:// and rediss:// addresses",
+	    c->address.text);
+	return STATUS_USAGE;
+}
+
+int connection_open(
+    struct connection *c, const char *address, int64_t patience, const struct tls_options *tls)
 {
 	const char *why;
+	int status;
 
 	*c = (struct connection){ .fd = -1, .patience = patience };
 	if (parse_address_argument(&c->address, address) == -1)
 		return STATUS_USAGE;
+	if ((status = prepare_tls(c, tls)) != STATUS_OK)
+		return status;
 	if (endpoints_resolve(&c->endpoints, &c->address, &why) == -1) {
 		complain("%s: %s", address, why);
 		return STATUS_NOBODY;
@@ -171,6 +200,7 @@ int connection_open(struct connection *c, const char *address, int64_t patience)
 
 void connection_close(struct connection *c)
 {
+	tls_client_free(c->tls);
 	if (c->fd != -1)
 		close(c->fd);
 	endpoints_clear(&c->endpoints);
@@ -207,8 +237,9 @@ static void explain_denial(const struct address *address)
 
 const char *connection_strerror(const struct connection *c, int error)
 {
-	(void)c;
-	return strerror(error);
+	const char *text = c->tls == NULL ? NULL : tls_client_error(c->tls);
+
+	return text == NULL ? strerror(error) : text;
 }
 
 int connection_complain(const struct connection *c, int error)

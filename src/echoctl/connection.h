@@ -1,4 +1,7 @@
-/* A client's socket, connected to the first endpoint of an address that takes it. */
+/*
+ * A client's socket, connected to the first endpoint of an address that takes it, and TLS over it if the address says
+ * so. The other files of echoctl see one stream of bytes.
+ */
 #ifndef ECHOD_ECHOCTL_CONNECTION_H
 #define ECHOD_ECHOCTL_CONNECTION_H
 
@@ -9,10 +12,13 @@
 
 #include "net/endpoint.h"
 
+struct tls_client;
+struct tls_options;
 struct waiting;
 
 struct connection {
-	int fd; /* non-blocking */
+	int fd;                 /* non-blocking */
+	struct tls_client *tls; /* NULL = the bytes go over the socket as they are */
 	struct address address;
 	char peer[ADDRESS_TEXT_MAX]; /* the endpoint in use, as text */
 	const struct endpoint *endpoint;
@@ -23,10 +29,12 @@ struct connection {
 };
 
 /*
- * Parses the address and connects, waiting at most `patience` (microseconds) for each of its endpoints.
- * STATUS_OK, or another status after a complaint. connection_close() is due in any case.
+ * Parses the address and connects, waiting at most `patience` (microseconds) for each of its endpoints, including the
+ * TLS handshake. `tls` = NULL: no options for TLS. STATUS_OK, or another status after a complaint, also if there are
+ * such options and the address is without TLS. connection_close() is due in any case. The connection must not be moved.
  */
-int connection_open(struct connection *connection, const char *address, int64_t patience);
+int connection_open(struct connection *connection, const char *address, int64_t patience,
+    const struct tls_options *tls);
 
 /*
  * After a datagram has failed with that error, moves on to the next endpoint: only a message shows that nobody
@@ -45,7 +53,10 @@ ssize_t connection_write(struct connection *connection, const void *bytes, size_
 /* Tells the peer of a stream that no more is sent. Reading goes on. */
 void connection_finish(struct connection *connection);
 
-/* As wait_poll(), with the connection as fds[0], whose `fd` is set here. */
+/*
+ * As wait_poll(), with the connection as fds[0], whose `fd` is set here. More than 0 may also mean that only TLS has
+ * made progress, so that no descriptor has an event.
+ */
 int connection_poll(
     struct connection *connection, const struct waiting *waiting, struct pollfd *fds, nfds_t count);
 

@@ -26,9 +26,17 @@
 #define SHORTEST_SECONDS 0.001
 
 #define OPTIONS_MAX 16
-/* What getopt returns for a long option: of the daemon, of echoctl. */
-#define FORWARDED 'F'
-#define TTL 'T'
+/* What getopt returns for a long option; FORWARDED is one of the daemon. */
+enum { FORWARDED = 256, TTL, TLS_CA, TLS_CERT, TLS_KEY, TLS_PIN };
+
+#define TLS_SYNOPSIS " [--ca FILE] [--cert FILE] [--key FILE] [--pin PIN]"
+
+static const struct option tls_longs[] = {
+	{ "ca", required_argument, NULL, TLS_CA },
+	{ "cert", required_argument, NULL, TLS_CERT },
+	{ "key", required_argument, NULL, TLS_KEY },
+	{ "pin", required_argument, NULL, TLS_PIN },
+};
 
 static int (*const commands[COMMAND_ROWS])(const struct options *, int, char **) = {
 #define CONTROL(name, ...) [COMMAND_##name] = query_command,
@@ -70,15 +78,23 @@ static void print_usage(FILE *to)
 	    "  -V         print the version\n"
 	    "  -h         print this help; after a command, print its options and arguments\n"
 	    "\n"
+	    "After a command, for a tls:// or rediss:// address:\n"
+	    "  --ca FILE    trust the certificates in FILE instead of those of the system\n"
+	    "  --cert FILE  show this certificate to the server; FILE may contain its key, too\n"
+	    "  --key FILE   the key of the certificate\n"
+	    "  --pin PIN    trust the server with this key, sha256/BASE64 or sha256:HEX\n"
+	    "\n"
 	    "An ADDRESS is written as in the configuration: tcp://127.0.0.1:5566, udp://[::1]:5566,\n"
-	    "unix:///path, unixgram://@name. See echoctl(1).\n",
+	    "unix:///path, unixgram://@name, tls://example.org:5567. See echoctl(1).\n",
 	    to);
 }
 
 static void print_command_usage(const struct command_row *row, FILE *to)
 {
-	fprintf(to, "Usage: echoctl %s [-j]%s%s%s%s\n", row->name, *row->letters == '\0' ? "" : " ",
-	    row->letters, *row->arguments == '\0' ? "" : " ", row->arguments);
+	fprintf(to, "Usage: echoctl %s [-j]%s%s%s%s%s\n", row->name,
+	    *row->letters == '\0' ? "" : " ", row->letters,
+	    row->flags & COMMAND_TLS ? TLS_SYNOPSIS : "", *row->arguments == '\0' ? "" : " ",
+	    row->arguments);
 }
 
 static bool parse_count(const char *text, int64_t *count)
@@ -149,11 +165,23 @@ static bool set_option(
 		return true;
 	case TTL:
 		return parse_ttl(optarg, &options->ttl);
+	case TLS_CA:
+		options->tls.ca = optarg;
+		return true;
+	case TLS_CERT:
+		options->tls.cert = optarg;
+		return true;
+	case TLS_KEY:
+		options->tls.key = optarg;
+		return true;
+	case TLS_PIN:
+		options->tls.pin = optarg;
+		return true;
 	case FORWARDED:
 		return strings_addf(&options->forwarded, "--%s%s%s", long_option->name,
 			   optarg == NULL ? "" : "=", optarg == NULL ? "" : optarg) == 0;
 	case ':':
-		if (optopt == FORWARDED || optopt == TTL)
+		if (optopt >= FORWARDED)
 			complain("%s: its value is missing", argv[optind - 1]);
 		else
 			complain("-%c: its value is missing", optopt);
@@ -212,6 +240,8 @@ static bool parse_options(
 		synopsis_count(row->arguments, &least, &most);
 		strcpy(known.letters,
 		    row->flags & COMMAND_VERBATIM || most == SIZE_MAX ? "+:jh" : ":jh");
+		if (row->flags & COMMAND_TLS)
+			memcpy(&known.longs[2], tls_longs, sizeof(tls_longs));
 		add_options(&known, row->letters, TTL);
 		add_options(&known, row->arguments, FORWARDED);
 	}

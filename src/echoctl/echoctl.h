@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "core/strings.h"
+#include "echoctl/tls_client.h"
 
 struct address;
 struct command_row;
@@ -32,6 +33,7 @@ struct options {
 	bool watch;          /* -w of status: again and again */
 	const char *address; /* -a: of a kv service; NULL = not given */
 	int64_t ttl;         /* --ttl, milliseconds; 0 = not given */
+	struct tls_options tls;
 	const struct command_row *row;
 	struct strings forwarded; /* options for the daemon, "--name" or "--name=value" */
 };

@@ -1,6 +1,7 @@
 /*
  * The control service names the listeners; the first kv one that accepts clients, now or later, is chosen. RESP is
- * preferred, because its keys and values may be any bytes.
+ * preferred, because its keys and values may be any bytes. TLS is not: the daemon is on this machine, and the address
+ * need not be a name in its certificate.
  */
 #include "echoctl/kv_address.h"
 
@@ -29,7 +30,12 @@ static bool is_served(const json_t *listener)
 	       strcmp(state, "paused") == 0;
 }
 
-/* The address of the first kv listener, of a RESP one before a line one; NULL = there is none. */
+static bool has_tls(const char *address)
+{
+	return strncmp(address, "rediss://", 9) == 0 || strncmp(address, "tls://", 6) == 0;
+}
+
+/* The address of the first kv listener: of RESP before lines, and of these before TLS. NULL = there is none. */
 static const char *choose(const json_t *listeners)
 {
 	const char *address, *first = NULL;
@@ -43,7 +49,7 @@ static const char *choose(const json_t *listeners)
 		if (strncmp(address, "redis://", 8) == 0 ||
 		    strncmp(address, "redis+unix://", 13) == 0)
 			return address;
-		if (first == NULL)
+		if (first == NULL || (has_tls(first) && !has_tls(address)))
 			first = address;
 	}
 	return first;

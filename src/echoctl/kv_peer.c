@@ -446,7 +446,8 @@ int kv_peer_open(struct kv_peer *peer, const struct options *options)
 	*peer =
 	    (struct kv_peer){ .connection.fd = -1, .patience = options->patience, .signals = -1 };
 	if (status == STATUS_OK)
-		status = connection_open(&peer->connection, address, options->patience);
+		status =
+		    connection_open(&peer->connection, address, options->patience, &options->tls);
 	free(address);
 	if (status != STATUS_OK)
 		return status;

@@ -224,7 +224,7 @@ int ping_command(const struct options *options, int count, char **arguments)
 		return STATUS_NO;
 	}
 	ping->options = options;
-	status = connection_open(&ping->connection, arguments[0], options->patience);
+	status = connection_open(&ping->connection, arguments[0], options->patience, &options->tls);
 	if (status != STATUS_OK)
 		goto out;
 	if ((signals = wait_signals()) == -1 ||

@@ -118,6 +118,8 @@ static int exchange(struct query *query, struct connection *connection)
 		if ((to = buffer_room(&query->text, PIECE)) == NULL)
 			return complain_end(query);
 		n = connection_read(connection, to, PIECE);
+		if (n == -1 && connection->tls != NULL && errno != EAGAIN && errno != EINTR)
+			return connection_complain(connection, errno);
 		if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR))
 			return complain_end(query);
 		if (n > 0)
@@ -129,7 +131,7 @@ static int exchange(struct query *query, struct connection *connection)
 int query_run(struct query *query)
 {
 	struct connection connection;
-	int status = connection_open(&connection, query->address, query->options->patience);
+	int status = connection_open(&connection, query->address, query->options->patience, NULL);
 
 	if (status == STATUS_OK)
 		status = exchange(query, &connection);

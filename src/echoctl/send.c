@@ -173,7 +173,7 @@ static int send_datagram(
 int send_command(const struct options *options, int count, char **arguments)
 {
 	struct connection c;
-	int status = connection_open(&c, arguments[0], options->patience);
+	int status = connection_open(&c, arguments[0], options->patience, &options->tls);
 	bool is_stream = transport_is_stream(c.address.transport), from_input = count == 1;
 	char *text = NULL;
 	size_t length = 0;

@@ -114,7 +114,8 @@ def test_addresses_of_kv_and_files_are_offered(echod, workdir):
     (workdir / "kv.dump").write_text("")
     offered = set(complete("echoctl", f"-s {workdir}/control get -a "))
     assert {str(address) for address in server.addresses("kv")} < offered
-    assert {"redis://", "redis+unix:///"} < offered
+    assert {"redis://", "rediss://", "redis+unix:///", "tls://"} < offered
     assert not any(word.startswith("udp:") for word in offered)
     assert complete("echoctl", f"load {workdir}/k") == [f"{workdir}/kv.dump"]
+    assert complete("echoctl", f"get --ca {workdir}/k") == [f"{workdir}/kv.dump"]
     assert complete("echoctl", "set --t") == ["--ttl"]
