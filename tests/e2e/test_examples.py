@@ -92,6 +92,7 @@ class Shipped:
         """The text with its fixed ports and paths exchanged."""
         text = re.sub(r"/(run|var/lib)/echod(?=/)", str(self.directory), text)
         text = text.replace("/run/echod.pid", f"{self.directory}/echod.pid")
+        text = text.replace("/etc/echod.conf", f"{self.directory}/echod.conf")
         return re.sub(r"(?<=[\d.][: ])\d{4}\b", self.port, text)
 
     def port(self, match):
