@@ -29,7 +29,8 @@
 
 struct tls {
 	SSL *ssl;
-	unsigned char *rest; /* read off the socket, while OpenSSL waits until it can send; NULL = nothing */
+	unsigned char
+	    *rest; /* read off the socket, while OpenSSL waits until it can send; NULL = nothing */
 	size_t rest_length;
 	int64_t updates_since; /* ms */
 	int updates;           /* of the client's key, since then */
@@ -84,8 +85,8 @@ static BIO *received_bio(void)
 }
 
 /* Sees each message of the handshake protocol: counts the client's key updates, and hides the rest if there are too many. */
-static void message_cb(int sent, int version, int type, const void *bytes, size_t length, SSL *ssl,
-    void *arg)
+static void message_cb(
+    int sent, int version, int type, const void *bytes, size_t length, SSL *ssl, void *arg)
 {
 	struct channel *channel = arg;
 	struct tls *tls = channel->tls;
@@ -148,7 +149,8 @@ static ssize_t tls_fail(struct channel *channel, enum tls_cause cause)
 	long verdict = SSL_get_verify_result(channel->tls->ssl);
 
 	if (channel->tls_cause == TLS_FINE)
-		channel->tls_cause = (uint8_t)(cause == TLS_FINE ? cause_of(channel, error) : cause);
+		channel->tls_cause =
+		    (uint8_t)(cause == TLS_FINE ? cause_of(channel, error) : cause);
 	if (channel->tls_cause == TLS_CERTIFICATE && verdict != X509_V_OK)
 		channel->tls_error = X509_verify_cert_error_string(verdict);
 	else if (error != 0 && cause == TLS_FINE)
@@ -220,7 +222,8 @@ static size_t decrypt(struct channel *channel, int *result)
 	size_t total = 0;
 
 	for (;;) {
-		size_t size = unread_length > CHANNEL_READ_SMALL ? unread_length : CHANNEL_READ_SMALL;
+		size_t size =
+		    unread_length > CHANNEL_READ_SMALL ? unread_length : CHANNEL_READ_SMALL;
 
 		if (evbuffer_reserve_space(in, (ev_ssize_t)size, &space, 1) != 1) {
 			channel->tls_cause = TLS_MEMORY;
@@ -354,8 +357,8 @@ int channel_start_tls(struct channel *channel, struct tls_context *context)
 	}
 	SSL_set0_rbio(tls->ssl, reader);
 	SSL_set0_wbio(tls->ssl, writer);
-	SSL_set_mode(tls->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE |
-				   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	SSL_set_mode(tls->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+				   SSL_MODE_RELEASE_BUFFERS);
 	SSL_set_msg_callback(tls->ssl, message_cb);
 	SSL_set_msg_callback_arg(tls->ssl, channel);
 	channel->ops = &channel_tls;

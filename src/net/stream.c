@@ -131,8 +131,7 @@ static void fail_tls(struct stream *s)
 	promises_free(s->promises);
 	s->promises = NULL;
 	if (is_plain)
-		evbuffer_add(
-		    bufferevent_get_output(s->channel.bev), hint, sizeof(hint) - 1);
+		evbuffer_add(bufferevent_get_output(s->channel.bev), hint, sizeof(hint) - 1);
 	stream_close(s, is_plain ? CLOSE_PROTOCOL : CLOSE_TLS);
 }
 
@@ -185,7 +184,8 @@ static void flush(struct stream *s)
 	}
 	/* Half a line is read on, however long it is: only its end lets it be served, and the framing limits it. */
 	read = unread <= INPUT_HIGH || (s->handlers->framing != NULL && !s->more);
-	read = !channel->eof && !channel->wants_write && (s->phase >= PHASE_CLOSING || (read && unsent <= REPLIES_HIGH));
+	read = !channel->eof && !channel->wants_write &&
+	       (s->phase >= PHASE_CLOSING || (read && unsent <= REPLIES_HIGH));
 	write = left > 0 || s->producing || channel->wants_write;
 	if (write && !channel->writing)
 		s->moved = clock_ms();
@@ -313,8 +313,8 @@ static enum verdict begin_serving(struct stream *s)
 	return s->handlers->open(s, bufferevent_get_output(s->channel.bev));
 }
 
-/* n: the bytes that were read; 0 = EOF, -1 = none. May end the stream. */
-static void serve_input(struct stream *s, ssize_t n)
+/* n: the bytes that were read; 0 = EOF, -1 = none. `poll`: what is polled for has changed. May end the stream. */
+static void serve_input(struct stream *s, ssize_t n, bool poll)
 {
 	bool begins = s->phase == PHASE_HANDSHAKE;
 	enum verdict verdict = VERDICT_CONTINUE;
@@ -327,7 +327,7 @@ static void serve_input(struct stream *s, ssize_t n)
 	}
 	if (verdict == VERDICT_CONTINUE && (n > 0 || (n == 0 && !s->more)))
 		apply_turn(s, turn_run(s));
-	else if (begins || s->channel.writing || s->channel.wants_write)
+	else if (begins || poll)
 		apply_turn(s, verdict);
 }
 
@@ -336,7 +336,8 @@ void stream_readable_cb(evutil_socket_t fd, short events, void *bev)
 	struct stream *s = ((struct bufferevent *)bev)->cbarg;
 	struct loop *loop = s->instance->loop;
 	struct channel *channel = &s->channel;
-	bool is_check = loop->checked == s; /* which must not end other streams */
+	bool is_check = loop->checked == s;  /* which must not end other streams */
+	bool blocked = channel->wants_write; /* so far */
 	ssize_t n;
 	int error;
 
@@ -364,10 +365,10 @@ void stream_readable_cb(evutil_socket_t fd, short events, void *bev)
 		struct evbuffer *in = bufferevent_get_input(bev);
 
 		evbuffer_drain(in, evbuffer_get_length(in));
-		if (channel->eof || channel->writing)
+		if (channel->eof || blocked || channel->wants_write)
 			flush(s);
 	} else {
-		serve_input(s, n);
+		serve_input(s, n, blocked || channel->wants_write);
 	}
 	if (!is_check)
 		flush_if_due(loop, n > 0 ? (size_t)n : 0);
@@ -604,6 +605,11 @@ void stream_send(struct stream *s, struct evbuffer *bytes, enum verdict verdict)
 bool stream_is_open(const struct stream *s)
 {
 	return s->phase < PHASE_CLOSING;
+}
+
+bool stream_sends_files(const struct stream *s)
+{
+	return s->channel.sends_files;
 }
 
 void stream_end_slow_reader(struct stream *s)

@@ -82,6 +82,8 @@ void stream_end_slow_reader(struct stream *stream);
 int stream_move(struct evbuffer *to, struct evbuffer *bytes);
 /* Calls the `bytes` handler for the input that it has left; may end the stream, too. */
 void stream_resume(struct stream *stream);
+/* Whether the output may hold parts of files, which the kernel sends; not over TLS. */
+bool stream_sends_files(const struct stream *stream);
 /* Whether the client keeps up with its output; if not, the `writable` handler is called once it does. */
 bool stream_has_room(const struct stream *stream);
 

@@ -3,7 +3,7 @@
  * is closed. A segment of libevent's owns the descriptor; the pieces of it that wait in the output
  * keep it open. A file of at most one page is read instead: files in /proc and /sys claim a size of 0 or
  * one page, and only read(2) shows their contents. So is a larger file of /proc, such as config.gz, which
- * sendfile() refuses.
+ * sendfile() refuses, and any file that goes to a client over TLS.
  */
 #include <errno.h>
 #include <event2/buffer.h>
@@ -40,6 +40,7 @@ struct file_client {
 	int fd;                                /* 0 = none, since it is never standard input */
 	struct evbuffer_file_segment *segment; /* owns it; NULL = it is read */
 	int64_t sent, size;                    /* bytes; a size of 0 means unknown */
+	bool exact;                            /* a file that ends before its size was truncated */
 };
 
 /* 0, or -1 with errno. */
@@ -102,6 +103,19 @@ static enum verdict fail_reading(const struct stream *stream, const char *why)
 	return VERDICT_ABORT;
 }
 
+/* Why the client is reset, if its file has become shorter. */
+static void warn_if_truncated(struct instance *instance, const struct file_client *client)
+{
+	const struct file_conf *conf = instance->conf;
+	struct stat st;
+
+	if (fstat(client->fd, &st) == 0 && st.st_size < client->size)
+		log_limited(&instance->service_lines, LOG_LEVEL_WARNING,
+		    "%s: %s was truncated while a client was reading it: to %" PRId64 " of %" PRId64
+		    " bytes",
+		    instance->name, conf->path, (int64_t)st.st_size, client->size);
+}
+
 /* Adds the next piece of a file that is read; the file ends at its size, if that is known, or at EOF. */
 static enum verdict read_piece(struct stream *stream, struct evbuffer *out)
 {
@@ -125,6 +139,10 @@ static enum verdict read_piece(struct stream *stream, struct evbuffer *out)
 	client->sent += (int64_t)got;
 	if (got > 0 && evbuffer_commit_space(out, &space, 1) == -1)
 		return VERDICT_ABORT;
+	if (n == 0 && client->exact && client->sent < client->size) {
+		warn_if_truncated(stream_instance(stream), client);
+		return VERDICT_ABORT;
+	}
 	return n == 0 || client->sent == client->size ? VERDICT_CLOSE : VERDICT_CONTINUE;
 }
 
@@ -148,6 +166,10 @@ static enum verdict file_open(struct stream *stream, struct evbuffer *out)
 	if (client->size <= sysconf(_SC_PAGESIZE) ||
 	    (fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC))
 		return read_piece(stream, out);
+	if (!stream_sends_files(stream)) {
+		client->exact = true;
+		return read_piece(stream, out);
+	}
 	client->segment = evbuffer_file_segment_new(fd, 0, client->size, flags);
 	return client->segment == NULL ? fail_reading(stream, "out of memory") : VERDICT_CONTINUE;
 }
@@ -173,10 +195,7 @@ static enum verdict file_writable(struct stream *stream, struct evbuffer *out)
 static void file_close(struct stream *stream)
 {
 	struct file_client *file = stream_state(stream);
-	struct instance *instance = stream_instance(stream);
-	const struct file_conf *conf = instance->conf;
 	struct client client;
-	struct stat st;
 
 	if (file->segment == NULL) {
 		if (file->fd > 0)
@@ -184,13 +203,8 @@ static void file_close(struct stream *stream)
 		return;
 	}
 	stream_describe(stream, &client);
-	/* The client is reset if its file has become shorter: says why. */
-	if ((int64_t)client.bytes_out < file->size && fstat(file->fd, &st) == 0 &&
-	    st.st_size < file->size)
-		log_limited(&instance->service_lines, LOG_LEVEL_WARNING,
-		    "%s: %s was truncated while a client was reading it: to %" PRId64 " of %" PRId64
-		    " bytes",
-		    instance->name, conf->path, (int64_t)st.st_size, file->size);
+	if ((int64_t)client.bytes_out < file->size)
+		warn_if_truncated(stream_instance(stream), file);
 	evbuffer_file_segment_free(file->segment);
 }
 

@@ -30,12 +30,13 @@
 #define NOT_IPV4 "an IPv4 address has four numbers from 0 to 255"
 #define ZONE "only a link-local address has a zone behind %: [fe80::1%eth0]"
 #define BAD_ZONE "the zone behind % must be the name of an interface: [fe80::1%eth0]"
-#define NO_SCHEME                                                                         \
-	"the scheme is missing: write tcp://, udp://, unix://, unixgram://, redis:// or " \
-	"redis+unix:// first"
+#define NO_SCHEME                                                                               \
+	"the scheme is missing: write tcp://, tls://, udp://, unix://, unixgram://, redis://, " \
+	"rediss:// or redis+unix:// first"
 #define LOGIN "a user and a password do not belong here: write redis://HOST:PORT"
 #define DATABASE "a database number does not belong here: write redis://HOST:PORT"
-#define UNKNOWN "unknown scheme: expected tcp, udp, unix, unixgram, redis or redis+unix"
+#define UNKNOWN \
+	"unknown scheme: expected tcp, tls, udp, unix, unixgram, redis, rediss or redis+unix"
 
 static const struct {
 	const char *text;
@@ -56,6 +57,8 @@ static const struct {
 	{ "tcp://a_b-c.x2:80", TRANSPORT_TCP, "a_b-c.x2", 80, NULL },
 	{ "tcp://" NAME253 ":80", TRANSPORT_TCP, NAME253, 80, NULL },
 	{ "redis://127.0.0.1:6379", TRANSPORT_TCP, "127.0.0.1", 6379, NULL },
+	{ "rediss://127.0.0.1:6379", TRANSPORT_TCP, "127.0.0.1", 6379, NULL },
+	{ "tls://[::1]:9002", TRANSPORT_TCP, "::1", 9002, NULL },
 	{ "redis+unix:///run/kv.sock", TRANSPORT_UNIX, NULL, 0, "/run/kv.sock" },
 	{ "redis+unix://@kv", TRANSPORT_UNIX, NULL, 0, "@kv" },
 	{ "unix:///run/echo.sock", TRANSPORT_UNIX, NULL, 0, "/run/echo.sock" },
@@ -77,7 +80,6 @@ static const struct {
 	{ "TCP://127.0.0.1:80", UNKNOWN },
 	{ " tcp://127.0.0.1:80", UNKNOWN },
 	{ "tcp6://[::1]:80", UNKNOWN },
-	{ "rediss://127.0.0.1:6379", "TLS is not built in yet: write redis://HOST:PORT" },
 	{ "redis+unix://", "the path is missing: write redis+unix:///path or redis+unix://@name" },
 	{ "redis://[::1]", "the port is missing: write redis://HOST:PORT" },
 	{ "tcp://", NO_HOST },
