@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "net/endpoint.h"
+#include "secure.h"
 
 #define CHECK_EVERY 8                   /* of so many answers one is compared whole */
 #define LOST_AFTER UINT64_C(1500000000) /* ns */
@@ -86,7 +87,9 @@ static bool take_answers(struct client *c, uint64_t now)
 static void receive_stream(struct client *c)
 {
 	size_t window = c->asked * c->load->workload.answer.length;
-	ssize_t n = recv(c->fd, c->answers + c->received, window + SURPLUS - c->received, 0);
+	size_t size = window + SURPLUS - c->received;
+	char *to = c->answers + c->received;
+	ssize_t n = c->tls != NULL ? secure_receive(c->tls, to, size) : recv(c->fd, to, size, 0);
 
 	if (n == -1 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -149,7 +152,9 @@ static void receive_datagrams(struct client *c)
 
 static void send_stream(struct client *c)
 {
-	ssize_t n = send(c->fd, c->requests + c->sent, c->unsent, MSG_NOSIGNAL);
+	const char *bytes = c->requests + c->sent;
+	ssize_t n = c->tls != NULL ? secure_send(c->tls, bytes, c->unsent)
+				   : send(c->fd, bytes, c->unsent, MSG_NOSIGNAL);
 
 	if (n == -1 && errno != EAGAIN && errno != EINTR) {
 		fail(c, strerror(errno));
@@ -232,7 +237,8 @@ static int wait_for_greeting(const struct client *c)
 
 	if (length == 0)
 		return 0;
-	if (recv(c->fd, heard, length, MSG_WAITALL) == (ssize_t)length &&
+	if ((c->tls != NULL ? secure_receive(c->tls, heard, length)
+			    : recv(c->fd, heard, length, MSG_WAITALL)) == (ssize_t)length &&
 	    memcmp(heard, c->load->workload.greeting, length) == 0)
 		return 0;
 	errno = EPROTO;
@@ -258,8 +264,9 @@ int client_open(struct client *client, struct load *load, const struct endpoint 
 	client->fd =
 	    socket(to->any.sa_family, (datagrams ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
 	if (client->fd == -1 || buffers_new(client) == -1 ||
-	    connect(client->fd, &to->any, to->length) == -1 || wait_for_greeting(client) == -1 ||
-	    fcntl(client->fd, F_SETFL, O_NONBLOCK) == -1) {
+	    connect(client->fd, &to->any, to->length) == -1 ||
+	    (to->protocol.tls && (client->tls = secure_connect(client->fd)) == NULL) ||
+	    wait_for_greeting(client) == -1 || fcntl(client->fd, F_SETFL, O_NONBLOCK) == -1) {
 		int saved = errno;
 
 		client_close(client);
@@ -271,6 +278,7 @@ int client_open(struct client *client, struct load *load, const struct endpoint 
 
 void client_close(struct client *client)
 {
+	secure_free(client->tls);
 	if (client->fd != -1)
 		close(client->fd);
 	free(client->numbers);

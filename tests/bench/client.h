@@ -30,6 +30,7 @@ struct client {
 	struct load *load;
 	int fd; /* -1 once it has failed */
 	bool datagrams;
+	struct ssl_st *tls;            /* NULL = plain */
 	bool blocked;                  /* the socket has not taken the whole window yet */
 	unsigned asked;                /* requests of the current window */
 	unsigned correct;              /* answers to them */

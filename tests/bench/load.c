@@ -55,7 +55,7 @@ static void usage(FILE *out)
 	fprintf(out,
 	    "usage: load [-m DIALECT] [-c CONNECTIONS] [-f IN_FLIGHT] [-s SIZE] [-k KEYS] [-o]\n"
 	    "            [-t SECONDS | -n REQUESTS] [-w WARM_UP] [-p PID] [-H] ADDRESS\n"
-	    "ADDRESS is tcp://HOST:PORT, udp://HOST:PORT or unix:///PATH; -o takes the keys in\n"
+	    "ADDRESS is tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT or unix:///PATH; -o takes the keys in\n"
 	    "order, -p tells whose CPU time to measure, -H holds the connections until the end\n"
 	    "of the standard input. Dialects:");
 	for (size_t i = 0; workload_dialect(i) != NULL; i++)
