@@ -26,6 +26,8 @@
 #include "core/systemd.h"
 #include "daemonize.h"
 #include "kv/store.h"
+#include "net/tls_context.h"
+#include "net/tls_settings.h"
 #include "server.h"
 #include "services/collisions.h"
 #include "services/host.h"
@@ -150,7 +152,7 @@ static int check_config(const char *file, bool print)
 {
 	struct config *config = read_config(file);
 	struct strings errors = { 0 };
-	bool bindable;
+	bool valid;
 
 	if (config == NULL)
 		return EX_CONFIG;
@@ -159,18 +161,23 @@ static int check_config(const char *file, bool print)
 		if (config->instances[i].enabled)
 			service_verify(
 			    &config->instances[i], config->main->user, &config->warnings);
+	for (size_t i = 0; i < config->instance_count; i++)
+		if (config->instances[i].enabled && tls_settings_needed(&config->instances[i]))
+			tls_context_check(
+			    config, &config->instances[i], &errors, &config->warnings);
 	for (size_t i = 0; i < config->warnings.count; i++)
 		fprintf(stderr, "echod: warning: %s\n", config->warnings.items[i]);
 	/* Whether one start can bind all addresses and open all stores. */
-	bindable = collisions_find(config, NULL, &errors) == 0;
+	collisions_find(config, NULL, &errors);
+	valid = errors.count == 0 && !errors.lost;
 	print_errors(&errors);
 	strings_clear(&errors);
-	if (bindable && print)
+	if (valid && print)
 		config_print(config, stdout);
-	else if (bindable)
+	else if (valid)
 		printf("echod: %s: OK\n", file);
 	config_free(config);
-	return bindable ? EXIT_SUCCESS : EX_CONFIG;
+	return valid ? EXIT_SUCCESS : EX_CONFIG;
 }
 
 /* Prints an unknown key on standard error, like every error. */

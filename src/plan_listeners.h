@@ -26,7 +26,8 @@ struct plan_entry {
 	bool started; /* its service, if fresh */
 	struct listener **listeners;
 	size_t count;
-	struct tls_context *tls; /* NULL = no address of it needs one; the instance's from the commit on */
+	struct tls_context
+	    *tls;    /* NULL = no address of it needs one; the instance's from the commit on */
 	bool adopts; /* listeners that we were started with, just now */
 };
 
@@ -38,6 +39,7 @@ struct reload_plan {
 	size_t count;
 	struct draining *draining; /* for what the new config no longer has */
 	struct strings *errors;    /* the caller's */
+	struct strings *warnings;  /* the caller's, used while the plan is made */
 	/* While the plan is made: */
 	const struct names *names; /* the caller's: the config's host names, looked up */
 	int status;                /* to exit with, if this is a start and there are errors */

@@ -42,14 +42,15 @@ struct reload_plan *reload_make_plan(struct reload *reload)
 			 ? 0
 			 : config_keep_unreloadable(running->config, reload->next, &reload->kept);
 
-	strings_append(&reload->warnings, &reload->kept);
+	if (!reload->dry_run)
+		strings_append(&reload->warnings, &reload->kept);
 	strings_append(&reload->warnings, &reload->next->warnings);
 	if (result == -1) {
 		strings_add(&reload->errors, "out of memory");
 		return NULL;
 	}
-	return reload_plan_new(
-	    running, reload->next, reload->names, reload->dry_run, &reload->errors, &status);
+	return reload_plan_new(running, reload->next, reload->names, reload->dry_run,
+	    &reload->errors, &reload->warnings, &status);
 }
 
 /* Reports the outcome of the first reload of the queue, and frees it. */

@@ -82,7 +82,8 @@ static int plan_tls(const struct reload_plan *plan, struct plan_entry *entry)
 {
 	for (size_t i = 0; i < entry->count; i++)
 		if (entry->listeners[i]->protocol.tls) {
-			entry->tls = tls_context_new(plan->config, entry->config, plan->errors);
+			entry->tls = tls_context_new(plan->config, entry->config,
+			    entry->instance->tls, plan->errors, plan->warnings);
 			return entry->tls == NULL ? -1 : 0;
 		}
 	return 0;
@@ -152,7 +153,8 @@ int reload_plan_open_log(const struct reload_plan *plan)
 }
 
 struct reload_plan *reload_plan_new(struct running *running, struct config *next,
-    const struct names *names, bool dry_run, struct strings *errors, int *status)
+    const struct names *names, bool dry_run, struct strings *errors, struct strings *warnings,
+    int *status)
 {
 	struct reload_plan *plan = calloc(1, sizeof(*plan));
 	size_t before = errors->count;
@@ -167,6 +169,7 @@ struct reload_plan *reload_plan_new(struct running *running, struct config *next
 		.dry_run = dry_run,
 		.names = names,
 		.errors = errors,
+		.warnings = warnings,
 		.status = EXIT_FAILURE,
 		.entries = calloc(next->instance_count, sizeof(struct plan_entry)),
 		.draining = draining_new(running->loop->base) };
@@ -298,8 +301,7 @@ static void commit_entry(const struct reload_plan *plan, struct plan_entry *entr
 		TAILQ_INSERT_TAIL(&plan->running->loop->instances, instance, entry);
 	instance_configure(
 	    instance, entry->config, service_handlers(entry->config), plan->config->limits);
-	tls_context_free(instance->tls);
-	instance->tls = entry->tls;
+	tls_context_install(entry->tls, instance);
 	if (ops->configure != NULL)
 		ops->configure(instance);
 	streams_recheck(instance);

@@ -27,11 +27,12 @@ struct names *reload_plan_look_up(
 /*
  * NULL when anything cannot be had, with the errors added, the exit status of a start that fails so, and everything
  * as before. The config stays the caller's until the commit. `names` has its host names looked up, and is not used
- * after the return; `errors` is used until the commit. A dry run opens, makes and starts nothing: it can be described,
+ * after the return; `errors` is used until the commit; `warnings` gets what only the plan has found out. A dry run opens, makes and starts nothing: it can be described,
  * not committed.
  */
 struct reload_plan *reload_plan_new(struct running *running, struct config *next,
-    const struct names *names, bool dry_run, struct strings *errors, int *status);
+    const struct names *names, bool dry_run, struct strings *errors, struct strings *warnings,
+    int *status);
 
 /* Whether its new services have started: 1, 0 = not yet (see loop->started), or -1 with the errors added. */
 int reload_plan_ready(const struct reload_plan *plan);

@@ -34,6 +34,7 @@
 #include "net/names.h"
 #include "net/stream.h"
 #include "reload_plan.h"
+#include "renewal.h"
 #include "services/host.h"
 #include "services/service.h"
 
@@ -254,6 +255,7 @@ struct server *server_new(struct host *host, struct config *config, const char *
 	if (loop == NULL || server->config_file == NULL ||
 	    (loop->acceptors = acceptors_new(loop)) == NULL ||
 	    (server->loop_lag = loop_lag_new(loop)) == NULL ||
+	    (server->renewal = renewal_new(&server->running)) == NULL ||
 	    (server->departed = event_new(loop->base, -1, 0, departed_cb, server)) == NULL ||
 	    (server->service_started = event_new(loop->base, -1, 0, service_started_cb, server)) ==
 		NULL ||
@@ -299,7 +301,7 @@ static int start_running(struct server *server)
 	struct running *running = &server->running;
 	struct config *config = running->config;
 	struct names *names = reload_plan_look_up(running, config, looked_up_cb, server);
-	struct strings errors = { 0 };
+	struct strings errors = { 0 }, warnings = { 0 };
 	struct reload_plan *plan;
 	int status = 0;
 
@@ -314,7 +316,7 @@ static int start_running(struct server *server)
 		return 0;
 	}
 	running->config = NULL;
-	plan = reload_plan_new(running, config, names, false, &errors, &status);
+	plan = reload_plan_new(running, config, names, false, &errors, &warnings, &status);
 	names_free(names);
 	if (plan != NULL && reload_plan_open_log(plan) == -1) {
 		reload_plan_cancel(plan);
@@ -325,12 +327,16 @@ static int start_running(struct server *server)
 		running->config = config;
 		log_errors("echod", &errors);
 		strings_clear(&errors);
+		strings_clear(&warnings);
 		return status;
 	}
 	log_info("echod: version %s starting, logging to %s at level %s", PACKAGE_VERSION,
 	    log_target(), log_level_name(log_level()));
 	for (size_t i = 0; i < config->warnings.count; i++)
 		log_warning("echod: %s", config->warnings.items[i]);
+	for (size_t i = 0; i < warnings.count; i++)
+		log_warning("echod: %s", warnings.items[i]);
+	strings_clear(&warnings);
 	reload_plan_commit(plan);
 	server->reloads.loaded_at = clock_seconds();
 	return 0;
@@ -500,6 +506,7 @@ void server_free(struct server *server)
 	loop_free_event(server->stop_timer);
 	loop_free_event(server->service_started);
 	loop_free_event(server->departed);
+	renewal_free(server->renewal);
 	loop_lag_free(server->loop_lag);
 	loop_free(server->running.loop);
 	config_free(server->running.config);

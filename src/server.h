@@ -18,6 +18,7 @@ struct event;
 struct host;
 struct inherited;
 struct loop_lag;
+struct renewal;
 
 #define SERVER_SIGNALS 6
 
@@ -40,6 +41,7 @@ struct server {
 	struct event *service_started;  /* one of them has started, or cannot */
 	struct event *stop_timer;       /* while stopping */
 	struct loop_lag *loop_lag;
+	struct renewal *renewal;
 	int64_t started; /* clock_ms() */
 	enum server_phase phase;
 	int status; /* to exit with: not 0 if a service has failed to start */

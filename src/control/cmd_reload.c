@@ -86,7 +86,7 @@ static void reload_done_cb(struct reload *reload, void *arg)
 		reload_plan_describe(plan, add_step, steps);
 		reload_plan_cancel(plan);
 		wait->answer = json_pack("{s:b, s:O, s:O, s:o}", "dry_run", 1, "steps", steps,
-		    "values", values, "warnings", json_strings(&reload->next->warnings));
+		    "values", values, "warnings", json_strings(&reload->warnings));
 	}
 	json_decref(steps);
 	json_decref(values);

@@ -20,10 +20,26 @@ const struct option_row limit_rows[] = {
 	OPTION_END,
 };
 
+const char *const tls_versions[] = { "1.2", "1.3", NULL };
+
 const struct option_row tls_rows[] = {
 	OPTION(struct tls_settings, certificate, strings,
-	    .help = "The file of the certificate, with its chain; PEM."),
-	OPTION(struct tls_settings, key, strings, .help = "The file of its private key; PEM."),
+	    .help =
+		"The PEM files of certificates for tls:// and rediss://, each with its chain. A "
+		"client gets the one for the name that it asks for, else the first one."),
+	OPTION(struct tls_settings, key, strings,
+	    .help =
+		"The PEM files of their private keys, in the same order. A key that is not given "
+		"is in the file of its certificate."),
+	OPTION(struct tls_settings, client_ca, string, .flags = OPTION_EMPTY,
+	    .help =
+		"A PEM file of authorities. If it is given, a client must have a certificate of "
+		"one of them; \"\" = none is asked for."),
+	OPTION(struct tls_settings, crl, string, .flags = OPTION_EMPTY,
+	    .help = "A PEM file of the CRLs of these authorities: a client whose certificate is "
+		    "revoked is refused; \"\" = revocation is not checked."),
+	OPTION_DEFAULT(struct tls_settings, min_version, choice, 0, .choices = tls_versions,
+	    .help = "The oldest version of TLS that a client may use."),
 	OPTION_END,
 };
 

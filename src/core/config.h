@@ -24,7 +24,12 @@ struct limit_settings {
 /* The group `tls`, and the keys tls_... of an instance; what an instance does not set, the group does. */
 struct tls_settings {
 	struct strings certificate; /* PEM files, each a certificate with its chain */
-	struct strings key;         /* PEM files, of the certificates in that order */
+	struct strings
+	    key; /* PEM files, of the certificates in that order; else a key is in its certificate's */
+	char *
+	    client_ca; /* PEM; given: clients must have a certificate of one of these authorities; "" = none */
+	char *crl;       /* PEM; which of those certificates are revoked; "" = none */
+	int min_version; /* index into tls_versions */
 };
 
 struct main_settings {
@@ -81,6 +86,9 @@ struct config {
 };
 
 extern const struct option_row limit_rows[], main_rows[], tls_rows[];
+
+/* "1.2", "1.3", NULL. */
+extern const char *const tls_versions[];
 
 /* The keys beside `services`: top-level ones, and groups of them. */
 struct config_group {

@@ -65,10 +65,15 @@ const struct option_row instance_rows[] = {
 	    .help = "How long a TCP client is silent before the kernel sends it up to three "
 		    "probes, 30 seconds apart. Fractions of a second are rounded up; 0 = never."),
 	OPTION(struct instance_settings, tls_certificate, strings,
-	    .help = "The file of the certificate for tls:// and rediss://, with its chain; PEM. "
-		    "Without it, the one under tls."),
+	    .help = "As certificate of the group tls, in place of that."),
 	OPTION(struct instance_settings, tls_key, strings,
-	    .help = "The file of its private key; PEM."),
+	    .help = "As key of the group tls; goes with tls_certificate."),
+	OPTION(struct instance_settings, tls_client_ca, string, .flags = OPTION_EMPTY,
+	    .help = "As client_ca of the group tls, in place of that."),
+	OPTION(struct instance_settings, tls_crl, string, .flags = OPTION_EMPTY,
+	    .help = "As crl of the group tls, in place of that."),
+	OPTION(struct instance_settings, tls_min_version, choice, .choices = tls_versions,
+	    .help = "As min_version of the group tls, in place of that."),
 	OPTION_END,
 };
 

@@ -24,6 +24,7 @@ struct event_base;
 struct host;
 struct own_ports;
 struct stream;
+struct task;
 
 TAILQ_HEAD(instance_list, instance);
 LIST_HEAD(program_list, child);
@@ -49,6 +50,7 @@ struct loop {
 	struct stream *pending_writes[PENDING_WRITES_MAX];
 	size_t pending_count;
 	struct event *flush;
+	struct task *renewal; /* of certificates; the server's, NULL = it has none */
 	struct arrivals arrivals;
 	size_t bytes_since_flush;     /* moved for all clients */
 	const struct stream *checked; /* in stream_check(); NULL once that stream has ended */

@@ -29,7 +29,10 @@ struct instance_settings {
 	int64_t connect_rate; /* a second, 0 = no limit */
 	int64_t idle_timeout; /* ms, 0 = never */
 	int64_t keepalive;    /* ms, 0 = off */
-	struct strings tls_certificate, tls_key; /* see struct tls_settings */
+	/* See struct tls_settings. */
+	struct strings tls_certificate, tls_key;
+	char *tls_client_ca, *tls_crl;
+	int tls_min_version;
 };
 
 enum on_limit { ON_LIMIT_REJECT, ON_LIMIT_QUEUE };

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+import certificates
 import harness
 import resp
 from harness import DEADLINE, run_echod, wait_until
@@ -15,7 +16,7 @@ from test_echoctl import find_echoctl
 
 MANUALS = ["src/echod.8.in", "src/echoctl/echoctl.1.in", "conf/echod.conf.5.in"]
 # What belongs to a machine that the package is installed on, or is nothing to be run.
-NOT_HERE = re.compile(r"^(\d{4}-|systemctl|journalctl|apt|install|\[|#|Sat |\{|mdb_)")
+NOT_HERE = re.compile(r"^(\d{4}-|systemctl|journalctl|apt|install|\[|#|Sat |\{|mdb_|openssl)")
 
 
 def examples():
@@ -48,8 +49,18 @@ def parameters(wanted):
             for manual, number, block in examples() if kind(block) == wanted]
 
 
+def with_certificates(directory, block):
+    """The block with files of the test in place of those in /etc/echod."""
+    if "/etc/echod/" in block:
+        authority = certificates.ca(directory, "clients")
+        issued = authority.issue("localhost", file="cert")
+        issued.key.rename(directory / "key.pem")
+    return block.replace("/etc/echod/", f"{directory}/")
+
+
 @pytest.mark.parametrize("block", parameters("config"))
-def test_configuration_is_taken(write, block):
+def test_configuration_is_taken(workdir, write, block):
+    block = with_certificates(workdir, block)
     base = 'services = { echo = { listen = "tcp://127.0.0.1:0"; }; };\n'
     config = write("test.conf", base if "services" not in block else block)
     if "services" not in block:

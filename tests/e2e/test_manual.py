@@ -20,6 +20,7 @@ SERVICES = re.findall(
 GROUPS = {
     "log": ["level", "target"],
     "limits": ["max_connections", "max_per_source", "shutdown_timeout"],
+    "tls": ["certificate", "key", "client_ca", "crl", "min_version"],
 }
 
 
