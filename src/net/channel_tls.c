@@ -214,29 +214,31 @@ static void resume(struct tls *tls)
 	tls->rest_length = 0;
 }
 
-/* Decrypts until all is used. The number of bytes, and *result is that of the last call, which has failed. */
+/* Decrypts until all is used. The number of bytes; *result is that of the last call, 1 unless that has failed. */
 static size_t decrypt(struct channel *channel, int *result)
 {
 	struct evbuffer *in = bufferevent_get_input(channel->bev);
 	struct evbuffer_iovec space;
+	SSL *ssl = channel->tls->ssl;
 	size_t total = 0;
 
-	for (;;) {
+	ERR_clear_error();
+	errno = 0;
+	do {
 		size_t size =
 		    unread_length > CHANNEL_READ_SMALL ? unread_length : CHANNEL_READ_SMALL;
 
 		if (evbuffer_reserve_space(in, (ev_ssize_t)size, &space, 1) != 1) {
 			channel->tls_cause = TLS_MEMORY;
-			return total;
+			break;
 		}
-		ERR_clear_error();
-		errno = 0;
-		*result = SSL_read_ex(channel->tls->ssl, space.iov_base, size, &space.iov_len);
+		*result = SSL_read_ex(ssl, space.iov_base, size, &space.iov_len);
 		if (*result != 1)
-			return total;
+			break;
 		evbuffer_commit_space(in, &space, 1);
 		total += space.iov_len;
-	}
+	} while (unread_length > 0 || SSL_pending(ssl) > 0);
+	return total;
 }
 
 /* For resume(). 0, or -1 when out of memory. */
@@ -266,9 +268,12 @@ static ssize_t tls_receive(struct channel *channel)
 		return n;
 	}
 	total = decrypt(channel, &result);
-	channel->established = channel->established || SSL_is_init_finished(tls->ssl);
+	if (!channel->established)
+		channel->established = SSL_is_init_finished(tls->ssl);
 	if (channel->tls_cause != TLS_FINE)
 		return tls_fail(channel, TLS_FINE);
+	if (result == 1)
+		return (ssize_t)total;
 	if (SSL_get_error(tls->ssl, result) == SSL_ERROR_ZERO_RETURN)
 		channel->eof = true;
 	else if (tls_result(channel, result) == -1 && errno != EAGAIN)

@@ -19,9 +19,10 @@
 #define STALL_MS 30000 /* without progress of the output: slow_reader */
 #define LINGER_MS 2000 /* for the client's EOF, after our last byte */
 #define CHECK_MS 2000  /* between checks of a client that does not read, or of an unpolled one */
-#define CROWD_CHECK_MS 1000 /* of a handshake, whose deadline depends on how many others there are */
-#define LATE_MS 128    /* two ticks of the deadlines: a check is late beyond that */
-#define GRACE_MS 1000  /* the most that a late check adds to a deadline, besides how late it is */
+#define CROWD_CHECK_MS \
+	1000          /* of a handshake, whose deadline depends on how many others there are */
+#define LATE_MS 128   /* two ticks of the deadlines: a check is late beyond that */
+#define GRACE_MS 1000 /* the most that a late check adds to a deadline, besides how late it is */
 
 /* Takes the deadline if it is the earliest so far. */
 static void note_earlier(
@@ -173,7 +174,7 @@ void stream_check(struct deadline *deadline, int64_t now)
 		check_input(s, now);
 	if (loop->checked == NULL)
 		return; /* check_input() ended the stream */
-	if (is_due(s, now) && s->phase < PHASE_CLOSING && !s->channel.writing &&
+	if (is_due(s, now) && s->served && s->phase < PHASE_CLOSING && !s->channel.writing &&
 	    s->handlers->busy != NULL && s->handlers->busy(s))
 		s->active = now;
 	loop->checked = NULL;
