@@ -170,6 +170,7 @@ static void show_service(const json_t *service, struct evbuffer *out)
 	show_report(service, out);
 	show_counts(service, "closed", "closed: ", out);
 	show_counts(service, "refused", "refused: ", out);
+	show_counts(service, "tls_failures", "TLS failures: ", out);
 	show_counts(service, "errors", "errors: ", out);
 }
 

@@ -125,13 +125,14 @@ bool stream_has_room(const struct stream *s)
  */
 static void fail_tls(struct stream *s)
 {
-	static const char hint[] = "ERROR: this port speaks TLS\r\n";
 	bool is_plain = s->channel.tls_cause == TLS_PLAIN_TEXT;
 
 	promises_free(s->promises);
 	s->promises = NULL;
 	if (is_plain)
-		evbuffer_add(bufferevent_get_output(s->channel.bev), hint, sizeof(hint) - 1);
+		evbuffer_add_printf(bufferevent_get_output(s->channel.bev),
+		    "%s this port speaks TLS\r\n",
+		    s->handlers == s->instance->handlers->resp ? "-ERR" : "ERROR:");
 	stream_close(s, is_plain ? CLOSE_PROTOCOL : CLOSE_TLS);
 }
 

@@ -123,7 +123,7 @@ static void add_count(json_t *counts, const char *name, uint64_t value)
 static void add_counts(json_t *service, const struct counters *counters)
 {
 	json_t *closed = json_object(), *refused = json_object();
-	json_t *dropped = json_object(), *errors = json_object();
+	json_t *dropped = json_object(), *errors = json_object(), *tls = json_object();
 	char name[64];
 
 	for (int i = 0; i < CLOSE_REASONS; i++) {
@@ -133,6 +133,8 @@ static void add_counts(json_t *service, const struct counters *counters)
 	}
 	for (int i = LIMIT_NONE + 1; i < LIMITS; i++)
 		add_count(refused, limit_name(i), counters->refused[i]);
+	for (int i = TLS_FINE + 1; i < TLS_CAUSES; i++)
+		add_count(tls, tls_cause_name(i), counters->tls[i]);
 	for (int i = DROP_NOT + 1; i < DROP_REASONS; i++) {
 		add_count(dropped, drop_reason_name(i), counters->drops[i]);
 		snprintf(name, sizeof(name), "dropped_%s", drop_reason_name(i));
@@ -141,6 +143,7 @@ static void add_counts(json_t *service, const struct counters *counters)
 	}
 	json_object_set_new(service, "closed", closed);
 	json_object_set_new(service, "refused", refused);
+	json_object_set_new(service, "tls_failures", tls);
 	json_object_set_new(service, "dropped", dropped);
 	json_object_set_new(service, "errors", errors);
 }
