@@ -54,8 +54,8 @@ static int parse_suspect(struct suspect *suspect, const char *text)
 	if (strcmp(text, "unix") == 0)
 		return 0;
 	suspect->has_port = !bare && strrchr(text, ':') > strrchr(text, ']');
-	snprintf(full, sizeof(full), "%s%s%s%s%s", "tcp://",
-	    bare ? "[" : "", text, bare ? "]" : "", suspect->has_port ? "" : ":0");
+	snprintf(full, sizeof(full), "%s%s%s%s%s", "tcp://", bare ? "[" : "", text, bare ? "]" : "",
+	    suspect->has_port ? "" : ":0");
 	if (address_parse(&address, full, &why) == -1)
 		return -1;
 	if (address.host != NULL && !address.is_name &&

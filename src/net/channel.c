@@ -27,11 +27,9 @@ int channel_open(struct channel *channel, struct event_base *base, int fd,
 	evbuffer_free(bev->output);
 	bev->output = output;
 	evbuffer_set_flags(output, EVBUFFER_FLAG_DRAINS_TO_FD);
-	*channel = (struct channel){ .ops = &channel_plain,
-		.bev = bev,
-		.piece = SSIZE_MAX,
-		.fd = fd,
-		.established = true };
+	*channel = (struct channel){
+		.ops = &channel_plain, .bev = bev, .piece = SSIZE_MAX, .fd = fd, .established = true
+	};
 	bufferevent_setcb(bev, callbacks->again, NULL, NULL, arg);
 	bufferevent_disable(bev, EV_READ | EV_WRITE); /* EV_WRITE is enabled by default */
 	/* These replace libevent's events, whose finalizer needs the bufferevent as argument. */

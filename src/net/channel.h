@@ -34,10 +34,10 @@ struct channel {
 	bool large_read;       /* the last read filled its buffer: the next one asks for more */
 	bool sends_files;      /* the output may hold parts of files */
 	bool established;      /* false = the TLS handshake is not over */
-	bool wants_write;      /* TLS has to send something first: receive() once the socket takes it */
-	bool eof;              /* receive() has met the end of what the client sends */
-	bool truncated;        /* and TLS has not announced it: an attacker may have cut it off */
-	uint8_t tls_cause;     /* enum tls_cause, once receive() or send() has failed with EPROTO */
+	bool wants_write;  /* TLS has to send something first: receive() once the socket takes it */
+	bool eof;          /* receive() has met the end of what the client sends */
+	bool truncated;    /* and TLS has not announced it: an attacker may have cut it off */
+	uint8_t tls_cause; /* enum tls_cause, once receive() or send() has failed with EPROTO */
 	const char *tls_error; /* what OpenSSL says of it, a constant; or NULL */
 };
 

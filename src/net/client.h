@@ -22,10 +22,10 @@ struct client {
 	uint64_t unread; /* bytes that have come and are not served yet */
 	int fd;          /* as long as it is here */
 	/* Once it has departed: */
-	int64_t departed; /* clock_ms() */
-	int reason;       /* enum close_reason */
-	int limit;        /* enum limit, if that was it */
-	int tls_cause;    /* enum tls_cause, the same */
+	int64_t departed;      /* clock_ms() */
+	int reason;            /* enum close_reason */
+	int limit;             /* enum limit, if that was it */
+	int tls_cause;         /* enum tls_cause, the same */
 	const char *tls_error; /* see struct channel */
 };
 

@@ -39,12 +39,12 @@ enum tls_cause {
 	TLS_PLAIN_TEXT,  /* the client does not speak TLS: a CLOSE_PROTOCOL */
 	TLS_HANDSHAKE,   /* no version or cipher in common, or not a handshake */
 	TLS_CERTIFICATE, /* the client's is missing or not valid */
-	TLS_ALERT,       /* the client has ended it, mostly because it does not trust our certificate */
-	TLS_RECORD,      /* damaged, or not allowed after the handshake */
+	TLS_ALERT,  /* the client has ended it, mostly because it does not trust our certificate */
+	TLS_RECORD, /* damaged, or not allowed after the handshake */
 	TLS_KEY_UPDATES, /* too many */
-	TLS_TRUNCATED,   /* the connection has ended in the middle of what the service wants whole */
-	TLS_TIMEOUT,     /* of the handshake */
-	TLS_CROWDED,     /* of the handshake, while there were too many others */
+	TLS_TRUNCATED, /* the connection has ended in the middle of what the service wants whole */
+	TLS_TIMEOUT,   /* of the handshake */
+	TLS_CROWDED,   /* of the handshake, while there were too many others */
 	TLS_MEMORY,
 	TLS_CAUSES
 };

@@ -35,7 +35,8 @@ struct counters {
 	uint64_t accepted;
 	uint64_t closed[CLOSE_REASONS];
 	uint64_t refused[LIMITS]; /* also counted in closed[CLOSE_LIMIT] */
-	uint64_t tls[TLS_CAUSES]; /* also in closed[CLOSE_TLS], or for TLS_PLAIN_TEXT in closed[CLOSE_PROTOCOL] */
+	uint64_t tls
+	    [TLS_CAUSES]; /* also in closed[CLOSE_TLS], or for TLS_PLAIN_TEXT in closed[CLOSE_PROTOCOL] */
 	uint64_t bytes_in, bytes_out;
 	uint64_t datagrams_in, datagrams_out;
 	uint64_t drops[DROP_REASONS];
@@ -56,7 +57,8 @@ struct instance {
 	const struct line_settings *lines;         /* NULL for a service without lines */
 	const struct datagram_settings *datagrams; /* NULL for one that answers none */
 	int64_t max_per_source;
-	struct tls_context *tls; /* of its listeners at tls:// and rediss://; NULL = there are none */
+	struct tls_context
+	    *tls;             /* of its listeners at tls:// and rediss://; NULL = there are none */
 	size_t max_word;      /* of a request in RESP, bytes; the service sets it */
 	int64_t max_children; /* the service sets it; 0 = it runs no programs */
 	const void *conf;     /* the service's own settings */

@@ -35,8 +35,9 @@ struct listener {
 	int absent; /* errno of the last bind or join, while that has failed; else 0 */
 	/* By the change that is being prepared: */
 	bool kept;
-	struct wire_protocol protocol; /* of new clients from then on; present clients keep theirs */
-	bool replaced; /* a new one has its port or path already */
+	struct wire_protocol
+	    protocol;               /* of new clients from then on; present clients keep theirs */
+	bool replaced;              /* a new one has its port or path already */
 	struct listener *successor; /* takes over its clients; NULL = they leave */
 };
 

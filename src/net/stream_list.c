@@ -196,14 +196,16 @@ static void record_closed(struct instance *instance, const struct client *client
 	if (client->limit != LIMIT_NONE)
 		limit_key((enum limit)client->limit, instance, key, sizeof(key));
 	else if (client->tls_cause != TLS_FINE)
-		snprintf(key, sizeof(key), "%s%s%s", tls_cause_name((enum tls_cause)client->tls_cause),
+		snprintf(key, sizeof(key), "%s%s%s",
+		    tls_cause_name((enum tls_cause)client->tls_cause),
 		    client->tls_error == NULL ? "" : ", ",
 		    client->tls_error == NULL ? "" : client->tls_error);
 	log_limited(&instance->closed_lines, level,
 	    "%s %s: closed: %s (%" PRIu64 " B in, %" PRIu64 " B out, %" PRId64 " ms)%s%s",
 	    instance->name, peer_format(&client->peer, peer, sizeof(peer)),
 	    close_reason_name((enum close_reason)client->reason), client->bytes_in,
-	    client->bytes_out, client->departed - client->opened, *key == '\0'                   ? ""
+	    client->bytes_out, client->departed - client->opened,
+	    *key == '\0'                  ? ""
 	    : client->limit != LIMIT_NONE ? ": over "
 					  : ": ",
 	    key);

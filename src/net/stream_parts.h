@@ -33,7 +33,13 @@ struct promises;
  *             is dropped
  *   LINGERING the client's EOF is awaited        LINGER_MS
  */
-enum stream_phase { PHASE_HANDSHAKE, PHASE_SERVING, PHASE_DRAINING, PHASE_CLOSING, PHASE_LINGERING };
+enum stream_phase {
+	PHASE_HANDSHAKE,
+	PHASE_SERVING,
+	PHASE_DRAINING,
+	PHASE_CLOSING,
+	PHASE_LINGERING
+};
 
 struct stream {
 	TAILQ_ENTRY(stream) entry;

@@ -212,7 +212,8 @@ enum verdict turn_run(struct stream *s)
 		s->line_since = s->active;
 	if (replies.lost)
 		return VERDICT_ABORT;
-	if (verdict == VERDICT_CONTINUE && !s->more && (s->channel.eof || s->phase == PHASE_DRAINING))
+	if (verdict == VERDICT_CONTINUE && !s->more &&
+	    (s->channel.eof || s->phase == PHASE_DRAINING))
 		verdict = end_input(s);
 	return verdict;
 }

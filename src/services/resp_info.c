@@ -24,7 +24,8 @@ static unsigned tcp_port(const struct instance *instance)
 	const struct listener *listener;
 
 	TAILQ_FOREACH (listener, &instance->listeners, entry)
-		if (listener->wanted.protocol.resp && endpoint_port(listener_endpoint(listener)) != 0)
+		if (listener->wanted.protocol.resp &&
+		    endpoint_port(listener_endpoint(listener)) != 0)
 			return endpoint_port(listener_endpoint(listener));
 	return 0;
 }

@@ -105,14 +105,16 @@ void service_stop(struct instance *instance)
 	instance_free(instance);
 }
 
-static bool has_transport(const struct service_ops *ops, enum transport transport, struct wire_protocol protocol)
+static bool has_transport(
+    const struct service_ops *ops, enum transport transport, struct wire_protocol protocol)
 {
-	return ops->transports & (1u << transport) && (!protocol.resp || ops->handlers->resp != NULL);
+	return ops->transports & (1u << transport) &&
+	       (!protocol.resp || ops->handlers->resp != NULL);
 }
 
 /* Sets the error for an address of a transport that the service does not have. */
-static int refuse_transport(
-    const struct service_ops *ops, struct wire_protocol protocol, const char *address, struct error *error)
+static int refuse_transport(const struct service_ops *ops, struct wire_protocol protocol,
+    const char *address, struct error *error)
 {
 	static const struct {
 		unsigned transports;
