@@ -226,8 +226,6 @@ int tls_client_new(
 		return STATUS_NO;
 	}
 	tls->address = address;
-	tls->read_events = POLLIN;
-	tls->write_events = POLLOUT;
 	if (make_context(tls) == -1)
 		complain("cannot start OpenSSL: %s", ERR_reason_error_string(ERR_get_error()));
 	else if ((status = apply_options(tls, options)) == STATUS_OK && make_ssl(tls) == -1) {
@@ -364,6 +362,16 @@ const char *tls_client_error(const struct tls_client *tls)
 
 /* --- the connection --- */
 
+/*
+ * A write may wait for the rest of a message from the server, such as a session ticket, and a read for room. Whatever is
+ * done next may end that wait, so that it must not outlast it.
+ */
+static void expect_readiness(struct tls_client *tls)
+{
+	tls->read_events = POLLIN;
+	tls->write_events = POLLOUT;
+}
+
 int tls_client_handshake(struct tls_client *tls, int fd, const struct waiting *waiting)
 {
 	struct pollfd ready = { .fd = fd };
@@ -391,6 +399,7 @@ int tls_client_handshake(struct tls_client *tls, int fd, const struct waiting *w
 			return -1;
 	}
 	tls->connected = true;
+	expect_readiness(tls);
 	return 0;
 }
 
@@ -398,6 +407,7 @@ ssize_t tls_client_read(struct tls_client *tls, void *to, size_t size)
 {
 	size_t n;
 
+	expect_readiness(tls);
 	ERR_clear_error();
 	if (SSL_read_ex(tls->ssl, to, size, &n) != 1)
 		return judge(tls, 0, &tls->read_events);
@@ -409,6 +419,7 @@ ssize_t tls_client_write(struct tls_client *tls, const void *bytes, size_t lengt
 {
 	size_t n;
 
+	expect_readiness(tls);
 	ERR_clear_error();
 	if (SSL_write_ex(tls->ssl, bytes, length, &n) == 1)
 		return (ssize_t)n;

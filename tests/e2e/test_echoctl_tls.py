@@ -419,29 +419,36 @@ def test_answer_after_the_end_of_the_input(authority, certificate, version):
         assert run("send", "--ca", authority.pem, address, input=b"") == (b"", "")
 
 
-def test_both_sides_send_at_once(authority, certificate):
-    """Each side of the server goes on although the other one is stuck."""
+def test_both_sides_send_at_once(authority, certificate, workdir):
+    """
+    More than the kernel buffers goes each way, so that one way must go on while the other one is stuck. The input is a
+    file: subprocess would write it in pieces of 512 bytes, and would wait for the thread of the server before each.
+    """
     ours, theirs = os.urandom(8 * MIB), os.urandom(8 * MIB)
     received = []
+    (workdir / "ours").write_bytes(ours)
 
     def send_first(client):
         client.sendall(theirs)
-        received.append(read_all(client))
+        while piece := client.recv(1 << 16):
+            received.append(piece)
         client.unwrap()
 
     def alternate(client):
-        data, sent = b"", 0
+        sent = 0
         while sent < len(theirs):
             sent += client.send(theirs[sent:sent + 50_000])
-            if len(data) < len(ours):
-                data += client.recv(40_000)
-        received.append(data + read_all(client))
+            if len(received) < len(ours) >> 14:
+                received.append(client.recv(40_000))
+        while piece := client.recv(1 << 16):
+            received.append(piece)
         client.unwrap()
 
     for serve in (send_first, alternate):
-        with tls_peer(certificate, serve) as address:
-            assert run("send", "--ca", authority.pem, address, input=ours) == (theirs, "")
-        assert received.pop() == ours
+        with tls_peer(certificate, serve) as address, open(workdir / "ours", "rb") as data:
+            assert run("send", "--ca", authority.pem, address, stdin=data) == (theirs, "")
+        assert b"".join(received) == ours
+        received.clear()
 
 
 def test_answer_while_the_input_goes_on(authority, certificate):
