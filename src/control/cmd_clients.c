@@ -75,18 +75,20 @@ static void clients_show_head(const struct request *request, struct evbuffer *ou
 
 static void clients_show_row(const json_t *row, struct evbuffer *out)
 {
-	char id[32], age[32], idle[32], in[32], sent[32], last[96], text[32];
+	char id[32], age[32], idle[32], in[32], sent[32], last[96], text[32], peer[512];
+	const char *tls_client = json_string_of(row, "tls_client");
 	const char *limit = json_string_of(row, "limit"), *cause = json_string_of(row, "tls_cause");
 
 	snprintf(id, sizeof(id), "%" PRId64, json_number(row, "id"));
+	snprintf(peer, sizeof(peer), "%s%s%s", json_string_of(row, "peer"),
+	    *tls_client == '\0' ? "" : " ", tls_client);
 	if (json_object_get(row, "reason") != NULL)
 		snprintf(last, sizeof(last), "%s%s%s%s %s ago", json_string_of(row, "reason"),
 		    *limit == '\0' && *cause == '\0' ? "" : ": ", limit, cause,
 		    show_duration(json_number(row, "left_ms"), text, sizeof(text)));
 	else
 		show_bytes((uint64_t)json_number(row, "unsent"), last, sizeof(last));
-	evbuffer_add_printf(out, ROW, id, json_string_of(row, "service"),
-	    json_string_of(row, "peer"),
+	evbuffer_add_printf(out, ROW, id, json_string_of(row, "service"), peer,
 	    show_duration(json_number(row, "age_ms"), age, sizeof(age)),
 	    show_duration(json_number(row, "idle_ms"), idle, sizeof(idle)),
 	    show_bytes((uint64_t)json_number(row, "bytes_in"), in, sizeof(in)),

@@ -3,9 +3,12 @@
 
 #include <event2/event.h>
 
+#include "core/log.h"
+#include "net/address.h"
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/stream_parts.h"
+#include "net/tls_identity.h"
 
 #define STEPS_PER_TURN 4
 #define HANDSHAKE_MS 10000
@@ -38,6 +41,19 @@ void arrival_end(struct stream *s)
 	s->phase = PHASE_SERVING;
 	arrivals->count--;
 	source_leave(&arrivals->sources, &s->peer);
+}
+
+void arrival_succeed(struct stream *s)
+{
+	struct tls_identity identity;
+	char peer[ADDRESS_TEXT_MAX];
+
+	arrival_end(s);
+	if (channel_identity(&s->channel, &identity))
+		log_limited(&s->instance->closed_lines, LOG_LEVEL_INFO,
+		    "%s %s: certificate of %s%s%s", s->instance->name,
+		    peer_format(&s->peer, peer, sizeof(peer)), identity.name,
+		    *identity.name == '\0' ? "" : ", ", identity.fingerprint);
 }
 
 bool arrival_may_step(struct stream *s)

@@ -22,6 +22,8 @@ struct arrivals {
 
 /* A stream that was just accepted begins its handshake. 0, or -1 when out of memory. */
 int arrival_begin(struct stream *s);
+/* It is over: logs whom the client's certificate names. */
+void arrival_succeed(struct stream *s);
 /* It is over, or given up; does nothing for a stream that is not in it. */
 void arrival_end(struct stream *s);
 

@@ -19,6 +19,7 @@ struct bufferevent;
 struct event_base;
 struct tls;
 struct tls_context;
+struct tls_identity;
 
 #define CHANNEL_READ_SMALL (4096 - 64) /* with libevent's header, a page */
 /* The bound of a turn, without that header: messages of 64 KiB would be cut in two. */
@@ -70,6 +71,11 @@ int channel_open(struct channel *channel, struct event_base *base, int fd,
 
 /* Begins TLS on a plain channel that has not moved a byte. 0, or -1 when out of memory, and it stays plain. */
 int channel_start_tls(struct channel *channel, struct tls_context *context);
+
+/* "TLSv1.3", a constant; NULL = plain. */
+const char *channel_tls_version(const struct channel *channel);
+/* Whom the client's certificate names; false = it has shown none. */
+bool channel_identity(const struct channel *channel, struct tls_identity *identity);
 
 /* Sets what is polled for. 0, or -1 when epoll refuses. */
 int channel_poll(struct channel *channel, bool reading, bool writing);

@@ -19,6 +19,7 @@
 #include "net/channel.h"
 #include "net/close_reason.h"
 #include "net/tls_context.h"
+#include "net/tls_identity.h"
 
 #define RECORD (16 * 1024) /* the most plain text that a record holds */
 #define HANDSHAKE_RECORD 22
@@ -372,4 +373,15 @@ int channel_start_tls(struct channel *channel, struct tls_context *context)
 	channel->established = false;
 	channel->sends_files = false;
 	return 0;
+}
+
+const char *channel_tls_version(const struct channel *channel)
+{
+	return channel->tls == NULL ? NULL : SSL_get_version(channel->tls->ssl);
+}
+
+bool channel_identity(const struct channel *channel, struct tls_identity *identity)
+{
+	return channel->tls != NULL && channel->established &&
+	       tls_identity_get(identity, channel->tls->ssl);
 }

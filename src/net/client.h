@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "net/peer.h"
+#include "net/tls_identity.h"
 
 #define CLIENT_SERVICE_MAX 64 /* of a longer name the beginning */
 #define RECENT_CLIENTS 64     /* how many are remembered */
@@ -18,9 +19,11 @@ struct client {
 	int64_t opened; /* clock_ms() */
 	int64_t active; /* when a byte was last received or sent */
 	uint64_t bytes_in, bytes_out;
-	uint64_t unsent; /* bytes that wait for the client to read */
-	uint64_t unread; /* bytes that have come and are not served yet */
-	int fd;          /* as long as it is here */
+	uint64_t unsent;               /* bytes that wait for the client to read */
+	uint64_t unread;               /* bytes that have come and are not served yet */
+	int fd;                        /* as long as it is here */
+	const char *tls_version;       /* a constant; NULL = it is not over TLS, or no longer */
+	char tls_client[TLS_NAME_MAX]; /* whom its certificate names; "" = it has shown none */
 	/* Once it has departed: */
 	int64_t departed;      /* clock_ms() */
 	int reason;            /* enum close_reason */

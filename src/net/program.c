@@ -16,6 +16,7 @@
 #include "net/endpoint.h"
 #include "net/instance.h"
 #include "net/stream.h"
+#include "net/tls_identity.h"
 
 #define SEARCH_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -76,6 +77,7 @@ static int add_address(
 
 int program_environment(struct strings *to, struct stream *client)
 {
+	struct tls_identity identity;
 	struct sockaddr_storage local, remote;
 	socklen_t remote_length = peer_sockaddr(stream_peer(client), &remote);
 	socklen_t length = stream_local(client, &local);
@@ -83,6 +85,10 @@ int program_environment(struct strings *to, struct stream *client)
 	if (strings_add(to, "PATH=" SEARCH_PATH) == -1 ||
 	    strings_addf(to, "SERVICE=%s", stream_instance(client)->name) == -1 ||
 	    add_address(to, "REMOTE", (struct sockaddr *)&remote, remote_length) == -1)
+		return -1;
+	if (stream_identity(client, &identity) &&
+	    (strings_addf(to, "TLS_CLIENT=%s", tls_identity_text(&identity)) == -1 ||
+		strings_addf(to, "TLS_FINGERPRINT=%s", identity.fingerprint) == -1))
 		return -1;
 	return add_address(to, "LOCAL", (struct sockaddr *)&local, length);
 }

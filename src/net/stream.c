@@ -323,7 +323,7 @@ static void serve_input(struct stream *s, ssize_t n, bool poll)
 	if (begins || n > 0)
 		s->active = clock_ms();
 	if (begins) {
-		arrival_end(s);
+		arrival_succeed(s);
 		verdict = begin_serving(s);
 	}
 	if (verdict == VERDICT_CONTINUE && (n > 0 || (n == 0 && !s->more)))

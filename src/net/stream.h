@@ -21,6 +21,7 @@ struct instance;
 struct listener;
 struct loop;
 struct peer;
+struct tls_identity;
 struct ucred;
 
 /* The kernel reports a piece on a Unix socket as read only when the client has read all of it. */
@@ -92,6 +93,8 @@ void *stream_state(struct stream *stream);
 struct instance *stream_instance(const struct stream *stream);
 const struct handlers *stream_handlers(const struct stream *stream);
 const struct peer *stream_peer(const struct stream *stream);
+/* Whom the client's certificate names; false = it has shown none. */
+bool stream_identity(const struct stream *stream, struct tls_identity *identity);
 /* The address that the client has connected to; returns its length, 0 = it is not known. */
 socklen_t stream_local(const struct stream *stream, struct sockaddr_storage *local);
 

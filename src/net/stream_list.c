@@ -16,6 +16,7 @@
 #include "net/settings.h"
 #include "net/socket.h"
 #include "net/stream_parts.h"
+#include "net/tls_identity.h"
 
 #define LIMIT_KEY_MAX 192
 
@@ -166,6 +167,8 @@ struct stream *stream_find(const struct loop *loop, uint64_t id)
 
 void stream_describe(const struct stream *s, struct client *client)
 {
+	struct tls_identity identity;
+
 	*client = (struct client){ .id = s->id,
 		.peer = s->peer,
 		.opened = s->opened,
@@ -176,6 +179,10 @@ void stream_describe(const struct stream *s, struct client *client)
 		.unread = evbuffer_get_length(bufferevent_get_input(s->channel.bev)),
 		.fd = s->channel.fd };
 	snprintf(client->service, sizeof(client->service), "%s", s->instance->name);
+	client->tls_version = channel_tls_version(&s->channel);
+	if (channel_identity(&s->channel, &identity))
+		snprintf(client->tls_client, sizeof(client->tls_client), "%s",
+		    tls_identity_text(&identity));
 }
 
 /* Logs and counts the end of a client, and adds it to the recent clients. */
@@ -254,6 +261,11 @@ socklen_t stream_local(const struct stream *s, struct sockaddr_storage *local)
 	if (getsockname(s->channel.fd, (struct sockaddr *)local, &length) == -1)
 		return 0;
 	return sockaddr_unmap((struct sockaddr *)local, length);
+}
+
+bool stream_identity(const struct stream *s, struct tls_identity *identity)
+{
+	return channel_identity(&s->channel, identity);
 }
 
 const struct peer *stream_peer(const struct stream *s)

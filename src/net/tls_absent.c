@@ -79,3 +79,16 @@ int channel_start_tls(struct channel *channel, struct tls_context *context)
 	(void)context;
 	return -1;
 }
+
+const char *channel_tls_version(const struct channel *channel)
+{
+	(void)channel;
+	return NULL;
+}
+
+bool channel_identity(const struct channel *channel, struct tls_identity *identity)
+{
+	(void)channel;
+	(void)identity;
+	return false;
+}

@@ -20,6 +20,12 @@ struct tls_identity {
 	char fingerprint[TLS_FINGERPRINT_MAX];
 };
 
+/* The name; if there is none, the fingerprint. */
+static inline const char *tls_identity_text(const struct tls_identity *identity)
+{
+	return *identity->name != '\0' ? identity->name : identity->fingerprint;
+}
+
 /* After the handshake. False = the client has shown no certificate, or none that was verified. */
 bool tls_identity_get(struct tls_identity *identity, const struct ssl_st *ssl);
 
