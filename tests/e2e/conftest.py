@@ -84,12 +84,12 @@ def pytest_collection_modifyitems(items):
 def pytest_addoption(parser):
     parser.addoption("--tap", action="store_true", help="report as TAP version 13")
     parser.addoption("--seed", type=int, help="of the tests that are random")
-    parser.addoption("--flipped-bits", type=int, default=120, help="(default: %(default)s)")
+    parser.addoption("--flipped-bits", type=int, default=60, help="(default: %(default)s)")
     parser.addoption("--crowd", type=int, default=1000, help="clients (default: %(default)s)")
     parser.addoption("--flood", type=int, default=16, help="MiB (default: %(default)s)")
-    parser.addoption("--kill-cycles", type=int, default=50, help="(default: %(default)s)")
+    parser.addoption("--kill-cycles", type=int, default=20, help="(default: %(default)s)")
     parser.addoption("--node-modules", default="/usr/share/nodejs", help="libraries for Node.js (default: %(default)s)")
-    parser.addoption("--power-images", type=int, default=200, help="(default: %(default)s)")
+    parser.addoption("--power-images", type=int, default=80, help="(default: %(default)s)")
     parser.addoption("--starts", type=int, default=30, help="daemons (default: %(default)s)")
 
 

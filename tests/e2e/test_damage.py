@@ -7,12 +7,14 @@ import random
 import re
 import shutil
 import sqlite3
+import tempfile
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 import harness
-from faults import HALF
+from faults import HALF, Faults
 from stored import (checkpoint, copy, fill_segment, read_frames, segment_path, segments, wait_mark)
 
 OK, MISSING = b"OK", b"NOT_FOUND"
@@ -32,10 +34,20 @@ def ask_all(server, requests):
         return [line[:-1] for line in client.lines(len(requests))]
 
 
-def contents(store, begin=""):
-    """All files with such names but the lock, which belongs to whoever tries."""
-    return {file.name: file.read_bytes() for file in store.iterdir()
-            if file.name != LOCK and file.name.startswith(begin)}  # fmt: skip
+def seal(store, begin=""):
+    """
+    What any change of the files with such names would change: they get a time of long ago. Without the lock, which
+    belongs to whoever tries. To read them twice would take longer than all else.
+    """
+    for file in store.iterdir():
+        os.utime(file, (1, 1))
+    return sealed(store, begin)
+
+
+def sealed(store, begin=""):
+    return {file.name: (stat.st_ino, stat.st_size, stat.st_mtime) for file in store.iterdir()
+            if file.name != LOCK and file.name.startswith(begin)
+            for stat in [file.stat()]}  # fmt: skip
 
 
 class Stored:
@@ -66,7 +78,7 @@ class Stored:
 
     def is_refused(self, fleet, path, pattern=NEEDS_HELP):
         """Whether it is, with a message and no change; else it has all its values, twice."""
-        before = contents(path, self.unchanged)
+        before = seal(path, self.unchanged)
         server = fleet.launch(kv(path))
         server.log.wait(r"info echod: ready|error echod: |^echod: ")
         if server.log.matches("info echod: ready"):
@@ -81,7 +93,7 @@ class Stored:
             return False
         server.wait_stopped_with(1, f"storage {path}: ")
         assert server.errors.matches(pattern), f"the message does not say {pattern!r}"
-        changed = contents(path, self.unchanged)
+        changed = sealed(path, self.unchanged)
         names = [name for name in before | changed if before.get(name) != changed.get(name)]
         assert not names, f"what was refused has been changed: {names}"
         return True
@@ -109,11 +121,43 @@ def delete_some(server, data, keys):
     data.update(dict.fromkeys(keys, MISSING))
 
 
+@pytest.fixture(scope="session")
+def originals():
+    """Makes stores that all tests copy: by its function, each once in a run."""
+    made = {}
+    with tempfile.TemporaryDirectory(prefix="echod-") as directory:
+
+        def original(make):
+            if make not in made:
+                place = Path(directory) / make.__name__
+                place.mkdir()
+                fleet, faults = harness.Fleet(place), Faults(place)
+                try:
+                    made[make] = make(fleet, faults)
+                finally:
+                    fleet.finish()
+                    faults.close()
+            return made[make]
+
+        yield original
+
+
 @pytest.fixture
-def stored(echod, workdir):
-    """Killed; with a snapshot that has long values and deletions, and changes of it in the WAL."""
-    data, randomness, path = {}, random.Random(3), workdir / "store"
-    server = echod(kv(path))
+def copy_of(originals):
+    """A store of the test's own, without the spare segment, of which nothing is read."""
+
+    def copy_of(make, path):
+        original = originals(make)
+        store = Stored(original.copied(path, {"wal.spare"}), dict(original.data))
+        store.unchanged = original.unchanged
+        return store
+
+    return copy_of
+
+
+def make_stored(fleet, faults):
+    data, randomness, path = {}, random.Random(3), faults.root / "store"
+    server = fleet.start(kv(path))
     set_some(server, data, randomness, range(300))
     delete_some(server, data, [b"key%d" % number for number in range(0, 100, 7)])
     data[b"filler"] = checkpoint(server, path)
@@ -127,15 +171,19 @@ def stored(echod, workdir):
 
 
 @pytest.fixture
+def stored(copy_of, workdir):
+    """Killed; with a snapshot that has long values and deletions, and changes of it in the WAL."""
+    return copy_of(make_stored, workdir / "store")
+
+
+@pytest.fixture
 def at_rest(fleet, stored):
     """Stopped: the snapshot has it all."""
     fleet.start(kv(stored.path)).stop()
     return stored
 
 
-@pytest.fixture
-def unmoved(fleet, faults):
-    """Killed; with some segments that are not in the snapshot yet."""
+def make_unmoved(fleet, faults):
     data, path = {}, faults.root / "store"
     server = fleet.start(kv(path), env=faults.env)
     with faults.snapshot.write.held():
@@ -146,6 +194,12 @@ def unmoved(fleet, faults):
         server.kill()
     assert len(segments(path)) == 4
     return Stored(path, data)
+
+
+@pytest.fixture
+def unmoved(copy_of, faults):
+    """Killed; with some segments that are not in the snapshot yet."""
+    return copy_of(make_unmoved, faults.root / "store")
 
 
 def test_another_echod_is_refused_while_one_has_the_store(fleet, stored):
@@ -173,9 +227,9 @@ def test_a_store_is_free_again_after_a_kill(fleet, stored):
 
 def run_check(path):
     """Whether it finds the store good, and what it says; it changes nothing."""
-    before = contents(path)
+    before = seal(path)
     done = harness.run_echod("--check-store", path)
-    assert done.returncode in (0, 1) and contents(path) == before
+    assert done.returncode in (0, 1) and sealed(path) == before
     return done.returncode == 0, done.stdout + done.stderr
 
 
@@ -338,21 +392,26 @@ class Places:
     """Bits of all files at random, most of them where there is something. The unit tests take all bits."""
 
     def __init__(self, store):
-        self.contents = {file.name: file.read_bytes() for file in store.iterdir()}
-        self.used = {name: len(content.rstrip(b"\0")) for name, content in self.contents.items()}
+        contents = {file.name: file.read_bytes() for file in store.iterdir()}
+        self.lengths = {name: len(content) for name, content in contents.items()}
+        self.used = {name: len(content.rstrip(b"\0")) for name, content in contents.items()}
 
     def some(self, randomness, count):
         names = [name for name in self.used if self.used[name]]
         for _ in range(count):
             name = randomness.choice(names)
-            size = randomness.choice([self.used[name], self.used[name], len(self.contents[name])])
+            size = randomness.choice([self.used[name], self.used[name], self.lengths[name]])
             at = randomness.randrange(randomness.choice([size, min(size, 4096)]))
             yield name, at, randomness.randrange(8)
 
-    def flipped(self, name, at, bit):
-        content = bytearray(self.contents[name])
-        content[at] ^= 1 << bit
-        return content
+
+def flip_bit(path, at, bit):
+    """In place; a second time it is as before."""
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 1 << bit]))
 
 
 def flip(fleet, store, randomness, count, directory):
@@ -360,14 +419,14 @@ def flip(fleet, store, randomness, count, directory):
     places, refused = Places(store.path), 0
     path = store.copied(directory)
     for name, at, bit in places.some(randomness, count):
-        (path / name).write_bytes(places.flipped(name, at, bit))
+        flip_bit(path / name, at, bit)
         try:
             is_refused = store.is_refused(fleet, path)
         except AssertionError as mistake:
             raise AssertionError(f"{name}, byte {at}, bit {bit}: {mistake}") from None
         if is_refused:
             refused += 1
-            (path / name).write_bytes(places.contents[name])
+            flip_bit(path / name, at, bit)
         else:
             path = store.copied(directory)
         fleet.members.pop()
@@ -423,9 +482,7 @@ def test_a_batch_with_a_mark_behind_it_is_not_torn_but_rotten(fleet, just_writte
 # --- the journal of the snapshot ---
 
 
-@pytest.fixture
-def half_committed(fleet, faults):
-    """Killed in the middle of a checkpoint's commit: the journal has the pages as they were."""
+def make_half_committed(fleet, faults):
     data, path = {}, faults.root / "store"
     server = fleet.start(kv(path), env=faults.env)
     set_some(server, data, random.Random(1), range(200))
@@ -442,6 +499,12 @@ def half_committed(fleet, faults):
     return store
 
 
+@pytest.fixture
+def half_committed(copy_of, workdir):
+    """Killed in the middle of a checkpoint's commit: the journal has the pages as they were."""
+    return copy_of(make_half_committed, workdir / "store")
+
+
 def test_a_journal_that_was_left(fleet, half_committed, workdir):
     assert not half_committed.is_refused(fleet, half_committed.copied(workdir / "left"))
 
@@ -455,15 +518,19 @@ def test_a_journal_that_is_gone_when_it_was_needed(fleet, half_committed, workdi
 def test_flipped_bits_of_a_journal(fleet, half_committed, workdir, randomness, pytestconfig):
     name = "snapshot.db-journal"
     content = (half_committed.path / name).read_bytes()
+    path = half_committed.copied(workdir / "flipped")
     for _ in range(pytestconfig.getoption("--flipped-bits") // 5):
-        changed = bytearray(content)
         at = randomness.randrange(randomness.choice([len(content), 512]))
-        changed[at] ^= 1 << randomness.randrange(8)
-        path = half_committed.damaged(workdir / "flipped", name, changed)
+        flip_bit(path / name, at, randomness.randrange(8))
         try:
-            half_committed.is_refused(fleet, path)
+            is_refused = half_committed.is_refused(fleet, path)
         except AssertionError as mistake:
             raise AssertionError(f"{name}, byte {at}: {mistake}") from None
+        if is_refused:  # the WAL is unchanged
+            for file in ("snapshot.db", name):
+                (path / file).write_bytes((half_committed.path / file).read_bytes())
+        else:
+            path = half_committed.copied(path)
 
 
 # --- reads that fail ---
@@ -505,9 +572,9 @@ def test_a_database_of_somebody_else(fleet, workdir):
     path.mkdir()
     with closing(sqlite3.connect(path / "snapshot.db")) as database:
         database.execute("CREATE TABLE kv(key BLOB PRIMARY KEY, item BLOB) WITHOUT ROWID")
-    before = contents(path)
+    before = seal(path)
     fleet.launch(kv(path)).wait_stopped_with(1, f"storage {path}: ")
-    assert contents(path) == before
+    assert sealed(path) == before
 
 
 def change(database, *statements):
