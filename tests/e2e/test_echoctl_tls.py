@@ -1,6 +1,5 @@
 """echoctl at tls:// and rediss:// addresses: whom it trusts, what it says of others, and the ends of a connection."""
 
-import asyncio
 import base64
 import contextlib
 import hashlib
@@ -12,7 +11,6 @@ import ssl
 import subprocess
 import tempfile
 import threading
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -537,103 +535,108 @@ def test_ping_measures_requests_and_no_handshake(authority, certificate):
         assert float(re.search(r"seq=1 time=([\d.]+) ms", output)[1]) < 500
 
 
-class Terminator(threading.Thread):
-    """Takes clients with TLS and passes their bytes on, over what `connect` opens."""
+def at_localhost(server, name):
+    """The address of the service, with the name that its certificate is for."""
+    return str(server.address(name).at("localhost"))
 
-    def __init__(self, context, connect):
-        super().__init__()
-        self.context, self.connect = context, connect
-        self.ready = threading.Event()
-        self.loop = asyncio.new_event_loop()
 
-    def run(self):
-        self.loop.run_until_complete(self.serve())
-        self.loop.close()
-
-    async def serve(self):
-        self.over = asyncio.Event()
-        server = await asyncio.start_server(self.relay, "127.0.0.1", 0, ssl=self.context)
-        self.port = server.sockets[0].getsockname()[1]
-        self.ready.set()
-        async with server:
-            await self.over.wait()
-
-    async def relay(self, reader, writer):
-        back_reader, back_writer = await self.connect()
-        tasks = [asyncio.ensure_future(self.copy(reader, back_writer)),
-                 asyncio.ensure_future(self.copy(back_reader, writer))]  # fmt: skip
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
-        back_writer.close()
-        writer.close()
-
-    @staticmethod
-    async def copy(reader, writer):
-        with contextlib.suppress(OSError):
-            while piece := await reader.read(1 << 16):
-                writer.write(piece)
-                await writer.drain()
-
-    def __enter__(self):
-        self.start()
-        assert self.ready.wait(DEADLINE)
-        return self
-
-    def __exit__(self, *_):
-        self.loop.call_soon_threadsafe(self.over.set)
-        self.join()
+def tls_of(certificate, **more):
+    """The group tls of a configuration."""
+    return {"certificate": str(certificate.chain), "key": str(certificate.key), **more}
 
 
 @pytest.mark.parametrize("scheme", ["tls", "rediss"])
 def test_kv(echod, authority, certificate, scheme, workdir):
-    plain = {"tls": "tcp", "rediss": "redis"}[scheme]
     limits = {} if scheme == "rediss" else {"max_line": 512 << 10}
-    server = echod({"kv": {"listen": f"{plain}://127.0.0.1:0", "max_value": 500_000, **limits}})
-    backend = partial(asyncio.open_connection, "127.0.0.1", server.address("kv").port)
+    server = echod({"kv": {"listen": f"{scheme}://127.0.0.1:0", "max_value": 500_000, **limits}},
+                   tls=tls_of(certificate))  # fmt: skip
     value = os.urandom(500_000) if scheme == "rediss" else os.urandom(250_000).hex().encode()
-    with Terminator(context_for(certificate), backend) as front:
-        trusting = {**os.environ, "ECHOD_KV": f"{scheme}://localhost:{front.port}"}
+    address = at_localhost(server, "kv")
 
-        def kv(command, *args, **options):
-            output, errors = run(command, "--ca", authority.pem, *args, env=trusting, **options)
-            assert errors == ""
-            return output
+    def kv(command, *args, **options):
+        output, errors = run(command, "--ca", authority.pem, *args,
+                             env={**os.environ, "ECHOD_KV": address}, **options)  # fmt: skip
+        assert errors == ""
+        return output
 
-        kv("set", "big", input=value)
-        assert kv("get", "big") == value
-        kv("set", "--ttl", "1h", "small", "1")
-        assert kv("incr", "small") == b"2\n"
-        assert 3000 < int(kv("ttl", "small")) <= 3600
-        assert sorted(kv("keys").split()) == [b"big", b"small"]
-        if scheme == "rediss":
-            kv("dump", workdir / "dump")
-            assert kv("del", "big", "small") == b"2\n"
-            kv("load", workdir / "dump")
-            assert kv("get", "big") == value
+    kv("set", "big", input=value)
+    assert kv("get", "big") == value
+    kv("set", "--ttl", "1h", "small", "1")
+    assert kv("incr", "small") == b"2\n"
+    assert 3000 < int(kv("ttl", "small")) <= 3600
+    assert sorted(kv("keys").split()) == [b"big", b"small"]
+    if scheme == "rediss":
+        kv("dump", workdir / "dump")
         assert kv("del", "big", "small") == b"2\n"
+        kv("load", workdir / "dump")
+        assert kv("get", "big") == value
+    assert kv("del", "big", "small") == b"2\n"
 
 
 def test_dump_and_load_of_many_keys(echod, authority, certificate):
     """load sends while replies arrive; dump receives while requests are sent."""
-    server = echod({"kv": {"listen": "redis://127.0.0.1:0", "max_memory": 64 * MIB}})
+    server = echod({"kv": {"listen": "rediss://127.0.0.1:0", "max_memory": 64 * MIB}},
+                   tls=tls_of(certificate))  # fmt: skip
     commands = b"".join(b"*3\r\n$3\r\nSET\r\n$6\r\nk%05d\r\n$200\r\n%s\r\n" % (i, b"%0200d" % i)
                         for i in range(20_000))  # fmt: skip
-    backend = partial(asyncio.open_connection, "127.0.0.1", server.address("kv").port)
-    with Terminator(context_for(certificate), backend) as front:
-        to = ["--ca", authority.pem, "-a", f"rediss://localhost:{front.port}"]
-        assert run("load", *to, input=commands) == (b"", "")
-        output, errors = run("dump", *to)
-        assert errors == "" and len(output) == len(commands)
-        assert set(output.split(b"*3\r\n")) == set(commands.split(b"*3\r\n"))
+    to = ["--ca", authority.pem, "-a", at_localhost(server, "kv")]
+    assert run("load", *to, input=commands) == (b"", "")
+    output, errors = run("dump", *to)
+    assert errors == "" and len(output) == len(commands)
+    assert set(output.split(b"*3\r\n")) == set(commands.split(b"*3\r\n"))
 
 
-def test_control_is_asked_over_tls(echod, authority, certificate, workdir):
-    echod({"control": {"listen": "unix://$DIR/control"}})
-    backend = partial(asyncio.open_unix_connection, workdir / "control")
+def test_kv_of_the_daemon(echod, certificate, workdir):
+    """Without -a, a listener without TLS is preferred, and one with TLS is used if there is no other."""
+    server = echod({"kv": {"listen": ["rediss://127.0.0.1:0", "tcp://127.0.0.1:0"]},
+                    "control": {"listen": "unix://$DIR/control"}}, tls=tls_of(certificate))  # fmt: skip
+    control = ["-s", workdir / "control"]
+    assert run(*control, "set", "key", "value") == (b"", "")
+    server.stop()
+    echod({"kv": {"listen": "rediss://127.0.0.1:0"},
+           "control": {"listen": "unix://$DIR/control"}}, tls=tls_of(certificate))  # fmt: skip
+    assert run(*control, "set", "--pin", certificate.fingerprint, "key", "value") == (b"", "")
+    assert "not trusted" in run(*control, "set", "key", "value", status=NO)[1]
+
+
+@every_version
+def test_echo_of_the_daemon(echod, authority, certificate, version, workdir):
+    data = os.urandom(8 * MIB)
+    (workdir / "data").write_bytes(data)
+    least = {ssl.TLSVersion.TLSv1_2: {}, ssl.TLSVersion.TLSv1_3: {"min_version": "1.3"}}[version]
+    server = echod({"echo": {"listen": "tls://127.0.0.1:0"}}, tls=tls_of(certificate, **least))
+    address = at_localhost(server, "echo")
+    with open(workdir / "data", "rb") as sent:
+        assert run("send", "--ca", authority.pem, address, stdin=sent) == (data, "")
+    output, errors = run("ping", "-n", "3", "-i", "0.01", "--ca", authority.pem, address)
+    assert errors == "" and b"3 received" in output
+
+
+def test_daemon_that_wants_a_client_certificate(echod, authority, certificate, own, self_signed):
+    server = echod({"echo": {"listen": "tls://127.0.0.1:0"}},
+                   tls=tls_of(certificate, client_ca=str(authority.pem)))  # fmt: skip
+    address = at_localhost(server, "echo")
+    ca = ["--ca", authority.pem]
+    shown = ["--cert", own.pem, "--key", own.key]
+    assert run("send", *ca, *shown, address, "hello") == (b"hello\n", "")
+    assert WANTS_CERTIFICATE.split(" wants ")[1] in refused(address, *ca)
+    shown = ["--cert", self_signed.pem, "--key", self_signed.key]
+    assert refused(address, *ca, *shown).startswith("the server does not accept the client certificate: ")
+
+
+def test_control_is_asked_over_tls(authority, certificate):
+    """echod's control service listens on Unix sockets only, but something may be in front of it."""
+
+    def serve(client):
+        assert client.recv(100) == b"log\n"
+        client.sendall(b"log level info\nOK\n")
+
     trusting = {**os.environ, "SSL_CERT_FILE": str(authority.pem)}
-    with Terminator(context_for(certificate), backend) as front:
-        address = f"tls://localhost:{front.port}"
-        assert run("-s", address, "log", env=trusting)[0].startswith(b"log level ")
+    with tls_peer(certificate, serve) as address:
+        assert run("-s", address, "log", env=trusting) == (b"log level info\n", "")
+    with tls_peer(certificate, serve) as address:
         errors = run("-s", address, "log", status=NO)[1]
         assert errors.startswith(f'echoctl: {address}: the certificate is signed by "Test ca"')
+    with tls_peer(certificate, lambda client: client.recv(100)) as address:
+        errors = run("-s", address, "log", env=trusting, status=NO)[1]
+        assert errors == f"echoctl: {address}: {CUT_OFF}\n"
