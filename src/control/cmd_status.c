@@ -18,6 +18,7 @@
 
 #define LINE_SIZE 1024
 #define SCREEN_WIDTH 80
+#define CERTIFICATE_NAMES 4
 
 /* Items about somebody; where the screen ends, they go on in a line of the same beginning. */
 struct items {
@@ -140,6 +141,29 @@ static void show_report(const json_t *service, struct evbuffer *out)
 	items_end(&items);
 }
 
+static void show_certificates(const json_t *service, struct evbuffer *out)
+{
+	const char *who = json_string_of(service, "name");
+	json_t *certificates = json_object_get(json_object_get(service, "tls"), "certificates");
+	json_t *certificate, *name;
+	size_t i, j;
+
+	json_array_foreach (certificates, i, certificate) {
+		json_t *names = json_object_get(certificate, "names");
+
+		evbuffer_add_printf(out, "%s: ", who);
+		show_between("certificate ", json_string_of(certificate, "file"), "", out);
+		json_array_foreach (names, j, name)
+			if (j < CERTIFICATE_NAMES)
+				show_between(
+				    j == 0 ? " for " : ", ", json_string_value(name), "", out);
+		if (j > CERTIFICATE_NAMES)
+			evbuffer_add_printf(out, " and %zu more", j - CERTIFICATE_NAMES);
+		evbuffer_add_printf(
+		    out, ", valid until %s\n", json_string_of(certificate, "not_after"));
+	}
+}
+
 static void show_service(const json_t *service, struct evbuffer *out)
 {
 	const json_t *clients = json_object_get(service, "clients");
@@ -155,6 +179,7 @@ static void show_service(const json_t *service, struct evbuffer *out)
 	json_array_foreach (addresses, i, address)
 		items_add(&serves, "%s", json_string_value(address));
 	items_end(&serves);
+	show_certificates(service, out);
 	items_add_clients(&totals, clients);
 	items_add(&totals, "%" PRId64 " accepted", json_number(service, "accepted"));
 	items_add(&totals, "%s in",

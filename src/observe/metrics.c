@@ -16,6 +16,7 @@
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/loop_lag.h"
+#include "net/tls_context.h"
 #include "observe/status.h"
 #include "server.h"
 
@@ -42,6 +43,29 @@ static void add_of(json_t *metrics, const struct instance *instance, const char 
 	    reason == NULL ? "" : ",reason=\"", reason == NULL ? "" : reason,
 	    reason == NULL ? "" : "\"");
 	add_metric(metrics, full, value);
+}
+
+/* When each of its certificates ends; the format wants backslashes and quotes in a label escaped. */
+static void add_certificates(json_t *metrics, const struct instance *instance)
+{
+	struct tls_certificate_facts facts;
+	char full[FULL_SIZE], file[FULL_SIZE / 2];
+
+	for (size_t i = 0;
+	     instance->tls != NULL && tls_context_certificate(instance->tls, i, &facts); i++) {
+		size_t length = 0;
+
+		for (const char *at = facts.file; *at != '\0' && length < sizeof(file) - 3; at++) {
+			if (*at == '\\' || *at == '"')
+				file[length++] = '\\';
+			file[length++] = *at < ' ' || *at > '~' ? '?' : *at;
+		}
+		file[length] = '\0';
+		snprintf(full, sizeof(full),
+		    "echod_tls_certificate_expiry_timestamp_seconds{service=\"%s\",file=\"%s\"}",
+		    instance->name, file);
+		add_metric(metrics, full, (uint64_t)facts.not_after);
+	}
 }
 
 static void add_instance(json_t *metrics, const struct instance *instance)
@@ -71,6 +95,7 @@ static void add_instance(json_t *metrics, const struct instance *instance)
 		add_of(metrics, instance, own, NULL, (uint64_t)json_integer_value(value));
 	}
 	json_decref(report);
+	add_certificates(metrics, instance);
 }
 
 static void add_process(json_t *metrics, const struct server *server)

@@ -25,6 +25,7 @@
 #include "net/loop.h"
 #include "net/loop_lag.h"
 #include "net/settings.h"
+#include "net/tls_context.h"
 #include "observe/json.h"
 #include "server.h"
 #include "services/service.h"
@@ -211,9 +212,33 @@ static json_t *addresses_status(const struct instance *instance, json_t *problem
 	return addresses;
 }
 
+/* The certificates that its clients get; NULL = it has no address with TLS. */
+static json_t *tls_status(const struct instance *instance, json_t *problems)
+{
+	struct strings sentences = { 0 };
+	struct tls_certificate_facts facts;
+	json_t *certificates;
+
+	if (instance->tls == NULL)
+		return NULL;
+	tls_context_problems(instance->tls, &sentences);
+	for (size_t i = 0; i < sentences.count; i++)
+		add_sentence(problems, "%s: %s", instance->name, sentences.items[i]);
+	strings_clear(&sentences);
+	certificates = json_array();
+	for (size_t i = 0; tls_context_certificate(instance->tls, i, &facts); i++)
+		json_array_append_new(certificates,
+		    json_pack("{s:o, s:o, s:o, s:o}", "file", json_text(facts.file), "names",
+			json_strings(facts.names), "not_before", json_time(facts.not_before),
+			"not_after", json_time(facts.not_after)));
+	return json_pack("{s:o}", "certificates", certificates);
+}
+
 /* What -t and the log have warned of; it stays a warning, for somebody may have wanted it so. */
 static void add_warnings(json_t *warnings, const struct instance *instance)
 {
+	const struct strings *tls =
+	    instance->tls == NULL ? NULL : tls_context_warnings(instance->tls);
 	const struct listener *listener;
 	bool is_inherited = false;
 	struct error error;
@@ -227,12 +252,15 @@ static void add_warnings(json_t *warnings, const struct instance *instance)
 	}
 	if (!is_inherited && service_warn(instance->config, &error) == -1)
 		add_sentence(warnings, "%s: %s", instance->name, error.text);
+	for (size_t i = 0; tls != NULL && i < tls->count; i++)
+		add_sentence(warnings, "%s: %s", instance->name, tls->items[i]);
 }
 
 static json_t *service_status(const struct instance *instance, json_t *problems)
 {
 	const struct counters *c = &instance->counters;
 	enum limit limit = admission_full(instance);
+	json_t *tls = tls_status(instance, problems);
 	json_t *service;
 
 	if (limit != LIMIT_NONE && limit != LIMIT_ALL_CLIENTS)
@@ -247,6 +275,8 @@ static json_t *service_status(const struct instance *instance, json_t *problems)
 	    (json_int_t)c->datagrams_in, "datagrams_out", (json_int_t)c->datagrams_out);
 	add_counts(service, c);
 	json_object_set_new(service, "report", status_report(instance, problems));
+	if (tls != NULL)
+		json_object_set_new(service, "tls", tls);
 	return service;
 }
 

@@ -12,6 +12,7 @@
 #include "net/multicast.h"
 #include "net/settings.h"
 #include "net/socket.h"
+#include "net/tls_settings.h"
 
 const struct config_kind *const service_kinds[] = {
 #define SERVICE(name) &service_##name.kind,
@@ -228,6 +229,7 @@ static const char *exposure(const struct instance_config *config, enum transport
 int service_warn(const struct instance_config *config, struct error *error)
 {
 	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
+	const char *key = tls_settings_own(config);
 
 	for (size_t i = 0; settings->allow.count == 0 && i < settings->listen.count; i++) {
 		const struct address *address = &settings->listen.items[i];
@@ -239,6 +241,9 @@ int service_warn(const struct instance_config *config, struct error *error)
 			return error_key(error, address->text, "%s %s; restrict it with allow",
 			    address->text, what);
 	}
+	if (key != NULL && !tls_settings_needed(config))
+		return error_key(
+		    error, key, "has no effect: no address of the service is tls:// or rediss://");
 	return 0;
 }
 

@@ -103,7 +103,7 @@ void service_stop(struct instance *instance);
 /* The check of every kind: addresses to listen on, of a transport that the service has. */
 int service_check(const struct instance_config *config, struct error *error);
 
-/* The warning of every kind: everybody can use a store, a program or answers to datagrams. */
+/* The warning of every kind: everybody can use a store, a program or answers to datagrams; keys of TLS without TLS. */
 int service_warn(const struct instance_config *config, struct error *error);
 
 /*
