@@ -53,6 +53,7 @@ struct making {
 	struct tls_pem authorities;
 	bool asks_clients; /* for certificates of the authorities */
 	bool is_check;     /* see tls_context_check() */
+	bool is_lent;      /* root reads as the user that it will become */
 	struct strings *errors, *warnings;
 };
 
@@ -70,10 +71,9 @@ static int report_unreadable(struct making *making, const struct tls_setting *se
     const char *path, const struct error *error)
 {
 	const char *user = making->config->main->user;
-	bool is_lent = user != NULL && geteuid() == 0;
 	char hint[512] = "";
 
-	if (error->code == EACCES && making->is_check && user != NULL && !is_lent) {
+	if (error->code == EACCES && making->is_check && user != NULL && !making->is_lent) {
 		tls_setting_report(setting, making->warnings,
 		    "%s; only root can test what the user %s may read", error->text, user);
 		return -1;
@@ -90,8 +90,8 @@ static int report_unreadable(struct making *making, const struct tls_setting *se
 		    "directory)",
 		    user == NULL ? "GROUP" : user, path, path);
 	tls_setting_report(setting, making->errors, "%s%s%s%s", error->text,
-	    is_lent && error->code != 0 ? ", for the user " : "",
-	    is_lent && error->code != 0 ? user : "", hint);
+	    making->is_lent && error->code != 0 ? ", for the user " : "",
+	    making->is_lent && error->code != 0 ? user : "", hint);
 	return -1;
 }
 
@@ -374,6 +374,7 @@ static int make_context(struct making *making)
 	struct error error;
 	int result, other;
 
+	making->is_lent = making->config->main->user != NULL && geteuid() == 0;
 	/* Root's privileges would hide what the user cannot read later. */
 	if (privilege_lend(making->config->main->user, &error) == -1)
 		return errors_add(making->errors, &making->instance->origin, "services.%s: %s",
