@@ -1,8 +1,10 @@
 """Certificates: what is said of bad ones, which one a client gets, who may come in, and how they are renewed."""
 
 import contextlib
+import grp
 import json
 import os
+import pwd
 import re
 import shutil
 import socket
@@ -16,7 +18,7 @@ import pytest
 import certificates
 import harness
 from certificates import openssl
-from harness import DEADLINE, run_echod, wait_until
+from harness import DEADLINE, run_echod, to_setting, wait_until
 from test_echoctl import find_echoctl
 from transports import needs_open_tree, needs_root
 
@@ -627,6 +629,41 @@ def test_a_renewal_by_links(echod, workdir, authority, server_files):
         fresh.symlink_to(target.name)
         fresh.rename(link)
     wait_until(lambda: is_shown(server, renewed), "the renewed certificate is used")
+
+
+@needs_root
+@needs_open_tree
+def test_the_deploy_hook_of_certbot(echod, workdir, authority, server_files):
+    workdir.chmod(0o755)
+    text = (harness.SOURCE_TREE / "conf/examples/certbot/echod").read_text()
+    group = grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name
+    hook, deployed = workdir / "hook", workdir / "etc/echod"
+    hook.write_text(text.replace("=/etc/echod", f"={deployed}").replace("group=echod", f"group={group}"))
+    lineage = workdir / "letsencrypt/live/example.org"
+    lineage.mkdir(parents=True, mode=0o700)
+    lineage.parent.parent.chmod(0o700)
+    deployed.parent.mkdir()
+
+    def deploy(issued):
+        shutil.copy(issued.chain, lineage / "fullchain.pem")
+        shutil.copy(issued.key, lineage / "privkey.pem")
+        subprocess.run(["/bin/sh", hook], env={**os.environ, "RENEWED_LINEAGE": str(lineage)}, check=True)
+
+    deploy(server_files)
+    assert [(path.name, oct(path.stat().st_mode & 0o777), path.owner(), path.group())
+            for path in sorted(deployed.iterdir())] == [
+        ("example.org.key", "0o640", "root", group), ("example.org.pem", "0o644", "root", group)]
+    named = {"certificate": f"{deployed}/example.org.pem", "key": f"{deployed}/example.org.key"}
+    assert f'tls = {to_setting(named)};'.replace(str(deployed), "/etc/echod") in text
+    server = echod({"up": {"type": "upper", "listen": TLS}}, user="nobody", tls=named)
+    assert is_shown(server, server_files)
+    renewed = authority.issue("example.org", file="renewed")
+    deploy(renewed)
+    wait_until(lambda: is_shown(server, renewed), "the renewed certificate is used")
+    assert not server.log.matches(" warning up")
+    hook.write_text(hook.read_text().replace("certificates=", "certificates=other.org"))
+    deploy(authority.issue("example.org"))
+    assert (deployed / "example.org.pem").read_text() == renewed.chain.read_text()
 
 
 @pytest.mark.parametrize("state", ["half", "another key", "gone"])
