@@ -188,7 +188,7 @@ static void flush(struct stream *s)
 	read = !channel->eof && !channel->wants_write &&
 	       (s->phase >= PHASE_CLOSING || (read && unsent <= REPLIES_HIGH));
 	write = left > 0 || s->producing || channel->wants_write;
-	if (write && !channel->writing)
+	if (write && !channel->writing && s->phase != PHASE_HANDSHAKE)
 		s->moved = clock_ms();
 	if (read && !channel->reading && s->line_since != 0)
 		s->line_since = clock_ms(); /* while we did not read, the line could not end */
@@ -441,6 +441,7 @@ static struct stream *stream_new(
 	s->listener = listener;
 	s->handlers = handlers;
 	s->opened = s->active = clock_ms();
+	s->phase = PHASE_SERVING;
 	s->id = ++instance->loop->last_id;
 	s->peer = *peer;
 	if (handlers->framing != NULL)
