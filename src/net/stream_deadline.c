@@ -19,10 +19,9 @@
 #define STALL_MS 30000 /* without progress of the output: slow_reader */
 #define LINGER_MS 2000 /* for the client's EOF, after our last byte */
 #define CHECK_MS 2000  /* between checks of a client that does not read, or of an unpolled one */
-#define CROWD_CHECK_MS \
-	1000          /* of a handshake, whose deadline depends on how many others there are */
-#define LATE_MS 128   /* two ticks of the deadlines: a check is late beyond that */
-#define GRACE_MS 1000 /* the most that a late check adds to a deadline, besides how late it is */
+#define CROWD_MS 1000  /* between checks of a handshake, whose deadline depends on the others */
+#define LATE_MS 128    /* two ticks of the deadlines: a check is late beyond that */
+#define GRACE_MS 1000  /* the most that a late check adds to a deadline, besides how late it is */
 
 /* Takes the deadline if it is the earliest so far. */
 static void note_earlier(
@@ -72,7 +71,7 @@ void stream_schedule_check(struct stream *s, int64_t now)
 	int64_t due = next_deadline(s, &reason);
 
 	if (s->phase == PHASE_HANDSHAKE)
-		check = now + CROWD_CHECK_MS;
+		check = now + CROWD_MS;
 	else if (s->channel.writing || is_unpolled(s))
 		check = now + CHECK_MS;
 	else if (idle != 0 && s->promises == NULL && s->phase != PHASE_LINGERING)
@@ -168,7 +167,8 @@ void stream_check(struct deadline *deadline, int64_t now)
 	enum close_reason reason;
 
 	loop->checked = s;
-	if (s->phase != PHASE_LINGERING)
+	/* The time for a handshake is no longer for a client that reads slowly. */
+	if (s->phase != PHASE_LINGERING && s->phase != PHASE_HANDSHAKE)
 		check_output(s, now);
 	if (s->channel.reading && is_due(s, now))
 		check_input(s, now);
