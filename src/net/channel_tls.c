@@ -115,6 +115,7 @@ static enum tls_cause cause_of(const struct channel *channel, unsigned long erro
 {
 	int reason = ERR_GET_REASON(error);
 
+	/* Reasons that all libraries of OpenSSL have, such as that of its own mistakes, are larger than those of alerts. */
 	switch (reason) {
 	case ERR_R_MALLOC_FAILURE:
 		return TLS_MEMORY;
@@ -122,9 +123,11 @@ static enum tls_cause cause_of(const struct channel *channel, unsigned long erro
 	case SSL_R_CERTIFICATE_VERIFY_FAILED:
 		return TLS_CERTIFICATE;
 	default:
-		return reason > SSL_AD_REASON_OFFSET ? TLS_ALERT
-		       : channel->established        ? TLS_RECORD
-						     : TLS_HANDSHAKE;
+		return ERR_GET_LIB(error) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET &&
+			       reason <= SSL_AD_REASON_OFFSET + UINT8_MAX
+			   ? TLS_ALERT
+		       : channel->established ? TLS_RECORD
+					      : TLS_HANDSHAKE;
 	}
 }
 
@@ -157,6 +160,7 @@ static ssize_t tls_fail(struct channel *channel, enum tls_cause cause)
 	else if (error != 0 && cause == TLS_FINE)
 		channel->tls_error = ERR_reason_error_string(error);
 	ERR_clear_error();
+	unread_length = 0;
 	evbuffer_drain(out, evbuffer_get_length(out));
 	tls_free(channel);
 	channel->ops = &channel_plain;
@@ -281,6 +285,7 @@ static ssize_t tls_receive(struct channel *channel)
 		return -1;
 	else if (channel->wants_write && keep_rest(tls) == -1)
 		return tls_fail(channel, TLS_MEMORY);
+	unread_length = 0; /* it is behind the client's close_notify, and no other channel's */
 	if (total > 0 || channel->eof)
 		return (ssize_t)total;
 	errno = EAGAIN;
@@ -308,8 +313,15 @@ static ssize_t tls_send(struct channel *channel, size_t most)
 	errno = 0;
 	result = SSL_write_ex(channel->tls->ssl, bytes, length, &sent);
 	if (result != 1) {
-		ssize_t failed = tls_result(channel, result);
+		ssize_t failed;
 
+		/*
+		 * The client has sent a part of a handshake message, and OpenSSL sends nothing before it has the rest.
+		 * The socket takes more all the while: polling would never end.
+		 */
+		if (SSL_get_error(channel->tls->ssl, result) == SSL_ERROR_WANT_READ)
+			return tls_fail(channel, TLS_RECORD);
+		failed = tls_result(channel, result);
 		/* The output is polled for already. */
 		channel->wants_write = channel->tls != NULL && channel->tls->rest != NULL;
 		return failed;
