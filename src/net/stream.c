@@ -437,6 +437,8 @@ static struct stream *stream_new(
 		return NULL;
 	}
 	s->channel.sends_files = handlers->flags & HANDLERS_SEND_FILES;
+	if (peer->family == AF_UNIX)
+		s->channel.piece = STREAM_UNIX_PIECE;
 	s->instance = instance;
 	s->listener = listener;
 	s->handlers = handlers;
