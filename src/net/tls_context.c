@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +21,7 @@
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/task.h"
+#include "net/tls_authority.h"
 #include "net/tls_certificate.h"
 #include "net/tls_pem.h"
 #include "net/tls_server.h"
@@ -189,56 +189,11 @@ static int read_certificates(struct making *making)
 
 /* --- client certificates --- */
 
-static void check_authority(struct making *making, const char *path, X509 *authority)
-{
-	char subject[TLS_SUBJECT_MAX], date[TLS_DATE_MAX], text[ERROR_TEXT_MAX];
-	time_t end = tls_time(X509_get0_notAfter(authority));
-
-	tls_subject(X509_get_subject_name(authority), subject);
-	if (X509_check_ca(authority) == 0) {
-		snprintf(text, sizeof(text),
-		    "%s: %s is not the certificate of an authority; only a client with this very "
-		    "certificate is let in by it",
-		    path, subject);
-		warn(making, &making->settings.client_ca, text);
-	}
-	if (end < clock_seconds()) {
-		snprintf(text, sizeof(text),
-		    "%s: the certificate of the authority %s has expired at %s; its clients are "
-		    "refused",
-		    path, subject, tls_date(end, date));
-		warn(making, &making->settings.client_ca, text);
-	}
-}
-
-static bool is_issuer(X509 *authority, X509_CRL *crl)
-{
-	bool result =
-	    X509_NAME_cmp(X509_get_subject_name(authority), X509_CRL_get_issuer(crl)) == 0 &&
-	    X509_CRL_verify(crl, X509_get0_pubkey(authority)) == 1;
-
-	ERR_clear_error();
-	return result;
-}
-
-static void check_crl(struct making *making, const char *path, X509_CRL *crl)
-{
-	const STACK_OF(X509) *authorities = making->authorities.certificates;
-	char issuer[TLS_SUBJECT_MAX], text[ERROR_TEXT_MAX];
-
-	for (int i = 0; i < sk_X509_num(authorities); i++)
-		if (is_issuer(sk_X509_value(authorities, i), crl))
-			return;
-	snprintf(text, sizeof(text), "%s: the CRL of %s is by none of the authorities in %s", path,
-	    tls_subject(X509_CRL_get_issuer(crl), issuer),
-	    tls_setting_string(&making->settings.client_ca));
-	warn(making, &making->settings.crl, text);
-}
-
 /* 0, or -1 with errors added. */
 static int read_crls(struct making *making, const char *path)
 {
 	struct tls_pem *crls = &making->context->crls;
+	struct error error;
 	int count;
 
 	if (read_source(making, &making->settings.crl, TLS_CRL_FILE, path, crls) == -1)
@@ -249,7 +204,9 @@ static int read_crls(struct making *making, const char *path)
 		return -1;
 	}
 	for (int i = 0; i < count; i++)
-		check_crl(making, path, sk_X509_CRL_value(crls->crls, i));
+		if (tls_crl_check(sk_X509_CRL_value(crls->crls, i), path,
+			making->authorities.certificates, &error) == -1)
+			warn(making, &making->settings.crl, error.text);
 	return 0;
 }
 
@@ -258,6 +215,7 @@ static int read_authorities(struct making *making)
 {
 	const char *path = tls_setting_string(&making->settings.client_ca);
 	const char *crl = tls_setting_string(&making->settings.crl);
+	struct error error;
 	int count;
 
 	making->asks_clients = path != NULL && *path != '\0';
@@ -281,26 +239,13 @@ static int read_authorities(struct making *making)
 		return -1;
 	}
 	for (int i = 0; i < count; i++)
-		check_authority(making, path, sk_X509_value(making->authorities.certificates, i));
+		if (tls_authority_check(sk_X509_value(making->authorities.certificates, i), path,
+			clock_seconds(), &error) == -1)
+			warn(making, &making->settings.client_ca, error.text);
 	return crl == NULL ? 0 : read_crls(making, crl);
 }
 
 /* --- what changes with time --- */
-
-static int check_crl_time(
-    const struct tls_context *context, const X509_CRL *crl, struct error *error)
-{
-	const ASN1_TIME *next = X509_CRL_get0_nextUpdate(crl);
-	char issuer[TLS_SUBJECT_MAX], date[TLS_DATE_MAX];
-
-	if (next == NULL || tls_time(next) >= clock_seconds())
-		return 0;
-	return error_set(error,
-	    "the CRL of %s in %s has expired at %s; all clients of this authority are refused "
-	    "(renew it)",
-	    tls_subject(X509_CRL_get_issuer(crl), issuer),
-	    tls_sources_path(&context->sources, TLS_CRL_FILE), tls_date(tls_time(next), date));
-}
 
 void tls_context_problems(const struct tls_context *context, struct strings *sentences)
 {
@@ -312,25 +257,22 @@ void tls_context_problems(const struct tls_context *context, struct strings *sen
 		if (tls_certificate_check_time(&certificates->items[i], now, &error) == -1)
 			strings_add(sentences, error.text);
 	for (int i = 0; i < sk_X509_CRL_num(context->crls.crls); i++)
-		if (check_crl_time(context, sk_X509_CRL_value(context->crls.crls, i), &error) == -1)
+		if (tls_crl_check_time(sk_X509_CRL_value(context->crls.crls, i),
+			tls_sources_path(&context->sources, TLS_CRL_FILE), now, &error) == -1)
 			strings_add(sentences, error.text);
 }
 
 /* --- making it --- */
 
-static void context_unref(struct tls_context *context)
+void tls_context_free(struct tls_context *context)
 {
+	if (context == NULL || --context->owners > 0)
+		return;
 	tls_sources_clear(&context->sources);
 	SSL_CTX_free(context->server);
 	tls_pem_clear(&context->crls);
 	strings_clear(&context->warnings);
 	free(context);
-}
-
-void tls_context_free(struct tls_context *context)
-{
-	if (context != NULL && --context->owners == 0)
-		context_unref(context);
 }
 
 /* The previous one, with what a new one of the same contents knows better; frees that one. */

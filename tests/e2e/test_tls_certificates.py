@@ -360,12 +360,17 @@ def no_names(authority, good):
 def foreign_crl(authority, good):
     stranger = certificates.ca(authority.directory, "stranger")
     return files(good, client_ca=str(authority.pem), crl=str(stranger.revoke())), \
-        "the CRL of CN=Test stranger is by none of the authorities in .*ca.pem"
+        "the CRL of CN=Test stranger is by none of the authorities in client_ca"
 
 
 def expired_crl(authority, good):
     return files(good, client_ca=str(authority.pem), crl=str(authority.revoke(start=-2, days=-1))), \
         "the CRL of CN=Test ca in .* has expired at"
+
+
+def expired_authority(authority, good):
+    old = certificates.ca(authority.directory, "old", start=-3, days=-1)
+    return files(good, client_ca=str(old.pem)), "old.pem: the certificate of CN=Test old has expired at 20"
 
 
 def no_authority(authority, good):
@@ -374,7 +379,7 @@ def no_authority(authority, good):
 
 
 @pytest.mark.parametrize("oddity", [expired, not_yet_valid, expires_soon, stranger_in_the_chain, no_names,
-                                    foreign_crl, expired_crl, no_authority],
+                                    foreign_crl, expired_crl, expired_authority, no_authority],
                          ids=lambda oddity: oddity.__name__)  # fmt: skip
 def test_a_warning_is_in_the_log_and_in_status(echod, workdir, authority, server_files, oddity):
     settings, expected = oddity(authority, server_files)
