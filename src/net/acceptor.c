@@ -194,7 +194,10 @@ static void accept_cb(evutil_socket_t fd, short events, void *arg)
 			a->older--;
 			socket_set_client_options(client, a->keepalive);
 		}
-		verdict = admission_enter(instance, &peer, &limit);
+		verdict = !admission_is_proxied(instance) ? admission_enter(instance, &peer, &limit)
+			  : admission_trusts(instance, &peer)
+			      ? admission_enter_unknown(instance, &limit)
+			      : REFUSE_DENIED;
 		if (verdict == ADMIT)
 			stream_open(instance, a->listener, client, &peer);
 		else if (verdict == REFUSE_DENIED)

@@ -118,7 +118,16 @@ static bool network_has(const struct network *network, const struct in6_addr *ke
 
 bool network_matches(const struct network *network, const struct peer *peer)
 {
-	return peer_is_ip(peer) && network_has(network, &peer->key);
+	return peer_is_ip(peer) && !network->is_unix && network_has(network, &peer->key);
+}
+
+bool networks_match(const struct networks *networks, const struct peer *peer)
+{
+	for (size_t i = 0; i < networks->count; i++)
+		if (network_matches(&networks->items[i], peer) ||
+		    (networks->items[i].is_unix && peer->family == AF_UNIX))
+			return true;
+	return false;
 }
 
 static const struct network *longest_match(
@@ -186,6 +195,36 @@ const struct option_type option_networks = {
 	.copy = option_list_copy,
 	.clear = option_list_clear,
 	.item = &network_item,
+};
+
+static int peer_parse_item(void *item, const char *text, struct error *error)
+{
+	struct network *network = item;
+
+	if (strcmp(text, "unix") != 0)
+		return network_parse(network, text, error);
+	network->is_unix = true;
+	network->text = strdup(text);
+	return network->text == NULL ? error_memory(error) : 0;
+}
+
+static const struct option_item peer_item = {
+	.size = sizeof(struct network),
+	.text = offsetof(struct network, text),
+	.line = offsetof(struct network, line),
+	.parse = peer_parse_item,
+	.clear = network_clear_item,
+};
+
+const struct option_type option_peers = {
+	.name = "networks or \"unix\", one or an array",
+	.size = sizeof(struct networks),
+	.parse = option_list_parse,
+	.print = option_list_print,
+	.equal = option_list_equal,
+	.copy = option_list_copy,
+	.clear = option_list_clear,
+	.item = &peer_item,
 };
 
 /* Parses `length` bytes of the text as a number from 1 to max; -1 = it is not one. */

@@ -21,6 +21,7 @@ struct network {
 	uint8_t length;         /* 0 to 128 */
 	char *text;             /* as written */
 	int line;               /* of the file, if it came from one */
+	bool is_unix;           /* "unix", in a list that takes it: those on Unix sockets */
 };
 
 struct networks {
@@ -30,6 +31,8 @@ struct networks {
 
 /* The type of `allow` and `deny`: one string or an array; the field is a struct networks. */
 extern const struct option_type option_networks;
+/* The same, with "unix". */
+extern const struct option_type option_peers;
 
 /*
  * "10.0.0.0/8", "::1/128", "192.0.2.1". 0, or -1 with an error that says what was expected; for a
@@ -64,6 +67,8 @@ bool site_mask(const struct prefixes *prefixes, struct in6_addr *key);
 
 /* Whether the peer is in the network; a Unix peer is in none. */
 bool network_matches(const struct network *network, const struct peer *peer);
+/* Whether one of a list of option_peers does. */
+bool networks_match(const struct networks *networks, const struct peer *peer);
 
 /* The rules that apply to a peer, and their decision. */
 struct access_decision {

@@ -119,6 +119,45 @@ enum admission_verdict admission_enter(
 	return ADMIT;
 }
 
+bool admission_is_proxied(const struct instance *instance)
+{
+	return instance->settings->proxy_from.count > 0;
+}
+
+bool admission_trusts(const struct instance *instance, const struct peer *proxy)
+{
+	return networks_match(&instance->settings->proxy_from, proxy);
+}
+
+enum admission_verdict admission_enter_unknown(struct instance *instance, enum limit *limit)
+{
+	*limit = admission_full(instance);
+	if (*limit != LIMIT_NONE)
+		return instance->settings->on_limit == ON_LIMIT_QUEUE ? ADMIT_LATER : REFUSE_LIMIT;
+	instance->stream_count++;
+	instance->loop->streams++;
+	return ADMIT;
+}
+
+void admission_leave_unknown(struct instance *instance)
+{
+	instance->stream_count--;
+	loop_count_departure(instance->loop);
+}
+
+enum admission_verdict admission_identify(
+    struct instance *instance, const struct peer *peer, enum limit *limit)
+{
+	enum admission_verdict verdict;
+
+	/* Its place is free for itself, whoever waits. */
+	instance->stream_count--;
+	instance->loop->streams--;
+	verdict = admission_enter(instance, peer, limit);
+	return verdict == ADMIT_LATER ? REFUSE_LIMIT
+				      : verdict; /* the limit was lowered meanwhile */
+}
+
 void admission_leave(struct instance *instance, const struct peer *peer)
 {
 	source_leave(&instance->sources, peer);

@@ -52,6 +52,16 @@ enum admission_verdict admission_enter(
 /* Takes a client that has entered off the counts. */
 void admission_leave(struct instance *instance, const struct peer *peer);
 
+/* Whether proxies announce the clients of the instance, and this peer is one of them. */
+bool admission_is_proxied(const struct instance *instance);
+bool admission_trusts(const struct instance *instance, const struct peer *proxy);
+/* As admission_enter(), for a connection whose client a proxy is about to announce: only the number is limited. */
+enum admission_verdict admission_enter_unknown(struct instance *instance, enum limit *limit);
+void admission_leave_unknown(struct instance *instance);
+/* The client is known now, and enters in place of the unknown one, which leaves in any case. */
+enum admission_verdict admission_identify(
+    struct instance *instance, const struct peer *peer, enum limit *limit);
+
 /* The limit that one more client of any address would exceed; LIMIT_NONE = none. */
 enum limit admission_full(const struct instance *instance);
 

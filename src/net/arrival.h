@@ -1,6 +1,6 @@
 /*
- * Arrivals: clients that are here and not served yet, because their TLS handshake is not over. Bounds what they cost the
- * others: work per turn of the loop, their number, and the time that each of them has.
+ * Arrivals: clients that are here and not served yet, because a proxy has not announced them, or their TLS handshake is
+ * not over. Bounds what they cost the others: work per turn of the loop, their number, and the time that each has.
  */
 #ifndef ECHOD_NET_ARRIVAL_H
 #define ECHOD_NET_ARRIVAL_H
@@ -20,8 +20,15 @@ struct arrivals {
 	int steps; /* of handshakes, in this turn of the loop; streams_flush_cb() ends the turn */
 };
 
-/* A stream that was just accepted begins its handshake. 0, or -1 when out of memory. */
-int arrival_begin(struct stream *s);
+/* The stream's client is known. With `tls` it begins its handshake, without it has arrived. 0, or -1 when out of memory. */
+int arrival_begin(struct stream *s, bool tls);
+/* Awaits the header in which a proxy announces the client of a stream that was just accepted. */
+void arrival_await_header(struct stream *s);
+/*
+ * Reads what has come of that header, and nothing behind it. True = the client is known and admitted, and was begun with
+ * arrival_begin(). May end the stream otherwise.
+ */
+bool arrival_read_header(struct stream *s);
 /* It is over: logs whom the client's certificate names. */
 void arrival_succeed(struct stream *s);
 /* It is over, or given up; does nothing for a stream that is not in it. */

@@ -16,8 +16,9 @@ struct client {
 	uint64_t id; /* 0 = it was turned away at the door */
 	char service[CLIENT_SERVICE_MAX];
 	struct peer peer;
-	int64_t opened; /* clock_ms() */
-	int64_t active; /* when a byte was last received or sent */
+	struct peer proxy; /* that has announced it; family 0 = none has */
+	int64_t opened;    /* clock_ms() */
+	int64_t active;    /* when a byte was last received or sent */
 	uint64_t bytes_in, bytes_out;
 	uint64_t unsent;               /* bytes that wait for the client to read */
 	uint64_t unread;               /* bytes that have come and are not served yet */

@@ -30,6 +30,11 @@ const struct option_row instance_rows[] = {
 	OPTION(struct instance_settings, deny, networks,
 	    .help = "Networks whose clients are turned away; the longest prefix wins, deny wins a "
 		    "tie."),
+	OPTION(struct instance_settings, proxy_from, peers,
+	    .help =
+		"Proxies, as networks or \"unix\": each connection of theirs begins with a header "
+		"of the PROXY protocol, and counts as that of the client which it names. All others "
+		"are turned away."),
 	OPTION_DEFAULT(struct instance_settings, backlog, integer, 1024, .min = 1, .max = 65535,
 	    .help = "How many connections the kernel queues until they are accepted."),
 	OPTION_DEFAULT(struct instance_settings, ipv6_only, bool, false, .flags = OPTION_RESTART,

@@ -19,6 +19,7 @@ struct instance_settings {
 	char *type;
 	struct addresses listen;
 	struct networks allow, deny;
+	struct networks proxy_from; /* and "unix" */
 	int64_t backlog;
 	bool ipv6_only;
 	mode_t socket_mode;

@@ -69,6 +69,8 @@ void stream_end(struct stream *s, enum close_reason reason)
 	if (s->refused) {
 		loop->refused--;
 		loop_announce_departure(loop);
+	} else if (s->unknown) {
+		admission_leave_unknown(instance);
 	} else {
 		admission_leave(instance, &s->peer);
 	}
@@ -261,7 +263,7 @@ static void begin_closing(struct stream *s, enum close_reason reason)
 	struct evbuffer *in = bufferevent_get_input(s->channel.bev);
 
 	arrival_end(s);
-	if (s->phase == PHASE_SERVING)
+	if (s->phase <= PHASE_SERVING)
 		s->reason = reason;
 	s->phase = PHASE_CLOSING;
 	s->more = s->producing = false;
@@ -344,6 +346,8 @@ void stream_readable_cb(evutil_socket_t fd, short events, void *bev)
 
 	(void)fd;
 	(void)events;
+	if (s->phase == PHASE_PREFACE && !arrival_read_header(s))
+		return;
 	if (s->phase == PHASE_HANDSHAKE && !arrival_may_step(s))
 		return;
 	n = channel->ops->receive(channel);
@@ -446,6 +450,7 @@ static struct stream *stream_new(
 	s->phase = PHASE_SERVING;
 	s->id = ++instance->loop->last_id;
 	s->peer = *peer;
+	s->wants_tls = speaks_tls(listener);
 	if (handlers->framing != NULL)
 		handlers->framing->open(s->state, instance->lines, peer->family);
 	TAILQ_INSERT_TAIL(&instance->streams, s, entry);
@@ -467,10 +472,14 @@ void stream_open(
 		return;
 	}
 	instance->counters.accepted++;
-	if (!speaks_tls(listener)) {
+	if (admission_is_proxied(instance)) {
+		arrival_await_header(s);
+		stream_schedule_check(s, s->opened);
+		flush(s);
+	} else if (!s->wants_tls) {
 		stream_schedule_check(s, s->opened);
 		apply_verdict(s, begin_serving(s));
-	} else if (arrival_begin(s) == -1) {
+	} else if (arrival_begin(s, true) == -1) {
 		s->channel.tls_cause = TLS_MEMORY;
 		stream_end(s, CLOSE_TLS);
 	} else {
@@ -479,15 +488,24 @@ void stream_open(
 	}
 }
 
+void stream_say_refusal(struct stream *s)
+{
+	const struct refusals *refusals = s->handlers->refusals;
+
+	if (!s->wants_tls && refusals != NULL && refusals->over_limit != NULL)
+		evbuffer_add(bufferevent_get_output(s->channel.bev), refusals->over_limit,
+		    strlen(refusals->over_limit));
+}
+
 void stream_refuse(struct instance *instance, struct listener *listener, int fd,
     const struct peer *peer, enum limit limit)
 {
-	const struct refusals *refusals;
 	struct stream *s = NULL;
 
 	instance->counters.refused[limit]++;
-	/* Over TLS the reason would cost a handshake. */
-	if (instance->loop->refused < REFUSED_MAX && !speaks_tls(listener))
+	/* Over TLS the reason would cost a handshake, and a proxy's client is not known. */
+	if (instance->loop->refused < REFUSED_MAX && !speaks_tls(listener) &&
+	    !admission_is_proxied(instance))
 		s = stream_new(instance, listener, fd, peer);
 	if (s == NULL) {
 		stream_turn_away(instance, fd, peer, CLOSE_LIMIT, limit);
@@ -496,10 +514,7 @@ void stream_refuse(struct instance *instance, struct listener *listener, int fd,
 	s->refused = true;
 	s->limit = (uint8_t)limit;
 	instance->loop->refused++;
-	refusals = s->handlers->refusals;
-	if (refusals != NULL && refusals->over_limit != NULL)
-		evbuffer_add(bufferevent_get_output(s->channel.bev), refusals->over_limit,
-		    strlen(refusals->over_limit));
+	stream_say_refusal(s);
 	stream_close(s, CLOSE_LIMIT);
 }
 
@@ -543,7 +558,7 @@ static void drain(struct stream *s, enum close_reason reason)
 
 void stream_drain(struct stream *s, enum close_reason reason)
 {
-	if (s->phase == PHASE_HANDSHAKE)
+	if (s->phase <= PHASE_HANDSHAKE)
 		stream_end(s, reason);
 	else if (s->phase == PHASE_SERVING)
 		drain(s, reason);

@@ -41,8 +41,8 @@ static int64_t next_deadline(const struct stream *s, enum close_reason *reason)
 	int64_t due = INT64_MAX;
 
 	*reason = s->reason;
-	if (s->phase == PHASE_HANDSHAKE) {
-		*reason = CLOSE_TLS;
+	if (s->phase <= PHASE_HANDSHAKE) {
+		*reason = s->phase == PHASE_PREFACE ? CLOSE_PROTOCOL : CLOSE_TLS;
 		return arrival_deadline(s);
 	}
 	if (s->phase == PHASE_LINGERING)

@@ -131,7 +131,7 @@ static void streams_count_sources(struct instance *instance)
 	sources->prefixes = *prefixes;
 	/* A client stays even if there is no memory to count it. */
 	TAILQ_FOREACH (s, &instance->streams, entry)
-		if (!s->refused)
+		if (!s->refused && !s->unknown)
 			source_enter(sources, &s->peer, INT32_MAX);
 }
 
@@ -144,7 +144,7 @@ void streams_recheck(struct instance *instance)
 	streams_count_sources(instance);
 	for (s = TAILQ_FIRST(&instance->streams); s != NULL; s = next) {
 		next = TAILQ_NEXT(s, entry);
-		if (!access_allows(&settings->allow, &settings->deny, &s->peer))
+		if (!s->unknown && !access_allows(&settings->allow, &settings->deny, &s->peer))
 			stream_end(s, CLOSE_DENIED);
 		else
 			stream_schedule_check(s, now);
@@ -171,6 +171,7 @@ void stream_describe(const struct stream *s, struct client *client)
 
 	*client = (struct client){ .id = s->id,
 		.peer = s->peer,
+		.proxy = s->proxy,
 		.opened = s->opened,
 		.active = s->active,
 		.bytes_in = s->bytes_in,

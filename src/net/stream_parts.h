@@ -25,6 +25,8 @@ struct promises;
  * Where a stream is in its life; it is in instance->streams all the while.
  *
  *             what happens                       deadlines
+ *   PREFACE   a proxy announces the client, see  arrival_deadline()
+ *             arrival.c
  *   HANDSHAKE that of TLS, see arrival.c         arrival_deadline()
  *   SERVING   messages are served                idle_timeout and line_timeout, unless a commit is awaited;
  *                                                STALL_MS for output without progress
@@ -34,6 +36,7 @@ struct promises;
  *   LINGERING the client's EOF is awaited        LINGER_MS
  */
 enum stream_phase {
+	PHASE_PREFACE,
 	PHASE_HANDSHAKE,
 	PHASE_SERVING,
 	PHASE_DRAINING,
@@ -55,18 +58,21 @@ struct stream {
 	int64_t moved; /* ms, the last progress of pending output; or when the phase began */
 	uint64_t id, bytes_in, bytes_out;
 	struct peer peer;
-	uint32_t acked; /* at the last check, bytes_out without those in the kernel's queue */
-	uint8_t reason; /* enum close_reason, from DRAINING on */
-	uint8_t limit;  /* enum limit that it is refused for */
+	struct peer proxy; /* that has announced it; family 0 = none has */
+	uint32_t acked;    /* at the last check, bytes_out without those in the kernel's queue */
+	uint8_t reason;    /* enum close_reason, from DRAINING on */
+	uint8_t limit;     /* enum limit that it is refused for */
 	uint8_t pending_place; /* its place in loop->pending_writes, from 1; 0 = it has none */
 	uint8_t phase : 3;     /* enum stream_phase */
 	bool acked_valid : 1;  /* nothing was sent since */
 	bool refused : 1;      /* begins with PHASE_CLOSING; only loop->refused counts it */
-	bool served : 1;       /* the service knows it: `open` was called */
-	bool more : 1;         /* whole messages wait in the input for the next turn */
-	bool unfinished : 1;   /* the service has more parts of a reply, see struct run */
-	bool producing : 1;    /* the service may have more to say once there is room */
-	uint64_t state[];      /* of the framing, then of the service */
+	bool wants_tls : 1;    /* at first */
+	bool unknown : 1; /* a proxy has not announced the client yet: its source is not counted */
+	bool served : 1;  /* the service knows it: `open` was called */
+	bool more : 1;    /* whole messages wait in the input for the next turn */
+	bool unfinished : 1; /* the service has more parts of a reply, see struct run */
+	bool producing : 1;  /* the service may have more to say once there is room */
+	uint64_t state[];    /* of the framing, then of the service */
 };
 
 /* How many words of stream.state are the framing's. */
@@ -87,6 +93,9 @@ void stream_readable_cb(evutil_socket_t fd, short events, void *bev);
 
 /* The end, whatever the reason; the stream is no more when it returns. */
 void stream_end(struct stream *s, enum close_reason reason);
+
+/* Adds the text of the service for a client that exceeds a limit, if it can be sent without TLS. */
+void stream_say_refusal(struct stream *s);
 
 /* From now on input is dropped, and the stream ends once its output is sent. May end it. */
 void stream_close(struct stream *s, enum close_reason reason);
