@@ -197,8 +197,15 @@ static int plan_endpoint(struct reload_plan *plan, struct plan_entry *entry,
 				       : listener_absent(
 					     plan->running->loop, wanted, options, errno, error);
 	}
-	if (listener == NULL)
-		return errno == EACCES || errno == EPERM ? EX_NOPERM : EX_UNAVAILABLE;
+	if (listener == NULL) {
+		int status = errno == EACCES || errno == EPERM ? EX_NOPERM : EX_UNAVAILABLE;
+		size_t length = strlen(error->text);
+
+		if (errno == EADDRNOTAVAIL && !endpoint_is_group(wanted))
+			snprintf(error->text + length, sizeof(error->text) - length,
+			    " (if this machine gets the address later, set freebind = true)");
+		return status;
+	}
 	if (listener == running) {
 		running->kept = true;
 		running->protocol = wanted->protocol;
@@ -251,6 +258,7 @@ static int plan_address(struct reload_plan *plan, struct plan_entry *entry,
 	struct socket_options options = { .backlog = (int)settings->backlog,
 		.keepalive = instance_keepalive(settings),
 		.ipv6_only = settings->ipv6_only,
+		.freebind = settings->freebind,
 		.unix_mode = settings->socket_mode };
 	const char *zone = address_zone(address);
 	const char *interface =

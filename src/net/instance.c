@@ -40,6 +40,8 @@ const struct option_row instance_rows[] = {
 	OPTION_DEFAULT(struct instance_settings, ipv6_only, bool, false, .flags = OPTION_RESTART,
 	    .help =
 		"Whether [::] serves IPv6 clients only; otherwise it serves IPv4 clients, too."),
+	OPTION_DEFAULT(struct instance_settings, freebind, bool, false,
+	    .help = "Whether an IP address may be bound that this machine does not have yet."),
 	OPTION_DEFAULT(struct instance_settings, socket_mode, mode, 0660, .flags = OPTION_RESTART,
 	    .help = "The mode of Unix sockets that have a path, in octal."),
 	OPTION_DEFAULT(struct instance_settings, max_connections, integer, 4096, .min = 1,

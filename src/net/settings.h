@@ -21,7 +21,7 @@ struct instance_settings {
 	struct networks allow, deny;
 	struct networks proxy_from; /* and "unix" */
 	int64_t backlog;
-	bool ipv6_only;
+	bool ipv6_only, freebind;
 	mode_t socket_mode;
 	int64_t max_connections;
 	int on_limit; /* enum on_limit */

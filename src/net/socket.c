@@ -116,6 +116,10 @@ static int socket_set_options(
 		return -1;
 	if (options->beside && socket_set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1) == -1)
 		return -1;
+	if (options->freebind &&
+	    (e->any.sa_family == AF_INET6 ? socket_set_int(fd, IPPROTO_IPV6, IPV6_FREEBIND, 1)
+					  : socket_set_int(fd, IPPROTO_IP, IP_FREEBIND, 1)) == -1)
+		return -1;
 	return enable_packet_info(fd, e);
 }
 

@@ -16,6 +16,7 @@ struct error;
 struct socket_options {
 	int backlog;
 	bool ipv6_only;
+	bool freebind; /* the address may come later */
 	mode_t unix_mode;
 	bool silent;                 /* bound only: no client can connect */
 	int keepalive;               /* of TCP: seconds until the first probe; 0 = there is none */

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -81,6 +82,18 @@ def test_both_families_on_one_port(echod):
     server = echod(echo([f"tcp://0.0.0.0:{port}", f"tcp://[::1]:{port}"]))
     assert says_hello(server.connect(ECHO, host="127.0.0.1"))
     assert says_hello(server.connect(ECHO, host="::1"))
+
+
+@pytest.mark.parametrize("host", ["192.0.2.77", pytest.param("[2001:db8::77]", marks=needs_ipv6)])
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_an_address_that_comes_later(fleet, echod, host, scheme):
+    """freebind binds it now; without, the message names the key."""
+    port = harness.free_port()
+    server = fleet.launch(echo(f"{scheme}://{host}:{port}"))
+    server.wait_stopped_with(69, "Cannot assign requested address (if this machine gets the address "
+                                 "later, set freebind = true)")  # fmt: skip
+    server = echod(echo(f"{scheme}://{host}:{port}", freebind=True))
+    server.log.wait(rf"info echo: listening on {scheme}://{re.escape(host)}:{port}")
 
 
 def test_name(echod):

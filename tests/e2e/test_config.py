@@ -30,7 +30,7 @@ def test_good_file_is_ok(check, workdir):
 def test_every_key_of_every_service_is_taken(check):
     common = {
         "enabled": True, "listen": ["tcp://127.0.0.1:0"], "allow": ["10.0.0.0/8", "::1/128"],
-        "deny": ["192.0.2.1"], "backlog": 10, "ipv6_only": True, "socket_mode": "0600",
+        "deny": ["192.0.2.1"], "backlog": 10, "ipv6_only": True, "freebind": True, "socket_mode": "0600",
         "max_connections": 5, "on_limit": "queue", "max_per_source": 2, "idle_timeout": "5m",
         "keepalive": "1m",
     }  # fmt: skip

@@ -67,7 +67,6 @@ def test_status_shows_the_scheme(echod):
 @pytest.mark.parametrize("service, address, why", [
     ("echo", "redis://127.0.0.1:0", 'echo does not speak RESP, only kv does'),
     ("time", "redis+unix:///run/x", 'time does not speak RESP, only kv does'),
-    ("kv", "rediss://127.0.0.1:0", "TLS is not built in yet: write redis://HOST:PORT"),
     ("kv", "redis://127.0.0.1", "the port is missing: write redis://HOST:PORT"),
 ])  # fmt: skip
 def test_addresses_that_are_refused(write, service, address, why):
