@@ -36,6 +36,7 @@ struct channel {
 	bool sends_files;      /* the output may hold parts of files */
 	bool established;      /* false = the TLS handshake is not over */
 	bool wants_write;  /* TLS has to send something first: receive() once the socket takes it */
+	bool in_record;    /* a record is sent in part: nothing is read before the rest is */
 	bool eof;          /* receive() has met the end of what the client sends */
 	bool truncated;    /* and TLS has not announced it: an attacker may have cut it off */
 	uint8_t tls_cause; /* enum tls_cause, once receive() or send() has failed with EPROTO */

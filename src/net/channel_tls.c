@@ -139,7 +139,7 @@ static void tls_free(struct channel *channel)
 	free(tls->rest);
 	free(tls);
 	channel->tls = NULL;
-	channel->wants_write = false;
+	channel->wants_write = channel->in_record = false;
 }
 
 /*
@@ -322,10 +322,13 @@ static ssize_t tls_send(struct channel *channel, size_t most)
 		if (SSL_get_error(channel->tls->ssl, result) == SSL_ERROR_WANT_READ)
 			return tls_fail(channel, TLS_RECORD);
 		failed = tls_result(channel, result);
+		/* OpenSSL would fail at a KeyUpdate that it had to answer now (bad length). */
+		channel->in_record = failed == -1 && errno == EAGAIN;
 		/* The output is polled for already. */
 		channel->wants_write = channel->tls != NULL && channel->tls->rest != NULL;
 		return failed;
 	}
+	channel->in_record = false;
 	evbuffer_drain(out, sent);
 	return (ssize_t)sent;
 }
@@ -334,6 +337,8 @@ static bool tls_finish(struct channel *channel)
 {
 	int result;
 
+	if (channel->wants_write)
+		return false; /* the answer to a KeyUpdate is first */
 	ERR_clear_error();
 	result = SSL_shutdown(channel->tls->ssl);
 	if (result < 0 && SSL_get_error(channel->tls->ssl, result) == SSL_ERROR_WANT_WRITE) {

@@ -187,7 +187,7 @@ static void flush(struct stream *s)
 	}
 	/* Half a line is read on, however long it is: only its end lets it be served, and the framing limits it. */
 	read = unread <= INPUT_HIGH || (s->handlers->framing != NULL && !s->more);
-	read = !channel->eof && !channel->wants_write &&
+	read = !channel->eof && !channel->wants_write && !channel->in_record &&
 	       (s->phase >= PHASE_CLOSING || (read && unsent <= REPLIES_HIGH));
 	write = left > 0 || s->producing || channel->wants_write;
 	if (write && !channel->writing && s->phase != PHASE_HANDSHAKE)
