@@ -182,8 +182,13 @@ void stream_check(struct deadline *deadline, int64_t now)
 	if (next_deadline(s, &reason) <= now) {
 		if (s->phase == PHASE_HANDSHAKE)
 			s->channel.tls_cause = arrival_is_crowded(s) ? TLS_CROWDED : TLS_TIMEOUT;
-		/* Closing with unread input would reset, and the client lose what is on its way to it. */
-		if (s->phase < PHASE_CLOSING && !s->channel.writing && queue_length(s, SIOCINQ) > 0)
+		/*
+		 * Closing with unread input would reset, and the client lose what is on its way to it. Over TLS, an end
+		 * without a goodbye looks like an attack.
+		 */
+		if (s->phase < PHASE_CLOSING && !s->channel.writing &&
+		    (queue_length(s, SIOCINQ) > 0 ||
+			(s->channel.tls != NULL && s->channel.established)))
 			stream_close(s, reason);
 		else
 			stream_end(s, reason);
