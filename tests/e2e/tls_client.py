@@ -15,6 +15,7 @@ import harness
 
 HANDSHAKE, ALERT, DATA = 22, 21, 23
 RECORD = 16384
+IGNORE_UNEXPECTED_EOF = 1 << 7  # of OpenSSL; Python sets it, and has no name for it
 CLOSE_NOTIFY = b"\1\0"
 KEY_UPDATE, KEY_UPDATE_REQUESTED = b"\x18\0\0\1\0", b"\x18\0\0\1\1"
 
@@ -22,6 +23,7 @@ KEY_UPDATE, KEY_UPDATE_REQUESTED = b"\x18\0\0\1\0", b"\x18\0\0\1\1"
 def trusting(authority, version=None):
     """What a client needs to know of the daemon; `version` is the only one that it speaks."""
     context = ssl.create_default_context(cafile=authority.pem)
+    context.options &= ~IGNORE_UNEXPECTED_EOF  # an end without close_notify raises
     if version is not None:
         context.minimum_version = context.maximum_version = version
     return context
@@ -64,6 +66,10 @@ class Client(harness.Stream):
 
     def send_raw(self, data):
         self.sock.sendall(data)
+
+    def send_raw_read(self, data):
+        self.send_raw(data)
+        harness.wait_until(lambda: self.unread() == 0, "the daemon reads")
 
     def seal(self, data):
         """The record that OpenSSL makes of the data."""
@@ -117,9 +123,10 @@ class Client(harness.Stream):
 
     def rest(self):
         """All until the daemon's close_notify."""
+        pieces = [self.take(len(self.buffered))]
         while self.more():
-            pass
-        return self.take(len(self.buffered))
+            pieces.append(self.take(len(self.buffered)))
+        return b"".join(pieces)
 
     def exchange(self, data, length):
         """Sends and reads at the same time, until so many bytes have come."""

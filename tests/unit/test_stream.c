@@ -429,6 +429,7 @@ START_TEST(a_refused_client_is_in_no_ones_count)
 	shutdown(client, SHUT_WR);
 	settle_loop();
 	ck_assert_uint_eq(loop->refused, 0);
+	ck_assert_uint_eq(loop->arrivals.count, 0);
 	ck_assert_uint_eq(instance->counters.closed[CLOSE_LIMIT], 1);
 	ck_assert_uint_eq(instance->counters.refused[LIMIT_CLIENTS], 1);
 }
