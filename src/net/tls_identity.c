@@ -53,17 +53,17 @@ bool tls_identity_read(struct tls_identity *identity, const X509 *certificate)
 	unsigned char *der = NULL, digest[SHA256_DIGEST_LENGTH];
 	int length = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &der);
 	int at = snprintf(identity->fingerprint, sizeof(identity->fingerprint), "sha256:");
+	bool done = length > 0 && SHA256(der, (size_t)length, digest) != NULL;
 
 	identity->name[0] = '\0';
-	if (length > 0) {
-		SHA256(der, (size_t)length, digest);
-		OPENSSL_free(der);
+	OPENSSL_free(der);
+	if (done) {
 		for (size_t i = 0; i < sizeof(digest); i++)
 			at += snprintf(identity->fingerprint + at, 3, "%02x", digest[i]);
 		read_name(identity, certificate);
 	}
 	ERR_clear_error();
-	return length > 0;
+	return done;
 }
 
 bool tls_identity_get(struct tls_identity *identity, const SSL *ssl)

@@ -212,8 +212,9 @@ int tls_pem_read(struct tls_pem *pem, const char *path, struct error *error)
 	if ((length = read_file(path, bytes, &st, error)) == -1)
 		goto fail;
 	stamp_set(&pem->stamp, &st);
-	SHA256((unsigned char *)bytes, (size_t)length, pem->digest);
-	if ((bio = BIO_new_mem_buf(bytes, (int)length)) == NULL) {
+	if (SHA256((unsigned char *)bytes, (size_t)length, pem->digest) == NULL ||
+	    (bio = BIO_new_mem_buf(bytes, (int)length)) == NULL) {
+		ERR_clear_error();
 		error_memory(error);
 		goto fail;
 	}
