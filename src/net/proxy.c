@@ -44,7 +44,7 @@ static bool set_source(struct proxy_header *header, int family, const void *addr
 	return true;
 }
 
-/* Cuts the next word off; each but the last is followed by one space. */
+/* Cuts the next word off; each but the last is followed by one space. Behind an empty one there are no others. */
 static char *next_word(char **rest)
 {
 	char *word = *rest;
@@ -54,7 +54,10 @@ static char *next_word(char **rest)
 	*rest = strchr(word, ' ');
 	if (*rest != NULL)
 		*(*rest)++ = '\0';
-	return *word == '\0' ? NULL : word;
+	if (*word != '\0')
+		return word;
+	*rest = NULL;
+	return NULL;
 }
 
 static bool parse_v1_line(char *line, struct proxy_header *header)
