@@ -48,7 +48,10 @@ void arrival_await_header(struct stream *s)
 	s->moved = s->opened;
 }
 
-/* 1 = the header is whole, 0 = not yet, or -1 with errno: EPROTO if it is broken, and then *why says what was expected. */
+/*
+ * 1 = the header is whole, 0 = not yet, or -1 with errno: EPROTO if it is broken, and then *why says what was expected;
+ * ENOTCONN if the connection has ended without a byte, as a check of whether somebody listens does.
+ */
 static int receive_header(struct stream *s, struct proxy_header *header, const char **why)
 {
 	struct evbuffer *in = bufferevent_get_input(s->channel.bev);
@@ -61,21 +64,26 @@ static int receive_header(struct stream *s, struct proxy_header *header, const c
 	if (n == -1)
 		return errno == EAGAIN || errno == EINTR ? 0 : -1;
 	*why = "the connection has ended in the middle of a PROXY header";
-	errno = EPROTO;
-	if (n == 0)
+	parsed = n == 0 ? PROXY_BROKEN : proxy_parse(bytes, have + (size_t)n, header, why);
+	if (parsed == PROXY_BROKEN) {
+		errno = n == 0 && have == 0 ? ENOTCONN : EPROTO;
 		return -1;
-	parsed = proxy_parse(bytes, have + (size_t)n, header, why);
-	if (parsed == PROXY_BROKEN)
-		return -1;
+	}
 	if (parsed == PROXY_DONE)
 		n = (ssize_t)(header->length - have);
 	n = recv(s->channel.fd, bytes + have, (size_t)n, MSG_DONTWAIT);
-	if (n > 0)
-		s->bytes_in += (size_t)n;
-	if (parsed == PROXY_PARTIAL)
-		return n < 0 || evbuffer_add(in, bytes + have, (size_t)n) == -1 ? -1 : 0;
-	evbuffer_drain(in, have);
-	return 1;
+	if (n == -1)
+		return -1;
+	s->bytes_in += (size_t)n;
+	s->instance->counters.bytes_in += (size_t)n;
+	if (parsed == PROXY_DONE) {
+		evbuffer_drain(in, have);
+		return 1;
+	}
+	if (evbuffer_add(in, bytes + have, (size_t)n) == 0)
+		return 0;
+	errno = ENOMEM;
+	return -1;
 }
 
 /* Counts the client by the address that the proxy has announced. Ends the stream if it may not stay: false. */
@@ -93,42 +101,61 @@ static bool identify(struct stream *s, const struct peer *source)
 		return true;
 	s->refused = true; /* it is no longer counted */
 	instance->loop->refused++;
-	s->limit = (uint8_t)limit;
+	loop_announce_departure(instance->loop); /* it may linger, but its place is free */
 	if (verdict == REFUSE_DENIED) {
 		stream_end(s, CLOSE_DENIED);
 		return false;
 	}
 	instance->counters.refused[limit]++;
+	s->limit = (uint8_t)limit;
+	if (instance->loop->refused > REFUSED_MAX) {
+		stream_end(s, CLOSE_LIMIT);
+		return false;
+	}
 	stream_say_refusal(s);
 	stream_close(s, CLOSE_LIMIT);
 	return false;
 }
 
+static void log_proxy(struct stream *s, const char *what)
+{
+	char proxy[ADDRESS_TEXT_MAX];
+
+	log_limited(&s->instance->closed_lines, LOG_LEVEL_WARNING, "%s %s: %s", s->instance->name,
+	    peer_format(&s->peer, proxy, sizeof(proxy)), what);
+}
+
+void arrival_log_late(struct stream *s)
+{
+	log_proxy(s, "no PROXY header within 5 seconds");
+}
+
 bool arrival_read_header(struct stream *s)
 {
 	struct proxy_header header;
-	char proxy[ADDRESS_TEXT_MAX];
 	const char *why = NULL;
 	int got = receive_header(s, &header, &why);
 
 	if (got == 0)
 		return false;
-	if (got == -1) {
-		if (errno != EPROTO) {
-			stream_end(s, CLOSE_RESET);
-			return false;
-		}
-		log_limited(&s->instance->closed_lines, LOG_LEVEL_WARNING, "%s %s: %s",
-		    s->instance->name, peer_format(&s->peer, proxy, sizeof(proxy)), why);
+	if (got == -1 && errno == EPROTO) {
+		log_proxy(s, why);
 		stream_close(s, CLOSE_PROTOCOL);
+		return false;
+	}
+	if (got == -1) {
+		stream_end(s, errno == ENOTCONN ? CLOSE_CLIENT_EOF : CLOSE_RESET);
 		return false;
 	}
 	if (header.is_announced && !identify(s, &header.source))
 		return false;
 	if (arrival_begin(s, s->wants_tls) == 0)
 		return true;
-	s->channel.tls_cause = TLS_MEMORY;
-	stream_end(s, CLOSE_TLS);
+	if (s->wants_tls)
+		s->channel.tls_cause = TLS_MEMORY;
+	else
+		s->limit = LIMIT_MEMORY;
+	stream_end(s, s->wants_tls ? CLOSE_TLS : CLOSE_LIMIT);
 	return false;
 }
 

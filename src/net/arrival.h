@@ -29,6 +29,8 @@ void arrival_await_header(struct stream *s);
  * arrival_begin(). May end the stream otherwise.
  */
 bool arrival_read_header(struct stream *s);
+/* That header has not come in time. */
+void arrival_log_late(struct stream *s);
 /* It is over: logs whom the client's certificate names. */
 void arrival_succeed(struct stream *s);
 /* It is over, or given up; does nothing for a stream that is not in it. */

@@ -28,8 +28,6 @@
 #include "net/replies.h"
 #include "net/stream_parts.h"
 
-#define REFUSED_MAX 128 /* clients that linger with a refusal */
-
 #define INPUT_HIGH (128u * 1024)  /* waiting to be served, unless it is one half line */
 #define OUTPUT_LOW (64u * 1024)   /* the service is asked for more */
 #define OUTPUT_MAX (1024u * 1024) /* and one of the longest words on top */
@@ -463,7 +461,10 @@ void stream_open(
 	struct stream *s = stream_new(instance, listener, fd, peer);
 
 	if (s == NULL) {
-		admission_leave(instance, peer);
+		if (admission_is_proxied(instance))
+			admission_leave_unknown(instance);
+		else
+			admission_leave(instance, peer);
 		log_limited(&instance->closed_lines, LOG_LEVEL_ERROR,
 		    "%s: out of memory for a client, which is closed", instance->name);
 		instance->counters.closed[CLOSE_LIMIT]++;

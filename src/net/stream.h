@@ -92,7 +92,10 @@ bool stream_has_room(const struct stream *stream);
 void *stream_state(struct stream *stream);
 struct instance *stream_instance(const struct stream *stream);
 const struct handlers *stream_handlers(const struct stream *stream);
+/* The client, which may be one that a proxy has announced. */
 const struct peer *stream_peer(const struct stream *stream);
+/* Whether the socket is a Unix socket, whatever the client's address. */
+bool stream_is_unix(const struct stream *stream);
 /* Whom the client's certificate names; false = it has shown none. */
 bool stream_identity(const struct stream *stream, struct tls_identity *identity);
 /* The address that the client has connected to; returns its length, 0 = it is not known. */

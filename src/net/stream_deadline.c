@@ -167,8 +167,8 @@ void stream_check(struct deadline *deadline, int64_t now)
 	enum close_reason reason;
 
 	loop->checked = s;
-	/* The time for a handshake is no longer for a client that reads slowly. */
-	if (s->phase != PHASE_LINGERING && s->phase != PHASE_HANDSHAKE)
+	/* The time for a header or a handshake is no longer for a client that reads slowly. */
+	if (s->phase != PHASE_LINGERING && s->phase > PHASE_HANDSHAKE)
 		check_output(s, now);
 	if (s->channel.reading && is_due(s, now))
 		check_input(s, now);
@@ -182,6 +182,8 @@ void stream_check(struct deadline *deadline, int64_t now)
 	if (next_deadline(s, &reason) <= now) {
 		if (s->phase == PHASE_HANDSHAKE)
 			s->channel.tls_cause = arrival_is_crowded(s) ? TLS_CROWDED : TLS_TIMEOUT;
+		else if (s->phase == PHASE_PREFACE)
+			arrival_log_late(s);
 		/*
 		 * Closing with unread input would reset, and the client lose what is on its way to it. Over TLS, an end
 		 * without a goodbye looks like an attack.

@@ -135,16 +135,31 @@ static void streams_count_sources(struct instance *instance)
 			source_enter(sources, &s->peer, INT32_MAX);
 }
 
+/* The address at the other end of the socket. */
+static const struct peer *neighbour(const struct stream *s)
+{
+	return s->proxy.family == 0 ? &s->peer : &s->proxy;
+}
+
+/* Whether the rules that hold now let it stay. */
+static bool may_stay(const struct stream *s)
+{
+	const struct instance_settings *settings = s->instance->settings;
+
+	if (admission_is_proxied(s->instance) && !admission_trusts(s->instance, neighbour(s)))
+		return false;
+	return s->unknown || access_allows(&settings->allow, &settings->deny, &s->peer);
+}
+
 void streams_recheck(struct instance *instance)
 {
-	const struct instance_settings *settings = instance->settings;
 	int64_t now = clock_ms();
 	struct stream *s, *next;
 
 	streams_count_sources(instance);
 	for (s = TAILQ_FIRST(&instance->streams); s != NULL; s = next) {
 		next = TAILQ_NEXT(s, entry);
-		if (!s->unknown && !access_allows(&settings->allow, &settings->deny, &s->peer))
+		if (!may_stay(s))
 			stream_end(s, CLOSE_DENIED);
 		else
 			stream_schedule_check(s, now);
@@ -267,6 +282,11 @@ socklen_t stream_local(const struct stream *s, struct sockaddr_storage *local)
 bool stream_identity(const struct stream *s, struct tls_identity *identity)
 {
 	return channel_identity(&s->channel, identity);
+}
+
+bool stream_is_unix(const struct stream *s)
+{
+	return neighbour(s)->family == AF_UNIX;
 }
 
 const struct peer *stream_peer(const struct stream *s)

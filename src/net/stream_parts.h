@@ -21,6 +21,8 @@
 struct listener;
 struct promises;
 
+#define REFUSED_MAX 128 /* clients that linger with a refusal */
+
 /*
  * Where a stream is in its life; it is in instance->streams all the while.
  *

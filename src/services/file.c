@@ -177,8 +177,8 @@ static enum verdict file_open(struct stream *stream, struct evbuffer *out)
 static enum verdict file_writable(struct stream *stream, struct evbuffer *out)
 {
 	struct file_client *client = stream_state(stream);
-	bool is_unix = stream_peer(stream)->family == AF_UNIX;
-	int64_t left = client->size - client->sent, most = is_unix ? STREAM_UNIX_PIECE : PIECE;
+	int64_t left = client->size - client->sent;
+	int64_t most = stream_is_unix(stream) ? STREAM_UNIX_PIECE : PIECE;
 	int64_t piece = left < most ? left : most; /* sendfile(2) takes it at once */
 
 	if (client->segment == NULL)
