@@ -150,6 +150,10 @@ static void declare_instance(
 
 	if (!expect_group(loader, file, group, "services."))
 		return;
+	if (name == NULL) { /* libconfig does not check strdup(3) */
+		loader->errors->lost = true;
+		return;
+	}
 	if (strchr(name, '*') != NULL || strlen(name) > 64) {
 		errors_add(loader->errors, &where,
 		    "services.%.80s: a name is made of at most 64 letters, digits, - and _", name);
