@@ -157,6 +157,27 @@ static void explain_reach(const struct question *q, bool stream, json_t *finding
 	    q->instance->name);
 }
 
+/* Whose address counts, where proxies announce the clients. */
+static void explain_proxies(const struct question *q, json_t *findings)
+{
+	const struct option_section *section = own_section(q, PART_INSTANCE);
+	const char *name = q->instance->name;
+
+	if (!admission_is_proxied(q->instance))
+		return;
+	add_finding(findings, false, section, "proxy_from", 0,
+	    "this is about a client that a proxy in services.%s.proxy_from announces", name);
+	if (admission_trusts(q->instance, &q->suspect.peer))
+		add_finding(findings, false, section, "proxy_from", 0,
+		    "it is such a proxy itself: its own connections have to begin with a PROXY "
+		    "header");
+	else
+		add_finding(findings, false, section, "proxy_from", 0,
+		    "a connection of its own is turned away: services.%s.proxy_from does not "
+		    "contain it",
+		    name);
+}
+
 /* --- streams --- */
 
 /* A limit on a number of clients; the finding comes first if it is reached. */
@@ -215,8 +236,9 @@ static json_t *judge_streams(const struct question *q)
 			    "services.%s.connect_rate",
 			    rate->max, PLURAL(rate->max, "s"), q->instance->name);
 	}
-	if (a.access.allowed)
+	if (a.access.allowed && !admission_is_proxied(q->instance))
 		explain_reach(q, true, findings);
+	explain_proxies(q, findings);
 	return json_pack("{s:s, s:o}", "verdict", verdicts[a.verdict], "findings", findings);
 }
 
@@ -332,7 +354,7 @@ static json_t *judge_datagrams(const struct question *q)
 
 /* --- the command --- */
 
-/* Whether there is an address that the client could come to: by a network, or by a Unix socket. */
+/* Whether there is an address that the client could come to: by a network, by a Unix socket, or by a proxy. */
 static bool has_listener(const struct question *q, bool stream)
 {
 	bool local = q->suspect.peer.family == AF_UNIX;
@@ -342,7 +364,8 @@ static bool has_listener(const struct question *q, bool stream)
 		enum transport transport = listener->wanted.transport;
 
 		if (transport_is_stream(transport) == stream &&
-		    transport_is_unix(transport) == local)
+		    (transport_is_unix(transport) == local ||
+			(stream && admission_is_proxied(q->instance))))
 			return true;
 	}
 	return false;

@@ -191,6 +191,10 @@ int service_check(const struct instance_config *config, struct error *error)
 			return -1;
 		}
 	}
+	if (settings->proxy_from.count > 0 && ops->handlers != NULL &&
+	    (ops->handlers->flags & HANDLERS_ADMINISTER))
+		return error_key(error, "proxy_from",
+		    "%s takes no PROXY header: echoctl does not send one", ops->kind.type);
 	if (strlen(interface) >= IF_NAMESIZE)
 		return error_key(error, "interface",
 		    "expected the name of an interface, at most %d bytes, got \"%.64s\"",
@@ -226,6 +230,14 @@ static const char *exposure(const struct instance_config *config, enum transport
 	return NULL;
 }
 
+static bool has_stream(const struct addresses *listen)
+{
+	for (size_t i = 0; i < listen->count; i++)
+		if (transport_is_stream(listen->items[i].transport))
+			return true;
+	return false;
+}
+
 int service_warn(const struct instance_config *config, struct error *error)
 {
 	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
@@ -241,6 +253,10 @@ int service_warn(const struct instance_config *config, struct error *error)
 			return error_key(error, address->text, "%s %s; restrict it with allow",
 			    address->text, what);
 	}
+	if (settings->proxy_from.count > 0 && settings->listen.count > 0 &&
+	    !has_stream(&settings->listen))
+		return error_key(error, "proxy_from",
+		    "has no effect: the service has no address of streams, only of datagrams");
 	if (key != NULL && !tls_settings_needed(config))
 		return error_key(
 		    error, key, "has no effect: no address of the service is tls:// or rediss://");
