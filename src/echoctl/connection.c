@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "echoctl/announcement.h"
 #include "echoctl/echoctl.h"
 #include "echoctl/tls_client.h"
 #include "echoctl/wait.h"
@@ -111,6 +112,10 @@ static int connect_next(struct connection *c)
 	c->fd = fd;
 	c->endpoint = endpoint;
 	endpoint_format(c->endpoint, c->peer, sizeof(c->peer));
+	/* The buffer of a new socket takes it whole. */
+	if (c->announcement != NULL &&
+	    send(fd, c->announcement->bytes, c->announcement->length, MSG_NOSIGNAL) == -1)
+		return -1;
 	return c->tls == NULL ? 0 : tls_client_handshake(c->tls, fd, &waiting);
 }
 
@@ -183,12 +188,22 @@ static int prepare_tls(struct connection *c, const struct tls_options *tls)
 int connection_open(
     struct connection *c, const char *address, int64_t patience, const struct tls_options *tls)
 {
+	return connection_open_announced(c, address, patience, tls, NULL);
+}
+
+int connection_open_announced(struct connection *c, const char *address, int64_t patience,
+    const struct tls_options *tls, const struct announcement *announcement)
+{
 	const char *why;
 	int status;
 
-	*c = (struct connection){ .fd = -1, .patience = patience };
+	*c = (struct connection){ .fd = -1, .patience = patience, .announcement = announcement };
 	if (parse_address_argument(&c->address, address) == -1)
 		return STATUS_USAGE;
+	if (announcement != NULL && !transport_is_stream(c->address.transport)) {
+		complain("%s: --proxy is for addresses of streams", c->address.text);
+		return STATUS_USAGE;
+	}
 	if ((status = prepare_tls(c, tls)) != STATUS_OK)
 		return status;
 	if (endpoints_resolve(&c->endpoints, &c->address, &why) == -1) {

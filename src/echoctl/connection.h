@@ -12,6 +12,7 @@
 
 #include "net/endpoint.h"
 
+struct announcement;
 struct tls_client;
 struct tls_options;
 struct waiting;
@@ -23,6 +24,7 @@ struct connection {
 	char peer[ADDRESS_TEXT_MAX]; /* the endpoint in use, as text */
 	const struct endpoint *endpoint;
 
+	const struct announcement *announcement; /* or NULL */
 	struct endpoints endpoints;
 	size_t next; /* endpoint to try */
 	int64_t patience;
@@ -35,6 +37,13 @@ struct connection {
  */
 int connection_open(struct connection *connection, const char *address, int64_t patience,
     const struct tls_options *tls);
+
+/*
+ * The same, as a proxy does it: over a stream, sends the announcement before anything else, also before TLS. It has to
+ * stay as long as the connection; NULL = none.
+ */
+int connection_open_announced(struct connection *connection, const char *address, int64_t patience,
+    const struct tls_options *tls, const struct announcement *announcement);
 
 /*
  * After a datagram has failed with that error, moves on to the next endpoint: only a message shows that nobody

@@ -27,7 +27,7 @@
 
 #define OPTIONS_MAX 16
 /* What getopt returns for a long option; FORWARDED is one of the daemon. */
-enum { FORWARDED = 256, TTL, TLS_CA, TLS_CERT, TLS_KEY, TLS_PIN };
+enum { FORWARDED = 256, TTL, PROXY, TLS_CA, TLS_CERT, TLS_KEY, TLS_PIN };
 
 #define TLS_SYNOPSIS " [--ca FILE] [--cert FILE] [--key FILE] [--pin PIN]"
 
@@ -165,6 +165,9 @@ static bool set_option(
 		return true;
 	case TTL:
 		return parse_ttl(optarg, &options->ttl);
+	case PROXY:
+		options->proxy = optarg;
+		return true;
 	case TLS_CA:
 		options->tls.ca = optarg;
 		return true;
@@ -205,6 +208,8 @@ struct known_options {
 /* Of long ones, `value` is what getopt returns. */
 static void add_options(struct known_options *known, const char *synopsis, int value)
 {
+	bool is_own = value != FORWARDED;
+
 	struct synopsis_item item;
 
 	while (synopsis_next(&synopsis, &item)) {
@@ -222,7 +227,8 @@ static void add_options(struct known_options *known, const char *synopsis, int v
 		snprintf(known->names[i], sizeof(known->names[i]), "%.*s", (int)item.length - 2,
 		    item.name + 2);
 		known->longs[i] = (struct option){ known->names[i],
-			item.takes_value ? required_argument : no_argument, NULL, value };
+			item.takes_value ? required_argument : no_argument, NULL,
+			is_own && strcmp(known->names[i], "proxy") == 0 ? PROXY : value };
 	}
 }
 

@@ -33,6 +33,7 @@ struct options {
 	bool watch;          /* -w of status: again and again */
 	const char *address; /* -a: of a kv service; NULL = not given */
 	int64_t ttl;         /* --ttl, milliseconds; 0 = not given */
+	const char *proxy;   /* --proxy: the client to announce, or "local"; NULL = none */
 	struct tls_options tls;
 	const struct command_row *row;
 	struct strings forwarded; /* options for the daemon, "--name" or "--name=value" */

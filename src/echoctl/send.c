@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "echoctl/announcement.h"
 #include "echoctl/connection.h"
 #include "echoctl/echoctl.h"
 #include "echoctl/json_output.h"
@@ -173,11 +174,17 @@ static int send_datagram(
 int send_command(const struct options *options, int count, char **arguments)
 {
 	struct connection c;
-	int status = connection_open(&c, arguments[0], options->patience, &options->tls);
-	bool is_stream = transport_is_stream(c.address.transport), from_input = count == 1;
+	struct announcement announcement;
+	bool is_stream, from_input = count == 1;
 	char *text = NULL;
 	size_t length = 0;
+	int status;
 
+	if (options->proxy != NULL && announcement_make(&announcement, options->proxy) != STATUS_OK)
+		return STATUS_USAGE;
+	status = connection_open_announced(&c, arguments[0], options->patience, &options->tls,
+	    options->proxy == NULL ? NULL : &announcement);
+	is_stream = transport_is_stream(c.address.transport);
 	if (status == STATUS_OK && !from_input) {
 		text = join(count - 1, arguments + 1, is_stream ? "\n" : "", &length);
 		if (text == NULL)

@@ -13,7 +13,7 @@ import pytest
 import certificates
 import harness
 from harness import DEADLINE, Address, free_port, program, wait_until
-from test_control import CONTROL, run
+from test_control import CONTROL, find_echoctl, run
 from tls_client import Client as TLSClient
 from tls_client import trusting
 from transports import needs_ipv6
@@ -563,6 +563,45 @@ def test_tls_without_a_header_and_a_header_without_tls(echod, certificate):
         second.send(V1)
         assert second.rest() == b""  # the reason would cost a handshake
     server.wait_closed("limit")
+
+
+# --- echoctl send ---
+
+
+def send(*arguments):
+    done = subprocess.run([find_echoctl(), "send", *arguments], stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=DEADLINE, check=False, text=True)  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+@every_listener
+def test_send_announces_a_client(echod, listen):
+    server = echod(proxied("exec", listen, command=["sh", "-c", "echo $REMOTE_ADDR $REMOTE_PORT; cat"]))
+    address = str(server.address("exec"))
+    for source, host in ("192.0.2.1:51000", "192.0.2.1 51000"), ("[2001:db8::1]:65535", "2001:db8::1 65535"):
+        assert send("--proxy", source, address, "hello") == (0, f"{host}\nhello\n", "")
+    status, said, _ = send("--proxy=local", address, "hello")
+    assert status == 0 and said.startswith("127.0.0.1 " if listen == TCP else "unix")
+
+
+@speaks_tls
+def test_send_announces_a_client_before_tls(echod, authority, certificate):
+    server = echod(proxied("exec", "tls://127.0.0.1:0", command=["sh", "-c", "echo $REMOTE_ADDR"]), **over_tls(certificate))
+    found = send("--proxy", "192.0.2.1:1", "--ca", str(authority.pem), str(server.address("exec")), "hello")
+    assert found == (0, "192.0.2.1\n", "")
+
+
+@pytest.mark.parametrize("source", ["", "local:1", "192.0.2.1", "192.0.2.1:", "192.0.2.1:65536", "2001:db8::1:1", "[::1]",
+                                    "[192.0.2.1]:1", "[]:1", ":1", "example.org:1", "[" + "1" * 60 + "]:1"])  # fmt: skip
+def test_send_refuses_other_sources(source):
+    status, said, errors = send("--proxy", source, "tcp://127.0.0.1:1", "hello")
+    assert (status, said) == (2, "")
+    assert errors.startswith("echoctl: --proxy: expected an address such as 192.0.2.1:51000")
+
+
+def test_send_refuses_to_announce_in_a_datagram():
+    status, _, errors = send("--proxy", "192.0.2.1:1", "udp://127.0.0.1:1", "hello")
+    assert (status, errors) == (2, "echoctl: udp://127.0.0.1:1: --proxy is for addresses of streams\n")
 
 
 # --- haproxy and stunnel ---
