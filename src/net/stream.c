@@ -1,12 +1,6 @@
 /*
- * The life of a stream, and the way of its bytes: readable -> turn_run() -> the service -> the output, and at the end of
- * the loop's turn -> the socket. Two measures make bufferevents as fast as a bare epoll loop, besides channel.c's:
- *
- * 1. Replies are written without waiting for the socket. EV_WRITE is enabled only for what the socket did not take, which
- *    saves two epoll_ctl calls and a turn of the loop per reply.
- * 2. Short replies of many clients leave together, at the end of the turn or after FLUSH_AFTER bytes of other clients.
- *    If these clients are one process, the first reply wakes it and it finds the others as well; the wake-up is what
- *    costs most.
+ * The life of a stream, and the way of its bytes: readable -> turn_run() -> the service -> the output, which
+ * stream_output.c sends.
  */
 #include "net/stream.h"
 
@@ -28,16 +22,11 @@
 #include "net/replies.h"
 #include "net/stream_parts.h"
 
-#define INPUT_HIGH (128u * 1024)  /* waiting to be served, unless it is one half line */
-#define OUTPUT_LOW (64u * 1024)   /* the service is asked for more */
-#define OUTPUT_MAX (1024u * 1024) /* and one of the longest words on top */
+#define OUTPUT_LOW (64u * 1024) /* the service is asked for more */
 #define WRITE_PER_EVENT (256u * 1024)
 #define COPY_MAX (16u * 1024) /* shorter pieces share a chunk of the output */
 
-/* Replies of up to COALESCE_MAX bytes wait until so many bytes were served: a cache full, and a millisecond's work. */
-#define COALESCE_MAX (16u * 1024)
-#define FLUSH_AFTER (128u * 1024)
-#define CLIENT_COST 4096u /* what serving a client counts for, besides its input */
+#define COALESCE_MAX (16u * 1024) /* a longer reply does not wait for those of other clients */
 
 /* --- the end --- */
 
@@ -75,182 +64,12 @@ void stream_end(struct stream *s, enum close_reason reason)
 	free(s);
 }
 
-static void reset_connection(struct stream *s)
+void stream_reset(struct stream *s)
 {
 	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
 
 	setsockopt(s->channel.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 	stream_end(s, s->channel.tls_cause == TLS_FINE ? CLOSE_RESET : CLOSE_TLS);
-}
-
-/* All is sent. Waits for the client's EOF, because closing with unread input would reset the connection. */
-static void linger(struct stream *s)
-{
-	struct channel *channel = &s->channel;
-	bool finished = true;
-
-	/* close(2) says goodbye as well, but not in TLS. */
-	if (s->phase != PHASE_LINGERING && (!channel->eof || channel->tls != NULL))
-		finished = channel->ops->finish(channel);
-	if (finished && channel->eof) {
-		stream_end(s, s->reason);
-	} else if (s->phase != PHASE_LINGERING) {
-		if (!finished && channel_poll(channel, channel->reading, true) == -1) {
-			stream_end(s, CLOSE_RESET);
-			return;
-		}
-		s->phase = finished ? PHASE_LINGERING : PHASE_CLOSING;
-		s->moved = clock_ms();
-		stream_schedule_check(s, s->moved);
-	}
-}
-
-/* --- output --- */
-
-size_t stream_unsent(const struct stream *s)
-{
-	size_t unsent = evbuffer_get_length(bufferevent_get_output(s->channel.bev));
-
-	return s->promises == NULL ? unsent : unsent + promises_unsent(s->promises);
-}
-
-bool stream_has_room(const struct stream *s)
-{
-	return stream_unsent(s) <= REPLIES_HIGH;
-}
-
-/*
- * TLS has failed and told the client, and has dropped the output. Nothing must be added to it but for a client that
- * speaks plain text: the channel is plain now.
- */
-static void fail_tls(struct stream *s)
-{
-	bool is_plain = s->channel.tls_cause == TLS_PLAIN_TEXT;
-
-	promises_free(s->promises);
-	s->promises = NULL;
-	if (is_plain)
-		evbuffer_add_printf(bufferevent_get_output(s->channel.bev),
-		    "%s this port speaks TLS\r\n",
-		    s->handlers == s->instance->handlers->resp ? "-ERR" : "ERROR:");
-	stream_close(s, is_plain ? CLOSE_PROTOCOL : CLOSE_TLS);
-}
-
-/* Writes what the socket takes, at most about so much. 0, or -1 when the stream has ended, or is about to. */
-static int write_output(struct stream *s, size_t most)
-{
-	size_t piece = s->channel.piece, sent = 0;
-	const struct evbuffer *out = bufferevent_get_output(s->channel.bev);
-	ssize_t n;
-
-	if (piece > most)
-		piece = most;
-	do {
-		if (evbuffer_get_length(out) == 0)
-			return 0;
-		n = s->channel.ops->send(&s->channel, piece);
-		if (n <= 0)
-			break;
-		sent += (size_t)n;
-		s->acked_valid = false;
-		s->bytes_out += (size_t)n;
-		s->instance->counters.bytes_out += (size_t)n;
-	} while (n == (ssize_t)piece && sent < most);
-	if (n > 0 || (n == -1 && (errno == EAGAIN || errno == EINTR)))
-		return 0;
-	if (errno == EPROTO && n == -1)
-		fail_tls(s);
-	else if (n == 0)
-		reset_connection(s); /* a file was cut short, and must not be taken for whole */
-	else /* a client that resets after our goodbye has still been given its reason */
-		stream_end(s, s->phase == PHASE_LINGERING ? s->reason : CLOSE_RESET);
-	return -1;
-}
-
-/* Sends what there is to send, and decides what the stream waits for next; may end the stream. */
-static void flush(struct stream *s)
-{
-	struct channel *channel = &s->channel;
-	size_t unread = evbuffer_get_length(bufferevent_get_input(channel->bev)), left, unsent;
-	bool read, write;
-
-	if (!channel->writing && write_output(s, SSIZE_MAX) == -1)
-		return;
-	left = unsent = evbuffer_get_length(bufferevent_get_output(channel->bev));
-	if (s->promises != NULL)
-		unsent += promises_unsent(s->promises);
-	if (left > OUTPUT_MAX + s->instance->max_word) {
-		stream_end(s, CLOSE_SLOW_READER);
-		return;
-	}
-	/* Half a line is read on, however long it is: only its end lets it be served, and the framing limits it. */
-	read = unread <= INPUT_HIGH || (s->handlers->framing != NULL && !s->more);
-	read = !channel->eof && !channel->wants_write && !channel->in_record &&
-	       (s->phase >= PHASE_CLOSING || (read && unsent <= REPLIES_HIGH));
-	write = left > 0 || s->producing || channel->wants_write;
-	if (write && !channel->writing && s->phase != PHASE_HANDSHAKE)
-		s->moved = clock_ms();
-	if (read && !channel->reading && s->line_since != 0)
-		s->line_since = clock_ms(); /* while we did not read, the line could not end */
-	if ((read != channel->reading || write != channel->writing) &&
-	    channel_poll(channel, read, write) == -1) {
-		stream_end(s, CLOSE_RESET);
-		return;
-	}
-	if (s->more && unsent <= REPLIES_HIGH)
-		channel_again(channel); /* after the other clients of this turn */
-	if (unsent == 0 && s->phase >= PHASE_CLOSING)
-		linger(s);
-	else if (write || !read || s->line_since != 0)
-		stream_schedule_check(s, s->active);
-}
-
-static void flush_all(struct loop *loop)
-{
-	for (size_t i = 0; i < loop->pending_count; i++) {
-		struct stream *s = loop->pending_writes[i];
-
-		if (s == NULL)
-			continue;
-		s->pending_place = 0;
-		flush(s);
-	}
-	loop->pending_count = loop->bytes_since_flush = 0;
-}
-
-void streams_flush_cb(int fd, short events, void *arg)
-{
-	struct loop *loop = arg;
-
-	(void)fd;
-	(void)events;
-	flush_all(loop);
-	loop->arrivals.steps = 0;
-}
-
-/* May end the stream. */
-static void flush_later(struct stream *s)
-{
-	struct loop *loop = s->instance->loop;
-
-	if (s->pending_place != 0)
-		return;
-	if (loop->pending_count == PENDING_WRITES_MAX) {
-		flush(s);
-		return;
-	}
-	if (loop->pending_count == 0)
-		event_active(loop->flush, EV_SIGNAL, 0);
-	loop->pending_writes[loop->pending_count++] = s;
-	s->pending_place = (uint8_t)loop->pending_count;
-}
-
-/* Counts served input and sends the short replies if it is time. May end any stream: for callbacks of the loop. */
-static void flush_if_due(struct loop *loop, size_t served)
-{
-	loop->bytes_since_flush += served + CLIENT_COST;
-	if (loop->bytes_since_flush > FLUSH_AFTER)
-		flush_all(loop);
 }
 
 /* --- verdicts --- */
@@ -272,21 +91,21 @@ static void begin_closing(struct stream *s, enum close_reason reason)
 void stream_close(struct stream *s, enum close_reason reason)
 {
 	begin_closing(s, reason);
-	flush(s);
+	stream_flush(s);
 }
 
 /* Does what a handler's verdict says, and sends what there is to send; may end the stream. */
 static void apply_verdict(struct stream *s, enum verdict verdict)
 {
 	if (verdict == VERDICT_ABORT) {
-		reset_connection(s);
+		stream_reset(s);
 		return;
 	}
 	if (verdict == VERDICT_CLOSE)
 		begin_closing(s, CLOSE_QUIT);
 	else if (verdict == VERDICT_PROTOCOL)
 		begin_closing(s, CLOSE_PROTOCOL);
-	flush(s);
+	stream_flush(s);
 }
 
 /* After a turn: a short reply waits for those of other clients. */
@@ -296,7 +115,7 @@ static void apply_turn(struct stream *s, enum verdict verdict)
 		promises_join(s->promises, &s->instance->waiters, s);
 	if (verdict == VERDICT_CONTINUE &&
 	    evbuffer_get_length(bufferevent_get_output(s->channel.bev)) <= COALESCE_MAX)
-		flush_later(s);
+		stream_flush_later(s);
 	else
 		apply_verdict(s, verdict);
 }
@@ -355,26 +174,26 @@ void stream_readable_cb(evutil_socket_t fd, short events, void *bev)
 		s->instance->counters.bytes_in += (size_t)n;
 	}
 	if (error == EPROTO) {
-		fail_tls(s);
+		stream_fail_tls(s);
 	} else if (error != 0 && error != EAGAIN && error != EINTR) {
 		stream_end(s, s->phase == PHASE_LINGERING ? s->reason : CLOSE_RESET);
 	} else if (s->phase == PHASE_HANDSHAKE && !channel->established) {
 		if (channel->eof)
 			stream_end(s, CLOSE_CLIENT_EOF);
 		else
-			flush(s);
+			stream_flush(s);
 	} else if (s->phase >= PHASE_CLOSING) {
 		/* Dropped input does not postpone the idle timeout. */
 		struct evbuffer *in = bufferevent_get_input(bev);
 
 		evbuffer_drain(in, evbuffer_get_length(in));
 		if (channel->eof || blocked || channel->wants_write)
-			flush(s);
+			stream_flush(s);
 	} else {
 		serve_input(s, n, blocked || channel->wants_write);
 	}
 	if (!is_check)
-		flush_if_due(loop, n > 0 ? (size_t)n : 0);
+		streams_flush_if_due(loop, n > 0 ? (size_t)n : 0);
 }
 
 /* The next turn of a stream that has more. */
@@ -386,7 +205,7 @@ static void again_cb(struct bufferevent *bev, void *arg)
 	(void)bev;
 	if (s->phase < PHASE_CLOSING)
 		apply_turn(s, turn_run(s));
-	flush_if_due(loop, CHANNEL_READ_LARGE);
+	streams_flush_if_due(loop, CHANNEL_READ_LARGE);
 }
 
 /* The socket takes more. If the output is short, the service may add to it, and is called again once that is sent. */
@@ -403,7 +222,7 @@ static void writable_cb(evutil_socket_t fd, short events, void *bev)
 		stream_readable_cb(fd, events, bev);
 		return;
 	}
-	if (write_output(s, WRITE_PER_EVENT) == -1)
+	if (stream_write(s, WRITE_PER_EVENT) == -1)
 		return;
 	s->active = s->moved = clock_ms();
 	before = evbuffer_get_length(out);
@@ -476,7 +295,7 @@ void stream_open(
 	if (admission_is_proxied(instance)) {
 		arrival_await_header(s);
 		stream_schedule_check(s, s->opened);
-		flush(s);
+		stream_flush(s);
 	} else if (!s->wants_tls) {
 		stream_schedule_check(s, s->opened);
 		apply_verdict(s, begin_serving(s));
@@ -485,7 +304,7 @@ void stream_open(
 		stream_end(s, CLOSE_TLS);
 	} else {
 		stream_schedule_check(s, s->opened);
-		flush(s);
+		stream_flush(s);
 	}
 }
 
@@ -552,7 +371,7 @@ static void drain(struct stream *s, enum close_reason reason)
 	}
 	s->active = clock_ms();
 	if (s->channel.tls_cause != TLS_FINE)
-		fail_tls(s);
+		stream_fail_tls(s);
 	else
 		apply_turn(s, turn_run(s));
 }
@@ -576,7 +395,7 @@ void streams_resolve(struct instance *instance, uint64_t committed, uint64_t thr
 		next = LIST_NEXT(waiter, entry);
 		if (promises_resolve(&s->promises, out, committed, through, s->handlers->failure) ==
 		    -1) {
-			reset_connection(s);
+			stream_reset(s);
 			continue;
 		}
 		if (s->promises == NULL) {
@@ -585,7 +404,7 @@ void streams_resolve(struct instance *instance, uint64_t committed, uint64_t thr
 				s->line_since = s->active;
 			stream_schedule_check(s, s->active); /* none was due while it waited */
 		}
-		flush_later(s);
+		stream_flush_later(s);
 	}
 }
 

@@ -1,5 +1,5 @@
 /*
- * The inside of a stream, for its own files: stream.c is its life, turn.c serves its input, stream_deadline.c ends it
+ * The inside of a stream, for its own files: stream.c is its life, stream_output.c sends, turn.c serves its input, stream_deadline.c ends it
  * when it takes too long, and stream_list.c shows all streams to others.
  */
 #ifndef ECHOD_NET_STREAM_PARTS_H
@@ -19,9 +19,13 @@
 #include "net/peer.h"
 
 struct listener;
+struct loop;
 struct promises;
 
 #define REFUSED_MAX 128 /* clients that linger with a refusal */
+
+#define INPUT_HIGH (128u * 1024)  /* waiting to be served, unless it is one half line */
+#define OUTPUT_MAX (1024u * 1024) /* and one of the longest words on top */
 
 /*
  * Where a stream is in its life; it is in instance->streams all the while.
@@ -87,11 +91,11 @@ static inline size_t stream_framing_words(const struct handlers *handlers)
 
 /* --- stream.c --- */
 
-/* Bytes that the client has not been sent yet, with those that wait for a commit. */
-size_t stream_unsent(const struct stream *s);
-
 /* The read event's callback; a deadline's check reads by it, too. May end the stream. */
 void stream_readable_cb(evutil_socket_t fd, short events, void *bev);
+
+/* The end by a reset, so that the client does not take what it has got for all. */
+void stream_reset(struct stream *s);
 
 /* The end, whatever the reason; the stream is no more when it returns. */
 void stream_end(struct stream *s, enum close_reason reason);
@@ -104,6 +108,28 @@ void stream_close(struct stream *s, enum close_reason reason);
 
 /* Answers what the client has sent, then closes; may end the stream. */
 void stream_drain(struct stream *s, enum close_reason reason);
+
+/* --- stream_output.c --- */
+
+/* Bytes that the client has not been sent yet, with those that wait for a commit. */
+size_t stream_unsent(const struct stream *s);
+
+/* Writes what the socket takes, at most about so much. 0, or -1 when the stream has ended, or is about to. */
+int stream_write(struct stream *s, size_t most);
+
+/* Sends what there is to send, and decides what the stream waits for next; may end the stream. */
+void stream_flush(struct stream *s);
+/* The same at the end of the loop's turn, or now; may end the stream. */
+void stream_flush_later(struct stream *s);
+
+/* Counts served input and sends the short replies if it is time. May end any stream: for callbacks of the loop. */
+void streams_flush_if_due(struct loop *loop, size_t served);
+
+/*
+ * TLS has failed and told the client, and has dropped the output. Nothing must be added to it but for a client that
+ * speaks plain text: the channel is plain now. May end the stream.
+ */
+void stream_fail_tls(struct stream *s);
 
 /* --- turn.c --- */
 
