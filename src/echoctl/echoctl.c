@@ -205,11 +205,9 @@ struct known_options {
 	char names[OPTIONS_MAX][32]; /* of the long ones */
 };
 
-/* Of long ones, `value` is what getopt returns. */
+/* Of long ones, `value` is what getopt returns, but for --proxy. */
 static void add_options(struct known_options *known, const char *synopsis, int value)
 {
-	bool is_own = value != FORWARDED;
-
 	struct synopsis_item item;
 
 	while (synopsis_next(&synopsis, &item)) {
@@ -228,7 +226,7 @@ static void add_options(struct known_options *known, const char *synopsis, int v
 		    item.name + 2);
 		known->longs[i] = (struct option){ known->names[i],
 			item.takes_value ? required_argument : no_argument, NULL,
-			is_own && strcmp(known->names[i], "proxy") == 0 ? PROXY : value };
+			strcmp(known->names[i], "proxy") == 0 ? PROXY : value };
 	}
 }
 
