@@ -107,7 +107,9 @@ static bool parse_command_line(struct command_line *line, int argc, char **argv,
 			break;
 		case 'V':
 			puts("echod " PACKAGE_VERSION);
-			puts(built_with_systemd ? "features: systemd" : "features: none");
+			printf("features:%s%s%s\n", built_with_systemd ? " systemd" : "",
+			    built_with_tls ? " tls" : "",
+			    built_with_systemd || built_with_tls ? "" : " none");
 			return false;
 		case 'S':
 			line->action = ACTION_CHECK_STORE;
