@@ -149,6 +149,11 @@ bool arrival_read_header(struct stream *s)
 	}
 	if (header.is_announced && !identify(s, &header.source))
 		return false;
+	if (s->wants_tls &&
+	    s->instance->tls == NULL) { /* a reload has made it a plain address meanwhile */
+		stream_end(s, CLOSE_RELOAD);
+		return false;
+	}
 	if (arrival_begin(s, s->wants_tls) == 0)
 		return true;
 	if (s->wants_tls)

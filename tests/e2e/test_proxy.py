@@ -27,7 +27,7 @@ V1 = b"PROXY TCP4 192.0.2.1 192.0.2.2 51000 443\r\n"
 UNKNOWN = b"PROXY UNKNOWN\r\n"
 
 speaks_tls = pytest.mark.skipif(
-    "without TLS" in harness.run_echod("-V").stdout, reason="echod is built without TLS")
+    " tls" not in harness.run_echod("-V").stdout, reason="echod is built without TLS")
 
 
 def crc32c(data):
@@ -545,6 +545,20 @@ def test_tls_behind_the_header(echod, authority, certificate, header):
         client.ask(b"QUIT")
         client.close()
         wait_until(lambda: not clients(server.directory), "it has left")
+
+
+@speaks_tls
+def test_a_reload_takes_tls_away_while_a_header_is_awaited(echod, certificate):
+    port = free_port()
+    server = echod(proxied("kv", f"tls://127.0.0.1:{port}"), **over_tls(certificate))
+    with server.connect("kv") as awaited:
+        awaited.send_read(V1[:9])
+        assert server.reload(proxied("kv", f"tcp://127.0.0.1:{port}"))
+        awaited.send(V1[9:])
+        assert awaited.rest() == b""
+        server.wait_closed("reload")
+    with greeted(server, V1):
+        pass
 
 
 @speaks_tls
