@@ -18,4 +18,4 @@ jobs=$(nproc)
 [ "$jobs" -le 6 ] || jobs=6
 # Neither plug-in may leave its directory behind.
 exec $python -m pytest --rootdir="$tests" -p no:cacheprovider -p no:tmpdir --tap \
-	-n "${ECHOD_TEST_JOBS:-$((jobs + 2))}" "$tests" "$@"
+	-n "${ECHOD_TEST_JOBS:-$((jobs + 1))}" "$tests" "$@"
