@@ -59,7 +59,7 @@ ssize_t connection_receive(const struct connection *connection, void *to, size_t
 ssize_t connection_read(struct connection *connection, void *to, size_t size);
 ssize_t connection_write(struct connection *connection, const void *bytes, size_t length);
 
-/* Tells the peer of a stream that no more is sent. Reading goes on. */
+/* Closes our side of a stream. The peer can still be read from. */
 void connection_finish(struct connection *connection);
 
 /*

@@ -433,7 +433,7 @@ void tls_client_finish(struct tls_client *tls)
 	short events = 0;
 	int result;
 
-	/* Once close_notify is sent, another call would wait for that of the peer and discard what comes before. */
+	/* A second call would wait for the peer's close_notify and discard the data before it. */
 	if (tls->failed || (SSL_get_shutdown(tls->ssl) & SSL_SENT_SHUTDOWN && !tls->finishing))
 		return;
 	ERR_clear_error();

@@ -43,7 +43,7 @@ const char *tls_client_error(const struct tls_client *tls);
 ssize_t tls_client_read(struct tls_client *tls, void *to, size_t size);
 ssize_t tls_client_write(struct tls_client *tls, const void *bytes, size_t length);
 
-/* Tells the peer that no more is sent, at once or in tls_client_poll(). Reading goes on. */
+/* Sends close_notify, now or in tls_client_poll(). The peer can still be read from. */
 void tls_client_finish(struct tls_client *tls);
 
 /* As wait_poll(), with our socket as fds[0]: POLLIN and POLLOUT are about the bytes inside of TLS. */

@@ -150,7 +150,7 @@ enum admission_verdict admission_identify(
 {
 	enum admission_verdict verdict;
 
-	/* Its place is free for itself, whoever waits. */
+	/* The client takes over this place, even if others wait for one. */
 	instance->stream_count--;
 	instance->loop->streams--;
 	verdict = admission_enter(instance, peer, limit);

@@ -25,8 +25,8 @@ int arrival_begin(struct stream *s, bool tls);
 /* Awaits the header in which a proxy announces the client of a stream that was just accepted. */
 void arrival_await_header(struct stream *s);
 /*
- * Reads what has come of that header, and nothing behind it. True = the client is known and admitted, and was begun with
- * arrival_begin(). May end the stream otherwise.
+ * Reads the part of that header that has arrived, but no byte behind it. True = the client is admitted, and
+ * arrival_begin() has been called. Otherwise it may have ended the stream.
  */
 bool arrival_read_header(struct stream *s);
 /* That header has not come in time. */

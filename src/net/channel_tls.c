@@ -1,10 +1,10 @@
 /*
- * The channel over TLS. One recv(2) reads what the kernel has into memory that all channels share; OpenSSL takes it from
- * there by a BIO of ours, and decrypts straight into the input until it has used all of it. So nothing that has arrived
- * is left where epoll does not see it. What is sent goes through OpenSSL's own socket BIO, a record at a time.
+ * The channel over TLS. One recv(2) reads into a buffer that all channels share; OpenSSL reads that buffer through a BIO
+ * of ours and decrypts into the input until the buffer is empty, because epoll would not report bytes that are left
+ * there. OpenSSL sends through its own socket BIO, a record at a time.
  *
- * This is four times as fast as bufferevent_openssl, which polls anew for each reply and reads 4 KiB at a time; and that
- * one takes a connection that ends without close_notify for an error (libevent #1288).
+ * bufferevent_openssl takes twice the CPU time: it polls anew for each reply and reads 4 KiB at a time. It also reports
+ * a connection that ends without close_notify as an error (libevent #1288).
  */
 #include <errno.h>
 #include <event2/buffer.h>
@@ -38,7 +38,7 @@ struct tls {
 	bool begun;            /* something has been read */
 };
 
-/* What OpenSSL may read now. It has used all of it when a call returns, but for what becomes tls->rest. */
+/* The buffer, and the part that OpenSSL has not read yet. It is empty between two calls; tls->rest keeps what is left. */
 static unsigned char received[CHANNEL_READ_LARGE];
 static const unsigned char *unread;
 static size_t unread_length;

@@ -1,4 +1,4 @@
-/* Checks of the authorities that issue client certificates, and of their CRLs. Nothing is owned here. */
+/* Checks of the authorities that issue client certificates, and of their CRLs. They own nothing. */
 #ifndef ECHOD_NET_TLS_AUTHORITY_H
 #define ECHOD_NET_TLS_AUTHORITY_H
 

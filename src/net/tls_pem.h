@@ -29,7 +29,7 @@ struct tls_pem {
 	STACK_OF(X509) * certificates;    /* in the order of the file */
 	STACK_OF(X509_CRL) * crls;
 	EVP_PKEY *key;     /* the first one; NULL = there is none, or it is encrypted */
-	bool is_encrypted; /* the key: it needs a passphrase, for which nobody is asked */
+	bool is_encrypted; /* the key needs a passphrase; a daemon cannot ask for it */
 };
 
 /*

@@ -1,6 +1,6 @@
 /*
  * Which settings of TLS apply to an instance: its own keys tls_..., or those of the group `tls`. A message about one names
- * its place and key. Nothing is owned: all of it belongs to the config.
+ * its place and key. The config owns all of it.
  */
 #ifndef ECHOD_NET_TLS_SETTINGS_H
 #define ECHOD_NET_TLS_SETTINGS_H
