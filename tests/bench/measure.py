@@ -20,7 +20,8 @@ MANY_CLIENTS = 9_000
 GROWING_KEYS = 10_000_000
 STARTS = 11
 QUIET_AFTER = 30  # seconds, at most
-STORES = ("Redis", "Valkey", "memcached")  # kv's peers
+STORES = {name: name for name in ("Redis", "Valkey", "memcached")}  # kv's peers
+TLS_STORES = {name: f"{name} over TLS" for name in STORES}
 REDIS_BENCHMARK = ("redis-benchmark", "--csv", "-c", "50", "-d", str(VALUE), "-r", str(KEYS))
 
 
@@ -133,6 +134,10 @@ class SpeedRow:
                 f"{tail} {self.ratio(figure, peer, inverse=True):.2f}")
 
 
+class TLSRow(SpeedRow):
+    """Both over TLS, or echod with and without it."""
+
+
 class RedisBenchmarkRow(SpeedRow):
     tail = ("p99", "p99_us")
 
@@ -169,16 +174,16 @@ class Speed:
     name: str
     own: dict  # by the name of one of our servers: (title, target) of its row
     service: str
-    peers: tuple
+    peers: dict  # by role in the row, the name of a server
     options: object  # a text, or a function of the server
-    row = SpeedRow
+    row: type = SpeedRow
 
     def measure(self, bench):
         """All in the same turns; a row for each of our own."""
-        servers = bench.get([*self.own, *self.peers])
+        servers = bench.get([*self.own, *self.peers.values()])
         figures = {server.name: [] for server in servers}
-        peers = {name: figures[name] for name in self.peers if name in figures}
-        if not peers:
+        peers = {role: figures[name] for role, name in self.peers.items() if name in figures}
+        if not peers or any(name not in figures for name in self.own):
             return []
         for _ in range(bench.rounds):
             for server in servers:
@@ -193,16 +198,19 @@ class Speed:
         return bench.run_load(server, self.service, f"{options} -t {bench.seconds}")
 
 
+@dataclass
 class RedisBenchmark(Speed):
     """The load of redis-benchmark instead of ours; its options are a verb and -P."""
 
-    row = RedisBenchmarkRow
+    row: type = RedisBenchmarkRow
 
     def run(self, bench, server):
         verb, window = self.options
         requests = int(bench.seconds * 50_000) * window
         command = [*REDIS_BENCHMARK, "-t", verb, "-P", str(window), "-n", str(requests),
                    "-p", server.addresses["kv"].rsplit(":", 1)[1]]
+        if server.tls:
+            command += ["--tls", "--insecure", "--tls-ciphersuites", "TLS_AES_128_GCM_SHA256"]
         before = cpu_ns(server)
         with on_cpu(LOAD_CPU):
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -356,12 +364,35 @@ def redis_benchmark_works():
         for window, target in {1: 1.1, 16: 2.0}.items():
             yield RedisBenchmark(
                 "redis-benchmark", {"echod by RESP": (f"{verb.upper()}, -P {window}", target)},
-                "kv", ("Redis", "Valkey"), (verb, window))
+                "kv", {"Redis": "Redis", "Valkey": "Valkey"}, (verb, window))
+    for verb in ("set", "get"):
+        for window, target in {1: 1.05, 16: 1.5}.items():
+            yield RedisBenchmark(
+                "redis-benchmark-tls",
+                {"echod over TLS": (f"{verb.upper()} over TLS, -P {window}", target)},
+                "kv", {name: TLS_STORES[name] for name in ("Redis", "Valkey")}, (verb, window))
 
 
 def echo_work(name, title, target, options):
-    return Speed(f"echo-{name}", {"echod": (f"echo {title}", target)}, "echo", ("bare_echo",),
-                 options)
+    return Speed(f"echo-{name}", {"echod": (f"echo {title}", target)}, "echo",
+                 {"bare_echo": "bare_echo"}, options)
+
+
+def tls_work(name, title, target, service, peers, options):
+    return Speed(f"tls-{name}", {"echod over TLS": (f"{title} over TLS", target)}, service, peers,
+                 options, TLSRow)
+
+
+def tls_works():
+    """What TLS costs, and what it costs others."""
+    plain = {"echod, plain": "echod"}
+    yield tls_work("echo-1", "echo 64 B, 1 in flight", 0.6, "echo", plain, "-c 50")
+    yield tls_work("echo-16", "echo 64 B, 16 in flight", 0.5, "echo", plain, "-c 50 -f 16")
+    yield tls_work("echo-64k", "echo 64 KiB, 8 connections", 0.2, "echo", plain, "-c 8 -s 65536")
+    for window, target in {1: 1.1, 16: 1.5}.items():
+        yield tls_work(f"kv-get-{window}", f"kv GET by RESP, {window} in flight", target, "kv",
+                       TLS_STORES, lambda server, window=window:
+                       f"-m {server.dialect}-get -k {KEYS} -s {VALUE} -c 50 -f {window}")
 
 
 def durable_works():
@@ -383,8 +414,10 @@ def works(stall):
     yield echo_work("pipeline", "64 B, 16 in flight", 0.90, "-c 50 -f 16")
     yield echo_work("64k", "64 KiB, 8 connections", 0.85, "-c 8 -s 65536")
     yield from kv_works()
+    yield from tls_works()
     yield from redis_benchmark_works()
-    yield Speed("udp-time", {"echod": ("UDP time, 32 in flight", 0.75)}, "time", ("bare_udp",),
+    yield Speed("udp-time", {"echod": ("UDP time, 32 in flight", 0.75)}, "time",
+                {"bare_udp": "bare_udp"},
                 lambda server: f"-m {'time' if server.name == 'echod' else 'echo'} "
                                f"-s {len(TIME_REQUEST)} -c 1 -f 32")
     yield Amount("memory-key", "memory of a key, beside its 14 + 64 bytes, at 1 million", "bytes",

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measure import REDIS_BENCHMARK, AmountRow, DurableRow, RedisBenchmarkRow, SpeedRow
+from measure import REDIS_BENCHMARK, AmountRow, DurableRow, RedisBenchmarkRow, SpeedRow, TLSRow
 
 PLOT = """
 set terminal svg size 900,420 font "sans,12" background "white"
@@ -103,6 +103,8 @@ def write_markdown(path, rows, servers, arguments):
         "request; a ratio above 1 is in echod's favour but for p99 and p99.9.",
         "",
         *speed_table([row for row in rows if type(row) is SpeedRow]),
+        *speed_table([row for row in rows if isinstance(row, TLSRow)],
+                     "Over TLS 1.3 with AES-128-GCM, against the others over TLS, or against echod without it:", ""),
         *speed_table([row for row in rows if isinstance(row, RedisBenchmarkRow)],
                      f"GET and SET by RESP, by `{' '.join(REDIS_BENCHMARK)}`:", ""),
         *durable_table([row for row in rows if isinstance(row, DurableRow)]),

@@ -15,7 +15,7 @@ from pathlib import Path
 import measure
 import report
 from servers import (Bare, DurableEchod, DurableRedis, Echod, Memcached, Redis, RespEchod,
-                     Unavailable, Valkey)
+                     TLSEchod, TLSMemcached, TLSRedis, TLSValkey, Unavailable, Valkey)
 
 
 def parse_arguments():
@@ -45,6 +45,10 @@ def make_servers(arguments, directory, disk):
         Redis,
         lambda: Valkey(arguments.valkey),
         Memcached,
+        lambda: TLSEchod(arguments.echod, directory),
+        lambda: TLSRedis(directory),
+        lambda: TLSValkey(directory, arguments.valkey),
+        lambda: TLSMemcached(directory),
         lambda: DurableEchod(arguments.echod, directory, disk, "always"),
         lambda: DurableEchod(arguments.echod, directory, disk, "interval"),
         lambda: DurableRedis(disk, "always"),

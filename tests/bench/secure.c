@@ -14,9 +14,13 @@ struct ssl_st *secure_connect(int fd)
 	static SSL_CTX *context;
 	SSL *ssl;
 
-	if (context == NULL && (context = SSL_CTX_new(TLS_client_method())) != NULL)
+	if (context == NULL && (context = SSL_CTX_new(TLS_client_method())) != NULL) {
 		SSL_CTX_set_mode(
 		    context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+		/* Servers would choose differently, and be compared by their ciphers. */
+		SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
+		SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256");
+	}
 	ssl = context == NULL ? NULL : SSL_new(context);
 	if (ssl != NULL && SSL_set_fd(ssl, fd) == 1 && SSL_connect(ssl) == 1)
 		return ssl;

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from contextlib import contextmanager
@@ -17,12 +18,16 @@ ECHOD_CONF = """
 log = {{ level = "error"; }};
 limits = {{ max_connections = {clients}; max_per_source = {clients}; }};
 services = {{
-  echo = {{ listen = [ "tcp://127.0.0.1:{echo}", "udp://127.0.0.1:{udp}" ];
+  echo = {{ listen = [ "{echo_scheme}://127.0.0.1:{echo}", "udp://127.0.0.1:{udp}" ];
            max_connections = {clients}; connect_rate = 0; }};
   time = {{ listen = "udp://127.0.0.1:{time}"; }};
   kv = {{ listen = "{scheme}://127.0.0.1:{kv}"; max_connections = {clients}; connect_rate = 0;
          max_memory = "16G"; }};
 }};
+"""
+
+TLS_CONF = """
+tls = {{ certificate = "{certificate}"; key = "{key}"; }};
 """
 
 DURABLE_CONF = """
@@ -62,6 +67,19 @@ def find_program(name):
     return path
 
 
+def make_certificate(directory):
+    """The paths of a certificate and its key, the same for all servers."""
+    certificate, key = Path(directory) / "certificate.pem", Path(directory) / "key.pem"
+    if not certificate.exists():
+        subprocess.run(
+            [find_program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt",
+             "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost", "-addext",
+             "subjectAltName=IP:127.0.0.1", "-days", "30", "-keyout", key, "-out", certificate],
+            stderr=subprocess.DEVNULL, check=True)
+        key.chmod(0o600)
+    return certificate, key
+
+
 def file_of_process(pid, name):
     return Path(f"/proc/{pid}/{name}").read_text(encoding="ascii")
 
@@ -74,6 +92,7 @@ class Server:
     dialect = None  # of its key-value service
     greeting = b""
     ping = None  # a request, for the time to the first answer
+    tls = False
 
     def __init__(self, command, addresses):
         self.command = command
@@ -107,7 +126,7 @@ class Server:
         address = self.addresses.get("kv") or self.addresses.get("echo")
         port = int(address.rsplit(":", 1)[1])
         try:
-            with socket.create_connection(("127.0.0.1", port)) as client:
+            with self.connect(port) as client:
                 client.sendall(self.ping)
                 answer = b""
                 while len(answer) <= len(self.greeting):
@@ -119,6 +138,23 @@ class Server:
         except OSError:
             return False
 
+    def connect(self, port):
+        client = socket.create_connection(("127.0.0.1", port))
+        if not self.tls:
+            return client
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context.wrap_socket(client)
+
+    def try_out(self):
+        """Raises Unavailable if it cannot even start."""
+        self.start()
+        try:
+            self.wait()
+        finally:
+            self.stop()
+        return self
+
     def resident(self):
         """Bytes of memory in use."""
         rollup = file_of_process(self.process.pid, "smaps_rollup")
@@ -127,7 +163,7 @@ class Server:
 
 class Echod(Server):
     name = "echod"
-    scheme = "tcp"  # in its file, of kv
+    echo_scheme = scheme = "tcp"  # in its file, of echo and of kv
     dialect = "kv"
     greeting = b"READY\n"
     ping = b"GET x\n"
@@ -140,9 +176,10 @@ class Echod(Server):
             "kv": free_port(),
         }
         conf = Path(directory) / f"{self.name.replace(' ', '-')}.conf"
-        conf.write_text(ECHOD_CONF.format(clients=CLIENTS_MAX, scheme=self.scheme, **ports),
-                        encoding="ascii")
-        scheme = {"echo": "tcp", "kv": "tcp", "udp": "udp", "time": "udp"}
+        conf.write_text(ECHOD_CONF.format(clients=CLIENTS_MAX, scheme=self.scheme,
+                                          echo_scheme=self.echo_scheme, **ports), encoding="ascii")
+        stream = "tls" if self.tls else "tcp"
+        scheme = {"echo": stream, "kv": stream, "udp": "udp", "time": "udp"}
         super().__init__(
             [str(program), "-c", str(conf)],
             {key: f"{scheme[key]}://127.0.0.1:{port}" for key, port in ports.items()},
@@ -157,6 +194,21 @@ class RespEchod(Echod):
     dialect = "redis"
     greeting = b""
     ping = b"PING\r\n"
+
+
+class TLSEchod(RespEchod):
+    name = "echod over TLS"
+    echo_scheme, scheme = "tls", "rediss"
+    tls = True
+
+    def __init__(self, program, directory):
+        version = subprocess.run([program, "-V"], stdout=subprocess.PIPE, text=True, check=True)
+        if " tls" not in version.stdout:
+            raise Unavailable("echod is built without TLS")
+        super().__init__(program, directory)
+        certificate, key = make_certificate(directory)
+        with open(self.command[-1], "a", encoding="ascii") as conf:
+            conf.write(TLS_CONF.format(certificate=certificate, key=key))
 
 
 class Durable:
@@ -217,6 +269,24 @@ class Valkey(Redis):
     name = "Valkey"
 
 
+class TLSRedis(Redis):
+    name = "Redis over TLS"
+    tls = True
+
+    def __init__(self, directory, program="redis-server"):
+        certificate, key = make_certificate(directory)
+        port = free_port()
+        super().__init__(program, **{
+            "port": 0, "tls-port": port, "tls-cert-file": certificate, "tls-key-file": key,
+            "tls-ca-cert-file": certificate, "tls-auth-clients": "no"})
+        self.addresses = {"kv": f"tls://127.0.0.1:{port}"}
+        self.try_out()
+
+
+class TLSValkey(TLSRedis):
+    name = "Valkey over TLS"
+
+
 class DurableRedis(Durable, Redis):
     """Its log is rewritten when it has doubled, as it is by default."""
 
@@ -231,13 +301,23 @@ class Memcached(Server):
     dialect = "memcached"
     ping = b"version\r\n"
 
-    def __init__(self):
+    def __init__(self, *more):
         port = free_port()
-        command = [find_program("memcached"), "-l", "127.0.0.1", "-p", str(port), "-U", "0"]
+        command = [find_program("memcached"), "-l", "127.0.0.1", "-p", str(port), "-U", "0", *more]
         command += ["-t", "1", "-c", str(CLIENTS_MAX), "-b", "1024", "-m", "8192"]
         if os.geteuid() == 0:
             command += ["-u", "nobody"]
-        super().__init__(command, {"kv": f"tcp://127.0.0.1:{port}"})
+        super().__init__(command, {"kv": f"{'tls' if self.tls else 'tcp'}://127.0.0.1:{port}"})
+
+
+class TLSMemcached(Memcached):
+    name = "memcached over TLS"
+    tls = True
+
+    def __init__(self, directory):
+        certificate, key = make_certificate(directory)
+        super().__init__("-Z", "-o", f"ssl_chain_cert={certificate},ssl_key={key}")
+        self.try_out()
 
 
 class Bare(Server):
