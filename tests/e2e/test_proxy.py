@@ -1,4 +1,4 @@
-"""The PROXY protocol: clients that a proxy announces, with headers made here, and behind haproxy and stunnel."""
+"""The PROXY protocol: clients that a proxy announces, with headers made here, and behind haproxy, stunnel and nginx."""
 
 import json
 import os
@@ -618,7 +618,7 @@ def test_send_refuses_to_announce_in_a_datagram():
     assert (status, errors) == (2, "echoctl: udp://127.0.0.1:1: --proxy is for addresses of streams\n")
 
 
-# --- haproxy and stunnel ---
+# --- haproxy, stunnel and nginx ---
 
 
 class Front:
@@ -712,6 +712,95 @@ key = {certificate.key}
 protocol = proxy
 """)
     with Front([program("stunnel4"), str(config)], port) as front:
+        client = TLSClient(front.address, trusting(authority))
+        assert client.line() == b"READY\n"
+        assert client.ask(b"GET a") == b"NOT_FOUND"
+        assert client.name in {row["peer"] for row in clients(workdir)}
+        client.close()
+
+
+STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+
+
+def nginx(write, target, *options, listen=""):
+    """Its module for streams, which passes on the bytes of TLS unless `options` say otherwise."""
+    if program("nginx") is None or not STREAM_MODULE.exists():
+        pytest.skip("nginx or its module stream is not installed")
+    port = free_port()
+    config = write("nginx.conf", f"""
+load_module {STREAM_MODULE};
+daemon off;
+master_process off;
+pid nginx.pid;
+error_log stderr warn;
+events {{}}
+stream {{
+    server {{
+        listen 127.0.0.1:{port} {listen};
+        proxy_pass {target};
+        {"".join(f"{option}; " for option in options)}
+    }}
+}}
+""")
+    return Front([program("nginx"), "-e", "stderr", "-p", str(config.parent), "-c", str(config)], port)
+
+
+def target_of(server, name):
+    """Where nginx finds the service."""
+    address = server.address(name)
+    return f"127.0.0.1:{address.port}" if address.path is None else f"unix:{address.path}"
+
+
+@every_listener
+def test_behind_nginx(echod, write, workdir, listen):
+    server = echod({**proxied("kv", listen), **proxied("echo", "unix://$DIR/echo" if listen == UNIX else TCP), **CONTROL})
+    with nginx(write, target_of(server, "kv"), "proxy_protocol on") as front, front.connect() as client:
+        assert client.line() == b"READY\n"
+        assert client.ask(b"SET a 1") == b"OK"
+        (row,) = [row for row in clients(workdir) if row["peer"] == client.name]
+        assert row["proxy"].startswith("unix" if listen == UNIX else "127.0.0.1:")
+    with nginx(write, target_of(server, "echo"), "proxy_protocol on") as front, front.connect() as client:
+        payload = os.urandom(1_000_000)
+        assert client.exchange(payload, len(payload)) == payload
+        (row,) = [row for row in clients(workdir) if row["peer"] == client.name]
+        client.close()
+        server.log.wait(f"echo {client_pattern(row['peer'])}: closed: client_eof")
+    assert not server.log.matches(" warning ")
+
+
+def client_pattern(peer):
+    return peer.replace(".", r"\.")
+
+
+@speaks_tls
+@pytest.mark.parametrize("announces", [True, False], ids=["announced", "unannounced"])
+@pytest.mark.parametrize("preread", [True, False], ids=["preread", "blind"])
+def test_tls_through_nginx(echod, write, authority, certificate, workdir, announces, preread):
+    """It passes on what it cannot read, the header in front of it."""
+    listen = "tls://127.0.0.1:0"
+    services = proxied("kv", listen) if announces else {"kv": {"listen": listen}}
+    server = echod({**services, **CONTROL}, **over_tls(certificate))
+    options = ["proxy_protocol on"] * announces + ["ssl_preread on"] * preread
+    with nginx(write, target_of(server, "kv"), *options) as front:
+        client = TLSClient(front.address, trusting(authority))
+        assert client.line() == b"READY\n"
+        value = b"x" * 50_000
+        assert client.ask(b"SET a " + value) == b"OK"
+        assert client.ask(b"GET a") == value
+        (row,) = [row for row in clients(workdir) if row["tls"] is not None]
+        assert row["tls"] == "TLSv1.3"
+        assert (row["peer"] == client.name) == announces
+        client.ask(b"QUIT")
+        assert client.rest() == b""
+        client.close()
+    server.wait_closed("quit")
+
+
+@speaks_tls
+def test_nginx_ends_tls(echod, write, authority, certificate, workdir):
+    server = echod({**proxied("kv"), **CONTROL})
+    options = f"ssl_certificate {certificate.chain}", f"ssl_certificate_key {certificate.key}", "proxy_protocol on"
+    with nginx(write, target_of(server, "kv"), *options, listen="ssl") as front:
         client = TLSClient(front.address, trusting(authority))
         assert client.line() == b"READY\n"
         assert client.ask(b"GET a") == b"NOT_FOUND"
