@@ -6,10 +6,10 @@
 #ifndef ECHOD_KV_SCRIPT_H
 #define ECHOD_KV_SCRIPT_H
 
+#include <sha1.h>
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "core/sha1.h"
 #include "core/slice.h"
 #include "kv/command.h"
 
@@ -35,8 +35,8 @@ struct script {
 /* Up to a row without a digest. */
 extern const struct script known_scripts[];
 
-/* The script of that text, and the digest of the text as it is; NULL = it is not known. */
-const struct script *script_find(struct slice text, char exact[SHA1_DIGITS]);
+/* The script of that text, and the digest of the text as it is, if it is not too long; NULL = it is not known. */
+const struct script *script_find(struct slice text, char exact[SHA1_DIGEST_STRING_LENGTH]);
 
 /* script_locks.c */
 command_run script_delete_or_null, script_delete_silently, script_delete_or_missing,

@@ -221,16 +221,17 @@ static bool is_space(char c)
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-static void digest(struct slice text, char exact[SHA1_DIGITS], char folded[SHA1_DIGITS])
+static void digest(struct slice text, char exact[SHA1_DIGEST_STRING_LENGTH],
+    char folded[SHA1_DIGEST_STRING_LENGTH])
 {
-	struct sha1 whole, words;
+	SHA1_CTX whole, words;
 	size_t at = 0, from;
 	bool first = true;
 
-	sha1_begin(&whole);
-	sha1_add(&whole, text.bytes, text.length);
-	sha1_end(&whole, exact);
-	sha1_begin(&words);
+	SHA1Init(&whole);
+	SHA1Update(&whole, (const uint8_t *)text.bytes, text.length);
+	SHA1End(&whole, exact);
+	SHA1Init(&words);
 	while (true) {
 		while (at < text.length && is_space(text.bytes[at]))
 			at++;
@@ -239,22 +240,22 @@ static void digest(struct slice text, char exact[SHA1_DIGITS], char folded[SHA1_
 		for (from = at; at < text.length && !is_space(text.bytes[at]);)
 			at++;
 		if (!first)
-			sha1_add(&words, " ", 1);
-		sha1_add(&words, text.bytes + from, at - from);
+			SHA1Update(&words, (const uint8_t *)" ", 1);
+		SHA1Update(&words, (const uint8_t *)text.bytes + from, at - from);
 		first = false;
 	}
-	sha1_end(&words, folded);
+	SHA1End(&words, folded);
 }
 
-const struct script *script_find(struct slice text, char exact[SHA1_DIGITS])
+const struct script *script_find(struct slice text, char exact[SHA1_DIGEST_STRING_LENGTH])
 {
-	char folded[SHA1_DIGITS];
+	char folded[SHA1_DIGEST_STRING_LENGTH];
 
 	if (text.length > TEXT_MAX)
 		return NULL;
 	digest(text, exact, folded);
 	for (const struct script *script = known_scripts; script->folded != NULL; script++)
-		if (memcmp(script->folded, folded, SHA1_DIGITS) == 0)
+		if (strcmp(script->folded, folded) == 0)
 			return script;
 	return NULL;
 }

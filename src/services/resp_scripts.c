@@ -18,24 +18,22 @@ static const char not_loaded[] = "NOSCRIPT No matching script. Please use EVAL."
 
 /* --- the loaded ones --- */
 
-static const struct script *find_loaded(
-    const struct resp_scripts *scripts, const char digest[SHA1_DIGITS])
+static const struct script *find_loaded(const struct resp_scripts *scripts, const char *digest)
 {
 	for (size_t i = 0; i < scripts->count; i++)
-		if (memcmp(scripts->loaded[i].digest, digest, SHA1_DIGITS) == 0)
+		if (strcmp(scripts->loaded[i].digest, digest) == 0)
 			return scripts->loaded[i].script;
 	return NULL;
 }
 
-static void load(
-    struct resp_scripts *scripts, const struct script *script, const char digest[SHA1_DIGITS])
+static void load(struct resp_scripts *scripts, const struct script *script, const char *digest)
 {
 	struct loaded_script *place = &scripts->loaded[scripts->next];
 
 	if (find_loaded(scripts, digest) != NULL)
 		return;
 	place->script = script;
-	memcpy(place->digest, digest, SHA1_DIGITS);
+	strcpy(place->digest, digest);
 	scripts->next = (scripts->next + 1) % SCRIPTS_LOADED;
 	if (scripts->count < SCRIPTS_LOADED)
 		scripts->count++;
@@ -50,7 +48,7 @@ void resp_scripts_begin(struct resp_scripts *scripts)
 
 /* By its text; NULL = it is not known. */
 static const struct script *load_text(
-    struct resp_scripts *scripts, struct slice text, char digest[SHA1_DIGITS])
+    struct resp_scripts *scripts, struct slice text, char digest[SHA1_DIGEST_STRING_LENGTH])
 {
 	const struct script *script = script_find(text, digest);
 
@@ -62,15 +60,16 @@ static const struct script *load_text(
 /* By its digest, in any case. */
 static const struct script *find_digest(const struct resp_scripts *scripts, struct slice word)
 {
-	char digest[SHA1_DIGITS];
+	char digest[SHA1_DIGEST_STRING_LENGTH];
 
-	if (word.length != SHA1_DIGITS)
+	if (word.length != SHA1_DIGEST_STRING_LENGTH - 1)
 		return NULL;
-	for (size_t i = 0; i < SHA1_DIGITS; i++) {
+	for (size_t i = 0; i < word.length; i++) {
 		char c = word.bytes[i];
 
 		digest[i] = (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
 	}
+	digest[word.length] = '\0';
 	return find_loaded(scripts, digest);
 }
 
@@ -115,11 +114,11 @@ void resp_scripts_call(struct kv *kv, const struct call *eval, struct call *call
 {
 	bool by_digest = strncmp(eval->command->name, "EVALSHA", 7) == 0;
 	struct slice word = eval->args[0];
-	char digest[SHA1_DIGITS];
+	char digest[SHA1_DIGEST_STRING_LENGTH];
 	const struct script *script;
 	int64_t keys;
 
-	if (by_digest && word.length != SHA1_DIGITS) {
+	if (by_digest && word.length != SHA1_DIGEST_STRING_LENGTH - 1) {
 		refuse(eval, call, not_loaded);
 	} else if (command_number(eval->args[1], &keys) != KV_OK) {
 		refuse(eval, call, "ERR value is not an integer or out of range");
@@ -145,11 +144,11 @@ void resp_scripts_call(struct kv *kv, const struct call *eval, struct call *call
 
 static enum verdict script_load(struct resp_request *r)
 {
-	char digest[SHA1_DIGITS];
+	char digest[SHA1_DIGEST_STRING_LENGTH];
 
 	if (load_text(&r->kv->scripts, resp_next_word(r), digest) == NULL)
 		return resp_fail(r, unknown);
-	resp_bulk(r->replies, (struct slice){ digest, SHA1_DIGITS });
+	resp_bulk(r->replies, (struct slice){ digest, strlen(digest) });
 	return VERDICT_CONTINUE;
 }
 

@@ -5,9 +5,8 @@
 #ifndef ECHOD_SERVICES_RESP_SCRIPTS_H
 #define ECHOD_SERVICES_RESP_SCRIPTS_H
 
+#include <sha1.h>
 #include <stddef.h>
-
-#include "core/sha1.h"
 
 #define SCRIPTS_LOADED 256
 
@@ -19,7 +18,7 @@ struct resp_scripts {
 	size_t count, next; /* `next` is overwritten next */
 	struct loaded_script {
 		const struct script *script;
-		char digest[SHA1_DIGITS];
+		char digest[SHA1_DIGEST_STRING_LENGTH];
 	} loaded[SCRIPTS_LOADED];
 };
 

@@ -12,7 +12,8 @@ from harness import DEADLINE, SOURCE_TREE, find_echod, program
 TREE = Path(find_echod()).parents[1]
 BOOTSTRAP = SOURCE_TREE / "bootstrap"
 NEEDED = ["autoconf", "automake", "make", "gcc", "libc6-dev", "pkgconf", "libevent-dev",
-          "libconfig-dev", "libjansson-dev", "libsqlite3-dev", "libxxhash-dev"]  # fmt: skip
+          "libconfig-dev", "libjansson-dev", "libsqlite3-dev", "libxxhash-dev",
+          "libmd-dev", "libcrypt-dev"]  # fmt: skip
 
 
 def run(*command, **options):
