@@ -34,12 +34,16 @@ bool synopsis_next(const char **at, struct synopsis_item *item)
 void synopsis_count(const char *synopsis, size_t *least, size_t *most)
 {
 	struct synopsis_item item;
+	const char *counted = synopsis;
+	int depth = 0; /* of brackets */
 
 	*least = *most = 0;
 	while (synopsis_next(&synopsis, &item)) {
+		for (; counted < item.name; counted++)
+			depth += (*counted == '[') - (*counted == ']');
 		if (*item.name == '-')
 			continue;
-		*least += !item.optional;
+		*least += depth == 0;
 		*most = item.repeats ? SIZE_MAX : *most + 1;
 	}
 }

@@ -10,7 +10,8 @@ enum {
 	COMMAND_SLOW = 2,  /* its answer may take as long as it likes */
 	/* Its options end at the first word, so that further words, such as values, may begin with a hyphen. */
 	COMMAND_VERBATIM = 4,
-	COMMAND_TLS = 8, /* it connects to an address, and therefore has the options of TLS */
+	COMMAND_TLS = 8,   /* it connects to an address, and therefore has the options of TLS */
+	COMMAND_USER = 16, /* it has the options of a user of kv */
 };
 
 /* The rows by number, COMMAND_status and so on. */

@@ -27,15 +27,20 @@
 
 #define OPTIONS_MAX 16
 /* What getopt returns for a long option; FORWARDED is one of the daemon. */
-enum { FORWARDED = 256, TTL, PROXY, TLS_CA, TLS_CERT, TLS_KEY, TLS_PIN };
+enum { FORWARDED = 256, TTL, PROXY, TLS_CA, TLS_CERT, TLS_KEY, TLS_PIN, USER, PASSWORD_FILE };
 
 #define TLS_SYNOPSIS " [--ca FILE] [--cert FILE] [--key FILE] [--pin PIN]"
+#define USER_SYNOPSIS " [--user NAME] [--password-file FILE]"
 
 static const struct option tls_longs[] = {
 	{ "ca", required_argument, NULL, TLS_CA },
 	{ "cert", required_argument, NULL, TLS_CERT },
 	{ "key", required_argument, NULL, TLS_KEY },
 	{ "pin", required_argument, NULL, TLS_PIN },
+};
+static const struct option user_longs[] = {
+	{ "user", required_argument, NULL, USER },
+	{ "password-file", required_argument, NULL, PASSWORD_FILE },
 };
 
 static int (*const commands[COMMAND_ROWS])(const struct options *, int, char **) = {
@@ -84,6 +89,10 @@ static void print_usage(FILE *to)
 	    "  --key FILE   the key of the certificate\n"
 	    "  --pin PIN    trust the server with this key, sha256/BASE64 or sha256:HEX\n"
 	    "\n"
+	    "After a command for kv:\n"
+	    "  --user NAME           log in as this user\n"
+	    "  --password-file FILE  the password or the token of the user is the first line of FILE\n"
+	    "\n"
 	    "An ADDRESS is written as in the configuration: tcp://127.0.0.1:5566, udp://[::1]:5566,\n"
 	    "unix:///path, unixgram://@name, tls://example.org:5567. See echoctl(1).\n",
 	    to);
@@ -91,8 +100,9 @@ static void print_usage(FILE *to)
 
 static void print_command_usage(const struct command_row *row, FILE *to)
 {
-	fprintf(to, "Usage: echoctl %s [-j]%s%s%s%s%s\n", row->name,
+	fprintf(to, "Usage: echoctl %s [-j]%s%s%s%s%s%s\n", row->name,
 	    *row->letters == '\0' ? "" : " ", row->letters,
+	    row->flags & COMMAND_USER ? USER_SYNOPSIS : "",
 	    row->flags & COMMAND_TLS ? TLS_SYNOPSIS : "", *row->arguments == '\0' ? "" : " ",
 	    row->arguments);
 }
@@ -180,6 +190,12 @@ static bool set_option(
 	case TLS_PIN:
 		options->tls.pin = optarg;
 		return true;
+	case USER:
+		options->user = optarg;
+		return true;
+	case PASSWORD_FILE:
+		options->password_file = optarg;
+		return true;
 	case FORWARDED:
 		return strings_addf(&options->forwarded, "--%s%s%s", long_option->name,
 			   optarg == NULL ? "" : "=", optarg == NULL ? "" : optarg) == 0;
@@ -246,6 +262,8 @@ static bool parse_options(
 		    row->flags & COMMAND_VERBATIM || most == SIZE_MAX ? "+:jh" : ":jh");
 		if (row->flags & COMMAND_TLS)
 			memcpy(&known.longs[2], tls_longs, sizeof(tls_longs));
+		if (row->flags & COMMAND_USER) /* it has those of TLS, too */
+			memcpy(&known.longs[6], user_longs, sizeof(user_longs));
 		add_options(&known, row->letters, TTL);
 		add_options(&known, row->arguments, FORWARDED);
 	}

@@ -35,6 +35,7 @@ struct options {
 	int64_t ttl;         /* --ttl, milliseconds; 0 = not given */
 	const char *proxy;   /* --proxy: the client to announce, or "local"; NULL = none */
 	struct tls_options tls;
+	const char *user, *password_file; /* NULL = not given */
 	const struct command_row *row;
 	struct strings forwarded; /* options for the daemon, "--name" or "--name=value" */
 };

@@ -15,6 +15,7 @@
 #include "core/clock.h"
 #include "core/log_escape.h"
 #include "core/space.h"
+#include "echoctl/credentials.h"
 #include "echoctl/echoctl.h"
 #include "echoctl/kv_address.h"
 #include "echoctl/wait.h"
@@ -191,13 +192,26 @@ static bool is_changed_by_telnet(const struct kv_peer *peer, struct slice bytes)
 	       memmem(bytes.bytes, bytes.length, cr_nul, sizeof(cr_nul)) != NULL;
 }
 
+bool kv_peer_takes_word(const struct kv_peer *peer, struct slice word)
+{
+	bool is_word = word.length > 0 && !is_changed_by_telnet(peer, word);
+
+	for (size_t i = 0; i < word.length; i++)
+		is_word = is_word && !is_space(word.bytes[i]);
+	return peer->resp || is_word;
+}
+
+bool kv_peer_takes_line(const struct kv_peer *peer, struct slice rest)
+{
+	return peer->resp || (rest.length > 0 && !is_space(rest.bytes[0]) &&
+				 !is_space(rest.bytes[rest.length - 1]) &&
+				 memchr(rest.bytes, '\n', rest.length) == NULL &&
+				 !is_changed_by_telnet(peer, rest));
+}
+
 int kv_peer_check_key(const struct kv_peer *peer, struct slice key)
 {
-	bool is_word = key.length > 0 && !is_changed_by_telnet(peer, key);
-
-	for (size_t i = 0; i < key.length; i++)
-		is_word = is_word && !is_space(key.bytes[i]);
-	if (peer->resp || is_word)
+	if (kv_peer_takes_word(peer, key))
 		return 0;
 	return complain_bytes(peer, "the key \"", key,
 	    "\" is empty, or contains white space or a telnet command, and cannot be part of a line; "
@@ -206,10 +220,7 @@ int kv_peer_check_key(const struct kv_peer *peer, struct slice key)
 
 int kv_peer_check_value(const struct kv_peer *peer, struct slice value)
 {
-	if (peer->resp || (value.length > 0 && !is_space(value.bytes[0]) &&
-			      !is_space(value.bytes[value.length - 1]) &&
-			      memchr(value.bytes, '\n', value.length) == NULL &&
-			      !is_changed_by_telnet(peer, value)))
+	if (kv_peer_takes_line(peer, value))
 		return 0;
 	complain(
 	    "%s: the value is empty, begins or ends with white space, or contains a line feed or "
@@ -437,25 +448,28 @@ int kv_peer_call(
 
 /* --- opening --- */
 
-int kv_peer_open(struct kv_peer *peer, const struct options *options)
+static int connect_to(struct kv_peer *peer, const struct options *options)
 {
-	struct slice line;
 	char *address;
 	int status = kv_address_find(options, &address);
 
-	*peer =
-	    (struct kv_peer){ .connection.fd = -1, .patience = options->patience, .signals = -1 };
 	if (status == STATUS_OK)
 		status =
 		    connection_open(&peer->connection, address, options->patience, &options->tls);
 	free(address);
-	if (status != STATUS_OK)
-		return status;
-	if (!transport_is_stream(peer->connection.address.transport)) {
+	if (status == STATUS_OK && !transport_is_stream(peer->connection.address.transport)) {
 		complain("%s: kv serves no datagrams", name_of(peer));
 		return STATUS_USAGE;
 	}
 	peer->resp = peer->connection.address.protocol.resp;
+	return status;
+}
+
+/* Lines begin with a greeting. */
+static int receive_greeting(struct kv_peer *peer)
+{
+	struct slice line;
+
 	if (peer->resp)
 		return STATUS_OK;
 	if (read_line(peer, &line) == -1)
@@ -464,6 +478,23 @@ int kv_peer_open(struct kv_peer *peer, const struct options *options)
 		return STATUS_OK;
 	complain_bytes(peer, "instead of the greeting of kv, it sent \"", line, "\"");
 	return STATUS_NO;
+}
+
+int kv_peer_open(struct kv_peer *peer, const struct options *options)
+{
+	struct credentials credentials;
+	int status = credentials_find(options, &credentials);
+
+	*peer =
+	    (struct kv_peer){ .connection.fd = -1, .patience = options->patience, .signals = -1 };
+	if (status == STATUS_OK)
+		status = connect_to(peer, options);
+	if (status == STATUS_OK)
+		status = receive_greeting(peer);
+	if (status == STATUS_OK)
+		status = credentials_send(peer, &credentials);
+	password_wipe(&credentials.password);
+	return status;
 }
 
 int kv_peer_prepare_resp(struct kv_peer *peer, const char *command, int64_t *keys)

@@ -51,14 +51,17 @@ struct kv_reply {
 	struct slice text; /* of ERROR; valid until the next call */
 };
 
-/* Connects. STATUS_OK, or another status after a complaint. The caller calls kv_peer_close() in any case. */
+/* Connects, and logs in as the user, if one is given. STATUS_OK, or another status after a complaint. The caller calls kv_peer_close() in any case. */
 int kv_peer_open(struct kv_peer *peer, const struct options *options);
 void kv_peer_close(struct kv_peer *peer);
 
 /* For a command that needs RESP: checks that the peer speaks it, waits until it has loaded its store, and counts its keys. */
 int kv_peer_prepare_resp(struct kv_peer *peer, const char *command, int64_t *keys);
 
-/* Check whether a key and a value can be sent: lines allow no white space in a key, and no value that is not a line. */
+/* Whether the bytes can be sent: lines allow no white space in a word, and at their end nothing that is not a line. */
+bool kv_peer_takes_word(const struct kv_peer *peer, struct slice word);
+bool kv_peer_takes_line(const struct kv_peer *peer, struct slice rest);
+/* The same for a key and a value, with a complaint. */
 int kv_peer_check_key(const struct kv_peer *peer, struct slice key);
 int kv_peer_check_value(const struct kv_peer *peer, struct slice value);
 

@@ -119,3 +119,15 @@ def test_addresses_of_kv_and_files_are_offered(echod, workdir):
     assert complete("echoctl", f"load {workdir}/k") == [f"{workdir}/kv.dump"]
     assert complete("echoctl", f"get --ca {workdir}/k") == [f"{workdir}/kv.dump"]
     assert complete("echoctl", "set --t") == ["--ttl"]
+    assert complete("echoctl", f"set --password-file {workdir}/k") == [f"{workdir}/kv.dump"]
+
+
+@pytest.mark.parametrize("command", ["passwd", "token"])
+def test_users_are_offered(workdir, command):
+    users = workdir / "users"
+    users.write_text("# bob:\nalice:x:r:*\n\nana:uid:0:r:*\n")
+    assert complete("echoctl", f"{command} {workdir}/u") == [str(users)]
+    assert complete("echoctl", f"{command} {users} ") == ["alice", "ana"]
+    assert complete("echoctl", f"{command} -j {users} al") == ["alice"]
+    assert complete("echoctl", f"{command} {users} alice rw") == ["rw", "rwa"]
+    assert complete("echoctl", f"{command} {users} alice rw ") == []
