@@ -56,7 +56,7 @@ static int receive_header(struct stream *s, struct proxy_header *header, const c
 {
 	struct evbuffer *in = bufferevent_get_input(s->channel.bev);
 	char bytes[PROXY_HEADER_MAX];
-	size_t have = (size_t)evbuffer_copyout(in, bytes, sizeof(bytes));
+	size_t have = (size_t)evbuffer_copyout(in, bytes, sizeof(bytes)), length;
 	ssize_t n =
 	    recv(s->channel.fd, bytes + have, sizeof(bytes) - have, MSG_PEEK | MSG_DONTWAIT);
 	enum proxy_parsed parsed;
@@ -69,14 +69,13 @@ static int receive_header(struct stream *s, struct proxy_header *header, const c
 		errno = n == 0 && have == 0 ? ENOTCONN : EPROTO;
 		return -1;
 	}
-	if (parsed == PROXY_DONE)
-		n = (ssize_t)(header->length - have);
-	n = recv(s->channel.fd, bytes + have, (size_t)n, MSG_DONTWAIT);
+	length = parsed == PROXY_DONE ? header->length - have : (size_t)n;
+	n = recv(s->channel.fd, bytes + have, length, MSG_DONTWAIT);
 	if (n == -1)
-		return -1;
+		return errno == EAGAIN || errno == EINTR ? 0 : -1;
 	s->bytes_in += (size_t)n;
 	s->instance->counters.bytes_in += (size_t)n;
-	if (parsed == PROXY_DONE) {
+	if (parsed == PROXY_DONE && (size_t)n == length) {
 		evbuffer_drain(in, have);
 		return 1;
 	}

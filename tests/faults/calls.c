@@ -28,6 +28,7 @@
 #include "session.h"
 
 #define ERRORS 12
+#define SHORT (-1) /* in the place of an error: the call succeeds, but with one byte */
 
 /* In the order of the wrappers below. */
 enum call {
@@ -60,6 +61,7 @@ enum call {
 	CALL_getrandom,
 	CALL_vfork,
 	CALL_pthread_create,
+	CALL_ssl_write,
 	CALLS
 };
 
@@ -72,8 +74,9 @@ static const struct call_errors {
 	    { ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTO, EPERM, ENETDOWN, EINTR, EAGAIN,
 		EINVAL } },
 	[CALL_recv] = { "recv", false,
-	    { ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENOMEM, EINTR, EAGAIN } },
-	[CALL_send] = { "send", false, { EPIPE, ECONNRESET, ENOBUFS, ETIMEDOUT, EINTR, EAGAIN } },
+	    { ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENOMEM, EINTR, EAGAIN, SHORT } },
+	[CALL_send] = { "send", false,
+	    { EPIPE, ECONNRESET, ENOBUFS, ETIMEDOUT, EINTR, EAGAIN, SHORT } },
 	[CALL_writev] = { "writev", false, { EPIPE, ECONNRESET, ENOMEM, EINTR, EAGAIN } },
 	[CALL_sendfile] = { "sendfile", false, { EIO, ENOMEM, EPIPE, EINTR, EAGAIN } },
 	[CALL_recvmmsg] = { "recvmmsg", false, { ECONNREFUSED, ENOMEM, EINTR, EAGAIN } },
@@ -103,6 +106,9 @@ static const struct call_errors {
 	[CALL_getrandom] = { "getrandom", false, { ENOSYS } },
 	[CALL_vfork] = { "vfork", false, { EAGAIN, ENOMEM } },
 	[CALL_pthread_create] = { "pthread_create", true, { EAGAIN } },
+	/* OpenSSL's write to a client. */
+	[CALL_ssl_write] = { "ssl_write", false,
+	    { EAGAIN, EPIPE, ECONNRESET, ENOBUFS, ETIMEDOUT, EINTR, SHORT } },
 };
 
 static atomic_long made[CALLS], refused;
@@ -145,7 +151,6 @@ static bool is_refused(enum call call)
 
 /* clang-format off */
 WRAP(int, accept4, (int fd, struct sockaddr *a, socklen_t *length, int flags), (fd, a, length, flags))
-WRAP(ssize_t, send, (int fd, const void *b, size_t n, int flags), (fd, b, n, flags))
 WRAP(ssize_t, sendfile, (int to, int from, off_t *at, size_t n), (to, from, at, n))
 WRAP(int, recvmmsg, (int fd, struct mmsghdr *m, unsigned n, int flags, struct timespec *t),
     (fd, m, n, flags, t))
@@ -169,6 +174,28 @@ WRAP(int, fstat, (int fd, struct stat *st), (fd, st))
 WRAP(ssize_t, getrandom, (void *b, size_t n, unsigned flags), (b, n, flags))
 /* clang-format on */
 
+/* As is_refused(), unless it is only to be short. */
+static bool is_refused_or_short(enum call call, size_t *length)
+{
+	if (!is_refused(call))
+		return false;
+	if (error != SHORT)
+		return true;
+	*length = *length > 0;
+	return false;
+}
+
+ssize_t send(int fd, const void *bytes, size_t length, int flags)
+{
+	static __typeof__(&send) next;
+
+	if (next == NULL)
+		next = NEXT(send);
+	if (is_refused_or_short(CALL_send, &length))
+		return -1;
+	return next(fd, bytes, length, flags);
+}
+
 /* libevent's own pipe for signals is read without a flag, and takes an error for the end of the world. */
 ssize_t recv(int fd, void *bytes, size_t length, int flags)
 {
@@ -176,7 +203,7 @@ ssize_t recv(int fd, void *bytes, size_t length, int flags)
 
 	if (next == NULL)
 		next = NEXT(recv);
-	if (flags & MSG_DONTWAIT && is_refused(CALL_recv))
+	if (flags & MSG_DONTWAIT && is_refused_or_short(CALL_recv, &length))
 		return -1;
 	return next(fd, bytes, length, flags);
 }
@@ -205,15 +232,27 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
 	return next(fd, parts, count);
 }
 
-/* To the log. An eventfd takes what is written. */
+static bool is_socket(int fd)
+{
+	socklen_t length = sizeof(int);
+	int type;
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0;
+}
+
+/* To the log, or by OpenSSL to a client. An eventfd takes what is written. */
 ssize_t write(int fd, const void *bytes, size_t length)
 {
 	static __typeof__(&write) next;
+	int saved = errno;
 
 	if (next == NULL)
 		next = NEXT(write);
 	if (fcntl(fd, F_GETFL) & O_APPEND && is_refused(CALL_write))
 		return -1;
+	if (is_socket(fd) && is_refused_or_short(CALL_ssl_write, &length))
+		return -1;
+	errno = saved;
 	return next(fd, bytes, length);
 }
 
@@ -295,7 +334,7 @@ static void play(enum call call, int its_error, long number, bool on)
 	bool came_up;
 
 	printf("# %s %ld%s: %s\n", calls[call].name, number, on ? " and all behind it" : "",
-	    strerror(its_error));
+	    its_error == SHORT ? "one byte" : strerror(its_error));
 	memset(made, 0, sizeof(made));
 	refused = 0;
 	failing = call;
@@ -329,7 +368,7 @@ static void play_call(enum call call, long total, long step)
 		if (i == 0 || step != 0)
 			play_once_each(call, errors[i], total, step);
 		for (long part = 2; part <= 4; part++)
-			if (i == 0 || step != 0 || part == 2 + i % 3)
+			if (i == 0 || step != 0 || errors[i] == SHORT || part == 2 + i % 3)
 				play(call, errors[i], 1 + total / part, true);
 	}
 	printf("ok %d - %s fails, of %ld: %ld sessions, %ld starts refused\n", call + 1,

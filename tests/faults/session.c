@@ -11,11 +11,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../fuzz/certificate.h"
 #include "../fuzz/daemon.h"
 #include "../fuzz/fuzz.h"
+#include "build.h"
 #include "core/log.h"
 #include "net/loop.h"
 #include "server.h"
+#include "tls_client.h"
 
 #define PATIENCE 80000 /* times 250 us, for what takes its time: programs, disks, pauses */
 
@@ -37,23 +40,37 @@
 	"control = { listen = \"unix://@/control\"; }; "                     \
 	"full = { type = \"kv\"; max_connections = 1; " TCP "}; "            \
 	"closed = { type = \"kv\"; deny = [ \"0.0.0.0/0\" ]; " TCP "}; "     \
-	"old = { type = \"kv\"; storage = \"@/old\"; " TCP "}; "
+	"old = { type = \"kv\"; storage = \"@/old\"; " TCP "}; "             \
+	"proxied = { type = \"kv\"; proxy_from = \"127.0.0.1\"; " TCP "}; " OVER_TLS
+#ifdef HAVE_OPENSSL
+#define CERTIFICATE "tls = { certificate = \"@/pem\"; key = \"@/pem\"; }; "
+#define OVER_TLS                                                                    \
+	"secure = { type = \"echo\"; listen = \"tls://127.0.0.1:0\"; }; "           \
+	"behind = { type = \"kv\"; proxy_from = \"127.0.0.1\"; max_value = 60000; " \
+	"listen = [ \"tls://127.0.0.1:0\", \"rediss://127.0.0.1:0\" ]; }; "
+#else
+#define CERTIFICATE
+#define OVER_TLS
+#endif
 #define LOG "log = { level = \"debug\"; target = \"@/log\"; }; "
 
-static const char first_config[] = LOG "services = { " SERVICES "};";
+static const char first_config[] = LOG CERTIFICATE "services = { " SERVICES "};";
 static const char second_config[] =
-    LOG "limits = { max_connections = 100; }; services = { " SERVICES
-	"beacon = { send_to = \"udp://127.0.0.1:9\"; }; "
-	"receiver = { listen = \"udp://127.0.0.1:0\"; }; "
-	"rfc868 = { " BOTH "}; };";
+    LOG CERTIFICATE "limits = { max_connections = 100; }; services = { " SERVICES
+		    "beacon = { send_to = \"udp://127.0.0.1:9\"; }; "
+		    "receiver = { listen = \"udp://127.0.0.1:0\"; }; "
+		    "rfc868 = { " BOTH "}; };";
 
-/* What is said to an instance, and all that it answers; NULL = anything. */
+/* A store may answer that it has failed; TLS is in addition to another kind. */
+enum { STREAM, DATAGRAM, STORE, TLS = 4 };
+
+/* What is said to an instance, and all that it answers; NULL = anything. A PROXY header is in front of TLS. */
 struct dialogue {
 	const char *instance;
-	int which;                             /* of its addresses */
-	enum { STREAM, DATAGRAM, STORE } kind; /* a store may answer that it has failed */
-	const char *request;                   /* NULL = nothing, and the client stays */
-	const char *answer; /* of a store, a|b = a, or b when it has refused something before */
+	int which; /* of its addresses */
+	int kind;
+	const char *request; /* NULL = nothing, and the client stays */
+	const char *answer;  /* of a store, a|b = a, or b when it has refused something before */
 };
 
 /* Lists are last, for an error takes the place of all their lines. */
@@ -69,7 +86,7 @@ struct dialogue {
 	"*1\r\n$-1\r\n"
 #define REFUSED \
 	"|-EXECABORT Transaction discarded because of previous errors.\r|-ERR EXEC without MULTI\r"
-#define TRANSACTION "WATCH w\r\nMULTI\r\nSET t 1\r\nPERSIST t\r\nEXEC\r\n"
+#define TRANSACTION "WATCH u\r\nMULTI\r\nSET t 1\r\nPERSIST t\r\nEXEC\r\n"
 #define TRANSACTION_ANSWER \
 	"+OK\r\n+OK\r\n+QUEUED\r|+OK\r\n+QUEUED\r|:0\r\n*2\r" REFUSED "\n+OK\r\n:0\r\n"
 #define SCRIPT                                                                        \
@@ -77,6 +94,10 @@ struct dialogue {
 	"redis.call(\"del\",KEYS[1]) else return 0 end' 1 lock me\r\n"
 #define ABOUT \
 	"CLIENT SETNAME me\r\nCLIENT LIST\r\nINFO\r\nKEYS *\r\nCONFIG GET *\r\nCOMMAND DOCS\r\n"
+
+#define TEN(text) text text text text text text text text text text
+#define LONG TEN(TEN("a line of the file, x\n"))
+#define HEADER "PROXY TCP4 192.0.2.1 192.0.2.2 51000 443\r\n"
 
 static const struct dialogue dialogues[] = {
 	{ "kv", 0, STORE, "SET a 1\nGET a\nDEL a\nGET b\n", "READY\nOK\n1\nDELETED\nNOT_FOUND\n" },
@@ -116,11 +137,22 @@ static const struct dialogue dialogues[] = {
 	{ "full", 0, STORE, NULL, "READY\n" },
 	{ "full", 0, STORE, "GET a\n", NULL },
 	{ "closed", 0, STREAM, "", "" },
+	{ "proxied", 0, STORE, HEADER "SET a 1\nGET a\nDEL a\n", "READY\nOK\n1\nDELETED\n" },
+	{ "proxied", 0, STORE, "PROXY UNKNOWN\r\nGET b\n", "READY\nNOT_FOUND\n" },
+	{ "proxied", 0, STREAM, "PROXY TCP4 192.0.2.1 ", "" },
+#ifdef HAVE_OPENSSL
+	{ "secure", 0, STREAM | TLS, "hello", "hello" },
+	{ "secure", 0, STREAM | TLS, LONG, LONG },
+	{ "behind", 0, STORE | TLS, HEADER "SET a 1\nGET a\nDEL a\n", "READY\nOK\n1\nDELETED\n" },
+	{ "behind", 1, STORE | TLS, HEADER REDIS, REDIS_ANSWER },
+	{ "behind", 0, STREAM, HEADER "hello", "ERROR: this port speaks TLS\r\n" },
+#endif
 };
 #define DIALOGUES (sizeof(dialogues) / sizeof(dialogues[0]))
 
 struct visitor {
-	int fd; /* -1 = it could not even connect */
+	int fd;                 /* -1 = it could not even connect */
+	struct tls_client *tls; /* NULL = plain */
 	bool ended;
 	size_t length;
 	char said[4096]; /* and a NUL */
@@ -220,15 +252,48 @@ static void stop(void)
 
 /* --- the clients --- */
 
+/* Says the first part of a PROXY header, and the rest later. What is behind the header in a request. */
+static const char *announce(int fd, const char *request)
+{
+	size_t length = strncmp(request, "PROXY ", 6) == 0 ? strcspn(request, "\n") + 1 : 0;
+
+	if (length > strlen(request))
+		length--;
+	if (length > 0) {
+		send(fd, request, length / 2, MSG_NOSIGNAL);
+		turn();
+		send(fd, request + length / 2, length - length / 2, MSG_NOSIGNAL);
+	}
+	return request + length;
+}
+
 static void greet(struct visitor *client, const struct dialogue *dialogue)
 {
+	const char *request = dialogue->request;
+
 	*client =
 	    (struct visitor){ .fd = daemon_connect(server, dialogue->instance, dialogue->which) };
-	if (client->fd == -1 || dialogue->request == NULL)
+	if (client->fd == -1 || request == NULL)
 		return;
-	send(client->fd, dialogue->request, strlen(dialogue->request), MSG_NOSIGNAL);
+	request = announce(client->fd, request);
+#ifdef HAVE_OPENSSL
+	if (dialogue->kind & TLS) {
+		client->tls = tls_client_new(client->fd, request);
+		return;
+	}
+#endif
+	send(client->fd, request, strlen(request), MSG_NOSIGNAL);
 	if (dialogue->kind != DATAGRAM)
 		shutdown(client->fd, SHUT_WR);
+}
+
+static ssize_t receive(struct visitor *client, char *to, size_t size)
+{
+#ifdef HAVE_OPENSSL
+	if (client->tls != NULL)
+		return tls_client_receive(client->tls, to, size);
+#endif
+	return recv(client->fd, to, size, 0);
 }
 
 static void hear(struct visitor *client)
@@ -236,8 +301,8 @@ static void hear(struct visitor *client)
 	ssize_t n;
 
 	do {
-		n = recv(client->fd, client->said + client->length,
-		    sizeof(client->said) - 1 - client->length, 0);
+		n = receive(client, client->said + client->length,
+		    sizeof(client->said) - 1 - client->length);
 		client->length += n > 0 ? (size_t)n : 0;
 	} while (n > 0 && client->length < sizeof(client->said) - 1);
 	client->ended = n == 0 || (n == -1 && errno != EAGAIN);
@@ -256,7 +321,7 @@ static bool has_all(const struct visitor *client, const struct dialogue *dialogu
 {
 	if (dialogue->answer == NULL)
 		return client->length > 0;
-	if (dialogue->kind == STORE)
+	if (dialogue->kind & STORE)
 		return count_lines(client->said) == count_lines(dialogue->answer);
 	return client->length == strlen(dialogue->answer);
 }
@@ -330,7 +395,7 @@ static bool is_told_the_truth(const struct visitor *client, const struct dialogu
 
 	if (answer == NULL || client->length == 0)
 		return true;
-	if (dialogue->kind == STORE)
+	if (dialogue->kind & STORE)
 		return are_true_lines(client->said, answer);
 	return client->length <= strlen(answer) &&
 	       memcmp(client->said, answer, client->length) == 0 &&
@@ -352,9 +417,11 @@ static void converse(void)
 {
 	for (size_t i = 0; i < DIALOGUES; i++) {
 		greet(&clients[i], &dialogues[i]);
-		turn();
-		if (clients[i].fd != -1)
-			hear(&clients[i]);
+		for (int step = dialogues[i].kind & TLS ? 4 : 1; step > 0; step--) {
+			turn();
+			if (clients[i].fd != -1)
+				hear(&clients[i]);
+		}
 	}
 }
 
@@ -389,9 +456,13 @@ static void await_ends(bool lossless)
 
 static void leave(void)
 {
-	for (size_t i = 0; i < DIALOGUES; i++)
+	for (size_t i = 0; i < DIALOGUES; i++) {
+#ifdef HAVE_OPENSSL
+		tls_client_free(clients[i].tls);
+#endif
 		if (clients[i].fd != -1)
 			close(clients[i].fd);
+	}
 	turn();
 	/* The programs of theirs end, too: while there is trouble nobody might hear of it. */
 	for (int i = 0; i < PATIENCE && server->running.loop->children > 0; i++) {
@@ -557,6 +628,9 @@ void session_prepare(void)
 	file = open_file("file", "w");
 	fputs("the file\n", file);
 	fclose(file);
+#ifdef HAVE_OPENSSL
+	certificate_write(config_text("@/pem"));
+#endif
 }
 
 void session_clean_up(void)

@@ -4,15 +4,13 @@
  * sent, and in the end nothing of it is left. OpenSSL's parser is not the subject.
  */
 #include <errno.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
-#include <openssl/x509.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "certificate.h"
 #include "daemon.h"
 #include "fuzz.h"
 #include "world.h"
@@ -20,7 +18,6 @@
 #define STEPS_MAX 200
 #define SAID_MAX (1 << 16)
 #define PATIENCE 1000
-#define DAY 86400
 
 #define AT "listen = \"tls://127.0.0.1:0\"; "
 
@@ -45,29 +42,11 @@ static void remove_certificate(void)
 	rmdir(directory);
 }
 
-/* A self-signed one and its key, in one file. */
 static void make_certificate(void)
 {
-	EVP_PKEY *key = EVP_EC_gen("P-256");
-	X509 *certificate = X509_new();
-	FILE *file;
-
-	X509_set_version(certificate, X509_VERSION_3);
-	X509_gmtime_adj(X509_getm_notBefore(certificate), -DAY);
-	X509_gmtime_adj(X509_getm_notAfter(certificate), 90L * DAY);
-	X509_set_pubkey(certificate, key);
-	X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate), "CN", MBSTRING_UTF8,
-	    (const unsigned char *)"localhost", -1, -1, 0);
-	require(X509_sign(certificate, key, EVP_sha256()) > 0);
 	require(mkdtemp(directory) != NULL);
 	snprintf(pem, sizeof(pem), "%s/pem", directory);
-	file = fopen(pem, "w");
-	require(file != NULL && fchmod(fileno(file), 0600) == 0);
-	require(PEM_write_X509(file, certificate) == 1);
-	require(PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL) == 1);
-	fclose(file);
-	X509_free(certificate);
-	EVP_PKEY_free(key);
+	certificate_write(pem);
 	atexit(remove_certificate);
 }
 
