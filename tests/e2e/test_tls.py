@@ -456,6 +456,32 @@ def test_silent_clients_make_room_for_others(serve, connect, trust):
         client.close()
 
 
+@pytest.mark.slow
+def test_deadlines(serve, connect, trust):
+    """10 seconds for a handshake, whatever comes meanwhile, and 30 for a client that reads nothing of a record."""
+    server = serve({"chargen": {}, "echo": {"idle_timeout": 0}})
+    reader = connect(server, "chargen", receive_buffer=4096)
+    served = connect(server, "echo")
+    silent, slow = (Client(server.address("echo"), trust, handshake=False) for _ in range(2))
+    began = time.monotonic()
+    hello = start_of_handshake(slow)
+    for i in range(5):
+        slow.send_raw_read(hello[i * 20 : i * 20 + 20])
+        time.sleep(1)
+    server.log.wait(r" echo .*closed: tls \(.*\): timeout$", count=2)
+    assert 9.5 < time.monotonic() - began < 10 + DEADLINE / 2
+    for client in silent, slow:
+        client.expect_only_records()
+        client.close()
+    server.log.wait(r" chargen .*closed: slow_reader \(", deadline=30 + DEADLINE)
+    assert 28 < time.monotonic() - began
+    with pytest.raises(OSError):
+        reader.rest()  # no close_notify comes
+    assert b"ABCDEFGH" not in b"".join(reader.seen)
+    served.send(b"hello")
+    assert served.exactly(5) == b"hello"
+
+
 def test_no_handshake_for_who_is_refused(serve, connect, trust):
     server = serve({"echo": {"max_connections": 1}})
     client = connect(server, "echo")
@@ -706,6 +732,25 @@ def test_s_client(serve, authority, version):
         assert [run.stdout.readline() for _ in range(3)] == [b"OK\n", b"1\n", b"BYE\n"]
         run.stdin.close()
         assert run.stdout.read() == b""
+
+
+@needs("openssl")
+def test_renegotiation_is_refused(serve, connect, authority):
+    """It would cost us a signature each time. TLS 1.3 has none."""
+    server = serve({"kv": {}})
+    client = connect(server, "kv")
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.address('kv').port}", "-CAfile", authority.pem,
+               "-tls1_2", "-no_ign_eof"]  # fmt: skip
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
+        while (line := run.stdout.readline()) != b"READY\n":
+            assert line, "s_client has ended"
+        run.stdin.write(b"R\n")
+        run.stdin.flush()
+        said = run.stdout.read()
+    assert b"RENEGOTIATING" in said and b"no renegotiation" in said
+    server.log.wait(r"kv .*closed: ")
+    client.send(b"GET a\n")
+    assert client.lines(2) == [b"READY\n", b"NOT_FOUND\n"]
 
 
 @needs("socat")

@@ -36,6 +36,7 @@ def records(bytes_):
         kind, version, length = struct.unpack_from("!BHH", bytes_)
         assert 20 <= kind <= 23 and version >> 8 == 3, f"not a record: {bytes_[:80]!r}"
         assert length <= RECORD + 256, f"a record of {length} bytes"
+        assert len(bytes_) >= 5 + length, f"{len(bytes_) - 5} of a record of {length} bytes"
         found.append((kind, bytes_[5 : 5 + length]))
         bytes_ = bytes_[5 + length :]
     return found
