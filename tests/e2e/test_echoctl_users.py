@@ -12,6 +12,7 @@ import resource
 import select
 import signal
 import stat
+import struct
 import subprocess
 import termios
 
@@ -193,6 +194,20 @@ def test_mode_owner_and_group_stay(users):
     after = users.stat()
     assert after.st_ino != before.st_ino
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+
+
+def test_an_access_list_stays(users):
+    """As of setfacl -m u:12345:r, with which the user of echod can read the file."""
+    entries = [(1, 6, -1), (2, 4, 12345), (4, 0, -1), (0x10, 4, -1), (0x20, 0, -1)]
+    access = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    users.write_text("")
+    try:
+        os.setxattr(users, "system.posix_acl_access", access)
+    except OSError:
+        pytest.skip("the file system has no access lists")
+    passwd(users, "alice")
+    assert os.getxattr(users, "system.posix_acl_access") == access
+    assert stat.S_IMODE(users.stat().st_mode) == 0o640
 
 
 def test_a_symbolic_link_is_followed(users, workdir):
@@ -445,7 +460,7 @@ def test_a_user_who_is_refused(secret):
     assert len(requests) == 1
 
 
-def test_a_service_without_users_that_does_not_know_auth(echod, secret):
+def test_a_service_without_users(echod, secret):
     server = echod({"kv": {"listen": "tcp://127.0.0.1:0"}})
     options = ("-a", server.address("kv"), "--user", "alice", "--password-file", secret)
     assert "echoctl: tcp://127.0.0.1:" in run("get", *options, "key", status=NO)[1]
