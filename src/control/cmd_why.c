@@ -218,8 +218,8 @@ static json_t *judge_streams(const struct question *q)
 	explain_limit(q, &a, LIMIT_CLIENTS, "max_connections", findings);
 	explain_limit(q, &a, LIMIT_ALL_CLIENTS, "max_connections", findings);
 	if (a.limits[LIMIT_PROGRAMS].reached)
-		add_finding(
-		    findings, true, NULL, NULL, 0, "the service runs max_children programs");
+		add_finding(findings, true, NULL, NULL, 0,
+		    "the service runs max_children programs, or is about to");
 	/* No address gets in over these, so that they decide. */
 	if (!a.limits[LIMIT_CLIENTS].reached && !a.limits[LIMIT_ALL_CLIENTS].reached &&
 	    !a.limits[LIMIT_PROGRAMS].reached) {

@@ -28,7 +28,8 @@ static enum limit check_instance(const struct instance *instance, struct admissi
 	limits[LIMIT_CLIENTS] =
 	    limit_of(instance->stream_count, instance->settings->max_connections);
 	if (instance->max_children != 0)
-		limits[LIMIT_PROGRAMS] = limit_of(instance->child_count, instance->max_children);
+		limits[LIMIT_PROGRAMS] = /* each client that arrives will need one */
+		    limit_of(instance->child_count + instance->arriving, instance->max_children);
 	/* An administrator gets in even when the server is full: to find out why. */
 	if (!(instance->handlers->flags & HANDLERS_ADMINISTER))
 		limits[LIMIT_ALL_CLIENTS] = limit_of(loop->streams, (int64_t)loop->max_streams);
@@ -153,7 +154,9 @@ enum admission_verdict admission_identify(
 	/* The client takes over this place, even if others wait for one. */
 	instance->stream_count--;
 	instance->loop->streams--;
+	instance->arriving--;
 	verdict = admission_enter(instance, peer, limit);
+	instance->arriving++; /* until arrival_end() */
 	return verdict == ADMIT_LATER ? REFUSE_LIMIT
 				      : verdict; /* the limit was lowered meanwhile */
 }

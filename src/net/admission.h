@@ -26,9 +26,10 @@ enum admission_verdict {
 /* A limit, as it applies to one client. */
 struct admission_limit {
 	bool applies, reached;
-	bool site;        /* LIMIT_SOURCE: `now` and `max` are those of its /48 */
-	int64_t now, max; /* clients; LIMIT_PROGRAMS: programs; LIMIT_RATE: max a second */
-	int64_t wait;     /* LIMIT_RATE: ms until the next client of its network is admitted */
+	bool site; /* LIMIT_SOURCE: `now` and `max` are those of its /48 */
+	int64_t now,
+	    max; /* clients; LIMIT_PROGRAMS: programs, with those to come; LIMIT_RATE: max a second */
+	int64_t wait; /* LIMIT_RATE: ms until the next client of its network is admitted */
 };
 
 struct admission {

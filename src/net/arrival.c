@@ -36,6 +36,8 @@ int arrival_begin(struct stream *s, bool tls)
 		return -1;
 	}
 	arrivals->count++;
+	if (s->phase != PHASE_PREFACE)
+		s->instance->arriving++;
 	s->phase = PHASE_HANDSHAKE;
 	s->moved = clock_ms();
 	return 0;
@@ -44,6 +46,7 @@ int arrival_begin(struct stream *s, bool tls)
 void arrival_await_header(struct stream *s)
 {
 	s->phase = PHASE_PREFACE;
+	s->instance->arriving++;
 	s->unknown = true;
 	s->moved = s->opened;
 }
@@ -163,15 +166,24 @@ bool arrival_read_header(struct stream *s)
 	return false;
 }
 
-void arrival_end(struct stream *s)
+static void count_out(struct stream *s)
 {
 	struct arrivals *arrivals = &s->instance->loop->arrivals;
 
-	if (s->phase != PHASE_HANDSHAKE)
-		return;
+	if (s->phase == PHASE_HANDSHAKE) {
+		arrivals->count--;
+		source_leave(&arrivals->sources, &s->peer);
+	}
+	s->instance->arriving--;
 	s->phase = PHASE_SERVING;
-	arrivals->count--;
-	source_leave(&arrivals->sources, &s->peer);
+}
+
+void arrival_end(struct stream *s)
+{
+	if (s->phase > PHASE_HANDSHAKE)
+		return;
+	count_out(s);
+	loop_announce_departure(s->instance->loop); /* it may linger, but needs no program */
 }
 
 void arrival_succeed(struct stream *s)
@@ -179,7 +191,7 @@ void arrival_succeed(struct stream *s)
 	struct tls_identity identity;
 	char peer[ADDRESS_TEXT_MAX];
 
-	arrival_end(s);
+	count_out(s);
 	if (channel_identity(&s->channel, &identity))
 		log_limited(&s->instance->closed_lines, LOG_LEVEL_INFO,
 		    "%s %s: certificate of %s%s%s", s->instance->name,

@@ -31,9 +31,9 @@ void arrival_await_header(struct stream *s);
 bool arrival_read_header(struct stream *s);
 /* That header has not come in time. */
 void arrival_log_late(struct stream *s);
-/* It is over: logs whom the client's certificate names. */
+/* The client is about to be served: logs whom its certificate names. */
 void arrival_succeed(struct stream *s);
-/* It is over, or given up; does nothing for a stream that is not in it. */
+/* The client will not be served; does nothing for one that is not arriving. */
 void arrival_end(struct stream *s);
 
 /* Whether it may take the next step of its handshake in this turn; epoll reports it again in the next one. */

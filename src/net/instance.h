@@ -67,6 +67,7 @@ struct instance {
 	struct stream_list streams;
 	struct waiters waiters;     /* streams that wait for a commit */
 	size_t stream_count;        /* without those that are only being refused */
+	size_t arriving;            /* of these, those that are not served yet: see net/arrival.h */
 	struct child_list children; /* programs for clients, until their process group is empty */
 	size_t child_count;         /* programs that run */
 	uint64_t failed_programs;   /* could not be started, or failed */

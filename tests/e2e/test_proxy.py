@@ -440,6 +440,52 @@ def test_configurations(write, services, status, why):
 
 
 @every_listener
+@every_unannounced
+def test_max_children(echod, listen, header):
+    server = echod(proxied("exec", listen, command=["cat"], max_children=2))
+    first, second, *others = [server.connect("exec") for _ in range(6)]
+    for other in others:
+        assert other.rest() == b""
+    server.wait_closed("limit", 4)
+    second.send(header)
+    assert second.ask(b"2") == b"2"
+    first.close()
+    server.wait_closed("client_eof")
+    with server.connect("exec") as third, server.connect("exec") as fourth:
+        third.send(from_ipv4())  # it has its place already
+        assert third.ask(b"3") == b"3"
+        assert fourth.rest() == b""
+    second.close()
+
+
+@every_listener
+def test_a_denied_client_leaves_its_program_to_others(echod, listen):
+    server = echod(proxied("exec", listen, command=["cat"], max_children=1, on_limit="queue", deny="192.0.2.1"))
+    with server.connect("exec") as first, server.connect("exec") as second:
+        second.send(from_ipv4(2) + b"2\n")
+        assert not second.readable()
+        first.send(from_ipv4(1))
+        assert first.rest() == b""
+        assert second.line() == b"2\n"
+
+
+@speaks_tls
+def test_max_children_over_tls(echod, authority, certificate):
+    server = echod(proxied("exec", "tls://127.0.0.1:0", command=["cat"], max_children=2), **over_tls(certificate))
+    clients = [TLSClient(server.address("exec"), trusting(authority), handshake=False) for _ in range(8)]
+    for client in clients[:2]:
+        client.send_raw(V1)
+    for client in clients[2:]:
+        assert client.receive_raw() == b""
+    for client in clients[:2]:
+        client.handshake()
+        assert client.ask(b"a") == b"a"
+    for client in clients:
+        client.close()
+    server.wait_closed("limit", 6)
+
+
+@every_listener
 def test_a_large_file(echod, listen, workdir, write):
     """What is sent at once depends on the socket, not on the client."""
     path = workdir / "file"

@@ -180,6 +180,39 @@ def test_exec(serve, connect):
     assert client.rest() == b"a\nb\n"
 
 
+def test_a_handshake_takes_the_place_of_a_program(serve, connect):
+    server = serve({"exec": {"command": ["cat"], "max_children": 2}})
+    first, second, *others = [connect(server, "exec", handshake=False) for _ in range(6)]
+    for other in others:
+        assert other.receive_raw() == b""
+    first.close()
+    server.wait_closed("client_eof")
+    second.handshake()
+    third = connect(server, "exec")
+    assert (second.ask(b"2"), third.ask(b"3")) == (b"2", b"3")
+    assert connect(server, "exec", handshake=False).receive_raw() == b""
+    server.wait_closed("limit", 5)
+
+
+@pytest.mark.parametrize("leave", ["close", "linger", "serve"])
+def test_a_client_waits_for_the_place_of_a_handshake(serve, connect, leave):
+    server = serve({"exec": {"command": ["cat"], "max_children": 1, "on_limit": "queue"}})
+    first, second = (connect(server, "exec", handshake=False) for _ in range(2))
+    assert not second.readable()
+    if leave == "close":
+        first.close()
+    elif leave == "linger":
+        first.send_raw(b"in the clear\r\n")
+        assert first.sock.recv(100) == b"ERROR: this port speaks TLS\r\n"
+    else:
+        first.handshake()
+        assert first.ask(b"1") == b"1"
+        assert not second.readable()
+        first.close()
+    second.handshake()
+    assert second.ask(b"2") == b"2"
+
+
 def test_redis_clients(serve, certificate, authority):
     redis = pytest.importorskip("redis")
     server = serve({"kv": {"listen": "rediss://127.0.0.1:0"}})
