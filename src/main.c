@@ -164,6 +164,10 @@ static int check_config(const char *file, bool print)
 			service_verify(
 			    &config->instances[i], config->main->user, &config->warnings);
 	for (size_t i = 0; i < config->instance_count; i++)
+		if (config->instances[i].enabled)
+			service_check_prepared(
+			    &config->instances[i], config->main->user, &errors, &config->warnings);
+	for (size_t i = 0; i < config->instance_count; i++)
 		if (config->instances[i].enabled && tls_settings_needed(&config->instances[i]))
 			tls_context_check(
 			    config, &config->instances[i], &errors, &config->warnings);

@@ -27,8 +27,9 @@ struct plan_entry {
 	struct listener **listeners;
 	size_t count;
 	struct tls_context
-	    *tls;    /* NULL = no address of it needs one; the instance's from the commit on */
-	bool adopts; /* listeners that we were started with, just now */
+	    *tls;       /* NULL = no address of it needs one; the instance's from the commit on */
+	void *prepared; /* by service_prepare(); the instance's from the commit on */
+	bool adopts;    /* listeners that we were started with, just now */
 };
 
 struct reload_plan {

@@ -114,6 +114,11 @@ static void plan_instance(struct reload_plan *plan, struct instance_config *conf
 		plan->status = EX_CONFIG;
 		return;
 	}
+	if (service_prepare(config, plan->config->main->user, &entry->prepared, plan->errors) ==
+	    -1) {
+		plan->status = EX_CONFIG;
+		return;
+	}
 	if (service_verify(config, plan->config->main->user, plan->errors) == -1) {
 		plan->status = EXIT_FAILURE;
 		return;
@@ -221,6 +226,7 @@ void reload_plan_cancel(struct reload_plan *plan)
 		}
 		free(entry->listeners);
 		tls_context_free(entry->tls);
+		service_drop_prepared(entry->config, entry->prepared);
 		if (entry->fresh && entry->started)
 			service_stop(entry->instance);
 		else if (entry->fresh)
@@ -302,6 +308,7 @@ static void commit_entry(const struct reload_plan *plan, struct plan_entry *entr
 	instance_configure(
 	    instance, entry->config, service_handlers(entry->config), plan->config->limits);
 	tls_context_install(entry->tls, instance);
+	instance->prepared = entry->prepared;
 	if (ops->configure != NULL)
 		ops->configure(instance);
 	streams_recheck(instance);

@@ -32,6 +32,7 @@
 #include "net/loop.h"
 #include "net/loop_lag.h"
 #include "net/names.h"
+#include "net/passwords.h"
 #include "net/stream.h"
 #include "reload_plan.h"
 #include "renewal.h"
@@ -256,6 +257,7 @@ struct server *server_new(struct host *host, struct config *config, const char *
 	    (loop->acceptors = acceptors_new(loop)) == NULL ||
 	    (server->loop_lag = loop_lag_new(loop)) == NULL ||
 	    (server->renewal = renewal_new(&server->running)) == NULL ||
+	    (loop->passwords = passwords_new(loop)) == NULL ||
 	    (server->departed = event_new(loop->base, -1, 0, departed_cb, server)) == NULL ||
 	    (server->service_started = event_new(loop->base, -1, 0, service_started_cb, server)) ==
 		NULL ||
@@ -507,6 +509,8 @@ void server_free(struct server *server)
 	loop_free_event(server->service_started);
 	loop_free_event(server->departed);
 	renewal_free(server->renewal);
+	if (server->running.loop != NULL)
+		passwords_free(server->running.loop->passwords);
 	loop_lag_free(server->loop_lag);
 	loop_free(server->running.loop);
 	config_free(server->running.config);

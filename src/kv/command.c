@@ -140,6 +140,7 @@ enum kv_status command_read(const struct command *command, const struct slice *w
 	call->command = command;
 	call->arg_count = call->more_count = 0;
 	call->from = 0;
+	call->user = NULL;
 	if (count == 0 && arg->type != ARG_END && !(arg->flags & ARG_OPTIONAL))
 		return call->status = KV_WRONG_ARGUMENTS;
 	if (arg->type != ARG_KEY) {

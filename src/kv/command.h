@@ -14,6 +14,7 @@
 struct command;
 struct keyspace;
 struct list;
+struct user;
 
 enum kv_status {
 	KV_OK,
@@ -25,6 +26,9 @@ enum kv_status {
 	KV_EMPTY,
 	KV_UNKNOWN,
 	KV_WRONG_ARGUMENTS,
+	KV_NOT_AUTHENTICATED,
+	KV_NOT_ALLOWED,     /* to this user, by its rights */
+	KV_KEY_NOT_ALLOWED, /* by the patterns of its keys */
 	KV_KEY_TOO_LONG,
 	KV_PATTERN_TOO_LONG,
 	KV_VALUE_TOO_LONG,
@@ -55,6 +59,7 @@ struct call {
 	struct slice args[CALL_ARGS]; /* as the command's row types them */
 	int64_t numbers[CALL_ARGS];   /* of args that are numbers; durations are in ms */
 	const struct slice *more;     /* the words of an ARG_MANY argument; the caller's */
+	const struct user *user;      /* whose call it is; NULL = there are no users */
 };
 
 /* What a result carries besides its status. */
@@ -90,6 +95,8 @@ enum arg_type {
 	ARG_INTEGER,  /* 64 bits, with a sign */
 	ARG_DURATION, /* or a time: an integer in units of arg.scale ms */
 	ARG_PATTERN,  /* a glob pattern */
+	ARG_CHANNEL,  /* of messages; a user may use those that are named as its keys */
+	ARG_CHANNELS, /* a glob pattern of them */
 	ARG_OPTIONS,  /* words in any order; the name is their usage */
 	ARG_PAIRS,    /* keys and values in turn */
 };
@@ -105,16 +112,22 @@ struct arg {
 };
 
 enum command_flags {
-	COMMAND_GROWS = 1,        /* may need memory; its arguments are checked against max_value */
-	COMMAND_LOCAL = 2,        /* the connection replies to it: it has no run() */
-	COMMAND_TERSE = 4,        /* lines call a wrong number of words an unknown command */
-	COMMAND_WRITES = 8,       /* may change keys; implied by COMMAND_GROWS */
-	COMMAND_LINES = 16,       /* clients of Redis do not have it */
-	COMMAND_PARENT = 32,      /* its first argument is the name of a command within it */
-	COMMAND_OLD_VALUE = 64,   /* replies the value that it deletes or replaces */
+	COMMAND_GROWS = 1,   /* may need memory; its arguments are checked against max_value */
+	COMMAND_LOCAL = 2,   /* the connection replies to it: it has no run() */
+	COMMAND_TERSE = 4,   /* lines call a wrong number of words an unknown command */
+	COMMAND_WRITES = 8,  /* may change keys; implied by COMMAND_GROWS */
+	COMMAND_LINES = 16,  /* clients of Redis do not have it */
+	COMMAND_PARENT = 32, /* its first argument is the name of a command within it */
+	COMMAND_OLD_VALUE =
+	    64, /* replies the value that it deletes or replaces; has COMMAND_READS, too */
 	COMMAND_UNQUEUED = 128,   /* is run between MULTI and EXEC, too */
 	COMMAND_SCRIPT = 256,     /* stands for another one, see kv/script.h: it has no run() */
 	COMMAND_SUBSCRIBED = 512, /* is run for subscribers in RESP2, too */
+	/* The rights that it needs, besides that to write for one that may: */
+	COMMAND_READS = 1024,    /* to read; implied if it is neither local nor writes */
+	COMMAND_ADMIN = 2048,    /* only that to administer */
+	COMMAND_OPEN = 4096,     /* none, not even a login */
+	COMMAND_ALL_KEYS = 8192, /* to use all keys */
 };
 
 /* What a protocol with types replies to a status that is no error. */

@@ -7,6 +7,7 @@
 #include "kv/command.h"
 #include "kv/keyspace.h"
 #include "kv/row.h"
+#include "kv/users.h"
 #include "kv/verb.h"
 
 static enum kv_status verb_ping(
@@ -32,10 +33,11 @@ static enum kv_status verb_help(
 	struct list *list = keyspace_list(keyspace);
 	char line[256], usage[USAGE_MAX];
 
-	(void)call;
 	for (const struct command *command = commands; command->name != NULL; command++) {
 		int length;
 
+		if (call->user != NULL && !user_may_run(call->user, command))
+			continue;
 		command_usage(command, usage);
 		length = snprintf(line, sizeof(line), "%s: %s", usage, command->help);
 		if (list_add(list, KV_TEXT, (struct slice){ line, (size_t)length }) == -1)
@@ -78,10 +80,10 @@ const struct command commands[] = {
 	{ NAME("PSETEX"), .args = { KEY, DURATION("ms", 1), REST("value") }, .flags = COMMAND_GROWS,
 	    .run = verb_setex, .help = "Sets the key to the value; it expires after that time." },
 	{ NAME("GETDEL"), .args = { KEY }, .run = verb_getdel,
-	    .flags = COMMAND_WRITES | COMMAND_OLD_VALUE,
+	    .flags = COMMAND_WRITES | COMMAND_OLD_VALUE | COMMAND_READS,
 	    .help = "The value of the key, which is deleted." },
 	{ NAME("GETSET"), .args = { KEY, REST("value") },
-	    .flags = COMMAND_GROWS | COMMAND_OLD_VALUE, .run = verb_getset,
+	    .flags = COMMAND_GROWS | COMMAND_OLD_VALUE | COMMAND_READS, .run = verb_getset,
 	    .help = "Sets the key to the value; the value before." },
 	{ NAME("APPEND"), .args = { KEY, REST("value") }, .flags = COMMAND_GROWS,
 	    .run = verb_append, .help = "Appends to the value; its new length." },
@@ -107,16 +109,20 @@ const struct command commands[] = {
 	    .reply = REPLY_NEEDED, .help = "Renames the key; newkey is overwritten." },
 	{ NAME("COPY"), .args = { KEY, NEW_KEY }, .flags = COMMAND_GROWS, .run = verb_copy,
 	    .help = "Copies the key unless newkey exists." },
-	{ NAME("KEYS"), .args = { OPTIONAL_PATTERN }, .run = verb_keys,
+	{ NAME("KEYS"), .args = { OPTIONAL_PATTERN }, .flags = COMMAND_ADMIN, .run = verb_keys,
 	    .help = "The keys that match the glob pattern." },
 	{ NAME("SCAN"), .args = { WORD("cursor"), OPTIONS("[MATCH pattern] [COUNT n]") },
 	    .run = verb_scan, .help = "The next cursor, 0 at the end, and some keys." },
 	{ NAME("DBSIZE"), .run = verb_dbsize, .help = "How many keys there are." },
-	{ NAME("PING"), .run = verb_ping, .help = "Replies PONG." },
+	{ NAME("PING"), .flags = COMMAND_OPEN, .run = verb_ping, .help = "Replies PONG." },
 	{ NAME("ECHO"), .args = { REST("text") }, .run = verb_echo, .help = "Replies the text." },
-	{ NAME("HELP"), .run = verb_help, .flags = COMMAND_LINES, .help = "This list." },
+	{ NAME("HELP"), .run = verb_help, .flags = COMMAND_LINES | COMMAND_OPEN,
+	    .help = "This list." },
+	{ NAME("AUTH"), .args = { WORD("name"), REST("password") },
+	    .flags = COMMAND_LOCAL | COMMAND_LINES | COMMAND_OPEN,
+	    .help = "Logs in as that user, by its password or token." },
 	{ NAME("QUIT"), .args = { OPTIONAL_REST("anything") },
-	    .flags = COMMAND_LOCAL | COMMAND_TERSE | COMMAND_LINES, .done = "BYE\n",
+	    .flags = COMMAND_LOCAL | COMMAND_TERSE | COMMAND_LINES | COMMAND_OPEN, .done = "BYE\n",
 	    .help = "Closes the connection." },
 	{ 0 },
 };

@@ -245,7 +245,7 @@ enum kv_status redis_scan(
 			pattern = &none; /* there are no others */
 		}
 	}
-	return verb_page(keyspace, cursor, pattern, count, result);
+	return verb_page(keyspace, call, cursor, pattern, count, result);
 }
 
 /* Keys that a scan has found. */

@@ -11,6 +11,7 @@
 
 #include "kv/keyspace.h"
 #include "kv/redis_verbs.h"
+#include "kv/users.h"
 #include "kv/verb.h"
 
 #define FLOAT_MAX_LENGTH 5120 /* bytes of a number that is read, as in Redis */
@@ -153,6 +154,8 @@ enum kv_status redis_set(
 		return verb_put(keyspace, &call->key, call->args[0], 0);
 	if (!read_set_options(call, &o))
 		return redis_refuse_syntax(result);
+	if (o.get && call->user != NULL && !(call->user->rights & RIGHT_READ))
+		return KV_NOT_ALLOWED;
 	status = read_expiry(keyspace, &o.expiry, &expires);
 	if (status != KV_OK)
 		return status;

@@ -14,8 +14,10 @@
 #define KEYS { ARG_KEY, ARG_MANY, "key", 0 }
 #define NEW_KEY { ARG_KEY, 0, "newkey", 0 }
 #define WORD(name) { ARG_BYTES, 0, (name), 0 }
-#define WORDS(name) { ARG_BYTES, ARG_MANY, (name), 0 }
 #define OPTIONAL_WORD(name) { ARG_BYTES, ARG_OPTIONAL, (name), 0 }
+#define CHANNEL { ARG_CHANNEL, 0, "channel", 0 }
+#define CHANNELS { ARG_CHANNEL, ARG_MANY, "channel", 0 }
+#define CHANNEL_PATTERNS { ARG_CHANNELS, ARG_MANY, "pattern", 0 }
 #define REST(name) { ARG_REST, 0, (name), 0 }
 #define OPTIONAL_REST(name) { ARG_REST, ARG_OPTIONAL, (name), 0 }
 #define INTEGER(name) { ARG_INTEGER, 0, (name), 0 }

@@ -67,8 +67,8 @@ size_t verb_prepare_keys(const struct keyspace *keyspace, const struct call *cal
 
 /* The cursor of a page: a number of 64 bits without a sign. */
 enum kv_status verb_cursor(struct slice word, uint64_t *cursor);
-/* About `count` keys from the cursor on, of those that match; pattern NULL = all. */
-enum kv_status verb_page(struct keyspace *keyspace, uint64_t cursor, const struct slice *pattern,
-    int64_t count, struct kv_result *result);
+/* About `count` keys from the cursor on, of those that match and that the call's user may use; pattern NULL = all. */
+enum kv_status verb_page(struct keyspace *keyspace, const struct call *call, uint64_t cursor,
+    const struct slice *pattern, int64_t count, struct kv_result *result);
 
 #endif

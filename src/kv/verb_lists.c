@@ -7,6 +7,7 @@
 
 #include "kv/glob.h"
 #include "kv/keyspace.h"
+#include "kv/users.h"
 #include "kv/verb.h"
 
 /* When a part of a list ends. */
@@ -57,6 +58,7 @@ enum kv_status verb_mget(
 struct match {
 	struct list *list;
 	const struct slice *pattern; /* NULL = all keys */
+	const struct user *user;     /* NULL = whoever it is */
 	size_t visited, work;
 	bool failed;
 };
@@ -67,7 +69,8 @@ static int add_match(void *arg, const struct slice *key, const struct item *item
 
 	(void)item;
 	match->visited++;
-	if (match->pattern == NULL || glob_match(*match->pattern, *key, &match->work))
+	if ((match->pattern == NULL || glob_match(*match->pattern, *key, &match->work)) &&
+	    (match->user == NULL || user_may_use(match->user, *key, &match->work)))
 		match->failed |= list_add(match->list, KV_KEY, *key) == -1;
 	return 0;
 }
@@ -86,10 +89,12 @@ static uint64_t scan(
 	return cursor;
 }
 
-enum kv_status verb_page(struct keyspace *keyspace, uint64_t cursor, const struct slice *pattern,
-    int64_t count, struct kv_result *result)
+enum kv_status verb_page(struct keyspace *keyspace, const struct call *call, uint64_t cursor,
+    const struct slice *pattern, int64_t count, struct kv_result *result)
 {
-	struct match match = { .list = keyspace_list(keyspace), .pattern = pattern };
+	struct match match = {
+		.list = keyspace_list(keyspace), .pattern = pattern, .user = call->user
+	};
 	struct part part = usual;
 	char text[24];
 	int length;
@@ -108,7 +113,8 @@ enum kv_status verb_keys(
     struct keyspace *keyspace, const struct call *call, struct kv_result *result)
 {
 	struct match match = { .list = keyspace_list(keyspace),
-		.pattern = call->arg_count > 0 ? &call->args[0] : NULL };
+		.pattern = call->arg_count > 0 ? &call->args[0] : NULL,
+		.user = call->user };
 
 	result->next = scan(keyspace, call->from, &match, part_of(keyspace));
 	verb_list(match.list, result);
@@ -170,5 +176,5 @@ enum kv_status verb_scan(
 		status = verb_cursor(call->args[0], &cursor);
 	if (status != KV_OK)
 		return status;
-	return verb_page(keyspace, cursor, pattern, count, result);
+	return verb_page(keyspace, call, cursor, pattern, count, result);
 }

@@ -13,6 +13,7 @@ static const char *const reason_names[CLOSE_REASONS] = {
 	[CLOSE_SHUTDOWN] = "shutdown",
 	[CLOSE_RELOAD] = "reload",
 	[CLOSE_TLS] = "tls",
+	[CLOSE_AUTH] = "auth",
 };
 
 const char *close_reason_name(enum close_reason reason)
@@ -42,5 +43,5 @@ const char *tls_cause_name(enum tls_cause cause)
 bool close_reason_is_bad(enum close_reason reason)
 {
 	return reason == CLOSE_LIMIT || reason == CLOSE_DENIED || reason == CLOSE_SLOW_READER ||
-	       reason == CLOSE_PROTOCOL || reason == CLOSE_TLS;
+	       reason == CLOSE_PROTOCOL || reason == CLOSE_TLS || reason == CLOSE_AUTH;
 }

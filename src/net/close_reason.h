@@ -17,6 +17,7 @@ enum close_reason {
 	CLOSE_SHUTDOWN,
 	CLOSE_RELOAD,
 	CLOSE_TLS,
+	CLOSE_AUTH, /* too many wrong passwords */
 	CLOSE_REASONS
 };
 

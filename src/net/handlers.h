@@ -21,7 +21,13 @@ enum verdict {
 	VERDICT_CONTINUE,
 	VERDICT_CLOSE,    /* send what is buffered, then close lingeringly */
 	VERDICT_PROTOCOL, /* the same, because the client speaks another protocol */
+	VERDICT_AUTH,     /* the same, because it has sent too many wrong passwords */
 	VERDICT_ABORT,    /* reset at once */
+	/*
+	 * Only of `messages`: the message behind those that are consumed cannot be answered yet. The service gets it again
+	 * after stream_resume(); until then, the client is not read.
+	 */
+	VERDICT_WAIT,
 };
 
 /* One datagram as a service sees it. */

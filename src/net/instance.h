@@ -63,6 +63,7 @@ struct instance {
 	int64_t max_children; /* the service sets it; 0 = it runs no programs */
 	const void *conf;     /* the service's own settings */
 	void *state;          /* the service's own, from its start() to its stop() */
+	void *prepared;       /* what its prepare() has made, for its configure(); then NULL */
 	struct listener_list listeners;
 	struct stream_list streams;
 	struct waiters waiters;     /* streams that wait for a commit */

@@ -23,6 +23,7 @@ struct event;
 struct event_base;
 struct host;
 struct own_ports;
+struct passwords;
 struct stream;
 struct task;
 
@@ -50,7 +51,8 @@ struct loop {
 	struct stream *pending_writes[PENDING_WRITES_MAX];
 	size_t pending_count;
 	struct event *flush;
-	struct task *renewal; /* of certificates; the server's, NULL = it has none */
+	struct passwords *passwords; /* the server's */
+	struct task *renewal;        /* of certificates; the server's, NULL = it has none */
 	struct arrivals arrivals;
 	size_t bytes_since_flush;     /* moved for all clients */
 	const struct stream *checked; /* in stream_check(); NULL once that stream has ended */

@@ -31,6 +31,7 @@ void replies_begin(struct replies *replies, struct evbuffer *out, struct promise
 	replies->unsent = evbuffer_get_length(out);
 	if (*promises != NULL)
 		replies->unsent += (*promises)->unsent;
+	replies->high = REPLIES_HIGH;
 	replies->length = 0;
 	replies->promising = replies->lost = false;
 }

@@ -28,12 +28,13 @@ LIST_HEAD(waiters, waiter);
 
 #define REPLIES_GATHERED 4096 /* bytes */
 
-/* While more bytes than this wait to be sent, a client is not read and its messages are not answered. */
+/* replies.high of a client, unless it is a stranger. */
 #define REPLIES_HIGH (128u * 1024)
 
 struct replies {
 	struct evbuffer *out;
 	struct promises **promises; /* of the stream; *promises is NULL while nothing is promised */
+	size_t high;    /* while more bytes than this are unsent, messages are not answered */
 	size_t unsent;  /* bytes that the client has not been sent yet, these replies among them */
 	size_t length;  /* of `bytes` */
 	bool promising; /* what is added belongs to the last promise */

@@ -83,7 +83,7 @@ static void begin_closing(struct stream *s, enum close_reason reason)
 	if (s->phase <= PHASE_SERVING)
 		s->reason = reason;
 	s->phase = PHASE_CLOSING;
-	s->more = s->producing = false;
+	s->more = s->producing = s->waits = false;
 	s->line_since = 0;
 	evbuffer_drain(in, evbuffer_get_length(in));
 }
@@ -105,6 +105,8 @@ static void apply_verdict(struct stream *s, enum verdict verdict)
 		begin_closing(s, CLOSE_QUIT);
 	else if (verdict == VERDICT_PROTOCOL)
 		begin_closing(s, CLOSE_PROTOCOL);
+	else if (verdict == VERDICT_AUTH)
+		begin_closing(s, CLOSE_AUTH);
 	stream_flush(s);
 }
 
@@ -446,6 +448,11 @@ bool stream_is_open(const struct stream *s)
 	return s->phase < PHASE_CLOSING;
 }
 
+void stream_set_stranger(struct stream *s, bool is_stranger)
+{
+	s->is_stranger = is_stranger;
+}
+
 bool stream_sends_files(const struct stream *s)
 {
 	return s->channel.sends_files;
@@ -461,6 +468,7 @@ void stream_resume(struct stream *s)
 	if (s->phase >= PHASE_CLOSING)
 		return;
 	s->active = clock_ms(); /* the service goes on with input that was left */
+	s->waits = false;
 	apply_turn(s, turn_run(s));
 }
 

@@ -81,7 +81,15 @@ void stream_end_slow_reader(struct stream *stream);
  * chunk of memory that can be thousands of times its size. 0, or -1 when out of memory.
  */
 int stream_move(struct evbuffer *to, struct evbuffer *bytes);
-/* Calls the `bytes` handler for the input that it has left; may end the stream, too. */
+/*
+ * The client has not shown who it is (or has): only a little output may wait for it, so that many such clients that do not
+ * read take little memory.
+ */
+void stream_set_stranger(struct stream *stream, bool is_stranger);
+/*
+ * Calls the `bytes` handler for the input that it has left, or `messages` after its VERDICT_WAIT; may end the stream,
+ * too.
+ */
 void stream_resume(struct stream *stream);
 /* Whether the output may hold parts of files, which the kernel sends; not over TLS. */
 bool stream_sends_files(const struct stream *stream);

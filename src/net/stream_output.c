@@ -117,9 +117,9 @@ void stream_flush(struct stream *s)
 		return;
 	}
 	/* Half a line is read on, however long it is: only its end lets it be served, and the framing limits it. */
-	read = unread <= INPUT_HIGH || (s->handlers->framing != NULL && !s->more);
+	read = !s->waits && (unread <= INPUT_HIGH || (s->handlers->framing != NULL && !s->more));
 	read = !channel->eof && !channel->wants_write && !channel->in_record &&
-	       (s->phase >= PHASE_CLOSING || (read && unsent <= REPLIES_HIGH));
+	       (s->phase >= PHASE_CLOSING || (read && unsent <= stream_output_high(s)));
 	write = left > 0 || s->producing || channel->wants_write;
 	if (write && !channel->writing && s->phase != PHASE_HANDSHAKE)
 		s->moved = clock_ms();
@@ -130,7 +130,7 @@ void stream_flush(struct stream *s)
 		stream_end(s, CLOSE_RESET);
 		return;
 	}
-	if (s->more && unsent <= REPLIES_HIGH)
+	if (s->more && unsent <= stream_output_high(s))
 		channel_again(channel); /* after the other clients of this turn */
 	if (unsent == 0 && s->phase >= PHASE_CLOSING)
 		linger(s);

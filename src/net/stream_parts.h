@@ -17,6 +17,7 @@
 #include "net/framing.h"
 #include "net/handlers.h"
 #include "net/peer.h"
+#include "net/replies.h"
 
 struct listener;
 struct loop;
@@ -25,6 +26,7 @@ struct promises;
 #define REFUSED_MAX 128 /* clients that linger with a refusal */
 
 #define INPUT_HIGH (128u * 1024)  /* waiting to be served, unless it is one half line */
+#define STRANGER_HIGH 1024        /* see stream_output_high() */
 #define OUTPUT_MAX (1024u * 1024) /* and one of the longest words on top */
 
 /*
@@ -78,7 +80,9 @@ struct stream {
 	bool more : 1;    /* whole messages wait in the input for the next turn */
 	bool unfinished : 1; /* the service has more parts of a reply, see struct run */
 	bool producing : 1;  /* the service may have more to say once there is room */
-	uint64_t state[];    /* of the framing, then of the service */
+	bool waits : 1;      /* the service does, see VERDICT_WAIT */
+	bool is_stranger : 1;
+	uint64_t state[]; /* of the framing, then of the service */
 };
 
 /* How many words of stream.state are the framing's. */
@@ -87,6 +91,12 @@ static inline size_t stream_framing_words(const struct handlers *handlers)
 	size_t size = handlers->framing == NULL ? 0 : handlers->framing->state_size;
 
 	return (size + sizeof(uint64_t) - 1) / sizeof(uint64_t);
+}
+
+/* While more bytes than this wait to be sent, the client is not read and its messages are not answered. */
+static inline size_t stream_output_high(const struct stream *s)
+{
+	return s->is_stranger ? STRANGER_HIGH : REPLIES_HIGH;
 }
 
 /* --- stream.c --- */

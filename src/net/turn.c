@@ -15,7 +15,7 @@
 
 struct message *run_next(struct run *run)
 {
-	if (run->consumed == run->count || run->replies->unsent > REPLIES_HIGH)
+	if (run->consumed == run->count || run->replies->unsent > run->replies->high)
 		return NULL;
 	return &run->messages[run->consumed++];
 }
@@ -135,7 +135,7 @@ static enum verdict serve_unfinished(struct stream *s, struct replies *replies)
 	enum verdict verdict = s->handlers->messages(s, &run);
 
 	s->unfinished = run.unfinished;
-	s->more = run.unfinished || replies->unsent > REPLIES_HIGH;
+	s->more = run.unfinished || replies->unsent > replies->high;
 	return verdict;
 }
 
@@ -157,8 +157,9 @@ static enum verdict serve_piece(
 		if (run.consumed < run.count)
 			input->at = messages[run.consumed].bytes;
 		s->unfinished = run.unfinished;
-		s->more = run.consumed < run.count || *steps >= MESSAGES_PER_TURN ||
-			  run.unfinished || replies->unsent > REPLIES_HIGH;
+		s->waits = verdict == VERDICT_WAIT;
+		s->more = !s->waits && (run.consumed < run.count || *steps >= MESSAGES_PER_TURN ||
+					   run.unfinished || replies->unsent > replies->high);
 	} while (verdict == VERDICT_CONTINUE && !s->more &&
 		 (*frame == FRAME_MESSAGE || *frame == FRAME_BARRIER));
 	if (*frame == FRAME_NO_MEMORY)
@@ -178,13 +179,16 @@ enum verdict turn_run(struct stream *s)
 
 	if (framing == NULL)
 		return serve_bytes(s);
+	if (s->waits)
+		return VERDICT_CONTINUE;
 	replies_begin(&replies, bufferevent_get_output(s->channel.bev), &s->promises);
+	replies.high = stream_output_high(s);
 	input.settings = s->instance->lines;
 	input.max_word = s->instance->max_word;
 	input.refusals = s->handlers->refusals;
 	input.replies = &replies;
 	input.ended = false;
-	s->more = replies.unsent > REPLIES_HIGH;
+	s->more = replies.unsent > replies.high;
 	if (s->unfinished && !s->more)
 		verdict = serve_unfinished(s, &replies);
 	while (verdict == VERDICT_CONTINUE && !s->more && evbuffer_get_length(in) > 0 &&
@@ -212,6 +216,10 @@ enum verdict turn_run(struct stream *s)
 		s->line_since = s->active;
 	if (replies.lost)
 		return VERDICT_ABORT;
+	if (s->waits) {
+		s->line_since = 0;
+		return VERDICT_CONTINUE;
+	}
 	if (verdict == VERDICT_CONTINUE && !s->more &&
 	    (s->channel.eof || s->phase == PHASE_DRAINING))
 		verdict = end_input(s);

@@ -20,7 +20,9 @@
 #include "net/task.h"
 #include "services/kv.h"
 #include "services/kv_listing.h"
+#include "services/kv_login.h"
 #include "services/kv_resp.h"
+#include "services/kv_users.h"
 #include "services/kv_wording.h"
 #include "services/resp_pubsub.h"
 #include "services/service.h"
@@ -35,6 +37,7 @@ struct kv_conf {
 	int64_t sync_interval;
 	int64_t max_memory, max_key, max_value;
 	int on_full; /* enum on_full */
+	char *users; /* "" = none */
 };
 
 enum sync { SYNC_ALWAYS, SYNC_INTERVAL };
@@ -70,6 +73,10 @@ static const struct option_row kv_rows[] = {
 	    .unit = "bytes",
 	    .help = "Maximum length of a value. One that a client sends as a line must also fit "
 		    "into it (max_line) with the command and the key."),
+	OPTION(struct kv_conf, users, string, .flags = OPTION_EMPTY, .fallback = OPTION_TEXT(""),
+	    .help = "The absolute path of a file of users, a line for each, as \"echoctl passwd\" "
+		    "makes them: clients log in, and may do what their rights say. If it is "
+		    "empty, every client may do everything."),
 	OPTION_END,
 };
 
@@ -160,9 +167,11 @@ static int kv_free(struct kv *kv, bool tidies)
 
 	task_free(kv->work);
 	task_free(kv->progress);
+	kv_logins_end(&kv->logins);
 	if (kv->engine != NULL)
 		result = kv->engine->ops->free(kv->engine, tidies);
 	resp_pubsub_free(kv->pubsub);
+	users_free(kv->users);
 	free(kv->backup);
 	free(kv);
 	return result;
@@ -277,6 +286,18 @@ static struct engine_settings kv_engine_settings(const struct instance *instance
 	};
 }
 
+static void *kv_prepare(const struct instance_config *config, struct strings *errors, int *code)
+{
+	const struct kv_conf *conf = config->parts[PART_OWN].fields;
+
+	return kv_users_read(conf->users, errors, code);
+}
+
+static void kv_drop_prepared(void *prepared)
+{
+	users_free(prepared);
+}
+
 static int kv_start(struct instance *instance, struct error *error)
 {
 	struct kv *kv = calloc(1, sizeof(*kv));
@@ -297,7 +318,8 @@ static int kv_start(struct instance *instance, struct error *error)
 	kv->work = task_new(instance->loop, kv->engine->fd, kv->engine->ops->work, kv->engine);
 	if (loads)
 		kv->progress = task_new(instance->loop, -1, kv_notify_progress, instance);
-	if (kv->work == NULL || (loads && kv->progress == NULL)) {
+	if (kv->work == NULL || (loads && kv->progress == NULL) ||
+	    kv_logins_begin(&kv->logins, instance) == -1) {
 		error_memory(error);
 		goto fail;
 	}
@@ -326,6 +348,46 @@ static int kv_ready(const struct instance *instance, struct error *error)
 	return ready[kv->engine->ops->state(kv->engine, error)];
 }
 
+/*
+ * A client goes on with the rights that it has now. What it has subscribed to before it may no longer be for it, so that one
+ * is ended.
+ */
+static void kv_recheck(struct kv *kv, struct stream *stream)
+{
+	struct kv_client *client = stream_state(stream);
+	bool is_resp = stream_handlers(stream) == &kv_resp_handlers;
+
+	if (!kv_login_recheck(stream, &client->login) && is_resp &&
+	    resp_is_subscribed(stream_state(stream))) {
+		stream_kill(stream);
+		return;
+	}
+	if (client->listing != NULL)
+		kv_listing_set_user(client->listing, kv->users == NULL ? NULL
+						     : client->login.user == NULL
+							 ? &user_nobody
+							 : client->login.user);
+}
+
+/* Puts users in force, and takes them over. */
+static void kv_set_users(struct instance *instance, struct users *users)
+{
+	struct kv *kv = instance->state;
+	struct users *before = kv->users;
+	struct client_iterator iterator;
+	struct stream *stream;
+
+	kv->users = users;
+	if (before == NULL && users == NULL)
+		return;
+	client_iterator_begin(&iterator, instance->loop);
+	while ((stream = client_iterator_next(&iterator)) != NULL)
+		if (stream_instance(stream) == instance)
+			kv_recheck(kv, stream);
+	client_iterator_end(&iterator);
+	users_free(before);
+}
+
 static void kv_configure(struct instance *instance)
 {
 	struct engine_settings settings = kv_engine_settings(instance);
@@ -340,6 +402,8 @@ static void kv_configure(struct instance *instance)
 	if (instance->max_word < kv->limits.max_key)
 		instance->max_word = kv->limits.max_key;
 	kv->engine->ops->configure(kv->engine, &settings);
+	kv_set_users(instance, instance->prepared);
+	instance->prepared = NULL;
 }
 
 static void kv_stop(struct instance *instance)
@@ -400,6 +464,11 @@ static void kv_report(const struct instance *instance, struct report *report)
 		report->number(report, "wal_bytes", stats.log_bytes);
 	}
 	report->number(report, "refused_sets_total", kv->refused);
+	if (kv->users != NULL) {
+		report->number(report, "logins_total", kv->logins.succeeded);
+		report->number(report, "failed_logins_total", kv->logins.failed);
+		report->number(report, "refused_logins_total", kv->logins.refused);
+	}
 	if (conf->on_full == FULL_EVICT)
 		report->number(report, "evictions_total", stats.evictions);
 	if (!stats.durable || !stats.read_only)
@@ -415,6 +484,9 @@ const struct service_ops service_kv = {
 	.exposes = "lets everybody who can connect read and change the store",
 	.handlers = &kv_lines_handlers,
 	.check = kv_check,
+	.prepared = "users",
+	.prepare = kv_prepare,
+	.drop_prepared = kv_drop_prepared,
 	.start = kv_start,
 	.ready = kv_ready,
 	.configure = kv_configure,

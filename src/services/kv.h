@@ -12,6 +12,7 @@
 
 #include "kv/command.h"
 #include "net/handlers.h"
+#include "services/kv_login.h"
 #include "services/resp_scripts.h"
 
 struct engine;
@@ -25,12 +26,20 @@ struct wording;
 
 LIST_HEAD(listings, listing);
 
+/* What the service keeps for a client; the state in either protocol begins with it. */
+struct kv_client {
+	struct login login;
+	struct listing *listing; /* NULL = no reply is unfinished */
+};
+
 struct kv {
 	struct engine *engine;
 	struct task *work;     /* of the engine */
 	struct task *progress; /* while its store is being loaded; else NULL */
 	uint64_t notified;     /* engine_stats.loaded in the last message to the service manager */
 	struct call_limits limits;
+	struct users *users; /* NULL = there are none */
+	struct logins logins;
 	struct command_index redis; /* the commands of clients in RESP */
 	struct resp_scripts scripts;
 	int64_t max_memory;    /* bytes, 0 = no limit */
@@ -65,6 +74,14 @@ void kv_submit(const struct instance *instance, const struct call *call, struct 
  */
 struct listing *kv_run(const struct instance *instance, const struct call *call,
     const struct wording *wording, struct replies *replies);
+
+/* Lets a call fail that the client may not make. */
+static inline void kv_restrict(
+    const struct kv *kv, const struct kv_client *client, struct call *call)
+{
+	if (kv->users != NULL)
+		kv_login_restrict(&client->login, call);
+}
 
 /* The streams in lines, and those in RESP. */
 extern const struct handlers kv_lines_handlers, kv_resp_handlers;

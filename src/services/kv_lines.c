@@ -18,11 +18,6 @@
 #include "services/kv_listing.h"
 #include "services/kv_words.h"
 
-/* What the service keeps for a client. */
-struct lines_client {
-	struct listing *listing; /* NULL = no reply is unfinished */
-};
-
 /* --- from a line to a call --- */
 
 /* Takes the first word off the bytes, and the white space behind it. */
@@ -118,16 +113,51 @@ static bool refuses_value(struct engine *engine, const struct call *call, struct
 	return true;
 }
 
-/* Runs a call, or replies why not. VERDICT_CLOSE after QUIT. */
-static enum verdict serve(struct instance *instance, struct lines_client *client,
-    const struct call *call, struct replies *replies)
+/* AUTH */
+static enum verdict log_in(struct stream *stream, struct kv_client *client, const struct call *call,
+    struct replies *replies)
 {
+	const struct kv *kv = stream_instance(stream)->state;
+	enum login_result result;
+
+	if (kv->users == NULL) {
+		replies_text(replies, "ERROR: no users are configured\n");
+		return VERDICT_CONTINUE;
+	}
+	result = kv_login_try(stream, &client->login, call->args[0], call->args[1]);
+	switch (result) {
+	case LOGIN_OK:
+		replies_text(replies, "OK\n");
+		return VERDICT_CONTINUE;
+	case LOGIN_WAITS:
+		return VERDICT_WAIT;
+	case LOGIN_WRONG:
+	case LOGIN_WRONG_LAST:
+		replies_text(replies, "ERROR: wrong name or password\n");
+		return result == LOGIN_WRONG ? VERDICT_CONTINUE : VERDICT_AUTH;
+	case LOGIN_BUSY:
+		replies_text(replies, "ERROR: too many logins, try again later\n");
+		return VERDICT_CONTINUE;
+	case LOGIN_NO_MEMORY:
+		break;
+	}
+	return VERDICT_ABORT;
+}
+
+/* Runs a call, or replies why not. VERDICT_CLOSE after QUIT. */
+static enum verdict serve(
+    struct stream *stream, struct kv_client *client, struct call *call, struct replies *replies)
+{
+	struct instance *instance = stream_instance(stream);
 	const struct kv *kv = instance->state;
 
+	kv_restrict(kv, client, call);
 	if (call->status != KV_OK) {
 		kv_words_error(replies, call);
 		return VERDICT_CONTINUE;
 	}
+	if (call->command->flags & COMMAND_LOCAL && call->command->done == NULL)
+		return log_in(stream, client, call, replies);
 	if (call->command->flags & COMMAND_LOCAL) { /* QUIT */
 		replies_text(replies, call->command->done);
 		return VERDICT_CLOSE;
@@ -140,9 +170,8 @@ static enum verdict serve(struct instance *instance, struct lines_client *client
 
 static enum verdict kv_lines_messages(struct stream *stream, struct run *run)
 {
-	struct lines_client *client = stream_state(stream);
-	struct instance *instance = stream_instance(stream);
-	struct kv *kv = instance->state;
+	struct kv_client *client = stream_state(stream);
+	struct kv *kv = stream_instance(stream)->state;
 	struct engine *engine = kv->engine;
 	struct replies *replies = run->replies;
 	enum verdict verdict = VERDICT_CONTINUE;
@@ -156,9 +185,10 @@ static enum verdict kv_lines_messages(struct stream *stream, struct run *run)
 	for (size_t i = 0; i < run->count; i++)
 		read_line(&run->messages[i], &kv->limits, &calls[i], &words[i]);
 	engine->ops->prepare(engine, calls, run->count);
-	while (run->consumed < run->count && replies->unsent <= REPLIES_HIGH &&
+	while (run->consumed < run->count && replies->unsent <= replies->high &&
 	       verdict == VERDICT_CONTINUE && client->listing == NULL)
-		verdict = serve(instance, client, &calls[run->consumed++], replies);
+		verdict = serve(stream, client, &calls[run->consumed++], replies);
+	run->consumed -= verdict == VERDICT_WAIT;
 	for (size_t i = 0; i < run->count; i++)
 		if (words[i] != NULL)
 			free(words[i]);
@@ -168,19 +198,25 @@ static enum verdict kv_lines_messages(struct stream *stream, struct run *run)
 
 static bool kv_lines_busy(struct stream *stream)
 {
-	return ((const struct lines_client *)stream_state(stream))->listing != NULL;
+	const struct kv_client *client = stream_state(stream);
+
+	return client->listing != NULL || kv_login_is_pending(&client->login);
 }
 
 static void kv_lines_close(struct stream *stream)
 {
-	struct lines_client *client = stream_state(stream);
+	struct kv_client *client = stream_state(stream);
+	struct kv *kv = stream_instance(stream)->state;
 
-	kv_listing_free(stream_instance(stream)->state, client->listing);
+	kv_listing_free(kv, client->listing);
+	kv_login_close(kv, &client->login);
 }
 
 static enum verdict kv_lines_open(struct stream *stream, struct evbuffer *out)
 {
-	(void)stream;
+	struct kv_client *client = stream_state(stream);
+
+	kv_login_open(stream, &client->login);
 	return evbuffer_add(out, "READY\n", 6) == -1 ? VERDICT_ABORT : VERDICT_CONTINUE;
 }
 
@@ -191,7 +227,7 @@ static const struct refusals refusals = {
 };
 
 const struct handlers kv_lines_handlers = {
-	.conn_size = sizeof(struct lines_client),
+	.conn_size = sizeof(struct kv_client),
 	.framing = &framing_lines,
 	.refusals = &refusals,
 	.failure = kv_words_failure,

@@ -75,6 +75,11 @@ struct listing *kv_listing_new(
 	return listing;
 }
 
+void kv_listing_set_user(struct listing *listing, const struct user *user)
+{
+	listing->call.user = user;
+}
+
 void kv_listing_free(struct kv *kv, struct listing *listing)
 {
 	if (listing == NULL)

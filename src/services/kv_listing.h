@@ -16,11 +16,14 @@ struct call;
 struct kv;
 struct listing;
 struct replies;
+struct user;
 struct wording;
 
 /* A listing for that call, whose bytes it copies, with nothing replied yet. NULL when out of memory. */
 struct listing *kv_listing_new(
     struct kv *kv, const struct call *call, const struct wording *wording);
+/* Its next parts are for that user. */
+void kv_listing_set_user(struct listing *listing, const struct user *user);
 /* NULL is fine. */
 void kv_listing_free(struct kv *kv, struct listing *listing);
 

@@ -109,7 +109,8 @@ static enum verdict refuse(struct kv *kv, struct resp_client *client, const stru
 	const char *at;
 
 	resp_words(message, &at);
-	if (call->status == KV_UNKNOWN && is_http(resp_word(&at)))
+	if ((call->status == KV_UNKNOWN || call->status == KV_NOT_AUTHENTICATED) &&
+	    is_http(resp_word(&at)))
 		return VERDICT_PROTOCOL;
 	if (call->status == KV_WRONG_ARGUMENTS && is_exec(kv, call->command)) {
 		resp_transaction_free(kv, client);
@@ -126,6 +127,10 @@ static const struct call *resolve(struct kv *kv, const struct call *call, struct
 	if (call->status != KV_OK || !(call->command->flags & COMMAND_SCRIPT))
 		return call;
 	resp_scripts_call(kv, call, script);
+	script->user = call->user;
+	if (script->status == KV_OK && call->user != NULL &&
+	    !user_may_run(call->user, script->command))
+		script->status = KV_NOT_ALLOWED;
 	kv->engine->ops->prepare(kv->engine, script, 1);
 	return script;
 }
@@ -134,7 +139,8 @@ static const struct call *resolve(struct kv *kv, const struct call *call, struct
 static bool is_queued(
     struct resp_client *client, const struct call *call, const struct message *message)
 {
-	if (resp_is_malformed(call, message)) {
+	if (call->status == KV_NOT_ALLOWED || call->status == KV_KEY_NOT_ALLOWED ||
+	    resp_is_malformed(call, message)) {
 		resp_transaction_abort(client);
 		return false;
 	}
@@ -172,13 +178,17 @@ static enum verdict refuse_out_of_context(struct kv *kv, struct resp_client *cli
 }
 
 /* Runs a call, or queues it, or replies why not. */
-static enum verdict serve(struct stream *stream, struct resp_client *client,
-    const struct call *call, const struct message *message, struct replies *replies)
+static enum verdict serve(struct stream *stream, struct resp_client *client, struct call *request,
+    const struct message *message, struct replies *replies)
 {
+	const struct call *call = request;
 	struct call script;
 
 	client->command = call->command;
 	client->within = NULL;
+	kv_restrict(stream_instance(stream)->state, &client->shared, request);
+	if (call->status == KV_NOT_AUTHENTICATED)
+		return refuse(stream_instance(stream)->state, client, call, message, replies);
 	if (is_out_of_context(client, call, message))
 		return refuse_out_of_context(
 		    stream_instance(stream)->state, client, call->command, message, replies);
@@ -191,7 +201,7 @@ static enum verdict serve(struct stream *stream, struct resp_client *client,
 		return refuse(stream_instance(stream)->state, client, call, message, replies);
 	if (call->command->flags & COMMAND_LOCAL)
 		return run_local(stream, client, call->command, message, replies);
-	client->listing = kv_run(stream_instance(stream), call, wording_of(client), replies);
+	client->shared.listing = kv_run(stream_instance(stream), call, wording_of(client), replies);
 	return VERDICT_CONTINUE;
 }
 
@@ -211,6 +221,7 @@ enum verdict kv_resp_run(
 	pool.used = 0;
 	read_request(kv, message, &pool, &request, &words);
 	kv->engine->ops->prepare(kv->engine, &request, 1);
+	kv_restrict(kv, &client->shared, &request);
 	call = resolve(kv, &request, &script);
 	if (call->status != KV_OK) {
 		verdict = refuse(kv, client, call, message, replies);
@@ -254,8 +265,9 @@ static void sink_close(struct sink *sink)
 
 /* As serve() for a client that wants no reply, or not this one. */
 static enum verdict serve_silently(struct stream *stream, struct resp_client *client,
-    const struct call *call, const struct message *message)
+    struct call *call, const struct message *message)
 {
+	bool skips = client->skips_next;
 	enum verdict verdict;
 	struct sink sink;
 
@@ -265,7 +277,9 @@ static enum verdict serve_silently(struct stream *stream, struct resp_client *cl
 	client->is_dropped = true;
 	verdict = serve(stream, client, call, message, &sink.replies);
 	client->is_dropped = false;
-	client->drops_rest = client->listing != NULL || client->continues;
+	if (verdict == VERDICT_WAIT)
+		client->skips_next = skips;
+	client->drops_rest = client->shared.listing != NULL || client->continues;
 	sink_close(&sink);
 	return verdict;
 }
@@ -276,9 +290,9 @@ static enum verdict continue_listing(struct kv *kv, struct resp_client *client, 
 	struct sink sink;
 
 	if (!client->drops_rest) {
-		run->unfinished = kv_listing_continue(kv, &client->listing, run->replies);
+		run->unfinished = kv_listing_continue(kv, &client->shared.listing, run->replies);
 	} else if (sink_open(&sink) == 0) {
-		run->unfinished = kv_listing_continue(kv, &client->listing, &sink.replies);
+		run->unfinished = kv_listing_continue(kv, &client->shared.listing, &sink.replies);
 		sink_close(&sink);
 	} else {
 		return VERDICT_ABORT;
@@ -322,7 +336,7 @@ static enum verdict kv_resp_messages(struct stream *stream, struct run *run)
 	struct slice *words[RUN_MAX];
 	struct pool pool;
 
-	if (client->listing != NULL)
+	if (client->shared.listing != NULL)
 		return continue_listing(kv, client, run);
 	if (client->mailbox != NULL)
 		mailbox_empty(client->mailbox, replies);
@@ -335,8 +349,8 @@ static enum verdict kv_resp_messages(struct stream *stream, struct run *run)
 	for (size_t i = 0; i < run->count; i++)
 		read_request(kv, &run->messages[i], &pool, &calls[i], &words[i]);
 	kv->engine->ops->prepare(kv->engine, calls, run->count);
-	while (run->consumed < run->count && replies->unsent <= REPLIES_HIGH &&
-	       verdict == VERDICT_CONTINUE && client->listing == NULL && !client->yields &&
+	while (run->consumed < run->count && replies->unsent <= replies->high &&
+	       verdict == VERDICT_CONTINUE && client->shared.listing == NULL && !client->yields &&
 	       !client->continues) {
 		size_t n = run->consumed++;
 
@@ -347,12 +361,13 @@ static enum verdict kv_resp_messages(struct stream *stream, struct run *run)
 		if (client->leaves && verdict == VERDICT_CONTINUE)
 			verdict = VERDICT_CLOSE;
 	}
+	run->consumed -= verdict == VERDICT_WAIT;
 	kv->requests += run->consumed;
 	for (size_t i = 0; i < run->count; i++)
 		if (words[i] != NULL)
 			free(words[i]);
 	client->replies = NULL;
-	run->unfinished = client->listing != NULL || client->yields || client->continues;
+	run->unfinished = client->shared.listing != NULL || client->yields || client->continues;
 	return verdict;
 }
 
@@ -360,7 +375,8 @@ static bool kv_resp_busy(struct stream *stream)
 {
 	const struct resp_client *client = stream_state(stream);
 
-	return client->listing != NULL || resp_is_subscribed(client);
+	return client->shared.listing != NULL || resp_is_subscribed(client) ||
+	       kv_login_is_pending(&client->shared.login);
 }
 
 static void kv_resp_close(struct stream *stream)
@@ -368,10 +384,20 @@ static void kv_resp_close(struct stream *stream)
 	struct resp_client *client = stream_state(stream);
 	struct kv *kv = stream_instance(stream)->state;
 
-	kv_listing_free(kv, client->listing);
+	kv_listing_free(kv, client->shared.listing);
+	kv_login_close(kv, &client->shared.login);
 	resp_transaction_free(kv, client);
 	resp_pubsub_leave(kv, client);
 	resp_names_free(client->names);
+}
+
+static enum verdict kv_resp_open(struct stream *stream, struct evbuffer *out)
+{
+	struct resp_client *client = stream_state(stream);
+
+	(void)out;
+	kv_login_open(stream, &client->shared.login);
+	return VERDICT_CONTINUE;
 }
 
 static const struct refusals refusals = {
@@ -384,6 +410,7 @@ const struct handlers kv_resp_handlers = {
 	.framing = &framing_resp,
 	.refusals = &refusals,
 	.failure = resp_words_failure,
+	.open = kv_resp_open,
 	.messages = kv_resp_messages,
 	.busy = kv_resp_busy,
 	.close = kv_resp_close,

@@ -11,8 +11,8 @@
 
 #include "kv/command.h"
 #include "net/handlers.h"
+#include "services/kv.h"
 
-struct listing;
 struct mailbox;
 struct message;
 struct replies;
@@ -28,7 +28,7 @@ struct resp_names {
 
 /* What the service keeps for a client; zeroed at the start. */
 struct resp_client {
-	struct listing *listing;         /* NULL = no reply is unfinished */
+	struct kv_client shared;         /* with the other protocol */
 	struct resp_names *names;        /* NULL = none is set */
 	struct transaction *transaction; /* NULL = it has queued nothing and watches no key */
 	struct mailbox *mailbox;         /* NULL = it has never subscribed */
@@ -46,7 +46,7 @@ struct resp_client {
 	bool skips_next : 1; /* SKIP: the reply to the next command */
 	bool is_dropped : 1; /* the reply to the current one */
 	bool leaves : 1;     /* CLIENT KILL: it ends once its replies are sent */
-	bool drops_rest : 1; /* the replies of `listing`, or of what `continues` */
+	bool drops_rest : 1; /* the replies of a listing, or of what `continues` */
 };
 
 /* A command that needs no key: its row has COMMAND_LOCAL, and is the beginning. */

@@ -78,6 +78,7 @@ static bool set_name(struct resp_client *client, size_t offset, struct slice nam
 	return true;
 }
 
+#define WRONG_PASSWORD "WRONGPASS invalid username-password pair or user is disabled."
 #define BAD_NAME "ERR Client names cannot contain spaces, newlines or special characters."
 
 enum verdict resp_run_reset(struct resp_request *r)
@@ -91,6 +92,7 @@ enum verdict resp_run_reset(struct resp_request *r)
 	resp_transaction_free(r->kv, client);
 	resp_pubsub_unsubscribe(r->kv, client);
 	client->is_resp3 = client->silent = client->skips_next = false;
+	kv_login_open(r->stream, &client->shared.login);
 	resp_status(replies, "RESET");
 	return VERDICT_CONTINUE;
 }
@@ -104,26 +106,55 @@ enum verdict resp_run_select(struct resp_request *r)
 	return number == 0 ? resp_ok(r) : resp_fail(r, "ERR DB index is out of range");
 }
 
-/* There are no users yet, so this replies as a Redis without passwords. */
-static const char *check_password(struct slice user)
+/*
+ * Logs in, or adds the error. *is_in: whether that has worked. Without users it replies as a Redis without passwords.
+ */
+static enum verdict log_in(
+    struct resp_request *r, struct slice name, struct slice secret, bool *is_in)
 {
-	return verb_is_word(user, "default")
-		   ? NULL
-		   : "WRONGPASS invalid username-password pair or user is disabled.";
+	enum login_result result;
+
+	*is_in = r->kv->users == NULL && verb_is_word(name, "default");
+	if (r->kv->users == NULL)
+		return *is_in ? VERDICT_CONTINUE : resp_fail(r, WRONG_PASSWORD);
+	if (r->client->executes) /* which cannot wait for it */
+		return resp_fail(r, "ERR a login inside MULTI is not possible");
+	result = kv_login_try(r->stream, &r->client->shared.login, name, secret);
+	switch (result) {
+	case LOGIN_OK:
+		*is_in = true;
+		return VERDICT_CONTINUE;
+	case LOGIN_WAITS:
+		return VERDICT_WAIT;
+	case LOGIN_WRONG:
+	case LOGIN_WRONG_LAST:
+		resp_error(r->replies, WRONG_PASSWORD);
+		return result == LOGIN_WRONG ? VERDICT_CONTINUE : VERDICT_AUTH;
+	case LOGIN_BUSY:
+		return resp_fail(r, "ERR too many logins, try again later");
+	case LOGIN_NO_MEMORY:
+		break;
+	}
+	return VERDICT_ABORT;
 }
 
 enum verdict resp_run_auth(struct resp_request *r)
 {
-	const char *error;
+	struct slice name = { "default", 7 }, secret;
+	enum verdict verdict;
+	bool is_in;
 
 	if (r->words > 2)
 		return resp_fail_syntax(r);
-	if (r->words == 1)
+	if (r->words == 1 && r->kv->users == NULL)
 		return resp_fail(r,
 		    "ERR AUTH <password> called without any password configured for the default "
 		    "user. Are you sure your configuration is correct?");
-	error = check_password(resp_next_word(r));
-	return error == NULL ? resp_ok(r) : resp_fail(r, error);
+	if (r->words == 2)
+		name = resp_next_word(r);
+	secret = resp_next_word(r);
+	verdict = log_in(r, name, secret, &is_in);
+	return is_in ? resp_ok(r) : verdict;
 }
 
 static void reply_hello(struct resp_request *r)
@@ -148,9 +179,9 @@ static void reply_hello(struct resp_request *r)
 
 enum verdict resp_run_hello(struct resp_request *r)
 {
-	struct slice name = { "", 0 };
-	bool named = false, is_resp3 = r->client->is_resp3;
-	const char *error;
+	struct slice name = { "", 0 }, user = { "", 0 }, secret = { "", 0 };
+	bool named = false, logs_in = false, is_in, is_resp3 = r->client->is_resp3;
+	enum verdict verdict;
 	int64_t version;
 
 	if (r->words > 0) {
@@ -165,10 +196,9 @@ enum verdict resp_run_hello(struct resp_request *r)
 		struct slice option = resp_next_word(r);
 
 		if (verb_is_word(option, "AUTH") && r->words >= 2) {
-			error = check_password(resp_next_word(r));
-			resp_next_word(r);
-			if (error != NULL)
-				return resp_fail(r, error);
+			user = resp_next_word(r);
+			secret = resp_next_word(r);
+			logs_in = true;
 		} else if (verb_is_word(option, "SETNAME") && r->words >= 1) {
 			name = resp_next_word(r);
 			named = true;
@@ -179,6 +209,11 @@ enum verdict resp_run_hello(struct resp_request *r)
 			    resp_shown(option), option.bytes);
 			return VERDICT_CONTINUE;
 		}
+	}
+	if (logs_in) {
+		verdict = log_in(r, user, secret, &is_in);
+		if (!is_in)
+			return verdict;
 	}
 	if (named && !set_name(r->client, offsetof(struct resp_names, name), name))
 		return resp_fail(r, "ERR out of memory");
@@ -284,7 +319,7 @@ static void describe_client(struct text *text, struct stream *stream)
 	    "id=%" PRIu64 " addr=%s laddr=%s fd=%d name=%s age=%" PRId64 " idle=%" PRId64
 	    " flags=%c db=0 sub=%zu psub=%zu ssub=0 multi=%" PRId64 " qbuf=%" PRIu64
 	    " qbuf-free=0 argv-mem=0 multi-mem=%zu rbs=0 rbp=0 obl=0 oll=0 omem=%" PRIu64
-	    " tot-mem=%" PRIu64 " events=%s cmd=%s user=default redir=-1 resp=%d lib-name=%s"
+	    " tot-mem=%" PRIu64 " events=%s cmd=%s user=%s redir=-1 resp=%d lib-name=%s"
 	    " lib-ver=%s\n",
 	    client.id, peer_format(&client.peer, peer, sizeof(peer)), here, client.fd,
 	    names->name == NULL ? "" : names->name, (now - client.opened) / 1000,
@@ -294,6 +329,7 @@ static void describe_client(struct text *text, struct stream *stream)
 				      : 'N',
 	    counts.channels, counts.patterns, queued, client.unread, queued_bytes, client.unsent,
 	    client.unread + client.unsent + queued_bytes, client.unsent > 0 ? "rw" : "r", command,
+	    kv_login_name(stream_instance(stream)->state, &state->shared.login),
 	    state->is_resp3 ? RESP3 : RESP2, names->library == NULL ? "" : names->library,
 	    names->version == NULL ? "" : names->version);
 }
@@ -360,6 +396,8 @@ static enum verdict client_list(struct resp_request *r)
 	struct stream *stream;
 	bool normal = true, subscribed = true;
 
+	if (!resp_may_administer(r))
+		return resp_fail_right(r);
 	if (r->words > 0) {
 		struct slice option = resp_next_word(r), type;
 
@@ -386,8 +424,8 @@ static enum verdict client_list(struct resp_request *r)
 /* Which clients CLIENT KILL ends; zeroed = all. */
 struct victims {
 	int64_t id; /* 0 = any */
-	struct slice peer, here;
-	bool by_peer, by_here, no_normal, no_subscribed, skips_me;
+	struct slice peer, here, user;
+	bool by_peer, by_here, by_user, no_normal, no_subscribed, skips_me;
 };
 
 /* Reads an option and its value. true, or false with the error. */
@@ -414,7 +452,11 @@ static bool read_victims(struct resp_request *r, struct victims *victims)
 		victims->no_subscribed |= !verb_is_word(value, "PUBSUB");
 		return check_known(r, is_type(value), "ERR Unknown client type", value);
 	} else if (has_value && verb_is_word(option, "USER")) {
-		return check_known(r, slice_is_equal(value, (struct slice){ "default", 7 }),
+		victims->by_user = true;
+		victims->user = value;
+		return check_known(r,
+		    r->kv->users != NULL ? users_find(r->kv->users, value) != NULL
+					 : slice_is_equal(value, (struct slice){ "default", 7 }),
 		    "ERR No such user", value);
 	} else if (verb_is_word(option, "SKIPME") &&
 		   (verb_is_word(value, "YES") || verb_is_word(value, "NO"))) {
@@ -428,7 +470,9 @@ static bool read_victims(struct resp_request *r, struct victims *victims)
 
 static bool is_victim(const struct victims *victims, struct stream *stream)
 {
-	bool is_subscribed = resp_is_subscribed(stream_state(stream));
+	const struct resp_client *state = stream_state(stream);
+	const char *user = kv_login_name(stream_instance(stream)->state, &state->shared.login);
+	bool is_subscribed = resp_is_subscribed(state);
 	char peer[ADDRESS_TEXT_MAX], here[ADDRESS_TEXT_MAX];
 	struct client client;
 
@@ -436,6 +480,8 @@ static bool is_victim(const struct victims *victims, struct stream *stream)
 	peer_format(&client.peer, peer, sizeof(peer));
 	format_local(stream, here);
 	return !(is_subscribed ? victims->no_subscribed : victims->no_normal) &&
+	       (!victims->by_user ||
+		   slice_is_equal(victims->user, (struct slice){ user, strlen(user) })) &&
 	       (victims->id == 0 || (uint64_t)victims->id == client.id) &&
 	       (!victims->by_peer ||
 		   slice_is_equal(victims->peer, (struct slice){ peer, strlen(peer) })) &&
@@ -471,6 +517,8 @@ static enum verdict client_kill(struct resp_request *r)
 {
 	struct victims victims = { .by_peer = r->words == 1, .skips_me = r->words > 1 };
 
+	if (!resp_may_administer(r))
+		return resp_fail_right(r);
 	if (r->words == 1) {
 		victims.peer = resp_next_word(r);
 		return kill_victims(r, &victims) > 0 ? resp_ok(r)

@@ -432,11 +432,11 @@ static const struct resp_within slowlog_rows[] = {
 
 static enum verdict acl_whoami(struct resp_request *r)
 {
-	resp_text(r->replies, "default");
+	resp_text(r->replies, kv_login_name(r->kv, &r->client->shared.login));
 	return VERDICT_CONTINUE;
 }
 
-static const struct resp_within acl_rows[] = { { { "WHOAMI", "", "default." }, 0, 0, acl_whoami },
+static const struct resp_within acl_rows[] = { { { "WHOAMI", "", "The user." }, 0, 0, acl_whoami },
 	{ { 0 }, 0, 0, NULL } };
 
 static enum verdict fail_timeout(struct resp_request *r, enum kv_status status)
@@ -533,11 +533,14 @@ static enum verdict run_lastsave(struct resp_request *r)
 /* clang-format on */
 
 static const struct resp_command resp_commands[] = {
-	ROW_SUBSCRIBED(
-	    "PING", resp_run_ping, "Replies PONG, or the message.", OPTIONAL_WORD("message")),
-	ROW("HELLO", resp_run_hello, "Changes the version of the protocol; about the server.",
+	ROW_FLAGS("PING", COMMAND_SUBSCRIBED | COMMAND_OPEN, resp_run_ping,
+	    "Replies PONG, or the message.", OPTIONAL_WORD("message")),
+	ROW_FLAGS("HELLO", COMMAND_OPEN, resp_run_hello,
+	    "Changes the version of the protocol, and logs in; about the server.",
 	    OPTIONS("[2 | 3 [AUTH user password] [SETNAME name]]")),
-	ROW("AUTH", resp_run_auth, "Checks a password.", WORD("user"), OPTIONS("[password]")),
+	ROW_FLAGS("AUTH", COMMAND_OPEN, resp_run_auth,
+	    "Logs in as that user (default), by its password or token.", WORD("user"),
+	    OPTIONS("[password]")),
 	ROW("SELECT", resp_run_select, "Selects the database; there is only 0.", WORD("index")),
 	ROW_PARENT("CLIENT", resp_client_rows, "About this connection, and the others.", WITHIN),
 	ROW_UNQUEUED("MULTI", resp_run_multi, "Begins a transaction: requests are queued."),
@@ -546,23 +549,26 @@ static const struct resp_command resp_commands[] = {
 	ROW_UNQUEUED(
 	    "WATCH", resp_run_watch, "EXEC runs nothing if one of the keys has changed.", KEYS),
 	ROW("UNWATCH", resp_run_unwatch, "Watches no key any more."),
-	ROW_ALWAYS("QUIT", resp_run_quit, "Closes the connection.", OPTIONS("[anything]")),
+	ROW_FLAGS("QUIT", COMMAND_UNQUEUED | COMMAND_SUBSCRIBED | COMMAND_OPEN, resp_run_quit,
+	    "Closes the connection.", OPTIONS("[anything]")),
 	ROW_ALWAYS("RESET", resp_run_reset, "Makes the connection as new."),
-	ROW_SUBSCRIBED(
-	    "SUBSCRIBE", resp_run_subscribe, "Subscribes to channels.", WORDS("channel")),
-	ROW_SUBSCRIBED("PSUBSCRIBE", resp_run_psubscribe,
-	    "Subscribes to the channels that match patterns.", WORDS("pattern")),
+	ROW_FLAGS("SUBSCRIBE", COMMAND_SUBSCRIBED | COMMAND_READS, resp_run_subscribe,
+	    "Subscribes to channels.", CHANNELS),
+	ROW_FLAGS("PSUBSCRIBE", COMMAND_SUBSCRIBED | COMMAND_READS, resp_run_psubscribe,
+	    "Subscribes to the channels that match patterns.", CHANNEL_PATTERNS),
 	ROW_SUBSCRIBED("UNSUBSCRIBE", resp_run_unsubscribe,
 	    "Ends subscriptions to channels, or to all of them.", OPTIONS("[channel...]")),
 	ROW_SUBSCRIBED("PUNSUBSCRIBE", resp_run_punsubscribe,
 	    "Ends subscriptions to patterns, or to all of them.", OPTIONS("[pattern...]")),
-	ROW("PUBLISH", resp_run_publish, "Sends a message to the subscribers of a channel.",
-	    WORD("channel"), WORD("message")),
-	ROW_PARENT("PUBSUB", resp_pubsub_rows, "About the channels and their subscribers.", WITHIN),
+	ROW_FLAGS("PUBLISH", COMMAND_WRITES, resp_run_publish,
+	    "Sends a message to the subscribers of a channel.", CHANNEL, WORD("message")),
+	ROW_FULL("PUBSUB", COMMAND_PARENT | COMMAND_READS | COMMAND_ALL_KEYS, resp_run_within,
+	    resp_pubsub_rows, "About the channels and their subscribers.", WITHIN),
 	ROW_FULL("COMMAND", COMMAND_PARENT, run_command, command_rows, "About the commands.",
 	    OPTIONS("[COUNT | INFO | DOCS | GETKEYS | LIST]")),
 	ROW("INFO", resp_run_info, "About the server.", OPTIONS("[section...]")),
-	ROW_PARENT("CONFIG", config_rows, "About the configuration.", WITHIN),
+	ROW_FULL("CONFIG", COMMAND_PARENT | COMMAND_ADMIN, resp_run_within, config_rows,
+	    "About the configuration.", WITHIN),
 	ROW("TIME", run_time, "The time in seconds, and microseconds."),
 	ROW("LASTSAVE", run_lastsave, "When the store was started."),
 	ROW("WAIT", run_wait, "Replies 0: there are no replicas.", WORD("replicas"), WORD("ms")),

@@ -29,7 +29,7 @@ static void deliveries_run(void *arg)
 			stream_end_slow_reader(mailbox->stream);
 		else if (mailbox->is_lost)
 			stream_send(mailbox->stream, NULL, VERDICT_ABORT);
-		else if (client->listing == NULL)
+		else if (client->shared.listing == NULL)
 			stream_send(mailbox->stream, mailbox->pending, VERDICT_CONTINUE);
 	}
 }

@@ -60,6 +60,22 @@ static enum verdict reply_wrong_count(struct resp_request *r, const char *within
 	return VERDICT_CONTINUE;
 }
 
+bool resp_may_administer(const struct resp_request *r)
+{
+	const struct user *user = r->client->shared.login.user;
+
+	return r->kv->users == NULL || (user != NULL && user->rights & RIGHT_ADMIN);
+}
+
+enum verdict resp_fail_right(struct resp_request *r)
+{
+	char name[RESP_NAME_MAX];
+
+	resp_write_name(r->command, r->within, name);
+	resp_errorf(r->replies, RESP_NO_RIGHT, name);
+	return VERDICT_CONTINUE;
+}
+
 void resp_pair(struct replies *replies, const char *key, const char *value)
 {
 	resp_text(replies, key);

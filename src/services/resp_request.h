@@ -43,6 +43,9 @@ enum verdict resp_fail(struct resp_request *request, const char *text);
 enum verdict resp_fail_status(struct resp_request *request, enum kv_status status);
 enum verdict resp_fail_syntax(struct resp_request *request);
 enum verdict resp_fail_number(struct resp_request *request);
+/* Whether the client may do what only administrators may, and the error if not, as of a command within a command. */
+bool resp_may_administer(const struct resp_request *request);
+enum verdict resp_fail_right(struct resp_request *request);
 /* Adds a key and its value. */
 void resp_pair(struct replies *replies, const char *key, const char *value);
 

@@ -162,6 +162,8 @@ static enum verdict script_exists(struct resp_request *r)
 
 static enum verdict script_flush(struct resp_request *r)
 {
+	if (!resp_may_administer(r))
+		return resp_fail_right(r);
 	if (r->words > 0) {
 		struct slice mode = resp_next_word(r);
 

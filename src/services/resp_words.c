@@ -161,6 +161,8 @@ void resp_verbatim(struct replies *replies, int version, struct slice text)
 /* --- errors --- */
 
 static const char *const errors[KV_STATUSES] = {
+	[KV_NOT_AUTHENTICATED] = "-NOAUTH Authentication required.\r\n",
+	[KV_KEY_NOT_ALLOWED] = "-NOPERM No permissions to access a key\r\n",
 	[KV_KEY_TOO_LONG] = "-ERR key too long\r\n",
 	[KV_PATTERN_TOO_LONG] = "-ERR pattern too long\r\n",
 	[KV_VALUE_TOO_LONG] = "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n",
@@ -283,6 +285,14 @@ static void refuse_expire(struct replies *replies, const struct command *command
 	resp_errorf(replies, "ERR invalid expire time in '%s' command", name);
 }
 
+static void refuse_right(struct replies *replies, const struct command *command)
+{
+	char name[RESP_NAME_MAX];
+
+	resp_write_name(command, (struct slice){ "", 0 }, name);
+	resp_errorf(replies, RESP_NO_RIGHT, name);
+}
+
 void resp_refusal(struct replies *replies, const struct call *call, const struct message *request)
 {
 	switch (call->status) {
@@ -297,6 +307,9 @@ void resp_refusal(struct replies *replies, const struct call *call, const struct
 		return;
 	case KV_WRONG_ARGUMENTS:
 		refuse_arguments(replies, call->command, request);
+		return;
+	case KV_NOT_ALLOWED:
+		refuse_right(replies, call->command);
 		return;
 	default:
 		replies_text(replies, errors[call->status]);
@@ -385,6 +398,9 @@ static void add_content(struct replies *replies, const struct call *call,
 		return;
 	case KV_UNKNOWN:
 		refuse_subcommand(replies, call->command, call->args[0]);
+		return;
+	case KV_NOT_ALLOWED: /* by one of its options */
+		refuse_right(replies, call->command);
 		return;
 	default: /* KV_WRONG_ARGUMENTS, by a command itself */
 		resp_error(replies, "ERR syntax error");

@@ -49,6 +49,8 @@ void resp_help_begin(struct replies *replies, const struct command *command, siz
 void resp_help_row(struct replies *replies, const struct subcommand *row);
 void resp_help_end(struct replies *replies);
 
+/* With the name of the command. */
+#define RESP_NO_RIGHT "NOPERM this user has no permissions to run the '%s' command"
 /* Adds the error that a status is. */
 void resp_status_error(struct replies *replies, enum kv_status status);
 /* Adds an error with bytes of the client in it: "ERR unknown subcommand '%.*s'". */

@@ -1,6 +1,7 @@
 /* The table of services, and what holds for all of them. */
 #include "services/service.h"
 
+#include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -220,11 +221,28 @@ int service_check_endpoint(
 	    ops, endpoint->protocol, endpoint_format(endpoint, text, sizeof(text)), error);
 }
 
+/* Whether clients log in. */
+static bool has_users(const struct instance_config *config)
+{
+	const char *path = service_string(config, "users");
+
+	return *path != '\0';
+}
+
+/* Whether others can read a login at such an address, if it is not one of loopback. */
+static bool is_login_in_clear(
+    const struct instance_config *config, enum transport transport, struct wire_protocol protocol)
+{
+	return transport == TRANSPORT_TCP && !protocol.tls && has_users(config);
+}
+
+#define LOGIN_IN_CLEAR "%s takes names and passwords in the clear: use %s in its place"
+
 /* Why it is unwise that everybody may use a transport of the instance; NULL = it is not. */
 static const char *exposure(const struct instance_config *config, enum transport transport)
 {
 	if (transport == TRANSPORT_TCP)
-		return service_of(config->kind)->exposes;
+		return has_users(config) ? NULL : service_of(config->kind)->exposes;
 	if (transport == TRANSPORT_UDP && config->parts[PART_DATAGRAMS].rows != NULL)
 		return "answers everybody, and the source of a datagram can be forged";
 	return NULL;
@@ -243,6 +261,14 @@ int service_warn(const struct instance_config *config, struct error *error)
 	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
 	const char *key = tls_settings_own(config);
 
+	for (size_t i = 0; i < settings->listen.count; i++) {
+		const struct address *address = &settings->listen.items[i];
+
+		if (is_login_in_clear(config, address->transport, address->protocol) &&
+		    !address_is_loopback(address))
+			return error_key(error, address->text, LOGIN_IN_CLEAR, address->text,
+			    address->protocol.resp ? "rediss://" : "tls://");
+	}
 	for (size_t i = 0; settings->allow.count == 0 && i < settings->listen.count; i++) {
 		const struct address *address = &settings->listen.items[i];
 		const char *what = exposure(config, address->transport);
@@ -270,6 +296,11 @@ int service_warn_inherited(
 	const char *what = exposure(config, endpoint->transport);
 	char text[ADDRESS_TEXT_MAX];
 
+	if (is_login_in_clear(config, endpoint->transport, endpoint->protocol) &&
+	    !endpoint_is_loopback(endpoint))
+		return error_set(error, LOGIN_IN_CLEAR,
+		    endpoint_format(endpoint, text, sizeof(text)),
+		    endpoint->protocol.resp ? "rediss://" : "tls://");
 	if (what == NULL || settings->allow.count > 0 || endpoint_is_loopback(endpoint))
 		return 0;
 	return error_set(error, "%s, from the service manager, %s; restrict it with allow",
@@ -299,6 +330,63 @@ int service_verify(const struct instance_config *config, const char *user, struc
 		    lends ? ", for the user " : "", lends ? user : "");
 	}
 	return result;
+}
+
+/* As service_prepare(); `warnings` NULL = all are errors. */
+static int prepare(const struct instance_config *config, const char *user, void **prepared,
+    struct strings *errors, struct strings *warnings)
+{
+	const struct service_ops *ops = service_of(config->kind);
+	bool lends = user != NULL && geteuid() == 0;
+	const struct option_origin *origin;
+	struct strings found = { 0 };
+	struct error error;
+	int result, code = 0;
+
+	*prepared = NULL;
+	if (ops->prepare == NULL || *service_string(config, ops->prepared) == '\0')
+		return 0;
+	if (privilege_lend(user, &error) == -1)
+		return errors_add(
+		    errors, &config->origin, "services.%s: %s", config->name, error.text);
+	*prepared = ops->prepare(config, &found, &code);
+	privilege_return();
+	origin = option_origin_of(&config->parts[PART_OWN], ops->prepared);
+	for (size_t i = 0; i < found.count; i++)
+		if (warnings != NULL && code == EACCES && user != NULL && !lends)
+			errors_add(warnings, origin,
+			    "services.%s.%s: %s; only root can test what the user %s may read",
+			    config->name, ops->prepared, found.items[i], user);
+		else
+			errors_add(errors, origin, "services.%s.%s: %s%s%s", config->name,
+			    ops->prepared, found.items[i],
+			    lends && code != 0 ? ", for the user " : "",
+			    lends && code != 0 ? user : "");
+	errors->lost |= found.lost;
+	result = found.count > 0 || found.lost ? -1 : 0;
+	strings_clear(&found);
+	return result;
+}
+
+int service_prepare(
+    const struct instance_config *config, const char *user, void **prepared, struct strings *errors)
+{
+	return prepare(config, user, prepared, errors, NULL);
+}
+
+void service_drop_prepared(const struct instance_config *config, void *prepared)
+{
+	if (prepared != NULL)
+		service_of(config->kind)->drop_prepared(prepared);
+}
+
+void service_check_prepared(const struct instance_config *config, const char *user,
+    struct strings *errors, struct strings *warnings)
+{
+	void *prepared;
+
+	prepare(config, user, &prepared, errors, warnings);
+	service_drop_prepared(config, prepared);
 }
 
 void strip(const char **bytes, size_t *length)

@@ -39,6 +39,14 @@ struct service_ops {
 	/* Whether what the config names (a file, a program) is there, see service_verify(). Its error has a key. */
 	int (*verify)(const struct instance_config *config, struct error *error);
 	/*
+	 * Makes what the file holds that the key `prepared` names, if it does, before the config is in force. NULL with errors
+	 * added, without the key, and *code: the errno if it cannot be read, else 0. configure() takes it over, as
+	 * instance->prepared.
+	 */
+	void *(*prepare)(const struct instance_config *config, struct strings *errors, int *code);
+	void (*drop_prepared)(void *prepared);
+	const char *prepared;
+	/*
 	 * Once per instance, before its first listener serves; sets instance->state. 0, or -1 with an error. Root acts
 	 * as the user meanwhile, with all its threads: a thread is not started here but by the loop.
 	 */
@@ -111,6 +119,18 @@ int service_warn(const struct instance_config *config, struct error *error);
  * addresses: a program, a file. 0, or -1 with an error added.
  */
 int service_verify(const struct instance_config *config, const char *user, struct strings *errors);
+
+/*
+ * Reads the file that the instance needs before its config is in force, as the user that root will become. 0, or -1 with
+ * errors added; *prepared is for service_drop_prepared(), or becomes instance->prepared.
+ */
+int service_prepare(const struct instance_config *config, const char *user, void **prepared,
+    struct strings *errors);
+/* NULL is fine. */
+void service_drop_prepared(const struct instance_config *config, void *prepared);
+/* What service_prepare() would say; adds to the warnings what only root could read as that user. */
+void service_check_prepared(const struct instance_config *config, const char *user,
+    struct strings *errors, struct strings *warnings);
 
 /* The same warning for the address of a socket from the service manager, which no key gives. */
 int service_warn_inherited(

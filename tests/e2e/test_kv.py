@@ -177,6 +177,8 @@ DIALOGUES = {
         b"SETEX a 100 hello\nCAS a 9555E8555C62DCFD x\nTTL a\n", OK * 2 + b"100\n"),
     "delifeq": (b"DELIFEQ a 1\nSET a 1\nDELIFEQ a 11\nDELIFEQ a 1\nGET a\nDELIFEQ a\n",
                 MISSING + OK + b"CHANGED\nDELETED\n" + MISSING + usage(b"DELIFEQ key value")),
+    "auth": (b"AUTH\nAUTH a\nAUTH a b\nGET a\n",
+             usage(b"AUTH name password") * 2 + b"ERROR: no users are configured\n" + MISSING),
     "help-takes-no-words": (b"HELP me\n", usage(b"HELP")),
 }
 
