@@ -250,8 +250,12 @@ ssize_t write(int fd, const void *bytes, size_t length)
 		next = NEXT(write);
 	if (fcntl(fd, F_GETFL) & O_APPEND && is_refused(CALL_write))
 		return -1;
-	if (is_socket(fd) && is_refused_or_short(CALL_ssl_write, &length))
+	if (is_socket(fd) && is_refused_or_short(CALL_ssl_write, &length)) {
+		/* It must stay gone: OpenSSL goes on when it has been gone at a session ticket. */
+		if (errno == EPIPE || errno == ECONNRESET)
+			shutdown(fd, SHUT_WR);
 		return -1;
+	}
 	errno = saved;
 	return next(fd, bytes, length);
 }

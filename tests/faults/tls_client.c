@@ -15,6 +15,7 @@
 struct tls_client {
 	SSL *ssl;
 	const char *said; /* NULL = it is */
+	bool heard;       /* some data */
 };
 
 struct tls_client *tls_client_new(int fd, const char *said)
@@ -42,8 +43,9 @@ void tls_client_free(struct tls_client *client)
 }
 
 /*
- * What a call that has failed would be as a recv(2). An alert of a handshake may be unreadable: OpenSSL encrypts it with
- * the keys that it has failed to make. It must not be plain text of the service.
+ * What a call that has failed would be as a recv(2). An alert of a handshake may be unreadable, even for a client that has
+ * ended its own half: OpenSSL encrypts it with the keys that it has failed to make. It must not be plain text of the
+ * service, and behind the first data nothing is unreadable.
  */
 static ssize_t tls_client_result(const struct tls_client *client, int result)
 {
@@ -52,7 +54,7 @@ static ssize_t tls_client_result(const struct tls_client *client, int result)
 	errno = EAGAIN;
 	if (kind == SSL_ERROR_WANT_READ || kind == SSL_ERROR_WANT_WRITE)
 		return -1;
-	if (kind == SSL_ERROR_SSL && client->said != NULL)
+	if (kind == SSL_ERROR_SSL && !client->heard)
 		require(reason != SSL_R_WRONG_VERSION_NUMBER);
 	else if (kind == SSL_ERROR_SSL)
 		require(
@@ -77,5 +79,8 @@ ssize_t tls_client_receive(struct tls_client *client, char *to, size_t size)
 		ERR_clear_error();
 	}
 	result = SSL_read_ex(ssl, to, size, &n);
-	return result == 1 ? (ssize_t)n : tls_client_result(client, result);
+	if (result != 1)
+		return tls_client_result(client, result);
+	client->heard = true;
+	return (ssize_t)n;
 }
