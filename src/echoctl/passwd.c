@@ -38,11 +38,13 @@ static bool parse_arguments(struct users_change *change, int count, char **argum
 		    "1 to 64 letters, digits and characters of \".\", \"_\", \"-\" and \"@\"",
 		    change->name);
 	if (change->rights != NULL && !users_file_are_rights(change->rights))
-		return refuse("RIGHTS", "one or more of the letters r, w and a, each at most once",
+		return refuse("RIGHTS",
+		    "one or more of the letters r (reads), w (writes) and a (administers)",
 		    change->rights);
 	if (change->patterns != NULL && !users_file_are_patterns(change->patterns))
-		return refuse(
-		    "PATTERNS", "glob patterns of keys, with commas between", change->patterns);
+		return refuse("PATTERNS",
+		    "patterns of keys of 1 to 512 bytes with commas between, or *",
+		    change->patterns);
 	return true;
 }
 

@@ -21,6 +21,7 @@
 #include "echoctl/echoctl.h"
 
 #define NEW_MODE 0640
+#define PATTERN_MAX 512      /* bytes; kv/command.h has it, too */
 #define SIZE_MOST (64 << 20) /* bytes: a million users */
 #define PIECE 65536
 #define ACL_XATTR "system.posix_acl_access"
@@ -63,16 +64,19 @@ bool users_file_are_rights(const char *rights)
 	return length > 0 && rights_length(rights, length) == length;
 }
 
+/* The daemon cuts white space off the end of a line. */
 bool users_file_are_patterns(const char *patterns)
 {
-	bool begins = true; /* a pattern */
+	const char *at = patterns;
+	size_t length;
 
-	for (const char *c = patterns; *c != '\0'; c++) {
-		if ((*c == ',' && begins) || *c == '\n' || *c == '\r')
+	do {
+		length = strcspn(at, ",");
+		if (length == 0 || length > PATTERN_MAX)
 			return false;
-		begins = *c == ',';
-	}
-	return !begins;
+		at += length + 1;
+	} while (at[-1] == ',');
+	return strpbrk(patterns, "\r\n") == NULL && strchr(" \t", at[-2]) == NULL;
 }
 
 /* The line without its name, as HASH, RIGHTS and PATTERNS. Values behind a prefix may contain colons. */

@@ -124,6 +124,7 @@ def test_passwords_that_are_refused(users, password, why):
     ([""], "NAME"), (["a b"], "NAME"), (["a:b"], "NAME"), (["x" * 65], "NAME"), (["ä"], "NAME"),
     (["a", ""], "RIGHTS"), (["a", "rx"], "RIGHTS"), (["a", "rr"], "RIGHTS"), (["a", "swordfish"], "RIGHTS"),
     (["a", "r", ""], "PATTERNS"), (["a", "r", "a,,b"], "PATTERNS"), (["a", "r", "a\nb"], "PATTERNS"), (["a", "r", "a,"], "PATTERNS"),
+    (["a", "r", ","], "PATTERNS"), (["a", "r", "a "], "PATTERNS"), (["a", "r", "a," + "x" * 513], "PATTERNS"),
 ])  # fmt: skip
 def test_arguments_that_are_refused(users, args, what):
     for command in ("passwd", "token"):
@@ -458,6 +459,45 @@ def test_a_user_who_is_refused(secret):
         assert run("get", "-a", address, "--user", "alice", "--password-file", secret, "key", status=NO) == (
             b"", f"echoctl: {address}: wrong name or password\n")
     assert len(requests) == 1
+
+
+@pytest.fixture
+def service(echod, users, secret):
+    """Starts a kv service with the users alice, whose password is that of the file, and worker, whose token is returned."""
+
+    def start(listen):
+        passwd(users, "alice", "rwa", password=b"swordfish")
+        token = secret.with_name("token")
+        token.write_bytes(run("token", users, "worker", "r", "jobs:*")[0])
+        token.chmod(0o600)
+        server = echod({"kv": {"listen": listen, "users": str(users)}})
+        alice = ("--user", "alice", "--password-file", secret)
+        return server, Service(server.address("kv")), alice, ("--user", "worker", "--password-file", token)
+
+    return start
+
+
+@pytest.mark.parametrize("scheme, denied, wrong", [
+    ("tcp", "not allowed", "wrong name or password"), ("redis", "NOPERM", "WRONGPASS"),
+])  # fmt: skip
+def test_users_of_echod(service, scheme, denied, wrong, users, workdir):
+    server, kv, alice, worker = service(f"{scheme}://127.0.0.1:0")
+    assert kv.refuses("get", "jobs:1")
+    kv("set", *alice, "jobs:1", "sleep")
+    kv("set", *alice, "other", "1")
+    assert kv("get", *worker, "jobs:1") == b"sleep"
+    assert kv("keys", *worker) == b"jobs:1\n"
+    assert denied in kv.refuses("get", *worker, "other")
+    assert denied in kv.refuses("set", *worker, "jobs:1", "x")
+    passwd(users, "worker", password=b"another")
+    assert server.reload()
+    assert wrong in kv.refuses("get", *worker, "jobs:1")
+    assert kv("incr", *alice, "other") == b"2\n"
+    if kv.resp:
+        kv("dump", *alice, workdir / "dump")
+        assert kv("del", *alice, "other", "jobs:1") == b"2\n"
+        kv("load", *alice, workdir / "dump")
+    assert sorted(kv("keys", *alice).split()) == [b"jobs:1", b"other"]
 
 
 def test_a_service_without_users(echod, secret):
