@@ -77,12 +77,13 @@ static void clients_show_row(const json_t *row, struct evbuffer *out)
 {
 	char id[32], age[32], idle[32], in[32], sent[32], last[96], text[32], peer[512];
 	const char *tls_client = json_string_of(row, "tls_client");
-	const char *proxy = json_string_of(row, "proxy");
+	const char *proxy = json_string_of(row, "proxy"), *user = json_string_of(row, "user");
 	const char *limit = json_string_of(row, "limit"), *cause = json_string_of(row, "tls_cause");
 
 	snprintf(id, sizeof(id), "%" PRId64, json_number(row, "id"));
-	snprintf(peer, sizeof(peer), "%s%s%s%s%s", json_string_of(row, "peer"),
-	    *proxy == '\0' ? "" : " by ", proxy, *tls_client == '\0' ? "" : " ", tls_client);
+	snprintf(peer, sizeof(peer), "%s%s%s%s%s%s%s", json_string_of(row, "peer"),
+	    *proxy == '\0' ? "" : " by ", proxy, *tls_client == '\0' ? "" : " ", tls_client,
+	    *user == '\0' ? "" : " user ", user);
 	if (json_object_get(row, "reason") != NULL)
 		snprintf(last, sizeof(last), "%s%s%s%s %s ago", json_string_of(row, "reason"),
 		    *limit == '\0' && *cause == '\0' ? "" : ": ", limit, cause,

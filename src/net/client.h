@@ -12,6 +12,8 @@
 #define RECENT_CLIENTS 64     /* how many are remembered */
 #define RECENT_REFUSED 32     /* the same for refused ones */
 
+#define CLIENT_USER_MAX 65 /* bytes, with NUL */
+
 struct client {
 	uint64_t id; /* 0 = it was turned away at the door */
 	char service[CLIENT_SERVICE_MAX];
@@ -25,6 +27,7 @@ struct client {
 	int fd;                        /* as long as it is here */
 	const char *tls_version;       /* a constant; NULL = it is not over TLS, or no longer */
 	char tls_client[TLS_NAME_MAX]; /* whom its certificate names; "" = it has shown none */
+	char user[CLIENT_USER_MAX];    /* as whom it has logged in; "" = it has not */
 	/* Once it has departed: */
 	int64_t departed;      /* clock_ms() */
 	int reason;            /* enum close_reason */

@@ -76,6 +76,8 @@ struct handlers {
 	/* Whether the service is working for the client, which is not idle then. */
 	bool (*busy)(struct stream *stream);
 	void (*close)(struct stream *stream);
+	/* As whom the client of that state has logged in, for an administrator, also after `close`; "" = it has not. */
+	const char *(*user)(const void *state);
 	/* Fills the reply and returns its length; -1 = no answer. */
 	ssize_t (*datagram)(
 	    struct instance *instance, const struct datagram *request, char *reply, size_t size);

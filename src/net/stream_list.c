@@ -199,6 +199,9 @@ void stream_describe(const struct stream *s, struct client *client)
 	if (channel_identity(&s->channel, &identity))
 		snprintf(client->tls_client, sizeof(client->tls_client), "%s",
 		    tls_identity_text(&identity));
+	if (s->served && s->handlers->user != NULL)
+		snprintf(client->user, sizeof(client->user), "%s",
+		    s->handlers->user(s->state + stream_framing_words(s->handlers)));
 }
 
 /* Logs and counts the end of a client, and adds it to the recent clients. */

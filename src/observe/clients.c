@@ -37,13 +37,14 @@ static bool is_wanted(const struct clients_query *query, const struct client *cl
 
 static json_t *client_json(const struct client *client, int64_t until)
 {
-	return json_pack("{s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:s?, s:s?, s:o}", "id",
+	return json_pack("{s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:s?, s:s?, s:s?, s:o}", "id",
 	    (json_int_t)client->id, "service", client->service, "peer", json_peer(&client->peer),
 	    "age_ms", (json_int_t)(until - client->opened), "idle_ms",
 	    (json_int_t)(until - client->active), "bytes_in", (json_int_t)client->bytes_in,
 	    "bytes_out", (json_int_t)client->bytes_out, "unsent", (json_int_t)client->unsent, "tls",
 	    client->tls_version, "tls_client",
-	    *client->tls_client == '\0' ? NULL : client->tls_client, "proxy",
+	    *client->tls_client == '\0' ? NULL : client->tls_client, "user",
+	    *client->user == '\0' ? NULL : client->user, "proxy",
 	    client->proxy.family == 0 ? json_null() : json_peer(&client->proxy));
 }
 

@@ -146,6 +146,13 @@ struct listing *kv_run(const struct instance *instance, const struct call *call,
 	return NULL;
 }
 
+const char *kv_user(const void *state)
+{
+	const struct kv_client *client = state;
+
+	return client->login.user == NULL ? "" : client->login.user->name;
+}
+
 /* --- the instance --- */
 
 static int kv_check(const struct instance_config *config, struct error *error)

@@ -83,6 +83,9 @@ static inline void kv_restrict(
 		kv_login_restrict(&client->login, call);
 }
 
+/* handlers.user of both protocols. */
+const char *kv_user(const void *state);
+
 /* The streams in lines, and those in RESP. */
 extern const struct handlers kv_lines_handlers, kv_resp_handlers;
 

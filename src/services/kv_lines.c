@@ -236,4 +236,5 @@ const struct handlers kv_lines_handlers = {
 	.messages = kv_lines_messages,
 	.busy = kv_lines_busy,
 	.close = kv_lines_close,
+	.user = kv_user,
 };

@@ -414,4 +414,5 @@ const struct handlers kv_resp_handlers = {
 	.messages = kv_resp_messages,
 	.busy = kv_resp_busy,
 	.close = kv_resp_close,
+	.user = kv_user,
 };

@@ -473,6 +473,16 @@ def test_a_reload_while_a_password_is_checked(serve):
             assert client.lines(2) == [WRONG + b"\n", STRANGER + b"\n"]
 
 
+def test_an_administrator_sees_who_has_logged_in(serve):
+    server = serve(f"alice:{BCRYPT}:rw:*")
+    with server.lines("alice"), server.redis():
+        assert {client["user"] for client in clients_of(server)} == {"alice", None}
+        with server.echod.connect("control") as control:
+            control.send(b"clients\n")
+            control.half_close()
+            assert b" user alice " in control.rest()
+
+
 def test_logins_are_counted(serve):
     server = serve(f"alice:{BCRYPT}:rw:*")
     with server.lines("alice") as client, server.echod.connect("control") as control:
