@@ -37,27 +37,51 @@ static bool is_issuer(X509 *authority, X509_CRL *crl)
 	return result;
 }
 
-int tls_crl_check(
-    X509_CRL *crl, const char *file, const STACK_OF(X509) * authorities, struct error *error)
+int tls_authority_check_crl(
+    X509 *authority, const STACK_OF(X509_CRL) * crls, const char *file, struct error *error)
 {
-	char issuer[TLS_SUBJECT_MAX];
+	char subject[TLS_SUBJECT_MAX];
 
-	for (int i = 0; i < sk_X509_num(authorities); i++)
-		if (is_issuer(sk_X509_value(authorities, i), crl))
+	if (X509_check_ca(authority) == 0)
+		return 0; /* it issues nothing that could be revoked */
+	for (int i = 0; i < sk_X509_CRL_num(crls); i++)
+		if (is_issuer(authority, sk_X509_CRL_value(crls, i)))
 			return 0;
-	return error_set(error, "%s: the CRL of %s is by none of the authorities in client_ca",
-	    file, tls_subject(X509_CRL_get_issuer(crl), issuer));
+	return error_set(error,
+	    "there is no CRL of %s in %s; all clients of this authority are refused (add its CRL)",
+	    tls_subject(X509_get_subject_name(authority), subject), file);
 }
 
-int tls_crl_check_time(const X509_CRL *crl, const char *file, time_t now, struct error *error)
+static bool has_expired(const X509_CRL *crl, time_t now)
 {
 	const ASN1_TIME *next = X509_CRL_get0_nextUpdate(crl);
+
+	return next != NULL && tls_time(next) < now;
+}
+
+/* Whether one of the same authority has not. */
+static bool is_replaced(const X509_CRL *crl, const STACK_OF(X509_CRL) * crls, time_t now)
+{
+	for (int i = 0; i < sk_X509_CRL_num(crls); i++) {
+		const X509_CRL *other = sk_X509_CRL_value(crls, i);
+
+		if (X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_CRL_get_issuer(other)) == 0 &&
+		    !has_expired(other, now))
+			return true;
+	}
+	return false;
+}
+
+int tls_crl_check_time(const X509_CRL *crl, const STACK_OF(X509_CRL) * crls, const char *file,
+    time_t now, struct error *error)
+{
 	char issuer[TLS_SUBJECT_MAX], date[TLS_DATE_MAX];
 
-	if (next == NULL || tls_time(next) >= now)
+	if (!has_expired(crl, now) || is_replaced(crl, crls, now))
 		return 0;
 	return error_set(error,
 	    "the CRL of %s in %s has expired at %s; all clients of this authority are refused "
 	    "(renew it)",
-	    tls_subject(X509_CRL_get_issuer(crl), issuer), file, tls_date(tls_time(next), date));
+	    tls_subject(X509_CRL_get_issuer(crl), issuer), file,
+	    tls_date(tls_time(X509_CRL_get0_nextUpdate(crl)), date));
 }

@@ -13,10 +13,12 @@ struct error;
 /* Whether clients of the authority can be let in. */
 int tls_authority_check(X509 *authority, const char *file, time_t now, struct error *error);
 
-/* Whether one of the authorities has signed the CRL. */
-int tls_crl_check(
-    X509_CRL *crl, const char *file, const STACK_OF(X509) * authorities, struct error *error);
+/* Whether it has a CRL among those of the file, valid or not. */
+int tls_authority_check_crl(
+    X509 *authority, const STACK_OF(X509_CRL) * crls, const char *file, struct error *error);
 
-int tls_crl_check_time(const X509_CRL *crl, const char *file, time_t now, struct error *error);
+/* Whether the CRL, or another one of its authority among all those of the file, has not expired. */
+int tls_crl_check_time(const X509_CRL *crl, const STACK_OF(X509_CRL) * crls, const char *file,
+    time_t now, struct error *error);
 
 #endif

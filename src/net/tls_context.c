@@ -193,19 +193,19 @@ static int read_certificates(struct making *making)
 static int read_crls(struct making *making, const char *path)
 {
 	struct tls_pem *crls = &making->context->crls;
+	const STACK_OF(X509) *authorities = making->authorities.certificates;
 	struct error error;
-	int count;
 
 	if (read_source(making, &making->settings.crl, TLS_CRL_FILE, path, crls) == -1)
 		return -1;
-	if ((count = sk_X509_CRL_num(crls->crls)) == 0) {
+	if (sk_X509_CRL_num(crls->crls) == 0) {
 		tls_setting_report(&making->settings.crl, making->errors,
 		    "there is no CRL in %s (expected -----BEGIN X509 CRL-----)", path);
 		return -1;
 	}
-	for (int i = 0; i < count; i++)
-		if (tls_crl_check(sk_X509_CRL_value(crls->crls, i), path,
-			making->authorities.certificates, &error) == -1)
+	for (int i = 0; i < sk_X509_num(authorities); i++)
+		if (tls_authority_check_crl(
+			sk_X509_value(authorities, i), crls->crls, path, &error) == -1)
 			warn(making, &making->settings.crl, error.text);
 	return 0;
 }
@@ -247,7 +247,7 @@ static int read_authorities(struct making *making)
 
 /* --- what changes with time --- */
 
-void tls_context_problems(const struct tls_context *context, struct strings *sentences)
+static void check_certificates(const struct tls_context *context, struct strings *sentences)
 {
 	const struct tls_certificates *certificates = tls_server_certificates(context->server);
 	time_t now = clock_seconds();
@@ -256,10 +256,24 @@ void tls_context_problems(const struct tls_context *context, struct strings *sen
 	for (size_t i = 0; i < certificates->count; i++)
 		if (tls_certificate_check_time(&certificates->items[i], now, &error) == -1)
 			strings_add(sentences, error.text);
-	for (int i = 0; i < sk_X509_CRL_num(context->crls.crls); i++)
-		if (tls_crl_check_time(sk_X509_CRL_value(context->crls.crls, i),
+}
+
+static void check_crls(const struct tls_context *context, struct strings *sentences)
+{
+	const STACK_OF(X509_CRL) *crls = context->crls.crls;
+	time_t now = clock_seconds();
+	struct error error;
+
+	for (int i = 0; i < sk_X509_CRL_num(crls); i++)
+		if (tls_crl_check_time(sk_X509_CRL_value(crls, i), crls,
 			tls_sources_path(&context->sources, TLS_CRL_FILE), now, &error) == -1)
 			strings_add(sentences, error.text);
+}
+
+void tls_context_problems(const struct tls_context *context, struct strings *sentences)
+{
+	check_certificates(context, sentences);
+	check_crls(context, sentences);
 }
 
 /* --- making it --- */
@@ -327,16 +341,16 @@ static int make_context(struct making *making)
 	return result == -1 || other == -1 ? -1 : make_server(making);
 }
 
-static void warn_of_time(const struct making *making)
+static void warn_of_time(const struct making *making, const struct tls_setting *setting,
+    void (*check)(const struct tls_context *context, struct strings *sentences))
 {
 	struct strings sentences = { 0 };
 
-	tls_context_problems(making->context, &sentences);
+	check(making->context, &sentences);
 	if (sentences.count > 0)
 		making->context->reminded = clock_seconds();
 	for (size_t i = 0; i < sentences.count; i++)
-		tls_setting_report(
-		    &making->settings.certificate, making->warnings, "%s", sentences.items[i]);
+		tls_setting_report(setting, making->warnings, "%s", sentences.items[i]);
 	strings_clear(&sentences);
 }
 
@@ -359,7 +373,8 @@ static struct tls_context *context_make(struct making *making)
 	tls_pem_clear(&making->authorities);
 	ERR_clear_error();
 	if (result == 0) {
-		warn_of_time(making);
+		warn_of_time(making, &making->settings.certificate, check_certificates);
+		warn_of_time(making, &making->settings.crl, check_crls);
 		return context;
 	}
 	tls_context_free(context);

@@ -153,6 +153,49 @@ static int try_certificates(
 	return result;
 }
 
+static bool is_crl_missing(int error)
+{
+	return error == X509_V_ERR_UNABLE_TO_GET_CRL ||
+	       error == X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER ||
+	       error == X509_V_ERR_CRL_HAS_EXPIRED || error == X509_V_ERR_CRL_NOT_YET_VALID ||
+	       error == X509_V_ERR_CRL_SIGNATURE_FAILURE ||
+	       error == X509_V_ERR_KEYUSAGE_NO_CRL_SIGN;
+}
+
+/* Whether a CRL revokes it. If its issuer is not known, no signature proves that, but the CRL is in our file. */
+static bool is_revoked(X509_STORE_CTX *verification, X509 *certificate)
+{
+	STACK_OF(X509_CRL) *crls =
+	    X509_STORE_CTX_get1_crls(verification, X509_get_issuer_name(certificate));
+	bool result = false;
+	X509_REVOKED *entry;
+
+	for (int i = 0; i < sk_X509_CRL_num(crls); i++)
+		result |=
+		    X509_CRL_get0_by_cert(sk_X509_CRL_value(crls, i), &entry, certificate) == 1;
+	sk_X509_CRL_pop_free(crls, X509_CRL_free);
+	return result;
+}
+
+/*
+ * OpenSSL wants a CRL for each certificate of the client's chain. One that is trusted since it is in client_ca needs none:
+ * its issuer may not be known, so that no CRL of that can be checked. Returns whether the verification goes on.
+ */
+static int verify_cb(int is_fine, X509_STORE_CTX *verification)
+{
+	if (is_fine || !is_crl_missing(X509_STORE_CTX_get_error(verification)) ||
+	    X509_STORE_CTX_get_error_depth(verification) <
+		X509_STORE_CTX_get_num_untrusted(verification))
+		return is_fine;
+	if (is_revoked(verification, X509_STORE_CTX_get_current_cert(verification))) {
+		X509_STORE_CTX_set_error(verification, X509_V_ERR_CERT_REVOKED);
+		return 0;
+	}
+	ERR_clear_error(); /* of the CRL's signature: SSL_get_error() would take it for one of the connection */
+	X509_STORE_CTX_set_error(verification, X509_V_OK);
+	return 1;
+}
+
 /* Asks clients for certificates of the authorities, which any certificate in their file is. 0, or -1 when out of memory. */
 static int require_certificates(SSL_CTX *server, const struct tls_server_settings *settings)
 {
@@ -177,8 +220,8 @@ static int require_certificates(SSL_CTX *server, const struct tls_server_setting
 			return -1;
 	X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
 	if (settings->crls != NULL)
-		X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
-	SSL_CTX_set_verify(server, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+		X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+	SSL_CTX_set_verify(server, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, verify_cb);
 	SSL_CTX_set_verify_depth(server, CLIENT_CHAIN_MAX);
 	SSL_CTX_set_max_cert_list(server, CLIENT_BYTES_MAX);
 	/* A ticket would let a client in again without the checks, when its certificate has expired or is revoked. */

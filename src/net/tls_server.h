@@ -31,7 +31,8 @@ struct tls_server_settings {
 	int min_version; /* TLS1_2_VERSION or TLS1_3_VERSION */
 	const STACK_OF(X509) *
 	    authorities; /* that issue client certificates, which are required then; or NULL */
-	const STACK_OF(X509_CRL) * crls; /* of theirs; or NULL: revocation is not checked */
+	/* Of theirs, and of the authorities below them; or NULL: revocation is not checked. */
+	const STACK_OF(X509_CRL) * crls;
 };
 
 /*

@@ -360,12 +360,12 @@ def no_names(authority, good):
 def foreign_crl(authority, good):
     stranger = certificates.ca(authority.directory, "stranger")
     return files(good, client_ca=str(authority.pem), crl=str(stranger.revoke())), \
-        "the CRL of CN=Test stranger is by none of the authorities in client_ca"
+        r"there is no CRL of CN=Test ca in .*\.crl; all clients of this authority are refused \(add its CRL\)"
 
 
 def expired_crl(authority, good):
     return files(good, client_ca=str(authority.pem), crl=str(authority.revoke(start=-2, days=-1))), \
-        "the CRL of CN=Test ca in .* has expired at"
+        "tls.crl: the CRL of CN=Test ca in .* has expired at"
 
 
 def expired_authority(authority, good):
@@ -384,8 +384,8 @@ def no_authority(authority, good):
 def test_a_warning_is_in_the_log_and_in_status(echod, workdir, authority, server_files, oddity):
     settings, expected = oddity(authority, server_files)
     server = echod(upper(), tls=settings)
-    pattern = re.escape(str(server.config)) + r":\d+: tls\.\w+: .*"
-    sentence = expected.split(": ", 1)[1] if expected.startswith("tls.") else expected
+    key, sentence = re.fullmatch(r"(?:tls\.(\w+): )?(.*)", expected).groups()
+    pattern = re.escape(str(server.config)) + rf":\d+: tls\.{key or '[a-z_]+'}: .*"
     server.log.wait(f" warning echod: {pattern}{sentence}")
     assert server.reload()
     server.log.wait(f" warning reload: {pattern}{sentence}")
@@ -593,6 +593,74 @@ def test_without_its_crl_an_authority_has_no_clients(echod, authority, server_fi
     server = echod(upper(), tls=files(server_files, client_ca=str(authority.pem),
                                       crl=str(authority.revoke(start=-2, days=-1))))  # fmt: skip
     assert refused(server, client_context(client=clients.good))
+
+
+def crl_file(directory, *crls):
+    path = directory / "all.crl"
+    path.write_text("".join(crl.read_text() for crl in crls))
+    return str(path)
+
+
+def test_an_old_crl_beside_a_new_one(echod, workdir, authority, server_files, clients):
+    crls = crl_file(workdir, authority.revoke(start=-2, days=-1), authority.revoke())
+    server = echod(upper(), tls=files(server_files, client_ca=str(authority.pem), crl=crls))
+    assert not refused(server, client_context(client=clients.good))
+    assert not status(workdir)["problems"] and not server.log.matches(" warning .*CRL")
+
+
+@pytest.fixture
+def chain(workdir):
+    """A root, an authority below it, and a client of that."""
+    root = certificates.ca(workdir, "root")
+    middle = root.issue("inter", file="inter", authority=True)
+    return SimpleNamespace(root=root, middle=middle, client=middle.issue("jim"))
+
+
+def anchors(workdir, *issued):
+    path = workdir / "anchors.pem"
+    path.write_text("".join(each.pem.read_text() for each in issued))
+    return str(path)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_crls_of_a_chain(echod, workdir, server_files, chain, version):
+    """(what is trusted, the CRLs, whether the client is served)"""
+    root, middle, client = chain.root, chain.middle, chain.client
+    clean, below = root.revoke(), middle.revoke()
+    revoking = root.revoke(middle)
+    revoking_below = middle.revoke(client)
+    context = client_context(client=client, version=version)
+    server = None
+    for trusted, crls, served in [
+        ([root], [clean, below], True),
+        ([root], [revoking, below], False),
+        ([root], [clean, revoking_below], False),
+        ([root], [below], False),  # no CRL of the root
+        ([root], [clean], False),
+        ([middle], [below], True),  # its issuer is not known
+        ([middle], [clean, below], True),
+        ([middle], [revoking, below], False),
+        ([middle], [clean], False),
+        ([root, middle], [clean, below], True),
+        ([root, middle], [below], True),
+        ([root, middle], [revoking, below], False),
+        ([client], [clean], True),
+        ([client], [revoking_below], False),
+    ]:
+        tls = files(server_files, client_ca=anchors(workdir, *trusted), crl=crl_file(workdir, *crls))
+        if server is None:
+            server = echod(upper(), tls=tls)
+        else:
+            assert server.reload(upper(), tls=tls)
+        case = ([each.name for each in trusted], [crl.name for crl in crls])
+        assert refused(server, context) != served, case
+
+
+def test_no_warning_of_an_intermediate_crl(echod, workdir, server_files, chain):
+    crls = crl_file(workdir, chain.root.revoke(), chain.middle.revoke())
+    server = echod(upper(), tls=files(server_files, client_ca=str(chain.root.pem), crl=crls))
+    assert not refused(server, client_context(client=chain.client))
+    assert not server.log.matches(" warning .*CRL")
 
 
 # --- renewal ---
