@@ -117,14 +117,9 @@ static bool refuses_value(struct engine *engine, const struct call *call, struct
 static enum verdict log_in(struct stream *stream, struct kv_client *client, const struct call *call,
     struct replies *replies)
 {
-	const struct kv *kv = stream_instance(stream)->state;
-	enum login_result result;
+	enum login_result result =
+	    kv_login_try(stream, &client->login, call->args[0], call->args[1]);
 
-	if (kv->users == NULL) {
-		replies_text(replies, "ERROR: no users are configured\n");
-		return VERDICT_CONTINUE;
-	}
-	result = kv_login_try(stream, &client->login, call->args[0], call->args[1]);
 	switch (result) {
 	case LOGIN_OK:
 		replies_text(replies, "OK\n");
@@ -137,6 +132,9 @@ static enum verdict log_in(struct stream *stream, struct kv_client *client, cons
 		return result == LOGIN_WRONG ? VERDICT_CONTINUE : VERDICT_AUTH;
 	case LOGIN_BUSY:
 		replies_text(replies, "ERROR: too many logins, try again later\n");
+		return VERDICT_CONTINUE;
+	case LOGIN_NO_USERS:
+		replies_text(replies, "ERROR: no users are configured\n");
 		return VERDICT_CONTINUE;
 	case LOGIN_NO_MEMORY:
 		break;

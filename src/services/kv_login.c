@@ -175,11 +175,16 @@ enum login_result kv_login_try(
 {
 	const struct users *users = kv_of(stream)->users;
 	const struct passwords *passwords = stream_instance(stream)->loop->passwords;
-	const struct user *user = users_find(users, name);
+	const struct user *user = users == NULL ? NULL : users_find(users, name);
+	bool has_password = user != NULL && user->proof == USER_PASSWORD;
 	struct attempt *attempt = login->attempt;
 	unsigned char digest[SECRET_DIGEST];
-	bool has_password = user != NULL && user->proof == USER_PASSWORD;
 
+	if (users == NULL) {
+		free(attempt);
+		login->attempt = NULL;
+		return LOGIN_NO_USERS;
+	}
 	if (attempt != NULL && attempt->phase == ATTEMPT_WRONG)
 		return fail(stream, attempt, name);
 	if (attempt != NULL && attempt->phase == ATTEMPT_REFUSED) {

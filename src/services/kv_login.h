@@ -57,10 +57,11 @@ enum login_result {
 	LOGIN_WRONG,      /* the name, or the password */
 	LOGIN_WRONG_LAST, /* the same, and the client is to end */
 	LOGIN_BUSY,       /* too many are being checked */
+	LOGIN_NO_USERS, /* there are none, perhaps since a reload */
 	LOGIN_NO_MEMORY,
 };
 
-/* The client says that it is the user of that name. There are users. */
+/* The client says that it is the user of that name. */
 enum login_result kv_login_try(
     struct stream *stream, struct login *login, struct slice name, struct slice secret);
 /* Whether an attempt is being checked or waits for its answer. */

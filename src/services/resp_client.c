@@ -114,10 +114,8 @@ static enum verdict log_in(
 {
 	enum login_result result;
 
-	*is_in = r->kv->users == NULL && verb_is_word(name, "default");
-	if (r->kv->users == NULL)
-		return *is_in ? VERDICT_CONTINUE : resp_fail(r, WRONG_PASSWORD);
-	if (r->client->executes) /* which cannot wait for it */
+	*is_in = false;
+	if (r->kv->users != NULL && r->client->executes) /* which cannot wait for it */
 		return resp_fail(r, "ERR a login inside MULTI is not possible");
 	result = kv_login_try(r->stream, &r->client->shared.login, name, secret);
 	switch (result) {
@@ -132,6 +130,9 @@ static enum verdict log_in(
 		return result == LOGIN_WRONG ? VERDICT_CONTINUE : VERDICT_AUTH;
 	case LOGIN_BUSY:
 		return resp_fail(r, "ERR too many logins, try again later");
+	case LOGIN_NO_USERS:
+		*is_in = verb_is_word(name, "default");
+		return *is_in ? VERDICT_CONTINUE : resp_fail(r, WRONG_PASSWORD);
 	case LOGIN_NO_MEMORY:
 		break;
 	}
@@ -141,19 +142,19 @@ static enum verdict log_in(
 enum verdict resp_run_auth(struct resp_request *r)
 {
 	struct slice name = { "default", 7 }, secret;
+	bool is_in, is_named = r->words == 2;
 	enum verdict verdict;
-	bool is_in;
 
 	if (r->words > 2)
 		return resp_fail_syntax(r);
-	if (r->words == 1 && r->kv->users == NULL)
-		return resp_fail(r,
-		    "ERR AUTH <password> called without any password configured for the default "
-		    "user. Are you sure your configuration is correct?");
-	if (r->words == 2)
+	if (is_named)
 		name = resp_next_word(r);
 	secret = resp_next_word(r);
 	verdict = log_in(r, name, secret, &is_in);
+	if (is_in && !is_named && r->kv->users == NULL)
+		return resp_fail(r,
+		    "ERR AUTH <password> called without any password configured for the default "
+		    "user. Are you sure your configuration is correct?");
 	return is_in ? resp_ok(r) : verdict;
 }
 

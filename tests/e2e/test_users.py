@@ -463,6 +463,19 @@ def test_users_come_and_go(serve):
         assert stranger.ask(b"AUTH alice secret") == b"OK"
 
 
+def test_users_go_while_passwords_are_checked(serve):
+    server = serve(f"alice:{SLOW}:rw:*")
+    services = {"kv": dict(server.settings), "echo": {"listen": LINES}, "control": {"listen": "unix://$DIR/control"}}
+    with server.lines() as first, server.redis() as second:
+        first.send(b"AUTH alice wrong\nGET a\n")
+        second.send(resp.split(b"AUTH wrong") + resp.split(b"GET a"))
+        del services["kv"]["users"]
+        assert server.echod.reload(services)
+        assert first.lines(2) == [b"ERROR: no users are configured\n", b"NOT_FOUND\n"]
+        assert second.line().startswith(b"-ERR AUTH <password> called without any password")
+        assert second.line() == b"$-1\r\n"
+
+
 def test_a_reload_while_a_password_is_checked(serve):
     server = serve(f"alice:{SLOW}:rw:*")
     with server.lines() as first, server.lines() as second:
