@@ -57,7 +57,7 @@ enum login_result {
 	LOGIN_WRONG,      /* the name, or the password */
 	LOGIN_WRONG_LAST, /* the same, and the client is to end */
 	LOGIN_BUSY,       /* too many are being checked */
-	LOGIN_NO_USERS, /* there are none, perhaps since a reload */
+	LOGIN_NO_USERS,   /* there are none, perhaps since a reload */
 	LOGIN_NO_MEMORY,
 };
 
