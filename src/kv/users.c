@@ -115,11 +115,21 @@ static int parse_uid(struct user *user, char *name, struct error *error)
 	return 0;
 }
 
+static int refuse_certificate(struct user *user, char *identity, struct error *error)
+{
+	(void)user;
+	return error_set(error,
+	    "expected cert:dns:NAME, cert:uri:URI or cert:sha256:FINGERPRINT, with the identity "
+	    "as \"echoctl clients\" shows it, got \"cert:%.64s\"",
+	    identity);
+}
+
 static int parse_certificate(struct user *user, char *name, struct error *error)
 {
 	char *kind = name - strlen("dns:");
 
-	(void)error;
+	if (*name == '\0')
+		return refuse_certificate(user, kind, error);
 	user->proof = USER_CERTIFICATE;
 	user->secret = kind;
 	/* As in an identity, only a URI has capitals. */
@@ -138,15 +148,6 @@ static int parse_fingerprint(struct user *user, char *digits, struct error *erro
 	user->proof = USER_CERTIFICATE;
 	user->secret = digits - strlen("sha256:");
 	return 0;
-}
-
-static int refuse_certificate(struct user *user, char *identity, struct error *error)
-{
-	(void)user;
-	return error_set(error,
-	    "expected cert:dns:NAME, cert:uri:URI or cert:sha256:FINGERPRINT, with the identity "
-	    "as \"echoctl clients\" shows it, got \"cert:%.64s\"",
-	    identity);
 }
 
 /* Reads how the user is known, and moves *at behind it. */
@@ -242,7 +243,7 @@ static int parse_line(struct user *user, struct error *error)
 static void user_clear(struct user *user)
 {
 	if (user->text != NULL)
-		explicit_bzero(user->text, strlen(user->text));
+		explicit_bzero(user->text, user->text_length);
 	free(user->text);
 	free(user->patterns);
 }
@@ -251,7 +252,7 @@ static void user_clear(struct user *user)
 static int add_user(
     struct users *users, const char *line, size_t length, int number, struct error *error)
 {
-	struct user *items, user = { .line = number };
+	struct user *items, user = { .line = number, .text_length = length };
 
 	items = reallocarray(users->items, users->count + 1, sizeof(*items));
 	if (items == NULL)
@@ -279,11 +280,12 @@ static int compare_users(const void *a, const void *b)
 }
 
 /* Sorts the list. Names are known once, and so is what a client is known by without a name. */
-static void sort_users(struct users *users, const char *file, struct strings *errors)
+static void sort_users(
+    struct users *users, const char *file, struct strings *errors, size_t errors_max)
 {
 	if (users->count > 0)
 		qsort(users->items, users->count, sizeof(*users->items), compare_users);
-	for (size_t i = 0; i < users->count; i++) {
+	for (size_t i = 0; i < users->count && errors->count < errors_max; i++) {
 		const struct user *user = &users->items[i], *other = user;
 
 		if (user->proof == USER_PASSWORD)
@@ -336,7 +338,7 @@ struct users *users_new(const char *file, const char *text, size_t length, struc
 			strings_addf(errors, "%s:%d: %s", file, number, error.text);
 		text = last + 1;
 	}
-	sort_users(users, file, errors);
+	sort_users(users, file, errors, before + ERRORS_MAX);
 	if (errors->count == before && !errors->lost)
 		return users;
 	users_free(users);

@@ -39,6 +39,7 @@ struct user {
 	size_t pattern_count;
 	int line;   /* of the file */
 	char *text; /* that line, which the strings are parts of */
+	size_t text_length;
 };
 
 struct users {

@@ -278,7 +278,7 @@ struct password_check *passwords_check(struct passwords *passwords, const char *
 		memcpy(check->password, password.bytes, password.length);
 	if (enqueue(passwords, check) == 0)
 		return check;
-	free(check);
+	check_free(check);
 	return NULL;
 }
 
