@@ -70,12 +70,13 @@ static ssize_t plain_receive(struct channel *channel)
 	struct evbuffer_iovec space;
 	ssize_t n;
 
+	channel->fetched = 0;
 	if (evbuffer_reserve_space(in, (ev_ssize_t)size, &space, 1) != 1) {
 		errno = ENOMEM;
 		return -1;
 	}
 	n = recv(channel->fd, space.iov_base, size, MSG_DONTWAIT);
-	space.iov_len = n > 0 ? (size_t)n : 0;
+	space.iov_len = channel->fetched = n > 0 ? (size_t)n : 0;
 	evbuffer_commit_space(in, &space, 1);
 	channel->large_read = n >= CHANNEL_READ_SMALL;
 	channel->eof = n == 0;

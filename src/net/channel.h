@@ -30,6 +30,7 @@ struct channel {
 	struct bufferevent *bev;
 	struct tls *tls; /* NULL = plain, or TLS is over */
 	size_t piece;    /* bytes, the most that one send takes */
+	size_t fetched;  /* bytes off the socket by the last receive(); over TLS, of ciphertext */
 	int fd;
 	bool reading, writing; /* what is polled for */
 	bool large_read;       /* the last read filled its buffer: the next one asks for more */

@@ -197,6 +197,7 @@ static ssize_t fetch(struct channel *channel)
 	struct tls *tls = channel->tls;
 	ssize_t n = recv(channel->fd, received, sizeof(received), MSG_DONTWAIT);
 
+	channel->fetched = n > 0 ? (size_t)n : 0;
 	if (n <= 0)
 		return n;
 	unread = received;
@@ -267,6 +268,7 @@ static ssize_t tls_receive(struct channel *channel)
 
 	if (channel->wants_write) {
 		channel->wants_write = false;
+		channel->fetched = 0;
 		resume(tls);
 	} else if ((n = fetch(channel)) <= 0) {
 		channel->eof = channel->truncated = n == 0;

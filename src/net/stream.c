@@ -10,8 +10,10 @@
 #include <event2/bufferevent_struct.h>
 #include <event2/event.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -153,6 +155,38 @@ static void serve_input(struct stream *s, ssize_t n, bool poll)
 		apply_turn(s, verdict);
 }
 
+/*
+ * Serves a piece of what a stream that drains has received before, and more if there is room: an EOF is behind it. May end
+ * the stream.
+ */
+static void read_drained(struct stream *s)
+{
+	const struct evbuffer *in = bufferevent_get_input(s->channel.bev);
+	struct channel *channel = &s->channel;
+	ssize_t n;
+
+	do {
+		bool fetches = !channel->wants_write;
+
+		n = channel->ops->receive(channel);
+		if (n > 0) {
+			s->bytes_in += (size_t)n;
+			s->instance->counters.bytes_in += (size_t)n;
+		}
+		if (fetches)
+			s->undrained -= channel->fetched == 0 || channel->fetched > s->undrained
+					    ? s->undrained
+					    : (uint32_t)channel->fetched;
+	} while (channel->tls_cause == TLS_FINE && !channel->eof && !channel->in_record &&
+		 !channel->wants_write && evbuffer_get_length(in) <= INPUT_HIGH &&
+		 (n != -1 || s->undrained > 0));
+	s->active = clock_ms();
+	if (channel->tls_cause != TLS_FINE)
+		stream_fail_tls(s);
+	else
+		apply_turn(s, turn_run(s));
+}
+
 void stream_readable_cb(evutil_socket_t fd, short events, void *bev)
 {
 	struct stream *s = ((struct bufferevent *)bev)->cbarg;
@@ -169,6 +203,12 @@ void stream_readable_cb(evutil_socket_t fd, short events, void *bev)
 		return;
 	if (s->phase == PHASE_HANDSHAKE && !arrival_may_step(s))
 		return;
+	if (s->phase == PHASE_DRAINING && (s->undrained > 0 || blocked)) {
+		read_drained(s);
+		if (!is_check)
+			streams_flush_if_due(loop, INPUT_HIGH);
+		return;
+	}
 	n = channel->ops->receive(channel);
 	error = n == -1 ? errno : 0;
 	if (n > 0) {
@@ -359,23 +399,15 @@ const struct handlers *stream_handlers(const struct stream *s)
 
 static void drain(struct stream *s, enum close_reason reason)
 {
-	const struct evbuffer *in = bufferevent_get_input(s->channel.bev);
-	ssize_t n;
-
 	s->phase = PHASE_DRAINING;
 	s->reason = reason;
-	/* What the kernel has received before the drain was sent in time. A client that sends more is cut off. */
 	s->channel.large_read = true;
-	while (!s->channel.eof && evbuffer_get_length(in) <= INPUT_HIGH &&
-	       (n = s->channel.ops->receive(&s->channel)) != -1) {
-		s->bytes_in += (size_t)n;
-		s->instance->counters.bytes_in += (size_t)n;
-	}
-	s->active = clock_ms();
-	if (s->channel.tls_cause != TLS_FINE)
-		stream_fail_tls(s);
+	/* What the kernel has received before the drain was sent in time. A client that sends more is cut off. */
+	s->undrained = (uint32_t)stream_queue_length(s, SIOCINQ);
+	if (s->channel.in_record || s->channel.wants_write)
+		apply_turn(s, turn_run(s)); /* it is read once that is sent */
 	else
-		apply_turn(s, turn_run(s));
+		read_drained(s);
 }
 
 void stream_drain(struct stream *s, enum close_reason reason)

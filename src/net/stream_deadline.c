@@ -89,8 +89,7 @@ static bool is_due(const struct stream *s, int64_t now)
 	return next_deadline(s, &reason) <= now;
 }
 
-/* Bytes in the kernel: SIOCINQ, for us to read, or SIOCOUTQ, for the client. */
-static int queue_length(const struct stream *s, unsigned long queue)
+int stream_queue_length(const struct stream *s, unsigned long queue)
 {
 	int length = 0;
 
@@ -104,7 +103,7 @@ static int queue_length(const struct stream *s, unsigned long queue)
  */
 static void check_output(struct stream *s, int64_t now)
 {
-	int queued = queue_length(s, SIOCOUTQ);
+	int queued = stream_queue_length(s, SIOCOUTQ);
 	uint32_t acked = (uint32_t)(s->bytes_out - (uint64_t)queued);
 	bool moved = false;
 
@@ -123,7 +122,7 @@ static void check_output(struct stream *s, int64_t now)
 static void check_input(struct stream *s, int64_t now)
 {
 	struct loop *loop = s->instance->loop;
-	int64_t there = queue_length(s, SIOCINQ), n;
+	int64_t there = stream_queue_length(s, SIOCINQ), n;
 	uint64_t before;
 
 	do { /* one more read at the end: it may return EOF */
@@ -189,7 +188,7 @@ void stream_check(struct deadline *deadline, int64_t now)
 		 * without a goodbye looks like an attack.
 		 */
 		if (s->phase < PHASE_CLOSING && !s->channel.writing &&
-		    (queue_length(s, SIOCINQ) > 0 ||
+		    (stream_queue_length(s, SIOCINQ) > 0 ||
 			(s->channel.tls != NULL && s->channel.established)))
 			stream_close(s, reason);
 		else

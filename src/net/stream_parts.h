@@ -38,7 +38,8 @@ struct promises;
  *   HANDSHAKE that of TLS, see arrival.c         arrival_deadline()
  *   SERVING   messages are served                idle_timeout and line_timeout, unless a commit is awaited;
  *                                                STALL_MS for output without progress
- *   DRAINING  what has arrived is answered       the same
+ *   DRAINING  what had arrived when it began is  the same
+ *             answered
  *   CLOSING   what is answered is sent; input    the same
  *             is dropped
  *   LINGERING the client's EOF is awaited        LINGER_MS
@@ -66,10 +67,11 @@ struct stream {
 	int64_t moved; /* ms, the last progress of pending output; or when the phase began */
 	uint64_t id, bytes_in, bytes_out;
 	struct peer peer;
-	struct peer proxy; /* that has announced it; family 0 = none has */
-	uint32_t acked;    /* at the last check, bytes_out without those in the kernel's queue */
-	uint8_t reason;    /* enum close_reason, from DRAINING on */
-	uint8_t limit;     /* enum limit that it is refused for */
+	struct peer proxy;  /* that has announced it; family 0 = none has */
+	uint32_t acked;     /* at the last check, bytes_out without those in the kernel's queue */
+	uint32_t undrained; /* DRAINING: bytes that the kernel had when it began, and still has */
+	uint8_t reason;     /* enum close_reason, from DRAINING on */
+	uint8_t limit;      /* enum limit that it is refused for */
 	uint8_t pending_place; /* its place in loop->pending_writes, from 1; 0 = it has none */
 	uint8_t phase : 3;     /* enum stream_phase */
 	bool acked_valid : 1;  /* nothing was sent since */
@@ -152,6 +154,9 @@ enum verdict turn_run(struct stream *s);
 void stream_record_end(const struct stream *s, enum close_reason reason);
 
 /* --- stream_deadline.c --- */
+
+/* Bytes in the kernel: SIOCINQ, for us to read, or SIOCOUTQ, for the client. */
+int stream_queue_length(const struct stream *s, unsigned long queue);
 
 /* Schedules the next stream_check(): at the next deadline, or sooner where a check has to look for progress. */
 void stream_schedule_check(struct stream *s, int64_t now);

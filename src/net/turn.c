@@ -80,6 +80,13 @@ static enum verdict end_input(struct stream *s)
 	return VERDICT_CLOSE;
 }
 
+/* Whether nothing more will be read. */
+static bool is_input_over(const struct stream *s)
+{
+	return s->channel.eof ||
+	       (s->phase == PHASE_DRAINING && s->undrained == 0 && !s->channel.wants_write);
+}
+
 static enum verdict serve_bytes(struct stream *s)
 {
 	struct evbuffer *in = bufferevent_get_input(s->channel.bev);
@@ -89,8 +96,7 @@ static enum verdict serve_bytes(struct stream *s)
 		evbuffer_drain(in, evbuffer_get_length(in));
 	else if (evbuffer_get_length(in) > 0)
 		verdict = s->handlers->bytes(s, in, bufferevent_get_output(s->channel.bev));
-	if (verdict == VERDICT_CONTINUE && evbuffer_get_length(in) == 0 &&
-	    (s->channel.eof || s->phase == PHASE_DRAINING))
+	if (verdict == VERDICT_CONTINUE && evbuffer_get_length(in) == 0 && is_input_over(s))
 		verdict = end_input(s);
 	return verdict;
 }
@@ -220,8 +226,7 @@ enum verdict turn_run(struct stream *s)
 		s->line_since = 0;
 		return VERDICT_CONTINUE;
 	}
-	if (verdict == VERDICT_CONTINUE && !s->more &&
-	    (s->channel.eof || s->phase == PHASE_DRAINING))
+	if (verdict == VERDICT_CONTINUE && !s->more && is_input_over(s))
 		verdict = end_input(s);
 	return verdict;
 }

@@ -1,11 +1,14 @@
 """Start and end: drain, signals, exit statuses, the command line, -D, the pid file, the manager."""
 
+import fcntl
 import os
 import pwd
 import re
 import signal
 import socket
+import struct
 import subprocess
+import termios
 import threading
 import time
 
@@ -100,6 +103,39 @@ def test_echo_of_what_was_sent_before_the_stop_arrives(echod):
         server.send_signal(signal.SIGTERM)
         assert client.rest() == b"x" * 50_000
     server.wait_stopped()
+
+
+def taken(client, sent):
+    """How many of these bytes the daemon's kernel has: it has acknowledged them. A Unix socket has no other queue."""
+    if client.sock.family == socket.AF_UNIX:
+        return sent
+    left = fcntl.ioctl(client.sock, termios.TIOCOUTQ, bytes(4))
+    return sent - struct.unpack("i", left)[0]
+
+
+@pytest.mark.parametrize("end", ["stop", "reload"])
+@pytest.mark.parametrize("listen", [TCP, "unix://$DIR/stream"], ids=["tcp", "unix"])
+@pytest.mark.parametrize("settings", [{"type": "echo"}, {"type": "upper", "mode": "line"}], ids=["bytes", "lines"])
+def test_what_is_behind_a_slow_reader_is_answered(echod, settings, listen, end):
+    """The kernel has more than the daemon reads at once, as the client does not read its replies."""
+    server = echod({"slow": {"listen": listen, **settings}, **kv()})
+    data = (b"x" * 99 + b"\n") * 80_000
+    with server.connect("slow") as client:
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        sent = client.send_some(data)
+        least = taken(client, sent) // 100 * 100
+        if end == "stop":
+            server.send_signal(signal.SIGTERM)
+            server.log.wait(" info echod: stopping")
+        else:
+            assert server.reload(kv())
+        received = client.rest()
+        assert received.lower() == data[: len(received)]
+        assert len(received) >= least
+    if end == "stop":
+        server.wait_stopped()
+    else:
+        server.wait_closed("reload")
 
 
 def test_nobody_is_accepted_while_draining(echod):

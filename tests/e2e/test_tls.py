@@ -1,9 +1,13 @@
 """The bytes of TLS: every service at tls://, records and segments of every size, ends of every kind, and clients that break the rules."""
 
+import fcntl
 import os
+import signal
 import ssl
+import struct
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 from pathlib import Path
@@ -192,6 +196,28 @@ def test_a_handshake_takes_the_place_of_a_program(serve, connect):
     assert (second.ask(b"2"), third.ask(b"3")) == (b"2", b"3")
     assert connect(server, "exec", handshake=False).receive_raw() == b""
     server.wait_closed("limit", 5)
+
+
+@every_version
+@pytest.mark.parametrize("end", ["stop", "reload"])
+def test_what_is_behind_a_slow_reader_is_answered(serve, connect, authority, version, end):
+    """A record that is sent in part is in the way of reading."""
+    server = serve({"echo": {}, "daytime": {}})
+    client = connect(server, "echo", trusting(authority, version))
+    data = os.urandom(4 * MIB)
+    sealed = [client.seal(data[i : i + 16384]) for i in range(0, len(data), 16384)]
+    sent = client.send_some(b"".join(sealed))
+    least = (sent - struct.unpack("i", fcntl.ioctl(client.sock, termios.TIOCOUTQ, bytes(4)))[0]) // len(sealed[0]) * 16384
+    assert least > MIB // 4
+    if end == "stop":
+        server.send_signal(signal.SIGTERM)
+        server.log.wait(" info echod: stopping")
+    else:
+        assert server.reload({"daytime": {"listen": "tls://127.0.0.1:0"}}, **server.sections)
+    received = client.rest()  # to a close_notify
+    assert received == data[: len(received)]
+    assert len(received) >= least
+    server.wait_closed("shutdown" if end == "stop" else "reload")
 
 
 @pytest.mark.parametrize("leave", ["close", "linger", "serve"])
