@@ -184,7 +184,6 @@ static enum proxy_parsed parse_v2(
 		return broken(why, "expected version 2 and the command LOCAL or PROXY");
 	if (header->length > PROXY_HEADER_MAX)
 		return broken(why, "a PROXY header has at most 536 bytes here");
-	/* What the proxy says of itself is skipped, whatever its family. */
 	size = command == COMMAND_LOCAL ? 0 : addresses_length(family);
 	if (size == -1)
 		return broken(why, "expected the addresses of a TCP or Unix stream");
@@ -192,17 +191,16 @@ static enum proxy_parsed parse_v2(
 		return broken(why, "the PROXY header is too short for its addresses");
 	if (length < header->length)
 		return PROXY_PARTIAL;
-	if (command == COMMAND_LOCAL && family != FAMILY_UNSPECIFIED) {
-		size = addresses_length(family);
-		if (size == -1 || header->length < V2_FIXED + (size_t)size)
-			return PROXY_DONE; /* so its extensions cannot be found */
-	}
+	/* The receiver must discard what the proxy says of itself, whatever its family: it need not be extensions. */
+	if (command == COMMAND_LOCAL)
+		return PROXY_DONE;
+	/* Behind an unspecified family we expect extensions, as haproxy sends them. */
 	expected = check_extensions(bytes, header->length, V2_FIXED + (size_t)size);
 	if (expected != NULL)
 		return broken(why, expected);
-	if (command == COMMAND_PROXY && family == FAMILY_TCP4)
+	if (family == FAMILY_TCP4)
 		set_source(header, AF_INET, addresses, big_endian_16(addresses + 8));
-	else if (command == COMMAND_PROXY && family == FAMILY_TCP6)
+	else if (family == FAMILY_TCP6)
 		set_source(header, AF_INET6, addresses, big_endian_16(addresses + 32));
 	return PROXY_DONE;
 }

@@ -265,17 +265,23 @@ END_TEST
 START_TEST(test_no_client_is_announced)
 {
 	static const uint8_t paths[216] = "/run/client";
-	struct made unix_stream = binary(PROXY, UNIX), addresses = binary(LOCAL, TCP4);
+	static const int families[] = { UNSPECIFIED, TCP4, UDP4, UNIX, 0x41, 0xff };
+	struct made unix_stream = binary(PROXY, UNIX);
 
 	expect(binary(LOCAL, UNSPECIFIED), NULL); /* a client of haproxy's Unix socket */
 	expect(binary(PROXY, UNSPECIFIED), NULL);
 	expect(tcp4(LOCAL), NULL);
 	add(&unix_stream, paths, sizeof(paths));
 	expect(unix_stream, NULL);
-	add(&addresses, "short", 5);
-	expect(addresses, NULL);
-	expect(binary(LOCAL, UDP4), NULL);
-	expect(binary(LOCAL, 0xff), NULL);
+	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+		struct made local = binary(LOCAL, families[i]);
+
+		expect(local, NULL);
+		add(&local, "\3\0", 2);
+		expect(local, NULL);
+		add(&local, "cdef", 4);
+		expect(local, NULL);
+	}
 }
 END_TEST
 
@@ -288,6 +294,8 @@ START_TEST(test_health_check)
 	ck_assert_uint_eq(check.length, 16 + 7);
 	expect(check, NULL);
 	check.bytes[22] ^= 1;
+	expect(check, NULL);
+	check.bytes[12] = PROXY;
 	expect_broken(check, "the checksum of the PROXY header is wrong");
 }
 END_TEST
@@ -335,7 +343,7 @@ END_TEST
 START_TEST(test_bad_extensions)
 {
 	static const char cut_off[] = "an extension of the PROXY header is cut off";
-	struct made made = tcp4(PROXY), local = binary(LOCAL, UNSPECIFIED);
+	struct made made = tcp4(PROXY), unspecified = binary(PROXY, UNSPECIFIED);
 
 	add(&made, "\4", 1);
 	expect_broken(made, cut_off);
@@ -346,8 +354,8 @@ START_TEST(test_bad_extensions)
 	made = tcp4(PROXY);
 	extend(&made, TYPE_CRC32C, "\0\0\0", 3);
 	expect_broken(made, "the checksum of the PROXY header has 4 bytes");
-	add(&local, "\3\0", 2);
-	expect_broken(local, cut_off);
+	add(&unspecified, "\3\0", 2);
+	expect_broken(unspecified, cut_off);
 }
 END_TEST
 
