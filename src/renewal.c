@@ -38,6 +38,8 @@ static void renewal_renew(const struct renewal *renewal, struct instance *instan
 		    instance->name, errors.items[i]);
 	if (errors.lost)
 		log_warning("%s: the new files of TLS are not used: out of memory", instance->name);
+	if (context == NULL)
+		tls_context_note_failure(instance->tls, &errors);
 	strings_clear(&errors);
 	strings_clear(&warnings);
 }

@@ -59,6 +59,12 @@ void tls_context_remind(struct tls_context *context, const char *instance)
 	(void)instance;
 }
 
+void tls_context_note_failure(struct tls_context *context, struct strings *errors)
+{
+	(void)context;
+	strings_clear(errors);
+}
+
 void tls_context_problems(const struct tls_context *context, struct strings *sentences)
 {
 	(void)context;

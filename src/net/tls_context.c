@@ -39,6 +39,7 @@ struct tls_context {
 	struct tls_sources sources;
 	struct tls_pem crls;
 	struct strings warnings; /* without their places */
+	struct strings failures; /* of the last renewal */
 	time_t reminded;         /* of its problems; 0 = there were none */
 	struct loop *loop;       /* of its instance; NULL = it has none yet */
 };
@@ -272,8 +273,20 @@ static void check_crls(const struct tls_context *context, struct strings *senten
 
 void tls_context_problems(const struct tls_context *context, struct strings *sentences)
 {
+	for (size_t i = 0; i < context->failures.count; i++)
+		strings_addf(sentences,
+		    "the new files of TLS are not used, the old certificate stays: %s",
+		    context->failures.items[i]);
 	check_certificates(context, sentences);
 	check_crls(context, sentences);
+}
+
+void tls_context_note_failure(struct tls_context *context, struct strings *errors)
+{
+	strings_clear(&context->failures);
+	context->failures = *errors;
+	*errors = (struct strings){ 0 };
+	context->reminded = clock_seconds();
 }
 
 /* --- making it --- */
@@ -286,6 +299,7 @@ void tls_context_free(struct tls_context *context)
 	SSL_CTX_free(context->server);
 	tls_pem_clear(&context->crls);
 	strings_clear(&context->warnings);
+	strings_clear(&context->failures);
 	free(context);
 }
 
@@ -299,6 +313,7 @@ static struct tls_context *keep(struct tls_context *previous, struct tls_context
 	previous->warnings = context->warnings;
 	context->warnings = warnings;
 	tls_context_free(context);
+	strings_clear(&previous->failures);
 	previous->owners++;
 	return previous;
 }

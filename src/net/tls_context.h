@@ -74,7 +74,13 @@ struct tls_certificate_facts {
 bool tls_context_certificate(
     const struct tls_context *context, size_t index, struct tls_certificate_facts *facts);
 
-/* Adds a sentence for each certificate or CRL that has expired, or soon will. */
+/*
+ * The files have changed, and no context could be made of them: a problem of this one, which is used on, until a reload or
+ * a renewal succeeds. Takes the errors over.
+ */
+void tls_context_note_failure(struct tls_context *context, struct strings *errors);
+
+/* Adds a sentence for each certificate or CRL that has expired, or soon will, and for a renewal that has failed. */
 void tls_context_problems(const struct tls_context *context, struct strings *sentences);
 /* Logs them, once a day. */
 void tls_context_remind(struct tls_context *context, const char *instance);

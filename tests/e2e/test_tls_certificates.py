@@ -740,7 +740,7 @@ def test_the_deploy_hook_of_certbot(echod, workdir, authority, server_files):
 
 
 @pytest.mark.parametrize("state", ["half", "another key", "gone"])
-def test_what_does_not_fit_is_warned_of_once_and_tried_again(echod, authority, server_files, state):
+def test_what_does_not_fit_is_warned_of_once_and_tried_again(echod, workdir, authority, server_files, state):
     renewed = authority.issue("example.org", file="renewed")
     before = server_files.pem.read_text()
     server = echod(upper(), tls=files(server_files))
@@ -755,11 +755,24 @@ def test_what_does_not_fit_is_warned_of_once_and_tried_again(echod, authority, s
     until_logged(server, warning, mark)
     for _ in range(50):
         assert ssl.PEM_cert_to_DER_cert(shown(server)) == ssl.PEM_cert_to_DER_cert(before)
+    (problem,) = status(workdir)["problems"]
+    assert re.match(r"up: the new files of TLS are not used, the old certificate stays: .*:\d+: tls\.\w+: ", problem)
     if state == "gone":
         shutil.copy(renewed.chain, server_files.chain)
     install(renewed, server_files)
     wait_until(lambda: is_shown(server, renewed), "the renewed certificate is used")
     assert len(server.log.matches(warning, mark)) == 1
+    assert not status(workdir)["problems"]
+
+
+def test_a_renewal_that_was_taken_back_is_no_problem(echod, workdir, authority, server_files):
+    server = echod(upper(), tls=files(server_files))
+    before = server_files.chain.read_text()
+    replace(server_files.chain, "junk")
+    until_logged(server, " warning up: the new files of TLS are not used", 0)
+    assert not server.reload() and status(workdir)["problems"]
+    replace(server_files.chain, before)
+    assert server.reload() and not status(workdir)["problems"]
 
 
 def test_a_renewal_that_has_expired_is_used_and_warned_of(echod, workdir, authority, server_files):
