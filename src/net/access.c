@@ -201,8 +201,14 @@ static int peer_parse_item(void *item, const char *text, struct error *error)
 {
 	struct network *network = item;
 
-	if (strcmp(text, "unix") != 0)
-		return network_parse(network, text, error);
+	if (strcmp(text, "unix") != 0) {
+		if (network_parse(network, text, error) == 0)
+			return 0;
+		if (strpbrk(text, ".:/") == NULL) /* not even the beginning of an address */
+			error_set(error,
+			    "expected \"unix\", or an IPv4 or IPv6 address or ADDRESS/LENGTH");
+		return -1;
+	}
 	network->is_unix = true;
 	network->text = strdup(text);
 	return network->text == NULL ? error_memory(error) : 0;

@@ -6,6 +6,7 @@
 #include "net/tls_context.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
@@ -67,11 +68,22 @@ static void warn(struct making *making, const struct tls_setting *setting, const
 	tls_setting_report(setting, making->warnings, "%s", text);
 }
 
+/* NULL = it is not known. */
+static const struct group *group_of(const char *user)
+{
+	struct error error;
+	uid_t uid;
+	gid_t gid;
+
+	return user == NULL || privilege_ids(user, &uid, &gid, &error) == -1 ? NULL : getgrgid(gid);
+}
+
 /* -1 with the error added, and what can be done about it. */
 static int report_unreadable(struct making *making, const struct tls_setting *setting,
     const char *path, const struct error *error)
 {
 	const char *user = making->config->main->user;
+	const struct group *group = group_of(user);
 	char hint[512] = "";
 
 	if (error->code == EACCES && making->is_check && user != NULL && !making->is_lent) {
@@ -89,7 +101,7 @@ static int report_unreadable(struct making *making, const struct tls_setting *se
 		snprintf(hint, sizeof(hint),
 		    " (let its group read it: chgrp %s %s; chmod 640 %s; and let it enter the "
 		    "directory)",
-		    user == NULL ? "GROUP" : user, path, path);
+		    group == NULL ? "GROUP" : group->gr_name, path, path);
 	tls_setting_report(setting, making->errors, "%s%s%s%s", error->text,
 	    making->is_lent && error->code != 0 ? ", for the user " : "",
 	    making->is_lent && error->code != 0 ? user : "", hint);
@@ -211,6 +223,22 @@ static int read_crls(struct making *making, const char *path)
 	return 0;
 }
 
+/* Whether any service asks its clients for certificates: the CRL of the group is for all of them. */
+static bool is_client_ca_given(const struct making *making)
+{
+	const struct config *config = making->config;
+	struct tls_settings_found found;
+	const char *path;
+
+	for (size_t i = 0; i < config->instance_count; i++) {
+		tls_settings_find(&found, config, &config->instances[i]);
+		path = tls_setting_string(&found.client_ca);
+		if (path != NULL && *path != '\0')
+			return true;
+	}
+	return false;
+}
+
 /* 0, or -1 with errors added. */
 static int read_authorities(struct making *making)
 {
@@ -223,9 +251,15 @@ static int read_authorities(struct making *making)
 	if (crl != NULL && *crl == '\0')
 		crl = NULL;
 	if (!making->asks_clients) {
-		/* That of the group may be meant for other services. */
-		if (crl == NULL || making->settings.crl.instance == NULL)
+		if (crl == NULL)
 			return 0;
+		if (making->settings.crl.instance == NULL) {
+			if (!is_client_ca_given(making))
+				warn(making, &making->settings.crl,
+				    "has no effect: no client is asked for a certificate that "
+				    "could be revoked (set client_ca)");
+			return 0;
+		}
 		tls_setting_report(&making->settings.crl, making->errors,
 		    "no client is asked for a certificate that could be revoked (set "
 		    "tls_client_ca)");

@@ -238,11 +238,23 @@ static bool is_login_in_clear(
 
 #define LOGIN_IN_CLEAR "%s takes names and passwords in the clear: use %s in its place"
 
+/* Whether only proxies may connect, or at an address of TLS only holders of certificates of the service's authorities. */
+static bool is_restricted(const struct instance_config *config, struct wire_protocol protocol)
+{
+	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
+
+	return settings->proxy_from.count > 0 || (protocol.tls && settings->tls_client_ca != NULL &&
+						     *settings->tls_client_ca != '\0');
+}
+
 /* Why it is unwise that everybody may use a transport of the instance; NULL = it is not. */
-static const char *exposure(const struct instance_config *config, enum transport transport)
+static const char *exposure(
+    const struct instance_config *config, enum transport transport, struct wire_protocol protocol)
 {
 	if (transport == TRANSPORT_TCP)
-		return has_users(config) ? NULL : service_of(config->kind)->exposes;
+		return has_users(config) || is_restricted(config, protocol)
+			   ? NULL
+			   : service_of(config->kind)->exposes;
 	if (transport == TRANSPORT_UDP && config->parts[PART_DATAGRAMS].rows != NULL)
 		return "answers everybody, and the source of a datagram can be forged";
 	return NULL;
@@ -254,6 +266,47 @@ static bool has_stream(const struct addresses *listen)
 		if (transport_is_stream(listen->items[i].transport))
 			return true;
 	return false;
+}
+
+/* The first address of streams that no proxy of proxy_from can connect to; NULL = there is none. */
+static const struct address *find_unusable(const struct instance_settings *settings)
+{
+	bool at_unix = false, at_ip = false;
+
+	for (size_t i = 0; i < settings->proxy_from.count; i++) {
+		at_unix |= settings->proxy_from.items[i].is_unix;
+		at_ip |= !settings->proxy_from.items[i].is_unix;
+	}
+	for (size_t i = 0; i < settings->listen.count; i++) {
+		const struct address *address = &settings->listen.items[i];
+
+		if (transport_is_stream(address->transport) &&
+		    !(address->transport == TRANSPORT_UNIX ? at_unix : at_ip))
+			return address;
+	}
+	return NULL;
+}
+
+/* 0, or -1 with a warning. */
+static int check_proxies(const struct instance_config *config, struct error *error)
+{
+	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
+	const struct address *unusable;
+
+	if (settings->proxy_from.count == 0)
+		return 0;
+	/* The service manager may have sockets for it, unless it has none at all. */
+	if (!has_stream(&settings->listen) &&
+	    (settings->listen.count > 0 || service_of(config->kind)->transports == 0))
+		return error_key(error, "proxy_from",
+		    settings->listen.count > 0
+			? "has no effect: the service has no address of streams, only of datagrams"
+			: "has no effect: nobody connects to the service");
+	unusable = find_unusable(settings);
+	if (unusable == NULL)
+		return 0;
+	return error_key(error, "proxy_from", "nobody can use %s: no proxy here is %s",
+	    unusable->text, unusable->transport == TRANSPORT_UNIX ? "\"unix\"" : "an IP address");
 }
 
 int service_warn(const struct instance_config *config, struct error *error)
@@ -271,7 +324,7 @@ int service_warn(const struct instance_config *config, struct error *error)
 	}
 	for (size_t i = 0; settings->allow.count == 0 && i < settings->listen.count; i++) {
 		const struct address *address = &settings->listen.items[i];
-		const char *what = exposure(config, address->transport);
+		const char *what = exposure(config, address->transport, address->protocol);
 
 		if (what != NULL &&
 		    (address->transport == TRANSPORT_TCP ? !address_is_loopback(address)
@@ -279,10 +332,8 @@ int service_warn(const struct instance_config *config, struct error *error)
 			return error_key(error, address->text, "%s %s; restrict it with allow",
 			    address->text, what);
 	}
-	if (settings->proxy_from.count > 0 && settings->listen.count > 0 &&
-	    !has_stream(&settings->listen))
-		return error_key(error, "proxy_from",
-		    "has no effect: the service has no address of streams, only of datagrams");
+	if (check_proxies(config, error) == -1)
+		return -1;
 	if (key != NULL && !tls_settings_needed(config))
 		return error_key(
 		    error, key, "has no effect: no address of the service is tls:// or rediss://");
@@ -293,7 +344,7 @@ int service_warn_inherited(
     const struct instance_config *config, const struct endpoint *endpoint, struct error *error)
 {
 	const struct instance_settings *settings = config->parts[PART_INSTANCE].fields;
-	const char *what = exposure(config, endpoint->transport);
+	const char *what = exposure(config, endpoint->transport, endpoint->protocol);
 	char text[ADDRESS_TEXT_MAX];
 
 	if (is_login_in_clear(config, endpoint->transport, endpoint->protocol) &&

@@ -20,6 +20,7 @@ from transports import needs_ipv6
 
 TCP = "tcp://127.0.0.1:0"
 UNIX = "unix://$DIR/stream"
+UNIX_NONE = "unix:///tmp/none"
 FULL = b"ERROR: too many connections\n"
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 CLIENT = "192.0.2.1:51000"
@@ -426,17 +427,24 @@ def test_why(echod, listen, workdir):
      "services.echo.proxy_from: has no effect: the service has no address of streams, only of datagrams"),
     ({"control": {"listen": "unix:///tmp/none", "proxy_from": "unix"}}, 78,
      "services.control.proxy_from: control takes no PROXY header: echoctl does not send one"),
-    ({"echo": {"listen": TCP, "proxy_from": "Unix"}}, 78, "expected an IPv4 or IPv6 address"),
+    ({"echo": {"listen": TCP, "proxy_from": "all"}}, 78, 'expected "unix", or an IPv4 or IPv6 address or ADDRESS/LENGTH'),
+    ({"beacon": {"send_to": "udp://127.0.0.1:1", "proxy_from": "unix"}}, 0,
+     "services.beacon.proxy_from: has no effect: nobody connects to the service"),
+    ({"echo": {"listen": [UNIX_NONE, TCP], "proxy_from": "unix"}}, 0,
+     "services.echo.proxy_from: nobody can use tcp://127.0.0.1:0: no proxy here is an IP address"),
+    ({"echo": {"listen": [UNIX_NONE, TCP], "proxy_from": "10.0.0.1"}}, 0,
+     'services.echo.proxy_from: nobody can use unix:///tmp/none: no proxy here is "unix"'),
+    ({"kv": {"listen": "tcp://*:7501", "proxy_from": "10.0.0.1"}}, 0, ""),
     ({"echo": {"listen": TCP, "proxy_from": ["10.0.0.0/8", "10.0.0.1/8"]}}, 78, "bits are set behind the prefix"),
     ({"echo": {"listen": [TCP, "udp://127.0.0.1:1"], "proxy_from": ["10.0.0.0/8", "unix", "::1"]}}, 0, ""),
-], ids=["datagrams", "control", "name", "bits", "fine"])
+], ids=["datagrams", "control", "name", "beacon", "no-ip", "no-unix", "kv", "bits", "fine"])
 def test_configurations(write, services, status, why):
     path = write("echod.conf", harness.to_config(services))
     path.chmod(0o600)
     done = harness.run_echod("-t", "-c", path)
     assert done.returncode == status, done.stderr
     assert why in done.stderr
-    assert bool(why) == ("proxy_from" in done.stderr)
+    assert bool(why) == ("services." in done.stderr)
 
 
 @every_listener

@@ -304,6 +304,26 @@ def test_keys_of_an_instance(write, authority, server_files):
     assert ":2: services.echo.tls_certificate: has no effect: no address" in checked.stderr
 
 
+def test_a_crl_that_nobody_needs(write, authority, server_files):
+    """Unless a service asks for certificates, the CRL of the group has no effect."""
+    group = {"tls": files(server_files, crl=str(authority.revoke()))}
+    for settings, warned in ({}, True), ({"tls_client_ca": str(authority.pem)}, False):
+        config = write("test.conf", harness.to_config({"echo": {"listen": TLS, **settings}, "daytime": {"listen": TLS}}, **group))
+        checked = run_echod("-c", config, "-t")
+        assert checked.returncode == 0
+        found = re.findall("tls.crl: has no effect: no client is asked for a certificate", checked.stderr)
+        assert len(found) == warned
+
+
+def test_who_needs_a_certificate_is_not_everybody(write, authority, server_files):
+    for address, settings, warned in (("tls://*:7501", {}, True), ("tls://*:7501", {"tls_client_ca": str(authority.pem)}, False),
+                                      ("tcp://*:7501", {"tls_client_ca": str(authority.pem)}, True)):
+        config = write("test.conf", harness.to_config({"kv": {"listen": address, **settings}}, tls=files(server_files)))
+        checked = run_echod("-c", config, "-t")
+        assert checked.returncode == 0
+        assert (f"{address} lets everybody" in checked.stderr) == warned
+
+
 @needs_root
 @needs_open_tree
 def test_the_user_must_be_able_to_read_the_key(echod, workdir, authority, server_files):
@@ -311,7 +331,8 @@ def test_the_user_must_be_able_to_read_the_key(echod, workdir, authority, server
     server_files.chain.chmod(0o644)
     config = workdir / "test.conf"
     config.write_text(harness.to_config({"echo": {"listen": TLS}}, user="nobody", tls=files(server_files)))
-    pattern = r"tls.key: cannot open .*server.key: Permission denied, for the user nobody \(let its group"
+    pattern = r"tls.key: cannot open .*server.key: Permission denied, for the user nobody \(let its group read it: chgrp " \
+        + grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name + " /"
     for checked in run_echod("-c", config, "-t"), run_echod("-c", config):
         assert checked.returncode == 78 and re.search(pattern, checked.stderr)
     shutil.chown(server_files.key, "nobody")
