@@ -503,9 +503,11 @@ int kv_peer_prepare_resp(struct kv_peer *peer, const char *command, int64_t *key
 	struct kv_reply reply;
 
 	if (!peer->resp) {
-		complain("%s: %s needs a redis:// address, because not every key and value is part "
-			 "of a line",
-		    name_of(peer), command);
+		complain(
+		    "%s: %s needs a %s:// address, because not every key and value is part of a "
+		    "line",
+		    name_of(peer), command,
+		    peer->connection.address.protocol.tls ? "rediss" : "redis");
 		return -1;
 	}
 	if (kv_peer_call(peer, &dbsize, 1, &reply) == -1)

@@ -545,6 +545,12 @@ def tls_of(certificate, **more):
     return {"certificate": str(certificate.chain), "key": str(certificate.key), **more}
 
 
+def test_dump_needs_rediss(echod, authority, certificate):
+    server = echod({"kv": {"listen": "tls://127.0.0.1:0"}}, tls=tls_of(certificate))
+    errors = run("dump", "--ca", authority.pem, "-a", at_localhost(server, "kv"), status=NO)[1]
+    assert "dump needs a rediss:// address" in errors
+
+
 @pytest.mark.parametrize("scheme", ["tls", "rediss"])
 def test_kv(echod, authority, certificate, scheme, workdir):
     limits = {} if scheme == "rediss" else {"max_line": 512 << 10}
