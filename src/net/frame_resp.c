@@ -228,6 +228,8 @@ static enum frame next_inline(struct resp *resp, struct frame_input *in, struct 
 	}
 	end = lf > in->at && lf[-1] == '\r' ? lf - 1 : lf;
 	frame = copy_inline(resp, in, in->at, end, request);
+	if (frame == FRAME_MESSAGE)
+		in->copied = in->at;
 	if (frame == FRAME_MESSAGE || frame == FRAME_BARRIER) {
 		in->at += lf + 1 - in->at;
 		in->ended = true;

@@ -156,12 +156,14 @@ static enum verdict serve_piece(
 	do {
 		struct run run = { .messages = messages, .replies = replies };
 
+		input->copied = NULL;
 		*frame = fill_run(s, input, &run, steps);
 		if (run.count > 0)
 			verdict = s->handlers->messages(s, &run);
 		/* What the service left stays in the input for another turn. */
 		if (run.consumed < run.count)
-			input->at = messages[run.consumed].bytes;
+			input->at =
+			    input->copied != NULL ? input->copied : messages[run.consumed].bytes;
 		s->unfinished = run.unfinished;
 		s->waits = verdict == VERDICT_WAIT;
 		s->more = !s->waits && (run.consumed < run.count || *steps >= MESSAGES_PER_TURN ||

@@ -142,6 +142,17 @@ def test_what_is_behind_a_login_waits_for_it(serve):
         assert [reply[:4] for reply in client.lines(6)] == [b"-WRO", b"-NOA", b"+OK\r", b"$1\r\n", b"1\r\n", b"+OK\r"]
 
 
+def test_an_inline_login_waits(serve):
+    server = serve(f"alice:{YESCRYPT}:rw:*")
+    requests = b"SET a 'x y'\r\n" + resp.split(b"AUTH alice wrong") + b"GET a\r\nAUTH alice secret\r\nSET a 'x y'\r\n"
+    for request in requests, b"AUTH alice wrong\r\n" * 2 + b"HELLO 2 AUTH alice secret\nPING\n":
+        with server.redis() as client:
+            client.send(request + resp.split(b"GET a") + b"QUIT\r\n")
+            replies = client.rest()
+        assert replies.count(b"-WRONGPASS ") == request.count(b"wrong")
+        assert replies.endswith(b"$3\r\nx y\r\n+OK\r\n"), replies
+
+
 def test_a_login_whose_reply_is_not_wanted(serve):
     with serve(f"alice:{YESCRYPT}:rw:*").redis("alice") as client:
         client.send(b"".join(map(resp.split, [
