@@ -5,6 +5,7 @@
  */
 #include "services/kv_login.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -98,6 +99,16 @@ static void log_wrong(const struct stream *stream, struct slice name)
 	    log_escape(user, sizeof(user), name.bytes, name.length));
 }
 
+/* Not if others are waiting, which is counted, but if the thread cannot start, or there is no memory. */
+static void log_unchecked(const struct stream *stream)
+{
+	struct instance *instance = stream_instance(stream);
+
+	if (errno != EBUSY)
+		log_limited(&instance->service_lines, LOG_LEVEL_ERROR,
+		    "%s: cannot check a password: %s", instance->name, strerror(errno));
+}
+
 static void checked(void *arg, bool matches)
 {
 	struct attempt *attempt = arg;
@@ -133,6 +144,7 @@ static enum login_result begin_check(struct stream *stream, struct login *login,
 	if (attempt->check != NULL) {
 		attempt->phase = ATTEMPT_CHECKED;
 	} else {
+		log_unchecked(stream);
 		kv_of(stream)->logins.refused++;
 		delay(attempt, ATTEMPT_REFUSED);
 	}
