@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../fuzz/certificate.h"
@@ -41,7 +42,9 @@
 	"full = { type = \"kv\"; max_connections = 1; " TCP "}; "            \
 	"closed = { type = \"kv\"; deny = [ \"0.0.0.0/0\" ]; " TCP "}; "     \
 	"old = { type = \"kv\"; storage = \"@/old\"; " TCP "}; "             \
-	"proxied = { type = \"kv\"; proxy_from = \"127.0.0.1\"; " TCP "}; " OVER_TLS
+	"proxied = { type = \"kv\"; proxy_from = \"127.0.0.1\"; " TCP "}; "  \
+	"users = { type = \"kv\"; users = \"@/users\"; listen = [ "          \
+	"\"tcp://127.0.0.1:0\", \"redis://127.0.0.1:0\", \"unix://@/own\" ]; }; " OVER_TLS
 #ifdef HAVE_OPENSSL
 #define CERTIFICATE "tls = { certificate = \"@/pem\"; key = \"@/pem\"; }; "
 #define OVER_TLS                                                                    \
@@ -63,6 +66,12 @@ static const char second_config[] =
 
 /* A store may answer that it has failed; TLS is in addition to another kind. */
 enum { STREAM, DATAGRAM, STORE, TLS = 4 };
+
+/* A password, a token, and the user that this program runs as. */
+#define USERS                                                                                       \
+	"alice:$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW:rw:*\n"                 \
+	"program:sha256:3c469e9d6c5875d37a43f353d4f88e61fcf812c66eee3457465a40b0da4153e0:rw:p*,q\n" \
+	"self:uid:%u:rwa:*\n"
 
 /* What is said to an instance, and all that it answers; NULL = anything. A PROXY header is in front of TLS. */
 struct dialogue {
@@ -118,6 +127,12 @@ static const struct dialogue dialogues[] = {
 	{ "kv", 1, STORE, "SUBSCRIBE c\r\nQUIT\r\n",
 	    "*3\r\n$9\r|+OK\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n+OK\r\n" },
 	{ "kv", 1, STREAM, ABOUT, NULL },
+	{ "users", 0, STORE, "GET a\nAUTH alice U*U\nSET a 1\nGET a\nDEL a\n",
+	    "READY\nERROR: not authenticated\nOK\nOK\n1\nDELETED\n" },
+	{ "users", 1, STORE, "AUTH program token\r\nSET p 1\r\nDEL p q\r\nGET a\r\n",
+	    "+OK\r\n+OK\r\n:1\r|:0\r\n-NOPERM No permissions to access a key\r\n" },
+	{ "users", 1, STREAM, "HELLO 3 AUTH alice U*U\r\nSUBSCRIBE c\r\nQUIT\r\n", NULL },
+	{ "users", 2, STORE, "SET s 1\nGET s\nDEL s\n", "READY\nOK\n1\nDELETED\n" },
 	{ "echo", 0, STREAM, "hello", "hello" },
 	{ "echo", 1, DATAGRAM, "hello", "hello" },
 	{ "echo", 2, STREAM, "hello", "hello" },
@@ -360,6 +375,13 @@ static bool is_true_line(const char *line, const char *answer, bool *failed)
 		"-READONLY storage failed",
 		"-ERR out of memory\r\n",
 		"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+		/* A password that could not be checked is none. */
+		"ERROR: wrong name or password\n",
+		"-WRONGPASS ",
+		"ERROR: too many logins",
+		"-ERR too many logins",
+		"ERROR: not authenticated\n",
+		"-NOAUTH ",
 	};
 
 	if (is_one_of(line, answer, *failed))
@@ -473,12 +495,16 @@ static void leave(void)
 
 /* --- the script --- */
 
-static bool disk_is_back(void)
+/* Whether the disk is back, and whoever has logged in is somebody. */
+static bool nobody_is_refused(void)
 {
+	static const char *const refusals[] = { "ERROR: storage failed", "-ERR storage failed",
+		"ERROR: wrong name", "-WRONGPASS", "too many logins" };
+
 	for (size_t i = 0; i < DIALOGUES; i++)
-		if (strstr(clients[i].said, "ERROR: storage failed") != NULL ||
-		    strstr(clients[i].said, "-ERR storage failed") != NULL)
-			return false;
+		for (size_t j = 0; j < sizeof(refusals) / sizeof(refusals[0]); j++)
+			if (strstr(clients[i].said, refusals[j]) != NULL)
+				return false;
 	return true;
 }
 
@@ -488,11 +514,12 @@ static void converse_in_peace(void)
 	for (int i = 0; i < 200; i++) {
 		converse();
 		await_ends(true);
-		if (disk_is_back())
+		if (nobody_is_refused())
 			break;
 		leave();
 		usleep(100000);
 	}
+	require(nobody_is_refused());
 	for (size_t i = 0; i < DIALOGUES; i++)
 		require_of(has_all(&clients[i], &dialogues[i]), "not all of it:", i);
 	leave();
@@ -627,6 +654,10 @@ void session_prepare(void)
 	require(stderr_fd != -1 && told_fd != -1 && mkdtemp(directory) != NULL);
 	file = open_file("file", "w");
 	fputs("the file\n", file);
+	fclose(file);
+	file = open_file("users", "w");
+	require(fchmod(fileno(file), 0600) == 0);
+	fprintf(file, USERS, (unsigned)getuid());
 	fclose(file);
 #ifdef HAVE_OPENSSL
 	certificate_write(config_text("@/pem"));
