@@ -275,7 +275,7 @@ END_TEST
 
 START_TEST(nul_is_in_no_line)
 {
-	static const char *const lines[] = { "a:uid:1:r:*\0", "\0a:uid:1:r", "a:uid:1\0:r:*",
+	static const char *const lines[] = { "a:uid:1:r:*\0", "\0a:uid:1:r:*", "a:uid:1\0:r:*",
 		"#\0" };
 
 	for (size_t i = 0; i < 3; i++) {
