@@ -279,28 +279,72 @@ static int compare_users(const void *a, const void *b)
 	return order != 0 ? order : first->line - second->line;
 }
 
-/* Sorts the list. Names are known once, and so is what a client is known by without a name. */
+/* Whether it is known without a name, by its socket or its certificate. */
+static bool is_known_unasked(const struct user *user)
+{
+	return user->proof == USER_UID || user->proof == USER_CERTIFICATE;
+}
+
+static int compare_proofs(const struct user *a, const struct user *b)
+{
+	if (a->proof != b->proof)
+		return a->proof < b->proof ? -1 : 1;
+	return a->proof == USER_UID ? (a->uid > b->uid) - (a->uid < b->uid)
+				    : strcmp(a->secret, b->secret);
+}
+
+static int compare_unasked(const void *a, const void *b)
+{
+	const struct user *first = *(const struct user *const *)a,
+			  *second = *(const struct user *const *)b;
+	int order = compare_proofs(first, second);
+
+	return order != 0 ? order : (first > second) - (first < second);
+}
+
+/* What a client is known by without a name is that of one user. */
+static void check_proofs(
+    const struct users *users, const char *file, struct strings *errors, size_t errors_max)
+{
+	const struct user **sorted = calloc(users->count + 1, sizeof(struct user *)), *first = NULL;
+	size_t count = 0;
+
+	if (sorted == NULL) {
+		errors->lost = true;
+		return;
+	}
+	for (size_t i = 0; i < users->count; i++)
+		if (is_known_unasked(&users->items[i]))
+			sorted[count++] = &users->items[i];
+	qsort(sorted, count, sizeof(*sorted), compare_unasked);
+	for (size_t i = 0; i < count && errors->count < errors_max; i++) {
+		const struct user *user = sorted[i];
+
+		if (first == NULL || compare_proofs(first, user) != 0)
+			first = user;
+		else if (strcmp(user->name, user[-1].name) != 0) /* else that is its mistake */
+			strings_addf(errors, "%s:%d: %s is known in the same way as %s in line %d",
+			    file, user->line, user->name, first->name, first->line);
+	}
+	free(sorted);
+}
+
+/* Sorts the list. A name is that of one user, too. */
 static void sort_users(
     struct users *users, const char *file, struct strings *errors, size_t errors_max)
 {
 	if (users->count > 0)
 		qsort(users->items, users->count, sizeof(*users->items), compare_users);
 	for (size_t i = 0; i < users->count && errors->count < errors_max; i++) {
-		const struct user *user = &users->items[i], *other = user;
+		const struct user *user = &users->items[i];
 
 		if (user->proof == USER_PASSWORD)
 			users->decoy = user->secret;
 		if (i > 0 && strcmp(user->name, user[-1].name) == 0)
 			strings_addf(errors, "%s:%d: the user %s is in line %d already", file,
 			    user->line, user->name, user[-1].line);
-		else if (user->proof == USER_UID)
-			other = users_find_uid(users, user->uid);
-		else if (user->proof == USER_CERTIFICATE)
-			other = users_find_certificate(users, user->secret, user->secret);
-		if (other != user)
-			strings_addf(errors, "%s:%d: %s is known in the same way as %s in line %d",
-			    file, user->line, user->name, other->name, other->line);
 	}
+	check_proofs(users, file, errors, errors_max);
 }
 
 void users_free(struct users *users)
