@@ -15,6 +15,9 @@
 
 #include "core/error.h"
 
+#define BCRYPT_COST_MAX 15     /* two seconds */
+#define SHA_ROUNDS_MAX 5000000 /* the same */
+
 _Static_assert(SECRET_DIGEST == SHA256_DIGEST_LENGTH, "SHA-256");
 _Static_assert(SECRET_HASH_MAX == CRYPT_OUTPUT_SIZE, "crypt(3)'s output");
 _Static_assert(SECRET_PASSWORD_MAX == CRYPT_MAX_PASSPHRASE_SIZE - 1, "crypt(3)'s longest password");
@@ -134,11 +137,23 @@ static int check_strong(const char *hash, const struct strong *kind, struct erro
 	return 0;
 }
 
+/* Whether a check would take many seconds, and keep all others waiting. */
+static bool is_slow(const char *hash)
+{
+	if (strncmp(hash, "$2", 2) == 0)
+		return atoi(hash + 4) > BCRYPT_COST_MAX;
+	return strncmp(hash + 3, "rounds=", 7) == 0 && atol(hash + 10) > SHA_ROUNDS_MAX;
+}
+
 int secret_hash_check(const char *hash, struct error *error)
 {
 	for (size_t i = 0; i < STRONG; i++)
 		if (strncmp(hash, strong[i].prefix, strlen(strong[i].prefix)) == 0)
-			return check_strong(hash, &strong[i], error);
+			return is_slow(hash) ? error_set(error,
+						   "a check of this hash takes too long: expected "
+						   "a cost of at most %d, or at most %d rounds",
+						   BCRYPT_COST_MAX, SHA_ROUNDS_MAX)
+					     : check_strong(hash, &strong[i], error);
 	for (size_t i = 0; i < REFUSED; i++)
 		if (strncmp(hash, refused[i].prefix, strlen(refused[i].prefix)) == 0)
 			return refuse(error, refused[i].got);

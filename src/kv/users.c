@@ -59,7 +59,7 @@ static unsigned rights_of(const char *word, size_t length)
 	return rights;
 }
 
-/* The colon in front of "RIGHTS:", from `at` on; NULL = there is none. */
+/* The colon in front of the next "RIGHTS:", from `at` on; NULL = there is none. */
 static char *find_rights(char *at)
 {
 	for (at = strchr(at, ':'); at != NULL; at = strchr(at + 1, ':')) {
@@ -156,13 +156,14 @@ static int parse_proof(struct user *user, char **at, struct error *error)
 	static const struct {
 		const char *prefix;
 		int (*parse)(struct user *user, char *value, struct error *error);
+		bool has_colons; /* the value may have them */
 	} proofs[] = {
-		{ "sha256:", parse_token },
-		{ "uid:", parse_uid },
-		{ "cert:dns:", parse_certificate },
-		{ "cert:uri:", parse_certificate },
-		{ "cert:sha256:", parse_fingerprint },
-		{ "cert:", refuse_certificate },
+		{ "sha256:", parse_token, false },
+		{ "uid:", parse_uid, false },
+		{ "cert:dns:", parse_certificate, false },
+		{ "cert:uri:", parse_certificate, true },
+		{ "cert:sha256:", parse_fingerprint, false },
+		{ "cert:", refuse_certificate, false },
 	};
 	char *hash = *at, *end;
 
@@ -171,7 +172,14 @@ static int parse_proof(struct user *user, char **at, struct error *error)
 
 		if (strncmp(hash, proofs[i].prefix, length) != 0)
 			continue;
-		end = find_rights(hash + length);
+		/* Only a URI may have colons. */
+		end =
+		    proofs[i].has_colons ? find_rights(hash + length) : strchr(hash + length, ':');
+		if (end != NULL && proofs[i].has_colons && find_rights(end + 1) != NULL)
+			return error_set(error,
+			    "it is not clear which of the fields behind %s are RIGHTS (in a "
+			    "pattern, ? stands for a colon, too)",
+			    proofs[i].prefix);
 		if (end == NULL)
 			return error_set(error,
 			    "expected RIGHTS, of the letters r, w and a, and a colon behind %s...",
@@ -203,6 +211,11 @@ static int parse_patterns(struct user *user, char *at, struct error *error)
 		if (length == 0)
 			return error_set(error,
 			    "expected patterns of keys with commas between, or *, found an empty one");
+		if (*at == ' ' || at[length - 1] == ' ')
+			return error_set(error,
+			    "a pattern begins or ends with a blank (if keys do, ? stands for one, "
+			    "too): \"%.*s\"",
+			    length < 80 ? (int)length : 80, at);
 		if (length > PATTERN_MAX)
 			return error_set(error, "a pattern is longer than %d bytes", PATTERN_MAX);
 		user->patterns[user->pattern_count++] = (struct slice){ at, length };
@@ -279,72 +292,75 @@ static int compare_users(const void *a, const void *b)
 	return order != 0 ? order : first->line - second->line;
 }
 
-/* Whether it is known without a name, by its socket or its certificate. */
-static bool is_known_unasked(const struct user *user)
+/* By what a client is known without a name. */
+static int compare_proofs(const void *a, const void *b)
 {
-	return user->proof == USER_UID || user->proof == USER_CERTIFICATE;
+	const struct user *first = *(const struct user *const *)a;
+	const struct user *second = *(const struct user *const *)b;
+
+	if (first->proof != second->proof)
+		return first->proof < second->proof ? -1 : 1;
+	if (first->proof == USER_UID)
+		return (first->uid > second->uid) - (first->uid < second->uid);
+	return strcmp(first->secret, second->secret);
 }
 
-static int compare_proofs(const struct user *a, const struct user *b)
+/* The same; of equal ones, the first in the list is first. */
+static int compare_nameless(const void *a, const void *b)
 {
-	if (a->proof != b->proof)
-		return a->proof < b->proof ? -1 : 1;
-	return a->proof == USER_UID ? (a->uid > b->uid) - (a->uid < b->uid)
-				    : strcmp(a->secret, b->secret);
-}
-
-static int compare_unasked(const void *a, const void *b)
-{
-	const struct user *first = *(const struct user *const *)a,
-			  *second = *(const struct user *const *)b;
-	int order = compare_proofs(first, second);
+	const struct user *first = *(const struct user *const *)a;
+	const struct user *second = *(const struct user *const *)b;
+	int order = compare_proofs(a, b);
 
 	return order != 0 ? order : (first > second) - (first < second);
 }
 
-/* What a client is known by without a name is that of one user. */
-static void check_proofs(
-    const struct users *users, const char *file, struct strings *errors, size_t errors_max)
+/* Fills in the nameless ones. 0, or -1 when out of memory. */
+static int collect_nameless(struct users *users)
 {
-	const struct user **sorted = calloc(users->count + 1, sizeof(struct user *)), *first = NULL;
-	size_t count = 0;
+	users->nameless = calloc(users->count + 1, sizeof(struct user *));
+	if (users->nameless == NULL)
+		return -1;
+	for (size_t i = 0; i < users->count; i++) {
+		const struct user *user = &users->items[i];
 
-	if (sorted == NULL) {
-		errors->lost = true;
-		return;
+		if (user->proof == USER_UID || user->proof == USER_CERTIFICATE)
+			users->nameless[users->nameless_count++] = user;
+		else if (user->proof == USER_PASSWORD)
+			users->decoy = user->secret;
 	}
-	for (size_t i = 0; i < users->count; i++)
-		if (is_known_unasked(&users->items[i]))
-			sorted[count++] = &users->items[i];
-	qsort(sorted, count, sizeof(*sorted), compare_unasked);
-	for (size_t i = 0; i < count && errors->count < errors_max; i++) {
-		const struct user *user = sorted[i];
-
-		if (first == NULL || compare_proofs(first, user) != 0)
-			first = user;
-		else if (strcmp(user->name, user[-1].name) != 0) /* else that is its mistake */
-			strings_addf(errors, "%s:%d: %s is known in the same way as %s in line %d",
-			    file, user->line, user->name, first->name, first->line);
-	}
-	free(sorted);
+	qsort(users->nameless, users->nameless_count, sizeof(struct user *), compare_nameless);
+	return 0;
 }
 
-/* Sorts the list. A name is that of one user, too. */
+/* Sorts the list. Names are known once, and so is what a client is known by without a name. */
 static void sort_users(
     struct users *users, const char *file, struct strings *errors, size_t errors_max)
 {
+	const struct user *first = NULL;
+
 	if (users->count > 0)
 		qsort(users->items, users->count, sizeof(*users->items), compare_users);
-	for (size_t i = 0; i < users->count && errors->count < errors_max; i++) {
+	if (collect_nameless(users) == -1) {
+		errors->lost = true;
+		return;
+	}
+	for (size_t i = 1; i < users->count && errors->count < errors_max; i++) {
 		const struct user *user = &users->items[i];
 
-		if (user->proof == USER_PASSWORD)
-			users->decoy = user->secret;
-		if (i > 0 && strcmp(user->name, user[-1].name) == 0)
+		if (strcmp(user->name, user[-1].name) == 0)
 			strings_addf(errors, "%s:%d: the user %s is in line %d already", file,
 			    user->line, user->name, user[-1].line);
 	}
-	check_proofs(users, file, errors, errors_max);
+	for (size_t i = 0; i < users->nameless_count && errors->count < errors_max; i++) {
+		const struct user *user = users->nameless[i];
+
+		if (first == NULL || compare_proofs(&first, &user) != 0)
+			first = user;
+		else if (strcmp(user->name, first->name) != 0)
+			strings_addf(errors, "%s:%d: %s is known in the same way as %s in line %d",
+			    file, user->line, user->name, first->name, first->line);
+	}
 }
 
 void users_free(struct users *users)
@@ -354,6 +370,7 @@ void users_free(struct users *users)
 	for (size_t i = 0; i < users->count; i++)
 		user_clear(&users->items[i]);
 	free(users->items);
+	free(users->nameless);
 	free(users);
 }
 
@@ -412,25 +429,28 @@ const struct user *users_find(const struct users *users, struct slice name)
 	return NULL;
 }
 
+static const struct user *find_nameless(const struct users *users, const struct user *like)
+{
+	const struct user **found = bsearch(
+	    &like, users->nameless, users->nameless_count, sizeof(struct user *), compare_proofs);
+
+	return found == NULL ? NULL : *found;
+}
+
 const struct user *users_find_uid(const struct users *users, uid_t uid)
 {
-	for (size_t i = 0; i < users->count; i++)
-		if (users->items[i].proof == USER_UID && users->items[i].uid == uid)
-			return &users->items[i];
-	return NULL;
+	return find_nameless(users, &(struct user){ .proof = USER_UID, .uid = uid });
 }
 
 const struct user *users_find_certificate(
     const struct users *users, const char *name, const char *fingerprint)
 {
-	for (size_t i = 0; i < users->count; i++) {
-		const struct user *user = &users->items[i];
+	const struct user *user =
+	    find_nameless(users, &(struct user){ .proof = USER_CERTIFICATE, .secret = name });
 
-		if (user->proof == USER_CERTIFICATE &&
-		    (strcmp(user->secret, name) == 0 || strcmp(user->secret, fingerprint) == 0))
-			return user;
-	}
-	return NULL;
+	return user != NULL ? user
+			    : find_nameless(users, &(struct user){ .proof = USER_CERTIFICATE,
+						       .secret = fingerprint });
 }
 
 bool user_is_same(const struct user *a, const struct user *b)

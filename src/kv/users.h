@@ -45,6 +45,8 @@ struct user {
 struct users {
 	struct user *items; /* sorted by name */
 	size_t count;
+	const struct user **nameless; /* those of USER_UID and USER_CERTIFICATE, sorted by that */
+	size_t nameless_count;
 	/* Some password's hash, to be checked in place of that of an unknown name; NULL = there is none. */
 	const char *decoy;
 };

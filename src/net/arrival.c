@@ -46,6 +46,7 @@ int arrival_begin(struct stream *s, bool tls)
 void arrival_await_header(struct stream *s)
 {
 	s->phase = PHASE_PREFACE;
+	s->is_proxied = true;
 	s->instance->arriving++;
 	s->unknown = true;
 	s->moved = s->opened;

@@ -21,6 +21,7 @@
 #define LINE_MAX ((size_t)64 << 10)        /* bytes of an inline command or a length */
 #define WORDS_MAX ((int64_t)1 << 20)       /* of a request */
 #define ANNOUNCED_MAX ((int64_t)512 << 20) /* bytes of a word */
+#define STRANGER_MAX 16384 /* bytes of a word, and as many of the others, before a login */
 /* What an array takes beyond the bytes of an inline command: its own length, and the length and end of each word. */
 #define ARRAY_HEAD 16
 #define WORD_HEAD 12
@@ -228,8 +229,6 @@ static enum frame next_inline(struct resp *resp, struct frame_input *in, struct 
 	}
 	end = lf > in->at && lf[-1] == '\r' ? lf - 1 : lf;
 	frame = copy_inline(resp, in, in->at, end, request);
-	if (frame == FRAME_MESSAGE)
-		in->copied = in->at;
 	if (frame == FRAME_MESSAGE || frame == FRAME_BARRIER) {
 		in->at += lf + 1 - in->at;
 		in->ended = true;
@@ -317,6 +316,9 @@ static bool check_count(const struct frame_input *in, struct checked *c)
 /* Checks the next word. false: it has not arrived whole, or is wrong or too long. */
 static bool check_word(const struct frame_input *in, struct checked *c)
 {
+	size_t max_word =
+	    in->is_stranger && in->max_word > STRANGER_MAX ? STRANGER_MAX : in->max_word;
+	size_t max_request = in->is_stranger ? STRANGER_MAX : RESP_REQUEST_MAX;
 	int64_t length = 0;
 	const char *behind = read_short_length(c->at, in->end, '$', &length);
 	enum line line = LINE_WHOLE;
@@ -332,9 +334,9 @@ static bool check_word(const struct frame_input *in, struct checked *c)
 		c->error = "";
 	} else if (length < 0 || length > ANNOUNCED_MAX) {
 		c->error = "invalid bulk length";
-	} else if ((size_t)length > in->max_word) {
+	} else if ((size_t)length > max_word) {
 		c->refusal = "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n";
-	} else if ((size_t)(behind - in->at + length) > RESP_REQUEST_MAX + in->max_word) {
+	} else if ((size_t)(behind - in->at + length) > max_request + max_word) {
 		c->refusal = "-ERR request is too long\r\n";
 	} else if (in->end - behind < length + 2) {
 		c->needed = (size_t)(length + 2 - (in->end - behind));

@@ -67,14 +67,10 @@ struct frame_input {
 	 */
 	size_t needed;
 	size_t unserved; /* messages that this run has already */
-	/*
-	 * Where the message begins if its bytes are not the input's, so that the service can leave it there; else NULL, as
-	 * before the run. Such a message is the only one of its run.
-	 */
-	char *copied;
-	bool ended; /* set when a message, or one that is skipped, has ended */
+	bool ended;      /* set when a message, or one that is skipped, has ended */
 	const struct line_settings *settings;
 	size_t max_word;                 /* see struct instance */
+	bool is_stranger;                /* see stream_set_stranger() */
 	const struct refusals *refusals; /* NULL = no answers */
 	struct replies *replies;
 };

@@ -24,7 +24,7 @@ enum verdict {
 	VERDICT_AUTH,     /* the same, because it has sent too many wrong passwords */
 	VERDICT_ABORT,    /* reset at once */
 	/*
-	 * Only of `messages`: the message behind those that are consumed cannot be answered yet. The service gets it again
+	 * Only of `messages`: the reply to the last message that is consumed is not known yet. The service gets an empty run
 	 * after stream_resume(); until then, the client is not read.
 	 */
 	VERDICT_WAIT,

@@ -217,10 +217,10 @@ void passwords_free(struct passwords *passwords)
 	passwords_destroy(passwords);
 }
 
-/* Of an IPv4 address or an IPv6 /64. */
+/* Of an IPv4 address or an IPv6 /56; zeroes = of a Unix socket. */
 static struct in6_addr source_of(const struct peer *peer)
 {
-	static const struct prefixes prefixes = { .ipv4 = 32, .ipv6 = 64 };
+	static const struct prefixes prefixes = { .ipv4 = 32, .ipv6 = 56 };
 	struct in6_addr source = peer->key;
 
 	if (peer_is_ip(peer))
@@ -230,19 +230,15 @@ static struct in6_addr source_of(const struct peer *peer)
 
 static bool is_same_source(const struct password_check *check, const struct password_check *other)
 {
-	static const struct in6_addr nobody;
-
-	return other != NULL &&
-	       memcmp(&check->source, &other->source, sizeof(check->source)) == 0 &&
-	       memcmp(&check->source, &nobody, sizeof(nobody)) != 0;
+	return other != NULL && memcmp(&check->source, &other->source, sizeof(check->source)) == 0;
 }
 
 /* Puts the check into the queue. 0, or -1 with errno. */
 static int enqueue(struct passwords *passwords, struct password_check *check)
 {
+	bool is_local = IN6_IS_ADDR_UNSPECIFIED(&check->source), has_room;
+	size_t same, most = is_local ? PASSWORDS_LOCAL : PASSWORDS_PER_SOURCE;
 	const struct password_check *other;
-	bool has_room;
-	size_t same;
 
 	if (!passwords->has_thread &&
 	    thread_start(&passwords->thread, passwords_run, passwords) == -1)
@@ -252,7 +248,7 @@ static int enqueue(struct passwords *passwords, struct password_check *check)
 	same = is_same_source(check, passwords->current);
 	TAILQ_FOREACH (other, &passwords->waiting, entry)
 		same += is_same_source(check, other);
-	has_room = passwords->waiting_count < PASSWORDS_WAITING && same < PASSWORDS_PER_SOURCE;
+	has_room = passwords->waiting_count < PASSWORDS_WAITING && same < most;
 	if (has_room) {
 		TAILQ_INSERT_TAIL(&passwords->waiting, check, entry);
 		passwords->waiting_count++;

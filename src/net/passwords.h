@@ -17,7 +17,8 @@ struct passwords;
 struct peer;
 
 #define PASSWORDS_WAITING 64   /* in all */
-#define PASSWORDS_PER_SOURCE 4 /* of an IPv4 address or an IPv6 /64 */
+#define PASSWORDS_PER_SOURCE 4 /* of an IPv4 address or an IPv6 /56 */
+#define PASSWORDS_LOCAL 16     /* of all Unix sockets */
 #define PASSWORDS_KNOWN 1024
 
 /* The thread starts with the first check. NULL with errno. */

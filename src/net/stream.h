@@ -82,8 +82,8 @@ void stream_end_slow_reader(struct stream *stream);
  */
 int stream_move(struct evbuffer *to, struct evbuffer *bytes);
 /*
- * The client has not shown who it is (or has): only a little output may wait for it, so that many such clients that do not
- * read take little memory.
+ * The client has not shown who it is (or has): only a little output may wait for it, and its requests in RESP have to be
+ * short, so that many such clients take little memory.
  */
 void stream_set_stranger(struct stream *stream, bool is_stranger);
 /*
@@ -102,6 +102,8 @@ struct instance *stream_instance(const struct stream *stream);
 const struct handlers *stream_handlers(const struct stream *stream);
 /* The client, which may be one that a proxy has announced. */
 const struct peer *stream_peer(const struct stream *stream);
+/* Whether it began with the header of a proxy, even if that announced no client. */
+bool stream_is_proxied(const struct stream *stream);
 /* Whether the socket is a Unix socket, whatever the client's address. */
 bool stream_is_unix(const struct stream *stream);
 /* Whom the client's certificate names; false = it has shown none. */

@@ -287,6 +287,11 @@ bool stream_identity(const struct stream *s, struct tls_identity *identity)
 	return channel_identity(&s->channel, identity);
 }
 
+bool stream_is_proxied(const struct stream *s)
+{
+	return s->is_proxied;
+}
+
 bool stream_is_unix(const struct stream *s)
 {
 	return neighbour(s)->family == AF_UNIX;

@@ -84,7 +84,8 @@ struct stream {
 	bool producing : 1;  /* the service may have more to say once there is room */
 	bool waits : 1;      /* the service does, see VERDICT_WAIT */
 	bool is_stranger : 1;
-	uint64_t state[]; /* of the framing, then of the service */
+	bool is_proxied : 1; /* it began with PHASE_PREFACE */
+	uint64_t state[];    /* of the framing, then of the service */
 };
 
 /* How many words of stream.state are the framing's. */

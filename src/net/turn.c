@@ -140,8 +140,9 @@ static enum verdict serve_unfinished(struct stream *s, struct replies *replies)
 	struct run run = { .replies = replies };
 	enum verdict verdict = s->handlers->messages(s, &run);
 
-	s->unfinished = run.unfinished;
-	s->more = run.unfinished || replies->unsent > replies->high;
+	s->waits = verdict == VERDICT_WAIT;
+	s->unfinished = run.unfinished || s->waits;
+	s->more = !s->waits && (run.unfinished || replies->unsent > replies->high);
 	return verdict;
 }
 
@@ -156,16 +157,15 @@ static enum verdict serve_piece(
 	do {
 		struct run run = { .messages = messages, .replies = replies };
 
-		input->copied = NULL;
+		input->is_stranger = s->is_stranger;
 		*frame = fill_run(s, input, &run, steps);
 		if (run.count > 0)
 			verdict = s->handlers->messages(s, &run);
 		/* What the service left stays in the input for another turn. */
 		if (run.consumed < run.count)
-			input->at =
-			    input->copied != NULL ? input->copied : messages[run.consumed].bytes;
-		s->unfinished = run.unfinished;
+			input->at = messages[run.consumed].bytes;
 		s->waits = verdict == VERDICT_WAIT;
+		s->unfinished = run.unfinished || s->waits;
 		s->more = !s->waits && (run.consumed < run.count || *steps >= MESSAGES_PER_TURN ||
 					   run.unfinished || replies->unsent > replies->high);
 	} while (verdict == VERDICT_CONTINUE && !s->more &&

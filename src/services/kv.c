@@ -359,21 +359,18 @@ static int kv_ready(const struct instance *instance, struct error *error)
  * A client goes on with the rights that it has now. What it has subscribed to before it may no longer be for it, so that one
  * is ended.
  */
-static void kv_recheck(struct kv *kv, struct stream *stream)
+static void kv_recheck(struct stream *stream)
 {
 	struct kv_client *client = stream_state(stream);
 	bool is_resp = stream_handlers(stream) == &kv_resp_handlers;
+	bool has_less = !kv_login_recheck(stream, &client->login);
 
-	if (!kv_login_recheck(stream, &client->login) && is_resp &&
-	    resp_is_subscribed(stream_state(stream))) {
+	if (has_less && is_resp && resp_is_subscribed(stream_state(stream)))
 		stream_kill(stream);
-		return;
-	}
-	if (client->listing != NULL)
-		kv_listing_set_user(client->listing, kv->users == NULL ? NULL
-						     : client->login.user == NULL
-							 ? &user_nobody
-							 : client->login.user);
+	else if (client->listing != NULL && has_less)
+		kv_listing_refuse(client->listing);
+	else if (client->listing != NULL)
+		kv_listing_set_user(client->listing, client->login.user);
 }
 
 /* Puts users in force, and takes them over. */
@@ -390,7 +387,7 @@ static void kv_set_users(struct instance *instance, struct users *users)
 	client_iterator_begin(&iterator, instance->loop);
 	while ((stream = client_iterator_next(&iterator)) != NULL)
 		if (stream_instance(stream) == instance)
-			kv_recheck(kv, stream);
+			kv_recheck(stream);
 	client_iterator_end(&iterator);
 	users_free(before);
 }

@@ -166,6 +166,24 @@ static enum verdict serve(
 	return VERDICT_CONTINUE;
 }
 
+/* Serves a login that has waited. */
+static enum verdict serve_kept(
+    struct stream *stream, struct kv_client *client, struct message *line, struct replies *replies)
+{
+	const struct kv *kv = stream_instance(stream)->state;
+	enum verdict verdict;
+	struct slice *words;
+	struct call call;
+
+	read_line(line, &kv->limits, &call, &words);
+	verdict = serve(stream, client, &call, replies);
+	free(words);
+	if (verdict == VERDICT_WAIT && !kv_login_keep(&client->login, line))
+		verdict = VERDICT_ABORT;
+	kv_login_free_message(line);
+	return verdict;
+}
+
 static enum verdict kv_lines_messages(struct stream *stream, struct run *run)
 {
 	struct kv_client *client = stream_state(stream);
@@ -175,7 +193,10 @@ static enum verdict kv_lines_messages(struct stream *stream, struct run *run)
 	enum verdict verdict = VERDICT_CONTINUE;
 	struct call calls[RUN_MAX];
 	struct slice *words[RUN_MAX];
+	struct message kept;
 
+	if (kv_login_take(&client->login, &kept))
+		return serve_kept(stream, client, &kept, replies);
 	if (client->listing != NULL) {
 		run->unfinished = kv_listing_continue(kv, &client->listing, replies);
 		return VERDICT_CONTINUE;
@@ -186,7 +207,9 @@ static enum verdict kv_lines_messages(struct stream *stream, struct run *run)
 	while (run->consumed < run->count && replies->unsent <= replies->high &&
 	       verdict == VERDICT_CONTINUE && client->listing == NULL)
 		verdict = serve(stream, client, &calls[run->consumed++], replies);
-	run->consumed -= verdict == VERDICT_WAIT;
+	if (verdict == VERDICT_WAIT &&
+	    !kv_login_keep(&client->login, &run->messages[run->consumed - 1]))
+		verdict = VERDICT_ABORT;
 	for (size_t i = 0; i < run->count; i++)
 		if (words[i] != NULL)
 			free(words[i]);

@@ -28,6 +28,7 @@ struct listing {
 	size_t length;          /* of the list, if the reply has begun with it */
 	uint64_t commit;        /* that what was collected rests on */
 	bool failed;            /* that commit has */
+	bool refused;           /* see kv_listing_refuse() */
 	bool complete;          /* all parts are collected, */
 	bool begun;             /* and the reply has begun */
 	struct slice more[];
@@ -78,6 +79,11 @@ struct listing *kv_listing_new(
 void kv_listing_set_user(struct listing *listing, const struct user *user)
 {
 	listing->call.user = user;
+}
+
+void kv_listing_refuse(struct listing *listing)
+{
+	listing->refused = true;
 }
 
 void kv_listing_free(struct kv *kv, struct listing *listing)
@@ -167,6 +173,8 @@ static bool make_part(struct kv *kv, struct listing *listing, struct replies *re
 	if (result.status == KV_OK && result.kind != KV_NOTHING && result.integer == -1 &&
 	    collect_part(kv, listing, &result) == -1)
 		result = (struct kv_result){ .status = KV_NO_MEMORY };
+	if (listing->refused)
+		result = (struct kv_result){ .status = KV_NOT_ALLOWED };
 	if (result.status == KV_OK && kv->listed > LISTED_MAX)
 		result = (struct kv_result){ .status = KV_TOO_MANY_KEYS };
 	if (result.status != KV_OK) {

@@ -22,8 +22,10 @@ struct wording;
 /* A listing for that call, whose bytes it copies, with nothing replied yet. NULL when out of memory. */
 struct listing *kv_listing_new(
     struct kv *kv, const struct call *call, const struct wording *wording);
-/* Its next parts are for that user. */
+/* Its next parts are for that user (NULL = there are no users). */
 void kv_listing_set_user(struct listing *listing, const struct user *user);
+/* Its next part is an error, because its client may do less than before. */
+void kv_listing_refuse(struct listing *listing);
 /* NULL is fine. */
 void kv_listing_free(struct kv *kv, struct listing *listing);
 

@@ -1,7 +1,7 @@
 /*
- * An attempt is tried again from the beginning after each wait: the client's message is handed over once more. So nothing of
- * it is kept meanwhile, and what has changed by a reload counts. That a password is right is then known to net/passwords,
- * and that an attempt was wrong to the attempt itself.
+ * An attempt is tried again from the beginning after each wait, by the client's message, so that what has changed by a
+ * reload counts. That a password is right is then known to net/passwords, and that an attempt was wrong to the attempt
+ * itself.
  */
 #include "services/kv_login.h"
 
@@ -14,7 +14,7 @@
 #include "core/log.h"
 #include "core/log_escape.h"
 #include "net/address.h"
-#include "net/admission.h"
+#include "net/framing.h"
 #include "net/instance.h"
 #include "net/loop.h"
 #include "net/passwords.h"
@@ -40,6 +40,7 @@ struct attempt {
 	bool is_decoy;                  /* the check is against the hash of another user */
 	int64_t due;                    /* ms, of ATTEMPT_DELAYED */
 	unsigned wrong;
+	struct message message; /* that is to be served again; bytes NULL = none */
 };
 
 static struct kv *kv_of(const struct stream *stream)
@@ -205,8 +206,8 @@ enum login_result kv_login_try(
 	}
 	if (user != NULL && user->proof == USER_TOKEN) {
 		secret_digest(secret.bytes, secret.length, digest);
-		return secret_digest_equal(digest, user->digest) ? succeed(stream, login, user)
-								 : begin_delay(stream, login);
+		if (secret_digest_equal(digest, user->digest))
+			return succeed(stream, login, user);
 	}
 	if (has_password && passwords_know(passwords, user->secret, secret))
 		return succeed(stream, login, user);
@@ -214,6 +215,35 @@ enum login_result kv_login_try(
 		return begin_delay(stream, login);
 	return begin_check(
 	    stream, login, has_password ? user->secret : users->decoy, !has_password, secret);
+}
+
+bool kv_login_keep(struct login *login, const struct message *message)
+{
+	struct message *kept = &login->attempt->message;
+
+	kept->bytes = malloc(message->length + 1);
+	if (kept->bytes == NULL)
+		return false;
+	memcpy(kept->bytes, message->bytes, message->length);
+	kept->length = message->length;
+	return true;
+}
+
+bool kv_login_take(struct login *login, struct message *message)
+{
+	if (login->attempt == NULL || login->attempt->message.bytes == NULL)
+		return false;
+	*message = login->attempt->message;
+	login->attempt->message.bytes = NULL;
+	return true;
+}
+
+void kv_login_free_message(struct message *message)
+{
+	if (message->bytes == NULL)
+		return;
+	explicit_bzero(message->bytes, message->length);
+	free(message->bytes);
 }
 
 bool kv_login_is_pending(const struct login *login)
@@ -230,7 +260,7 @@ static const struct user *find_user(const struct stream *stream)
 	struct tls_identity identity;
 	struct ucred credentials;
 
-	if (stream_is_unix(stream) && !admission_is_proxied(stream_instance(stream)) &&
+	if (stream_is_unix(stream) && !stream_is_proxied(stream) &&
 	    stream_credentials(stream, &credentials) == 0)
 		return users_find_uid(users, credentials.uid);
 	if (stream_identity(stream, &identity))
@@ -256,6 +286,7 @@ void kv_login_close(struct kv *kv, struct login *login)
 		TAILQ_REMOVE(&kv->logins.delayed, attempt, entry);
 	if (attempt->phase == ATTEMPT_CHECKED)
 		passwords_cancel(stream_instance(attempt->stream)->loop->passwords, attempt->check);
+	kv_login_free_message(&attempt->message);
 	free(attempt);
 	login->attempt = NULL;
 }

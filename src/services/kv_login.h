@@ -17,6 +17,7 @@ struct attempt;
 struct call;
 struct instance;
 struct kv;
+struct message;
 struct stream;
 struct task;
 
@@ -53,7 +54,7 @@ bool kv_login_recheck(struct stream *stream, struct login *login);
 
 enum login_result {
 	LOGIN_OK,
-	LOGIN_WAITS, /* VERDICT_WAIT: it is to be tried again when the service gets the message again */
+	LOGIN_WAITS,      /* VERDICT_WAIT; it is to be tried again after that, by kv_login_take() */
 	LOGIN_WRONG,      /* the name, or the password */
 	LOGIN_WRONG_LAST, /* the same, and the client is to end */
 	LOGIN_BUSY,       /* too many are being checked */
@@ -64,6 +65,11 @@ enum login_result {
 /* The client says that it is the user of that name. */
 enum login_result kv_login_try(
     struct stream *stream, struct login *login, struct slice name, struct slice secret);
+/* Keeps the message of an attempt that waits. false when out of memory. */
+bool kv_login_keep(struct login *login, const struct message *message);
+/* Fills in the message that was kept, for kv_login_free_message(). false: there is none. */
+bool kv_login_take(struct login *login, struct message *message);
+void kv_login_free_message(struct message *message);
 /* Whether an attempt is being checked or waits for its answer. */
 bool kv_login_is_pending(const struct login *login);
 

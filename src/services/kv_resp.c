@@ -284,6 +284,36 @@ static enum verdict serve_silently(struct stream *stream, struct resp_client *cl
 	return verdict;
 }
 
+/* Serves with or without a reply. */
+static enum verdict serve_as_wanted(struct stream *stream, struct resp_client *client,
+    struct call *call, const struct message *message, struct replies *replies)
+{
+	return client->silent || client->skips_next ? serve_silently(stream, client, call, message)
+						    : serve(stream, client, call, message, replies);
+}
+
+/* Serves a login that has waited. */
+static enum verdict serve_kept(struct stream *stream, struct resp_client *client,
+    struct message *message, struct replies *replies)
+{
+	struct kv *kv = stream_instance(stream)->state;
+	enum verdict verdict;
+	struct slice *words;
+	struct pool pool;
+	struct call call;
+
+	pool.used = 0;
+	client->replies = replies;
+	read_request(kv, message, &pool, &call, &words);
+	verdict = serve_as_wanted(stream, client, &call, message, replies);
+	client->replies = NULL;
+	free(words);
+	if (verdict == VERDICT_WAIT && !kv_login_keep(&client->shared.login, message))
+		verdict = VERDICT_ABORT;
+	kv_login_free_message(message);
+	return verdict;
+}
+
 /* Runs the next part of a request that is run in parts. */
 static enum verdict continue_listing(struct kv *kv, struct resp_client *client, struct run *run)
 {
@@ -334,8 +364,11 @@ static enum verdict kv_resp_messages(struct stream *stream, struct run *run)
 	enum verdict verdict = VERDICT_CONTINUE;
 	struct call calls[RUN_MAX];
 	struct slice *words[RUN_MAX];
+	struct message kept;
 	struct pool pool;
 
+	if (kv_login_take(&client->shared.login, &kept))
+		return serve_kept(stream, client, &kept, replies);
 	if (client->shared.listing != NULL)
 		return continue_listing(kv, client, run);
 	if (client->mailbox != NULL)
@@ -354,14 +387,13 @@ static enum verdict kv_resp_messages(struct stream *stream, struct run *run)
 	       !client->continues) {
 		size_t n = run->consumed++;
 
-		if (client->silent || client->skips_next)
-			verdict = serve_silently(stream, client, &calls[n], &run->messages[n]);
-		else
-			verdict = serve(stream, client, &calls[n], &run->messages[n], replies);
+		verdict = serve_as_wanted(stream, client, &calls[n], &run->messages[n], replies);
 		if (client->leaves && verdict == VERDICT_CONTINUE)
 			verdict = VERDICT_CLOSE;
 	}
-	run->consumed -= verdict == VERDICT_WAIT;
+	if (verdict == VERDICT_WAIT &&
+	    !kv_login_keep(&client->shared.login, &run->messages[run->consumed - 1]))
+		verdict = VERDICT_ABORT;
 	kv->requests += run->consumed;
 	for (size_t i = 0; i < run->count; i++)
 		if (words[i] != NULL)

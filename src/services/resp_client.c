@@ -112,15 +112,20 @@ enum verdict resp_run_select(struct resp_request *r)
 static enum verdict log_in(
     struct resp_request *r, struct slice name, struct slice secret, bool *is_in)
 {
+	const struct user *before;
 	enum login_result result;
 
 	*is_in = false;
 	if (r->kv->users != NULL && r->client->executes) /* which cannot wait for it */
 		return resp_fail(r, "ERR a login inside MULTI is not possible");
+	before = r->client->shared.login.user;
 	result = kv_login_try(r->stream, &r->client->shared.login, name, secret);
 	switch (result) {
 	case LOGIN_OK:
 		*is_in = true;
+		/* Another user may not be allowed what this one has subscribed to. */
+		if (before != r->client->shared.login.user)
+			resp_pubsub_unsubscribe(r->kv, r->client);
 		return VERDICT_CONTINUE;
 	case LOGIN_WAITS:
 		return VERDICT_WAIT;

@@ -546,8 +546,8 @@ static const struct resp_command resp_commands[] = {
 	ROW_UNQUEUED("MULTI", resp_run_multi, "Begins a transaction: requests are queued."),
 	ROW_UNQUEUED("EXEC", resp_run_exec, "Runs the queued requests, all in one commit."),
 	ROW_UNQUEUED("DISCARD", resp_run_discard, "Forgets the queued requests."),
-	ROW_UNQUEUED(
-	    "WATCH", resp_run_watch, "EXEC runs nothing if one of the keys has changed.", KEYS),
+	ROW_FLAGS("WATCH", COMMAND_UNQUEUED | COMMAND_READS, resp_run_watch,
+	    "EXEC runs nothing if one of the keys has changed.", KEYS),
 	ROW("UNWATCH", resp_run_unwatch, "Watches no key any more."),
 	ROW_FLAGS("QUIT", COMMAND_UNQUEUED | COMMAND_SUBSCRIBED | COMMAND_OPEN, resp_run_quit,
 	    "Closes the connection.", OPTIONS("[anything]")),

@@ -153,6 +153,31 @@ def test_an_inline_login_waits(serve):
         assert replies.endswith(b"$3\r\nx y\r\n+OK\r\n"), replies
 
 
+@pytest.mark.parametrize("line", [b"AUTH alice secret", b"AUTH alice sec\xff\xf1ret", b"AUTH alice x\xff\xffy", b"AUTH alice x\r\0y"])
+def test_a_login_of_telnet_waits(line, serve):
+    with serve(f"alice:{YESCRYPT}:rw:*").lines() as client:
+        client.send(line + b"\r\nPING\r\nGET a\r\n")
+        is_right = line.replace(b"\xff\xf1", b"").endswith(b"secret")
+        assert client.lines(3) == [b"OK\n", b"PONG\n", b"NOT_FOUND\n"] if is_right else [WRONG + b"\n", b"PONG\n", STRANGER + b"\n"]
+
+
+def test_an_inline_login_waits(serve):
+    with serve(f"alice:{YESCRYPT}:rw:*").redis() as client:
+        client.send(b"AUTH alice wrong\r\nPING\r\nAUTH alice secret\r\nPING\r\n*1\r\n$4\r\nPING\r\n")
+        assert [client.reply()[:5] for _ in range(5)] == [b"-WRON", b"+PONG", b"+OK\r\n", b"+PONG", b"+PONG"]
+
+
+def test_requests_of_strangers_are_short(serve):
+    """So that many of them take little memory; what is behind a login is that of a user."""
+    long = b"x" * 20000
+    server = serve(f"alice:{DIGEST}:rw:*")
+    with server.redis() as client:
+        assert client.call("SET", "a", long).startswith(b"-ERR string exceeds maximum allowed size")
+        assert client.call("AUTH", *[b"x" * 16000] * 4) == b"-ERR request is too long\r\n"
+        client.send(resp.request("AUTH", "alice", TOKEN) + resp.request("SET", "a", long) + resp.request("GET", "a"))
+        assert [client.reply() for _ in range(3)] == [b"+OK\r\n", b"+OK\r\n", b"$20000\r\n" + long + b"\r\n"]
+
+
 def test_a_login_whose_reply_is_not_wanted(serve):
     with serve(f"alice:{YESCRYPT}:rw:*").redis("alice") as client:
         client.send(b"".join(map(resp.split, [
@@ -393,6 +418,20 @@ def test_a_certificate_names_a_user(echod, workdir):
         assert third.ask(b"GET a") == b"1"
 
 
+def test_a_proxy_is_not_its_clients_after_a_reload(serve):
+    server = serve(f"me:uid:{os.getuid()}:rw:*", listen=["unix://$DIR/lines", SOCKET], proxy_from="unix")
+    services = {"kv": dict(server.settings), "echo": {"listen": LINES}, "control": {"listen": "unix://$DIR/control"}}
+    del services["kv"]["proxy_from"]
+    with server.echod.connect("kv", "unix") as one, resp.connect(server.echod) as other:
+        one.send(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")
+        assert one.line() == b"READY\n"
+        other.send(b"PROXY UNKNOWN\r\n")
+        assert other.call("PING") == b"+PONG\r\n"
+        assert server.echod.reload(services)
+        assert one.ask(b"GET a") == STRANGER
+        assert other.call("GET", "a").startswith(b"-NOAUTH ")
+
+
 def test_libraries_of_redis_log_in(serve):
     redis = pytest.importorskip("redis")
     server = serve(f"default:{YESCRYPT}:rw:*", f"alice:{DIGEST}:r:*", listen=["redis://127.0.0.1:0"])
@@ -445,6 +484,33 @@ def test_a_reload_ends_subscriptions_that_are_no_longer_allowed(serve):
         with server.redis("alice") as publisher:
             assert publisher.call("PUBLISH", "news", "x") == b":1\r\n"
         assert a.reply() == b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$1\r\nx\r\n"
+
+
+def test_another_login_ends_subscriptions(serve):
+    server = serve(f"alice:{BCRYPT}:rw:*", f"bob:{SHA512}:r:other")
+    with server.redis() as client, server.redis("alice") as publisher:
+        assert client.call("HELLO", 3, "AUTH", "alice", "secret").startswith(b"%7")
+        assert client.call("SUBSCRIBE", "news").startswith(b">3\r\n")
+        assert publisher.call("PUBLISH", "news", "x") == b":1\r\n"
+        assert client.reply().startswith(b">3\r\n$7\r\nmessage")
+        assert client.call("AUTH", "bob", "secret") == b"+OK\r\n"
+        assert publisher.call("PUBLISH", "news", "x") == b":0\r\n"
+
+
+def test_a_list_of_a_user_that_goes_is_an_error(serve):
+    server = serve(f"alice:{DIGEST}:rwa:*", max_memory="1G")
+    with server.lines() as client:
+        assert client.ask(f"AUTH alice {TOKEN}".encode()) == b"OK"
+        for n in range(0, 100_000, 1000):
+            client.send(b"".join(b"SET key:%d x\n" % (n + i) for i in range(1000)))
+            assert client.lines(1000) == [b"OK\n"] * 1000
+        client.send(b"KEYS\n" * 200)
+        client.line()
+        assert server.reload([f"alice:{DIGEST}:r:*"])
+        client.half_close()
+        replies = client.rest().splitlines()
+        assert replies[-1] == NOT_ALLOWED
+        assert all(line == b"100000" or line == NOT_ALLOWED or line.startswith(b"key:") for line in replies)
 
 
 def test_a_mistake_in_the_file_leaves_the_users_as_they_are(serve):
@@ -527,6 +593,11 @@ MISTAKES = {
     "alice:$1$abc$def:r:*": "expected a hash",
     "alice:$apr1$x$y:r:*": "htpasswd -B",
     "alice::r:*": "expected a hash",
+    "alice:$2b$31$abcdefghijklmnopqrstuug2/T3netL3BPRcnafSaAr9lEfTNoLyC:r:*": "takes too long",
+    "alice:$6$rounds=999999999$x$y:r:*": "takes too long",
+    f"alice:{DIGEST}:r:a, b": 'a pattern begins or ends with a blank .*: " b"',
+    "alice:cert:uri:spiffe://x/r:rw:q:r:*": "not clear which of the fields",
+    "alice:cert:dns::r:*": "expected cert:dns:NAME",
     "alice:sha256:abc:r:*": "expected 64 hexadecimal digits",
     f"alice:{DIGEST}a:r:*": "more than 64 digits",
     f"alice:{DIGEST}:x:*": "expected RIGHTS",

@@ -164,7 +164,13 @@ static struct password_check *check_bytes(
 
 static struct password_check *check_text(const char *hash, const char *password)
 {
-	return check_bytes(hash, password, strlen(password), &nobody);
+	static uint32_t sources;
+	struct sockaddr_in in = { .sin_family = AF_INET };
+	struct peer peer;
+
+	in.sin_addr.s_addr = htonl(UINT32_C(0x0a000000) + sources++);
+	peer_set(&peer, (struct sockaddr *)&in, sizeof(in));
+	return check_bytes(hash, password, strlen(password), &peer);
 }
 
 /* A right one from that address. */
@@ -323,7 +329,7 @@ END_TEST
 /* The address, another one of the same source, and one of another source. */
 static const char *const sources[][3] = {
 	{ "192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2" },
-	{ "2001:db8::1", "2001:db8:0:0:ffff::2", "2001:db8:0:1::1" },
+	{ "2001:db8::1", "2001:db8:0:ff:ffff::2", "2001:db8:0:100::1" },
 };
 
 START_TEST(a_source_is_limited)
@@ -345,6 +351,21 @@ START_TEST(a_source_is_limited)
 	expect_refusal(check_from(source[0]));
 	let_pass(ENOUGH);
 	expect_verdicts("+++++++");
+}
+END_TEST
+
+START_TEST(unix_sockets_are_limited)
+{
+	static char all[PASSWORDS_LOCAL + 1];
+
+	memset(all, '+', PASSWORDS_LOCAL);
+	ck_assert_ptr_nonnull(check_bytes(FAKE "a", "a", 1, &nobody));
+	await_arrival(1);
+	for (int i = 1; i < PASSWORDS_LOCAL; i++)
+		ck_assert_ptr_nonnull(check_bytes(FAKE "a", "a", 1, &nobody));
+	expect_refusal(check_bytes(FAKE "a", "a", 1, &nobody));
+	let_pass(ENOUGH);
+	expect_verdicts(all);
 }
 END_TEST
 
@@ -485,6 +506,7 @@ int main(void)
 	tcase_add_test(tc, the_oldest_known_one_is_forgotten);
 	tcase_add_test(tc, the_queue_is_limited);
 	tcase_add_loop_test(tc, a_source_is_limited, 0, 2);
+	tcase_add_test(tc, unix_sockets_are_limited);
 	tcase_add_test(tc, a_waiting_one_is_cancelled);
 	tcase_add_test(tc, the_current_one_is_cancelled);
 	tcase_add_test(tc, a_finished_one_is_cancelled);
