@@ -357,7 +357,7 @@ static void sort_users(
 
 		if (first == NULL || compare_proofs(&first, &user) != 0)
 			first = user;
-		else if (strcmp(user->name, first->name) != 0)
+		else if (strcmp(user->name, user[-1].name) != 0) /* else that is its mistake */
 			strings_addf(errors, "%s:%d: %s is known in the same way as %s in line %d",
 			    file, user->line, user->name, first->name, first->line);
 	}
