@@ -267,10 +267,12 @@ static int add_user(
 {
 	struct user *items, user = { .line = number, .text_length = length };
 
-	items = reallocarray(users->items, users->count + 1, sizeof(*items));
-	if (items == NULL)
-		return error_memory(error);
-	users->items = items;
+	if ((users->count & (users->count - 1)) == 0) { /* full: it doubles */
+		items = reallocarray(users->items, 2 * users->count + 1, sizeof(*items));
+		if (items == NULL)
+			return error_memory(error);
+		users->items = items;
+	}
 	if (memchr(line, '\0', length) != NULL)
 		return error_set(error, "there is a NUL byte in the line");
 	user.text = strndup(line, length);
@@ -280,7 +282,7 @@ static int add_user(
 		user_clear(&user);
 		return -1;
 	}
-	items[users->count++] = user;
+	users->items[users->count++] = user;
 	return 0;
 }
 

@@ -41,6 +41,8 @@ def kind(block):
         return "config"
     if "redis.call" in block:
         return "scripts"
+    if ":sha256:" in block:
+        return "users"
     return "other" if NOT_HERE.match(block) else "commands"
 
 
@@ -66,6 +68,15 @@ def test_configuration_is_taken(workdir, write, block):
     if "services" not in block:
         write("test.d/drop-in.conf", block)
     result = run_echod("-c", config, "-t")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("block", parameters("users"))
+def test_users_are_taken(workdir, write, block):
+    (workdir / "users").touch(0o600)
+    (workdir / "users").write_text(block)
+    users = f'services = {{ kv = {{ listen = "tcp://127.0.0.1:0"; users = "{workdir}/users"; }}; }};\n'
+    result = run_echod("-c", write("test.conf", users), "-t")
     assert (result.returncode, result.stderr) == (0, "")
 
 
