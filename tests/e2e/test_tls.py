@@ -821,6 +821,18 @@ def test_socat(serve, authority):
     assert done.stdout == b"READY\nOK\n" + b"1\n" * 1000
 
 
+@needs("curl")
+def test_curl(serve, authority):
+    """It is told in a line that this is no web server, also behind the header of a proxy."""
+    server = serve({"kv": {}, "proxied": {"type": "kv", "proxy_from": "127.0.0.1"}})
+    for name, options in {"kv": [], "proxied": ["--haproxy-protocol"]}.items():
+        done = subprocess.run(
+            ["curl", "-s", "--http0.9", "--cacert", authority.pem, *options, f"https://127.0.0.1:{server.address(name).port}/"],
+            capture_output=True, timeout=DEADLINE, check=False)  # fmt: skip
+        assert done.stdout.endswith(b"ERROR: this is the echod key-value port, not HTTP\n"), done
+    server.wait_closed("protocol", 2)
+
+
 @needs("stunnel4")
 def test_stunnel(serve, authority, workdir):
     server = serve({"echo": {}})
