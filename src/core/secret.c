@@ -1,7 +1,7 @@
 /*
  * Hashes of passwords are libxcrypt's: crypt(5) has the kinds. Which of them are strong is decided here, and not by
  * crypt_checksalt(3), whose verdict depends on how the library was built, and which sees only how a hash begins.
- * What held a password, or could tell it, is overwritten.
+ * Memory that held a password, or a value derived from one, is overwritten before it is freed.
  */
 #include "core/secret.h"
 

@@ -49,7 +49,7 @@ static int end(struct password *password, size_t length, struct error *error)
 	return length > 0 ? 0 : error_set(error, "the password is empty");
 }
 
-/* Byte by byte: what is behind the line is for whoever reads the input next. 0, or -1 after a complaint. */
+/* Reads byte by byte, to leave the bytes behind the line for the next reader of the input. 0, or -1 after a complaint. */
 static int read_line(int fd, struct password *password, const char *where)
 {
 	struct error error;

@@ -1,7 +1,7 @@
 /*
- * The file is locked, read, written beside, and renamed. The lock is on the file that is read, so whoever gets it looks
- * whether that is still the one with the name. A file that does not exist yet cannot be locked: link(2) creates it, and
- * fails if somebody was faster.
+ * The file is locked and read; its new content is written to a second file, which is renamed to its name. The process that
+ * gets the lock checks that the name still belongs to the file it has locked. A file that does not exist yet cannot be
+ * locked: link(2) creates it, and fails if another process was faster.
  */
 #include "echoctl/users_file.h"
 

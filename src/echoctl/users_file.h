@@ -23,7 +23,9 @@ bool users_file_is_name(const char *name);
 bool users_file_are_rights(const char *rights);
 bool users_file_are_patterns(const char *patterns);
 
-/* 0, or -1 after a complaint, if the file can obviously not be changed: nobody should type a password in vain. */
+/*
+ * Checks, before a password is asked for, that the file can probably be changed. 0, or -1 after a complaint.
+ */
 int users_file_check(const char *path, const char *name);
 
 /*

@@ -58,7 +58,7 @@ enum kv_status verb_mget(
 struct match {
 	struct list *list;
 	const struct slice *pattern; /* NULL = all keys */
-	const struct user *user;     /* NULL = whoever it is */
+	const struct user *user;     /* NULL = there are no users */
 	size_t visited, work;
 	bool failed;
 };

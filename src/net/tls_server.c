@@ -178,8 +178,8 @@ static bool is_revoked(X509_STORE_CTX *verification, X509 *certificate)
 }
 
 /*
- * OpenSSL wants a CRL for each certificate of the client's chain. One that is trusted since it is in client_ca needs none:
- * its issuer may not be known, so that no CRL of that can be checked. Returns whether the verification goes on.
+ * OpenSSL requires a CRL for each certificate of the client's chain. A certificate in client_ca is trusted itself and needs
+ * none: the CRL would be its issuer's, which echod may not know. 1 = the verification continues.
  */
 static int verify_cb(int is_fine, X509_STORE_CTX *verification)
 {

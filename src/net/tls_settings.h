@@ -1,6 +1,6 @@
 /*
- * Which settings of TLS apply to an instance: its own keys tls_..., or those of the group `tls`. A message about one names
- * its place and key. The config owns all of it.
+ * Which settings of TLS apply to an instance: its own keys tls_..., or those of the group `tls`. A message about a setting
+ * names its file, line and key. The config owns what these structs point to.
  */
 #ifndef ECHOD_NET_TLS_SETTINGS_H
 #define ECHOD_NET_TLS_SETTINGS_H

@@ -356,8 +356,8 @@ static int kv_ready(const struct instance *instance, struct error *error)
 }
 
 /*
- * A client goes on with the rights that it has now. What it has subscribed to before it may no longer be for it, so that one
- * is ended.
+ * Applies the rights that the client has now. A subscriber that may do less than before is ended, because it would go on
+ * receiving messages of channels that are no longer its own.
  */
 static void kv_recheck(struct stream *stream)
 {
